@@ -1,0 +1,50 @@
+# make paper_tables    every table and figure of config/config.yaml, under results/paper
+# make all             the same, and every experiment's results
+# make test            the checks and the tests
+#
+# Needs Python 3.11 or newer, git and make; everything else is installed into .venv. Options of
+# snakemake go into ARGS: make paper_tables ARGS="--config quick=200".
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed
+TOOLS := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: paper_tables all mvp setup test checks schema
+
+paper_tables all mvp: $(RUNTIME)
+	$(BIN)/snakemake $@ $(ARGS)
+
+setup: $(TOOLS)
+
+$(RUNTIME): envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, set PYTHON")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --requirement envs/requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(TOOLS): $(RUNTIME) envs/requirements-dev.txt
+	$(PIP) install --requirement envs/requirements-dev.txt
+	touch $@
+
+test: checks
+	$(BIN)/python -m pytest
+
+checks: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# The configuration's JSON schema, for editors.
+schema: $(TOOLS)
+	$(BIN)/python workflow/schema.py

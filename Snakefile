@@ -1,0 +1,76 @@
+# The experiments as a DAG. Targets: all (the default), paper_tables, and every name under
+# `targets` in the configuration, such as mvp.
+#
+#   snakemake                                      everything in config/config.yaml
+#   snakemake paper_tables --config quick=200      at most 200 samples of each set
+#   snakemake mvp --configfile config/test.yaml
+#
+# A --configfile without experiments of its own is layered on config/config.yaml.
+
+from snakemake.utils import min_version
+
+from workflow.helpers import make_plan
+
+min_version("9.0")
+
+if "experiments" not in config:
+
+    configfile: "config/config.yaml"
+
+
+plan = make_plan(config, workflow.configfiles)
+layout = plan.layout
+
+
+onstart:
+    plan.lock()
+
+
+wildcard_constraints:
+    dataset=r"[\w.-]+",
+    split=r"[\w.-]+",
+    run=r"[\w.-]+",
+    seed=r"\d+",
+    eval_set=r"[\w.-]+",
+    experiment=r"[\w.-]+",
+    part=r"\d+",
+    parts=r"\d+",
+
+
+localrules:
+    all,
+    paper_tables,
+    gather,
+    match,
+    tables,
+    figures,
+    sanity,
+
+
+rule all:
+    input:
+        layout.leakage_report,
+        plan.results(plan.settings.experiments),
+        plan.report_files,
+
+
+rule paper_tables:
+    input:
+        plan.report_files,
+
+
+for target, experiments in plan.settings.targets.items():
+
+    rule:
+        name:
+            target
+        input:
+            plan.results(experiments),
+        localrule: True
+
+
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/observe.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"

@@ -1,0 +1,70 @@
+# Raw files to unified samples, and the gate that stands before training.
+
+for dataset in plan.synthetic:
+
+    rule:
+        name:
+            f"synthesize_{dataset}"
+        output:
+            plan.raw_files(dataset),
+            manifest=plan.raw_manifest(dataset),
+        log:
+            plan.log("synthesize", dataset),
+        benchmark:
+            plan.benchmark("synthesize", dataset)
+        conda:
+            "../envs/environment.yaml"
+        threads: plan.threads("light")
+        resources:
+            **plan.resources("light"),
+        params:
+            config=plan.config("synthesize", dataset=dataset),
+            code=plan.code("synthesize"),
+            dataset=dataset,
+        shell:
+            "python -m vovnet synthesize --config {params.config} --dataset {params.dataset}"
+            " > {log} 2>&1"
+
+
+rule prepare:
+    input:
+        plan.prepare_inputs,
+    output:
+        samples=ensure(layout.samples("{dataset}", "{split}"), non_empty=True),
+        manifest=layout.data_manifest("{dataset}", "{split}"),
+    log:
+        plan.log("prepare", "{dataset}", "{split}"),
+    benchmark:
+        plan.benchmark("prepare", "{dataset}", "{split}")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("prepare"),
+        code=plan.code("prepare"),
+    shell:
+        "python -m vovnet prepare --config {params.config}"
+        " --dataset {wildcards.dataset} --split {wildcards.split} > {log} 2>&1"
+
+
+rule leakage:
+    input:
+        plan.all_samples,
+    output:
+        layout.leakage_report,
+    log:
+        plan.log("leakage"),
+    benchmark:
+        plan.benchmark("leakage")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("leakage"),
+        code=plan.code("leakage"),
+    shell:
+        "python -m vovnet leakage --config {params.config} > {log} 2>&1"

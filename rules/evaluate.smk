@@ -1,0 +1,75 @@
+# Decisions over stored observations: seconds per experiment, no model. Live experiments run
+# the model sample by sample instead, for timings.
+
+
+rule match:
+    input:
+        plan.match_inputs,
+    output:
+        plan.matched_file("{experiment}"),
+    log:
+        plan.log("match", "{experiment}"),
+    benchmark:
+        plan.benchmark("match", "{experiment}")
+    wildcard_constraints:
+        experiment=plan.matched_pattern,
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("match"),
+        code=plan.code("match"),
+    shell:
+        "python -m vovnet match --config {params.config} --experiment {wildcards.experiment}"
+        " > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        plan.evaluate_inputs,
+    output:
+        plan.result_files("{experiment}"),
+    log:
+        plan.log("evaluate", "{experiment}"),
+    benchmark:
+        plan.benchmark("evaluate", "{experiment}")
+    wildcard_constraints:
+        experiment=plan.pattern("replay"),
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("evaluate"),
+        code=plan.code("evaluate"),
+    shell:
+        "python -m vovnet evaluate --config {params.config}"
+        " --experiment {wildcards.experiment} > {log} 2>&1"
+
+
+rule live:
+    input:
+        plan.live_inputs,
+    output:
+        plan.result_files("{experiment}"),
+    log:
+        plan.log("live", "{experiment}"),
+    benchmark:
+        plan.benchmark("live", "{experiment}")
+    wildcard_constraints:
+        experiment=plan.pattern("live"),
+    retries: 1
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("observe")
+    resources:
+        **plan.resources("observe"),
+    params:
+        config=plan.config("live"),
+        code=plan.code("live"),
+    shell:
+        "python -m vovnet live --config {params.config} --experiment {wildcards.experiment}"
+        " > {log} 2>&1"

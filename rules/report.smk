@@ -1,0 +1,105 @@
+# What the paper shows: comparison with the mixing hull, tables, figures, sanity checks.
+
+
+rule hull_metrics:
+    input:
+        plan.hull_inputs,
+    output:
+        plan.hull_files,
+    log:
+        plan.log("hull_metrics"),
+    benchmark:
+        plan.benchmark("hull_metrics")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("hull_metrics"),
+        code=plan.code("hull_metrics"),
+    shell:
+        "python -m vovnet hull_metrics --config {params.config} > {log} 2>&1"
+
+
+rule tables:
+    input:
+        plan.result_tables,
+        plan.hull_files,
+    output:
+        report(
+            plan.table_files,
+            caption="../workflow/report/tables.rst",
+            category="Tables",
+        ),
+    log:
+        plan.log("tables"),
+    benchmark:
+        plan.benchmark("tables")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("tables"),
+        code=plan.code("tables"),
+    shell:
+        "python -m vovnet tables --config {params.config} > {log} 2>&1"
+
+
+rule figures:
+    input:
+        plan.result_tables,
+        plan.hull_files,
+        plan.training_logs,
+    output:
+        report(
+            directory(layout.paper / "figures"),
+            patterns=["{name}.png"],
+            caption="../workflow/report/figures.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        plan.log("figures"),
+    benchmark:
+        plan.benchmark("figures")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("figures"),
+        code=plan.code("figures"),
+    shell:
+        "python -m vovnet figures --config {params.config} > {log} 2>&1"
+
+
+rule sanity:
+    input:
+        plan.result_tables,
+        plan.hull_files,
+        plan.training_logs,
+        leakage=layout.leakage_report,
+    output:
+        report(
+            plan.sanity_files,
+            caption="../workflow/report/sanity.rst",
+            category="Sanity checks",
+        ),
+    log:
+        plan.log("sanity"),
+    benchmark:
+        plan.benchmark("sanity")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("sanity"),
+        code=plan.code("sanity"),
+    shell:
+        "python -m vovnet sanity --config {params.config} > {log} 2>&1"

@@ -1,0 +1,82 @@
+"""The command line: `vovnet <command> ...`. The only reader of argv.
+
+A command's module is imported only when that command is called, so that help is fast and
+a table operation never loads torch. Every module offers `HELP`, `add_arguments(parser)` and
+`run(args)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from vovnet import __version__
+from vovnet.errors import VovnetError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize": ("vovnet.commands.synthesize", "render a synthetic dataset in its raw layout"),
+    "prepare": ("vovnet.commands.prepare", "turn one raw split into unified samples"),
+    "leakage": ("vovnet.commands.leakage", "compare the training mix with the evaluation sets"),
+    "train": ("vovnet.commands.train", "train one stage of one run and seed"),
+    "observe": ("vovnet.commands.observe", "run a trained model on every view of a set"),
+    "gather": ("vovnet.commands.gather", "join the shards of an observation"),
+    "match": ("vovnet.commands.match", "read the action ratios that a random policy copies"),
+    "evaluate": ("vovnet.commands.evaluate", "score an experiment from stored observations"),
+    "live": ("vovnet.commands.live", "run an experiment sample by sample, with timings"),
+    "hull_metrics": ("vovnet.commands.hull_metrics", "compare policies with the mixing hull"),
+    "tables": ("vovnet.commands.tables", "write the paper's tables"),
+    "figures": ("vovnet.commands.figures", "draw the paper's figures"),
+    "sanity": ("vovnet.commands.sanity", "check that the results are what they must be"),
+    "pretrain": ("vovnet.commands.pretrain", "make the tiny base model of the package"),
+    "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
+    "pareto_threshold": ("vovnet.commands.pareto_threshold", "by hand: sweep a threshold"),
+    "oracle_action": ("vovnet.commands.oracle_action", "by hand: analyse the oracle's actions"),
+}
+"""Name -> (module, one line of help)."""
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    chosen = _parser().parse_args(argv)
+    try:
+        return _run(chosen.command, chosen.arguments)
+    except VovnetError as error:
+        print(f"vovnet: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vovnet: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    command = import_module(COMMANDS[name][0])
+    parser = argparse.ArgumentParser(
+        prog=f"vovnet {name}", description=command.HELP, allow_abbrev=False
+    )
+    command.add_arguments(parser)
+    command.run(parser.parse_args(arguments))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="vovnet",
+        description="How much looking is worth: observe a model once, decide many times.",
+        epilog="\n".join(["commands:", *lines, "", "vovnet <command> --help tells more."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vovnet {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the command")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

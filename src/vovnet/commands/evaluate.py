@@ -1,0 +1,24 @@
+"""`vovnet evaluate`: an experiment from stored observations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.evaluate import evaluate_experiment
+from vovnet.layout import Layout
+
+HELP = "score an experiment from stored observations: results.csv, summary.json, samples.parquet"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--experiment", required=True, help="a key of experiments")
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = load_settings(args)
+    layout = Layout(Path(settings.results_dir))
+    evaluate_experiment(settings, layout, args.experiment)
+    print(layout.eval(args.experiment) / "results.csv")

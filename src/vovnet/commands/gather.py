@@ -1,0 +1,24 @@
+"""`vovnet gather`: the shards of an observation as one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.blocks import gather
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.layout import Layout
+
+HELP = "join the eval.num_shards shards of an observation"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--run", required=True, help="a key of runs")
+    parser.add_argument("--seed", type=int, required=True, help="the seed it was trained with")
+    parser.add_argument("--dataset", required=True, help="a key of data.eval_sets, or router_fit")
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = load_settings(args)
+    gather(settings, Layout(Path(settings.results_dir)), args.run, args.seed, args.dataset)

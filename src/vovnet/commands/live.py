@@ -1,0 +1,25 @@
+"""`vovnet live`: an experiment sample by sample, with timings."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.layout import Layout
+
+HELP = "run an experiment of mode live: decide and answer one sample after the other"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--experiment", required=True, help="a key of experiments, mode: live")
+
+
+def run(args: argparse.Namespace) -> None:
+    from vovnet.live import live_experiment
+    from vovnet.progress import progress
+
+    settings = load_settings(args)
+    with progress("answering") as on_sample:
+        live_experiment(settings, Layout(Path(settings.results_dir)), args.experiment, on_sample)

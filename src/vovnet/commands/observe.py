@@ -1,0 +1,38 @@
+"""`vovnet observe`: a trained model on every view of a set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings, shard_argument
+from vovnet.layout import Layout
+
+HELP = "run a trained model on every view of a set; a killed call continues where it was"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--run", required=True, help="a key of runs")
+    parser.add_argument("--seed", type=int, required=True, help="the seed it was trained with")
+    parser.add_argument("--dataset", required=True, help="a key of data.eval_sets, or router_fit")
+    parser.add_argument(
+        "--shard",
+        type=shard_argument,
+        default=(0, 1),
+        metavar="I/N",
+        help="part I (from 0) of N; all if left out",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from vovnet.observe import observe_shard
+    from vovnet.progress import progress
+
+    settings = load_settings(args)
+    layout = Layout(Path(settings.results_dir))
+    shard, num_shards = args.shard
+    with progress("observing blocks") as on_block:
+        observe_shard(
+            settings, layout, args.run, args.seed, args.dataset, shard, num_shards, on_block
+        )

@@ -1,0 +1,20 @@
+"""`vovnet synthesize`: a dataset of the synthetic world in its original raw layout."""
+
+from __future__ import annotations
+
+import argparse
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.data.synthetic import synthesize
+
+HELP = "render a synthetic dataset as the raw files that its original has"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--dataset", required=True, help="a key of data.datasets, source synthetic")
+
+
+def run(args: argparse.Namespace) -> None:
+    for split, count in synthesize(load_settings(args), args.dataset).items():
+        print(f"{args.dataset}/{split}: {count} questions")

@@ -1,0 +1,22 @@
+"""`vovnet tables`: the paper's tables as .csv, .md and .tex."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.layout import Layout
+from vovnet.report.tables import write_tables
+
+HELP = "write the paper's tables from the results of every experiment"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = load_settings(args)
+    for path in write_tables(settings, Layout(Path(settings.results_dir))):
+        print(path)

@@ -1,0 +1,40 @@
+"""`vovnet train`: one stage of one run and seed, on one process or several."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.errors import ConfigError
+from vovnet.layout import Layout, stage1_owner
+
+HELP = """train one stage of one run and seed; a killed call continues at the exact step.
+On several devices start it by `accelerate launch --num_processes N -m vovnet train ...`."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--run", help="a key of runs; the first one if left out")
+    parser.add_argument(
+        "--seed", type=int, help="of order, noise and head; training.seed if left out"
+    )
+    parser.add_argument(
+        "--stage", type=int, choices=(1, 2), help="both, one after the other, if left out"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from vovnet.progress import progress
+    from vovnet.training.stage import train_stage
+
+    settings = load_settings(args)
+    layout = Layout(Path(settings.results_dir))
+    name = args.run or next(iter(settings.runs))
+    if name not in settings.runs:
+        raise ConfigError(f"runs: no run named {name!r}, expected one of {list(settings.runs)}")
+    seed = settings.training.seed if args.seed is None else args.seed
+    owner = stage1_owner(settings, name)
+    for stage in (args.stage,) if args.stage else (1, 2):
+        with progress(f"training stage {stage}") as on_step:
+            train_stage(settings, layout, owner if stage == 1 else name, seed, stage, on_step)

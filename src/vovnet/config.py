@@ -1,0 +1,456 @@
+"""One schema for every setting: defaults, validation, layering and the resolved dump.
+
+Keys are those of the experiments' specification (`policy.baseline_name`,
+`policy.lambda_cost`, `vision_budget.*`, `eval.*`, `training.*` ...). Unknown keys are
+errors that name file and key. Layers are merged left to right: mappings key by key,
+everything else replaced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vovnet.cost import ViewBudget
+from vovnet.errors import ConfigError
+
+BaselineName = Literal[
+    "always_full",
+    "always_coarse",
+    "no_vision",
+    "uncertainty_threshold",
+    "random_policy_matched",
+    "bayes_router",
+    "oracle",
+    "oracle_full_correct",
+    "vision_token_pruning_proxy",
+]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class LoraSettings(Section):
+    """Low-rank adapters (peft) for models too large to train whole."""
+
+    r: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+class ModelSettings(Section):
+    base_model_name: str = Field(
+        "src/vovnet/assets/tiny-qwen3-vl",
+        description="A folder or a hub name of a transformers VLM.",
+    )
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attn_implementation: str = "sdpa"
+    gradient_checkpointing: bool = False
+    lora: LoraSettings | None = None
+
+
+class PromptTemplates(Section):
+    """One template per task type; fields: {question}, {hint}, {choices}."""
+
+    multiple_choice: str = "{hint}{question}\n{choices}\nAnswer with the option's text."
+    open: str = "{question}\nAnswer in a word or short phrase."
+    vqa: str = "{question}\nAnswer in a word or short phrase."
+    instruction: str = "{question}"
+
+
+class DatasetSettings(Section):
+    """A raw dataset in its original layout; `files` maps a split to a path under `root`."""
+
+    format: Literal["mmbench", "mmmu", "textvqa", "llava"]
+    source: Literal["synthetic", "local", "hub"] = "local"
+    root: str
+    repo_id: str | None = None
+    revision: str | None = None
+    files: dict[str, str]
+    image_root: str | None = Field(None, description="Where image paths start, under `root`.")
+
+
+class SplitRef(Section):
+    """A part of a prepared dataset."""
+
+    dataset: str
+    split: str
+    max_samples: int | None = Field(None, gt=0)
+
+
+class EvalSet(SplitRef):
+    """What an experiment is evaluated on.
+
+    `passes: first` keeps one row of each circular group, `all` keeps every replica and
+    scores a group as right when every pass is right.
+    """
+
+    passes: Literal["first", "all"] = "first"
+    fuzzy: bool = False
+
+
+class SyntheticSettings(Section):
+    """The size and seed of the synthetic world."""
+
+    seed: int = 0
+    num_eval_questions: int = Field(1000, gt=0, description="Per benchmark.")
+    num_train_questions: int = Field(2000, gt=0, description="Per training set.")
+
+
+class LeakageSettings(Section):
+    """What stops the run when training mix and evaluation sets share it."""
+
+    fail_on: list[Literal["question", "image", "id", "question_and_image"]] = [
+        "image",
+        "id",
+        "question_and_image",
+    ]
+
+
+class DataSettings(Section):
+    system_prompt: str = ""
+    prompt_template: PromptTemplates = PromptTemplates()
+    prompt_order: Literal["text_first", "image_first"] = "text_first"
+    datasets: dict[str, DatasetSettings] = {}
+    train: list[SplitRef] = []
+    router_fit: list[SplitRef] = Field(
+        [], description="Part of the training split on which the routers are fitted."
+    )
+    eval_sets: dict[str, EvalSet] = {}
+    synthetic: SyntheticSettings = SyntheticSettings()
+    leakage: LeakageSettings = LeakageSettings()
+
+
+class VisionBudget(Section):
+    """Sizes in pixels at which COARSE and FULL show an image; `None` is no limit."""
+
+    coarse_long_side: int | None = Field(64, gt=0)
+    full_long_side: int | None = Field(128, gt=0)
+    coarse_max_pixels: int | None = Field(None, gt=0)
+    full_max_pixels: int | None = Field(None, gt=0)
+    patch_size: int = Field(16, gt=0)
+    spatial_merge_size: int = Field(2, gt=0)
+
+    @property
+    def factor(self) -> int:
+        """Side of one vision token in pixels."""
+        return self.patch_size * self.spatial_merge_size
+
+    def budget(self, view: str) -> ViewBudget | None:
+        """Budget of an action's view; None for `no`."""
+        if view == "no":
+            return None
+        if view == "coarse":
+            return ViewBudget(self.coarse_long_side, self.coarse_max_pixels)
+        if view == "full":
+            return ViewBudget(self.full_long_side, self.full_max_pixels)
+        raise ConfigError(f"view {view!r} is unknown, expected no, coarse or full")
+
+
+class PolicySettings(Section):
+    # the learned policy
+    feature_mode: Literal["hidden", "hidden_entropy", "hidden_margin", "hidden_entropy_margin"] = (
+        "hidden"
+    )
+    action_space: Literal["binary", "ternary"] = "ternary"
+    head_hidden_size: int = Field(256, gt=0)
+    use_straight_through: bool = True
+    entropy_weight: float = Field(
+        1.0, gt=0, description="Nats; temperature of the action distribution."
+    )
+    lambda_cost: float = Field(0.02, ge=0)
+    cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
+    # baselines
+    baseline_name: BaselineName | None = None
+    baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
+    baseline_threshold: float | None = None
+    baseline_vision: Literal["coarse", "full"] = "full"
+    baseline_target_ratios: tuple[float, float, float] | None = None
+    baseline_seed: int = 42
+    baseline_pruning_ratio: float = Field(1.0, gt=0, le=1)
+    baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
+    # fallback: NO is overruled when the text pass is unsure
+    fallback_mode: Literal["coarse", "full"] | None = None
+    fallback_entropy_threshold: float | None = None
+    fallback_margin_threshold: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> PolicySettings:
+        if math.isnan(self.lambda_cost):
+            raise ValueError("lambda_cost must be a number, not nan")
+        ratios = self.baseline_target_ratios
+        if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
+            raise ValueError(
+                f"baseline_target_ratios must be three shares that sum to 1, got {ratios}"
+            )
+        return self
+
+
+class TrainingSettings(Section):
+    seed: int = 0
+    num_processes: int = Field(
+        1, gt=0, description="Devices; equals the rule's gpu resource on GPUs."
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    batch_size: int = Field(32, gt=0, description="Samples per optimizer step, over all devices.")
+    gradient_accumulation_steps: int = Field(1, gt=0)
+    stage1_epochs: float = Field(1.0, gt=0)
+    stage1_baseline_name: Literal[
+        "always_full", "always_coarse", "no_vision", "random_policy_matched"
+    ] = "always_full"
+    stage1_target_ratios: tuple[float, float, float] | None = None
+    stage2_epochs: float = Field(1.0, gt=0)
+    stage1_learning_rate: float = Field(2e-4, gt=0)
+    stage2_learning_rate: float = Field(2e-4, gt=0)
+    head_learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_answer_tokens: int = Field(32, gt=0)
+    save_every: int = Field(100, gt=0)
+    num_workers: int = Field(0, ge=0, description="Processes that load images, per device.")
+    keep_checkpoints: int = Field(2, gt=0)
+    checkpoint_format: Literal["accelerate", "pt"] = "accelerate"
+    calibration_samples: int = Field(
+        256, ge=0, description="Held-out training samples for the calibration check."
+    )
+
+
+class EvalSettings(Section):
+    batch_size: int = Field(64, gt=0)
+    max_new_tokens: int = Field(16, gt=0)
+    num_beams: int = Field(1, gt=0)
+    do_sample: bool = False
+    temperature: float = Field(1.0, gt=0)
+    seed: int = 0
+    cache_reuse: bool = True
+    num_shards: int = Field(1, gt=0)
+    shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
+    max_samples: int | None = Field(None, gt=0)
+    profile: bool = False
+    bootstrap_samples: int = Field(2000, gt=0)
+
+
+class Match(Section):
+    """Match a random policy to the action ratios of another experiment's rows."""
+
+    experiment: str
+    lambda_costs: list[float] = Field(min_length=1)
+
+
+class Experiment(Section):
+    """One named evaluation of a policy on datasets.
+
+    `sweep` maps one key of the policy to a list of values: one results row per value.
+    `fit` names the splits a router is fitted on (observed like evaluation sets).
+    """
+
+    title: str
+    run: str = "vovnet"
+    datasets: list[str] | None = Field(
+        None, description="Evaluation sets; all of them if left out."
+    )
+    seeds: list[int] | None = None
+    policy: dict[str, Any] = {}
+    sweep: dict[str, list[Any]] = {}
+    match: Match | None = None
+    mode: Literal["replay", "live"] = "replay"
+    max_samples: int | None = Field(None, gt=0)
+    role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
+
+    @model_validator(mode="after")
+    def _check(self) -> Experiment:
+        if len(self.sweep) > 1:
+            raise ValueError(f"sweep takes one key, got {sorted(self.sweep)}")
+        if any(not values for values in self.sweep.values()):
+            raise ValueError("sweep needs at least one value")
+        return self
+
+
+class ReportSettings(Section):
+    title: str = "VoVNet"
+    target_lambda: float = Field(
+        0.02, ge=0, description="The row of a sweep that main tables show."
+    )
+
+
+class Resources(Section):
+    """What the scheduler is told, per kind of rule. `gpu` counts devices; 0 runs on the CPU."""
+
+    gpu: int = Field(0, ge=0)
+    threads: int = Field(1, gt=0)
+    mem_mb: int = Field(3000, gt=0)
+    runtime_min: int = Field(60, gt=0)
+
+
+class ResourceSettings(Section):
+    train: Resources = Resources()
+    observe: Resources = Resources()
+    light: Resources = Resources(mem_mb=1500, runtime_min=10)
+
+
+class Settings(Section):
+    """Everything. `Settings()` is valid and gives every default."""
+
+    results_dir: str = "results"
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    vision_budget: VisionBudget = VisionBudget()
+    policy: PolicySettings = PolicySettings()
+    training: TrainingSettings = TrainingSettings()
+    eval: EvalSettings = EvalSettings()
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    runs: dict[str, dict[str, Any]] = Field(
+        {"vovnet": {}},
+        description="Training recipes: overrides of model, data, policy and training.",
+    )
+    experiments: dict[str, Experiment] = {}
+    targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
+    report: ReportSettings = ReportSettings()
+    resources: ResourceSettings = ResourceSettings()
+    quick: int | None = Field(
+        None, gt=0, description="Evaluate at most this many samples of each set."
+    )
+
+    @model_validator(mode="after")
+    def _check_references(self) -> Settings:
+        for name, overrides in self.runs.items():
+            unknown = set(overrides) - {"model", "data", "policy", "training"}
+            if unknown:
+                raise ValueError(f"runs.{name}: unknown key {sorted(unknown)[0]!r}")
+        refs = [("data.train", ref) for ref in self.data.train]
+        refs += [("data.router_fit", ref) for ref in self.data.router_fit]
+        refs += [(f"data.eval_sets.{name}", ref) for name, ref in self.data.eval_sets.items()]
+        for key, ref in refs:
+            if ref.dataset not in self.data.datasets:
+                raise ValueError(f"{key}: dataset {ref.dataset!r} is not in data.datasets")
+            if ref.split not in self.data.datasets[ref.dataset].files:
+                raise ValueError(f"{key}: dataset {ref.dataset!r} has no split {ref.split!r}")
+        for name, experiment in self.experiments.items():
+            key = f"experiments.{name}"
+            if experiment.run not in self.runs:
+                raise ValueError(f"{key}.run: {experiment.run!r} is not in runs")
+            for dataset in experiment.datasets or []:
+                if dataset not in self.data.eval_sets:
+                    raise ValueError(f"{key}.datasets: {dataset!r} is not in data.eval_sets")
+            if experiment.match and experiment.match.experiment not in self.experiments:
+                raise ValueError(
+                    f"{key}.match: {experiment.match.experiment!r} is not in experiments"
+                )
+            for swept in experiment.sweep:
+                if swept not in PolicySettings.model_fields:
+                    raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
+            policy_points(self, name)
+        for target, names in self.targets.items():
+            for name in names:
+                if name not in self.experiments:
+                    raise ValueError(f"targets.{target}: {name!r} is not in experiments")
+        return self
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Layer `override` on `base`: mappings key by key, everything else replaced."""
+    merged = dict(base)
+    for key, value in override.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: file not found") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f", line {line + 1}" if line is not None else ""
+        raise ConfigError(f"{path}{where}: not valid YAML") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, got {type(value).__name__}")
+    return value
+
+
+def validate(value: Mapping[str, Any], source: str) -> Settings:
+    """Validate a merged mapping; the error names source and key."""
+    try:
+        return Settings.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif "input" in first and not isinstance(first["input"], dict | Section):
+            message += f", got {first['input']!r}"
+        raise ConfigError(f"{source}: {key + ': ' if key else ''}{message}") from None
+
+
+def load(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Load and layer YAML files. The error names the files and the key."""
+    merged: dict[str, Any] = {}
+    paths = list(paths)
+    for path in paths:
+        merged = merge(merged, read_yaml(path))
+    if overrides:
+        merged = merge(merged, overrides)
+    return validate(merged, " + ".join(str(path) for path in paths) or "configuration")
+
+
+def dump(settings: Settings) -> str:
+    """The resolved settings as YAML, keys sorted."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+
+
+def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
+    """Settings of one training recipe and seed: the run's overrides applied."""
+    value = merge(settings.model_dump(), settings.runs[run])
+    if seed is not None:
+        value["training"]["seed"] = seed
+    return validate(value, f"runs.{run}")
+
+
+def check_prompt_order(settings: Settings) -> None:
+    """Images before the question leave the text pass and the views no prefix to share."""
+    if settings.data.prompt_order == "image_first" and settings.eval.cache_reuse:
+        raise ConfigError(
+            "eval.cache_reuse: must be false with data.prompt_order: image_first, whose views"
+            " share no prefix with the text pass"
+        )
+
+
+def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
+    """The policies of an experiment's sweep, one per results row (one if there is no sweep).
+
+    A matched experiment has one point per matched lambda; its ratios are filled in from
+    the matched results when it is evaluated.
+    """
+    experiment = settings.experiments[name]
+    base = merge(settings.policy.model_dump(), experiment.policy)
+    points: list[dict[str, Any]] = [base]
+    for key, values in experiment.sweep.items():
+        points = [base | {key: value} for value in values]
+    if experiment.match is not None:
+        points = [base | {"lambda_cost": value} for value in experiment.match.lambda_costs]
+    try:
+        return [PolicySettings.model_validate(point) for point in points]
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"experiments.{name}.policy.{key}: {first['msg']}, got {first['input']!r}"
+        ) from None

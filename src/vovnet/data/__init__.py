@@ -1,0 +1,1 @@
+"""Datasets: original layouts in, unified samples out."""

@@ -1,0 +1,91 @@
+"""The image store: every distinct image once, as its original bytes, named by its hash."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from vovnet.errors import DataError
+from vovnet.files import sha256_bytes, write_bytes
+from vovnet.records import ImageRef
+
+EXTENSIONS = {
+    "BMP": "bmp",
+    "GIF": "gif",
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "TIFF": "tif",
+    "WEBP": "webp",
+}
+"""Image formats that are accepted, by PIL's name, and the file name extension of each."""
+
+OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
+
+
+def inspect(content: bytes, where: str) -> tuple[str, int, int]:
+    """Format, width and height of an encoded image; a DataError if it cannot be decoded.
+
+    A JPEG is decoded at an eighth of its size, which still reads all of its data.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(BytesIO(content), formats=OPENERS) as image:
+                width, height = image.size
+                image.draft(None, (1, 1))
+                image.load()
+                return str(image.format), width, height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = Image.MAX_IMAGE_PIXELS
+        raise DataError(f"{where}: the image has more than {limit} pixels") from None
+    except Exception as error:  # decoders raise whatever the broken bytes lead them into
+        reason = str(error) if not isinstance(error, Image.UnidentifiedImageError) else "unknown"
+        raise DataError(f"{where}: not a decodable image ({reason})") from None
+
+
+def inside(relative: str, where: str) -> PurePosixPath:
+    """A path that stays below the folder it is relative to; a DataError if it climbs out."""
+    path = PurePosixPath(os.path.normpath(relative))
+    if not relative or path.is_absolute() or path.parts[:1] == ("..",) or not path.parts:
+        raise DataError(f"{where}: {relative!r} does not lie inside the image folder")
+    return path
+
+
+class ImageStore:
+    """Writes images below `folder`; `ImageRef.path` is relative to the folder's parent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._by_hash: dict[str, ImageRef] = {}
+        self._by_path: dict[Path, ImageRef] = {}
+
+    def add(self, content: bytes, where: str) -> ImageRef:
+        """Store encoded bytes; `where` opens the error message."""
+        digest = sha256_bytes(content)
+        if digest not in self._by_hash:
+            kind, width, height = inspect(content, where)
+            target = self.folder / f"{digest}.{EXTENSIONS[kind]}"
+            if not target.exists():
+                write_bytes(target, content)
+            path = f"{self.folder.name}/{target.name}"
+            ref = ImageRef(path=path, width=width, height=height, sha256=digest)
+            self._by_hash[digest] = ref
+        return self._by_hash[digest]
+
+    def add_file(self, root: Path, relative: str, where: str) -> ImageRef:
+        """Store the image file `relative`, which must lie below `root`."""
+        path = root / inside(relative, where)
+        if path not in self._by_path:
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                raise DataError(f"{where}: image file {path} not found") from None
+            except (OSError, ValueError) as error:
+                raise DataError(f"{where}: image file {path!s} is not readable ({error})") from None
+            self._by_path[path] = self.add(content, where)
+        return self._by_path[path]

@@ -1,0 +1,150 @@
+"""The leakage gate: what the training mix shares with the evaluation sets.
+
+Four kinds are compared: normalised questions together with their choices (in any order),
+images by content, pairs of both, and ids qualified by dataset (circular replicas count as
+one id). Evaluation sets are compared whole, whatever their caps are.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from vovnet.config import EvalSet, Settings, SplitRef
+from vovnet.data.sets import iter_part
+from vovnet.errors import DataError
+from vovnet.files import write_json
+from vovnet.layout import Layout
+from vovnet.records import Sample, iter_samples
+
+KINDS = ("question", "image", "id", "question_and_image")
+MAX_EXAMPLES = 10
+
+_MARK = re.compile(r"[^\w\s]|_")
+
+Keys = dict[str, list[str]]
+"""What a sample is compared by: kind -> keys."""
+
+Found = dict[str, dict[str, str]]
+"""kind -> key of an evaluation sample -> the first training sample that has it, or ""."""
+
+
+def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
+    """Write the report and return it; a hit of a kind in `leakage.fail_on` is a DataError.
+
+    The report of a failed check is called `leakage.failed.json`, so that the output on
+    which training waits does not exist.
+    """
+    sets = {
+        name: [(_reference(sample), sample_keys(sample)) for sample in _whole(layout, chosen)]
+        for name, chosen in settings.data.eval_sets.items()
+    }
+    mix = _distinct_parts([*settings.data.train, *settings.data.router_fit])
+    found: Found = {kind: {} for kind in KINDS}
+    for entries in sets.values():
+        for _, keys in entries:
+            for kind in KINDS:
+                found[kind].update(dict.fromkeys(keys[kind], ""))
+    num_train = _search(found, (sample for part in mix for sample in iter_part(layout, part)))
+    fail_on = list(settings.data.leakage.fail_on)
+    report: dict[str, Any] = {
+        "fail_on": fail_on,
+        "train": [part.model_dump() for part in mix],
+        "num_train_samples": num_train,
+        "sets": {name: _compare(entries, found) for name, entries in sets.items()},
+    }
+    failed = layout.leakage_report.with_name("leakage.failed.json")
+    hit = _first_hit(report["sets"], fail_on)
+    stale, current = (failed, layout.leakage_report)[:: -1 if hit else 1]
+    stale.unlink(missing_ok=True)
+    write_json(current, report)
+    if hit:
+        raise DataError(f"{hit}; full report: {failed}")
+    return report
+
+
+def normalise(text: str) -> str:
+    """Casefolded, with runs of white space and punctuation folded into one space.
+
+    Symbols such as + or $ stay; so does a text of nothing but punctuation.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold().strip()
+    return " ".join(_MARK.sub(_fold, text).split()) or text
+
+
+def _fold(mark: re.Match[str]) -> str:
+    return " " if unicodedata.category(mark[0]).startswith("P") else mark[0]
+
+
+def sample_keys(sample: Sample) -> Keys:
+    """The keys of a sample for every kind."""
+    choices = sorted(normalise(choice) for choice in sample.choices.values())
+    question = " | ".join([normalise(sample.question), *choices])
+    images = [image.sha256 for image in sample.images]
+    return {
+        "question": [question],
+        "image": images,
+        "id": [f"{sample.dataset}/{sample.group or sample.id}"],
+        "question_and_image": [f"{question} @ {image}" for image in images],
+    }
+
+
+def _whole(layout: Layout, chosen: EvalSet) -> Iterator[Sample]:
+    return iter_samples(layout.samples(chosen.dataset, chosen.split))
+
+
+def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:
+    """Each split once, with the largest of its caps (`None` is no cap)."""
+    largest: dict[tuple[str, str], SplitRef] = {}
+    for part in parts:
+        known = largest.setdefault((part.dataset, part.split), part)
+        if known.max_samples is not None and (
+            part.max_samples is None or part.max_samples > known.max_samples
+        ):
+            largest[part.dataset, part.split] = part
+    return list(largest.values())
+
+
+def _search(found: Found, train: Iterable[Sample]) -> int:
+    """Fill in the first training sample of every key; returns how many samples were read."""
+    count = 0
+    for sample in train:
+        count += 1
+        for kind, keys in sample_keys(sample).items():
+            for key in keys:
+                if found[kind].get(key) == "":
+                    found[kind][key] = _reference(sample)
+    return count
+
+
+def _compare(entries: list[tuple[str, Keys]], found: Found) -> dict[str, Any]:
+    """Per kind: how many evaluation samples the training mix shares, and the first of them."""
+    compared: dict[str, Any] = {"num_samples": len(entries)}
+    for kind in KINDS:
+        hits = []
+        for reference, keys in entries:
+            shared = next((key for key in keys[kind] if found[kind][key]), None)
+            if shared is not None:
+                hits.append({"eval": reference, "train": found[kind][shared], "shared": shared})
+        compared[kind] = {"count": len(hits), "examples": hits[:MAX_EXAMPLES]}
+    return compared
+
+
+def _first_hit(sets: dict[str, Any], fail_on: Sequence[str]) -> str | None:
+    for name, compared in sets.items():
+        for kind in fail_on:
+            hits = compared[kind]
+            if hits["count"]:
+                first = hits["examples"][0]
+                return (
+                    f"leakage: evaluation set {name!r} shares {kind} with the training mix, "
+                    f"{hits['count']} of {compared['num_samples']} samples, "
+                    f"first {first['eval']} = {first['train']}"
+                )
+    return None
+
+
+def _reference(sample: Sample) -> str:
+    return f"{sample.dataset}/{sample.split}/{sample.id}"

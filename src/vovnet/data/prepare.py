@@ -1,0 +1,101 @@
+"""From a raw dataset in its original layout to unified samples, images and a manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import Settings
+from vovnet.data import llava, mmbench, mmmu, textvqa
+from vovnet.data.images import ImageStore
+from vovnet.data.source import Source, find_files
+from vovnet.errors import ConfigError, DataError
+from vovnet.files import sha256_bytes
+from vovnet.layout import Layout
+from vovnet.provenance import write_manifest
+from vovnet.records import SCHEMA_VERSION, Sample, write_samples
+
+READERS: dict[str, Callable[[Source], Iterator[Sample]]] = {
+    "llava": llava.read,
+    "mmbench": mmbench.read,
+    "mmmu": mmmu.read,
+    "textvqa": textvqa.read,
+}
+
+
+def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dict[str, Any]:
+    """Write the JSONL of a split, the images it shows and, last, the manifest; returns counts.
+
+    Equal raw files give equal bytes. The images of all splits of a dataset lie together.
+    """
+    source = open_source(settings, dataset, split, layout)
+    manifest = layout.data_manifest(dataset, split)
+    manifest.unlink(missing_ok=True)
+    target = layout.samples(dataset, split)
+    digests: set[str] = set()
+    samples = READERS[settings.data.datasets[dataset].format](source)
+    num_samples = write_samples(target, _checked(source, samples, digests))
+    facts = {
+        "num_samples": num_samples,
+        "num_images": len(digests),
+        "skipped": dict(sorted(source.skipped.items())),
+    }
+    write_manifest(
+        manifest,
+        step="prepare",
+        settings=settings,
+        inputs={_name(path, source.root): path for path in source.files},
+        outputs={target.name: target},
+        dataset=dataset,
+        split=split,
+        images_sha256=sha256_bytes("\n".join(sorted(digests)).encode()),
+        schema_version=SCHEMA_VERSION,
+        **facts,
+    )
+    return facts
+
+
+def open_source(settings: Settings, dataset: str, split: str, layout: Layout) -> Source:
+    """Find the raw files of a split; errors name the configuration's key."""
+    if dataset not in settings.data.datasets:
+        names = sorted(settings.data.datasets)
+        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    chosen = settings.data.datasets[dataset]
+    if chosen.source == "hub":
+        raise DataError(
+            f"data.datasets.{dataset}.source: downloads from the hub are not available yet; "
+            "download the files and use source 'local'"
+        )
+    root = Path(chosen.root)
+    return Source(
+        dataset=dataset,
+        split=split,
+        root=root,
+        files=find_files(dataset, chosen, split),
+        image_root=root / (chosen.image_root or ""),
+        images=ImageStore(layout.data(dataset) / "images"),
+    )
+
+
+def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> Iterator[Sample]:
+    """Pass the samples on and collect their image hashes; an empty dataset is refused."""
+    empty = True
+    for sample in samples:
+        empty = False
+        digests.update(image.sha256 for image in sample.images)
+        yield sample
+    if empty:
+        reasons = _describe(source.skipped)
+        raise DataError(f"{source.files[0]}: the dataset is empty, no sample was read{reasons}")
+
+
+def _describe(skipped: Counter[str]) -> str:
+    if not skipped:
+        return ""
+    return f" (skipped: {', '.join(f'{count} {reason}' for reason, count in skipped.items())})"
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

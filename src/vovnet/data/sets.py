@@ -1,0 +1,82 @@
+"""The named sets that the later steps read: evaluation sets, the router set, the training mix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from vovnet.config import EvalSet, Settings, SplitRef
+from vovnet.errors import ConfigError, DataError
+from vovnet.layout import ROUTER_FIT, Layout
+from vovnet.records import Sample, iter_samples
+
+
+def load_set(settings: Settings, layout: Layout, name: str) -> list[Sample]:
+    """An evaluation set, or `router_fit`: all its parts with ids `<dataset>/<split>/<id>`.
+
+    `quick` caps an evaluation set, and every part of `router_fit`, so that no dataset of
+    the router set is lost.
+    """
+    if name == ROUTER_FIT:
+        return _mix(settings.data.router_fit, "data.router_fit", layout, settings.quick)
+    if name not in settings.data.eval_sets:
+        names = [*settings.data.eval_sets, ROUTER_FIT]
+        raise ConfigError(f"data.eval_sets: no set named {name!r}, expected one of {names}")
+    chosen = settings.data.eval_sets[name]
+    path = layout.samples(chosen.dataset, chosen.split)
+    samples = list(_first_questions(iter_samples(path), chosen, settings.quick))
+    if not samples:
+        raise DataError(f"{path}: no sample is left of set {name!r} (passes {chosen.passes!r})")
+    return samples
+
+
+def load_train(settings: Settings, layout: Layout) -> list[Sample]:
+    """The training mix, part after part, with ids `<dataset>/<split>/<id>`."""
+    return _mix(settings.data.train, "data.train", layout, None)
+
+
+def scorer_of(settings: Settings, sample: Sample) -> str:
+    """Name of the scorer of a sample: the format of its dataset."""
+    return settings.data.datasets[sample.dataset].format
+
+
+def image_paths(settings: Settings, layout: Layout, sample: Sample) -> list[Path]:
+    """The image files of a sample, in order."""
+    assert sample.dataset in settings.data.datasets, sample.dataset
+    return [layout.data(sample.dataset) / image.path for image in sample.images]
+
+
+def iter_part(layout: Layout, part: SplitRef) -> Iterator[Sample]:
+    """The first `max_samples` samples of a prepared split, as they are stored."""
+    return islice(iter_samples(layout.samples(part.dataset, part.split)), part.max_samples)
+
+
+def qualified(sample: Sample) -> Sample:
+    """The sample with id and group made unique over datasets and splits."""
+    prefix = f"{sample.dataset}/{sample.split}/"
+    group = prefix + sample.group if sample.group else ""
+    return sample.model_copy(update={"id": prefix + sample.id, "group": group})
+
+
+def _mix(parts: list[SplitRef], key: str, layout: Layout, cap: int | None) -> list[Sample]:
+    if not parts:
+        raise ConfigError(f"{key}: expected at least one part, it is empty")
+    return [qualified(sample) for part in parts for sample in islice(iter_part(layout, part), cap)]
+
+
+def _first_questions(
+    samples: Iterator[Sample], chosen: EvalSet, quick: int | None
+) -> Iterator[Sample]:
+    """The first questions by file order; circular replicas of one group are one question."""
+    caps = [cap for cap in (chosen.max_samples, quick) if cap is not None]
+    cap = min(caps, default=None)
+    kept: set[str] = set()
+    for sample in samples:
+        if chosen.passes == "first" and sample.pass_index != 0:
+            continue
+        question = f"group {sample.group}" if sample.group else f"id {sample.id}"
+        if question not in kept and cap is not None and len(kept) >= cap:
+            continue
+        kept.add(question)
+        yield sample

@@ -1,0 +1,121 @@
+"""What an adapter is given: the files of one split, and rows whose errors say where they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import DatasetSettings
+from vovnet.data.images import ImageStore
+from vovnet.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a raw dataset. Adapters count in `skipped` what they leave out, by reason."""
+
+    dataset: str
+    split: str
+    root: Path
+    files: tuple[Path, ...]
+    image_root: Path
+    images: ImageStore
+    skipped: Counter[str] = field(default_factory=Counter)
+    _ids: set[str] = field(default_factory=set)
+
+    @property
+    def file(self) -> Path:
+        """The split's file, for layouts that have exactly one."""
+        if len(self.files) != 1:
+            names = [path.name for path in self.files]
+            raise DataError(f"{self.root}: split {self.split!r} takes one file, got {names}")
+        return self.files[0]
+
+    def claim(self, row: Row, column: str, name: str) -> str:
+        """`name`, which no row of the split may have had before."""
+        if name in self._ids:
+            raise row.error(column, f"the id {name!r} occurs twice")
+        self._ids.add(name)
+        return name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One raw row; `number` counts data rows from 1."""
+
+    path: Path
+    number: int
+    values: Mapping[str, Any]
+
+    def at(self, column: str) -> str:
+        return f"{self.path}, row {self.number}, column {column!r}"
+
+    def error(self, column: str, message: str) -> DataError:
+        return DataError(f"{self.at(column)}: {message}")
+
+    def text(self, column: str) -> str:
+        """A required text, not empty."""
+        if self.values.get(column) is None:
+            raise self.error(column, "is missing")
+        text = self.optional_text(column)
+        if not text.strip():
+            raise self.error(column, "is empty")
+        return text
+
+    def optional_text(self, column: str) -> str:
+        """A text, "" where there is none."""
+        value = self.values.get(column)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self.error(column, f"expected text, got {type(value).__name__}")
+        return value
+
+    def identifier(self, column: str) -> str:
+        """An id, which may be a whole number or a text."""
+        value = self.values.get(column)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self.text(column)
+
+    def texts(self, column: str) -> list[str]:
+        """A list of texts, empty where there is none."""
+        value = self.values.get(column)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(column, "expected a list of texts")
+        return value
+
+
+def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:
+    """One error for the first column that a table lacks."""
+    for name in required:
+        if name not in names:
+            raise DataError(f"{path}: column {name!r} is missing, it has {names}")
+
+
+def find_files(name: str, dataset: DatasetSettings, split: str) -> tuple[Path, ...]:
+    """The files of a split in a stable order: one file, all matches of a glob, or of a folder.
+
+    A folder stands for the hub's layout `<folder>/<subject>/<split>-*.parquet`.
+    """
+    key = f"data.datasets.{name}.files.{split}"
+    if split not in dataset.files:
+        raise ConfigError(f"{key}: no such split, expected one of {sorted(dataset.files)}")
+    root, pattern = Path(dataset.root), dataset.files[split]
+    path = root / pattern
+    if path.is_dir():
+        found = sorted(path.glob(f"*/{split}-*.parquet"))
+    elif any(mark in pattern for mark in "*?["):
+        if Path(pattern).is_absolute():
+            raise ConfigError(f"{key}: {pattern!r} must be relative to the dataset's root")
+        found = sorted(item for item in root.glob(pattern) if item.is_file())
+    else:
+        found = [path] if path.is_file() else []
+    if not found:
+        raise DataError(f"{path}: file not found ({key})")
+    return tuple(found)

@@ -1,0 +1,83 @@
+"""Where every file of a results folder lies. The one definition of the file layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vovnet.config import Settings, run_settings
+from vovnet.files import sha256_json
+
+ROUTER_FIT = "router_fit"
+"""Name of the observed set on which routers are fitted (`data.router_fit`)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    root: Path
+
+    def raw(self, dataset: str) -> Path:
+        """Folder into which the synthetic world renders a raw dataset."""
+        return self.root / "raw" / dataset
+
+    def data(self, dataset: str) -> Path:
+        return self.root / "data" / dataset
+
+    def samples(self, dataset: str, split: str) -> Path:
+        return self.data(dataset) / f"{split}.jsonl"
+
+    def data_manifest(self, dataset: str, split: str) -> Path:
+        return self.data(dataset) / f"{split}.manifest.json"
+
+    @property
+    def leakage_report(self) -> Path:
+        return self.root / "data" / "leakage.json"
+
+    def stage(self, run: str, seed: int | str, stage: int) -> Path:
+        """Folder of one training stage; its `manifest.json` is written last."""
+        return self.root / "runs" / run / f"seed{seed}" / f"stage{stage}"
+
+    def observations(self, run: str, seed: int | str, eval_set: str) -> Path:
+        return self.root / "observations" / run / f"seed{seed}" / eval_set
+
+    def shard(
+        self, run: str, seed: int | str, eval_set: str, shard: int | str, num_shards: int | str
+    ) -> Path:
+        """Folder of one shard (counted from 0) of an observation."""
+        name = f"{shard}-of-{num_shards}"
+        return self.observations(run, seed, eval_set) / "shards" / name
+
+    def eval(self, experiment: str) -> Path:
+        return self.root / "eval" / experiment
+
+    @property
+    def hull(self) -> Path:
+        """Folder of the hull metrics over all experiments."""
+        return self.root / "eval" / "_hull"
+
+    @property
+    def paper(self) -> Path:
+        return self.root / "paper"
+
+
+def stage1_owner(settings: Settings, run: str) -> str:
+    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
+    wanted = stage1_digest(settings, run)
+    return next(name for name in settings.runs if stage1_digest(settings, name) == wanted)
+
+
+def stage1_digest(settings: Settings, run: str) -> str:
+    """Hash of everything stage 1 reads; the policy enters only by its cost-free parts (none)."""
+    value = run_settings(settings, run)
+    training = {
+        key: item
+        for key, item in value.training.model_dump(mode="json").items()
+        if not key.startswith(("stage2_", "head_"))
+    }
+    parts = {
+        "model": value.model.model_dump(mode="json"),
+        "data": value.data.model_dump(mode="json", exclude={"eval_sets", "router_fit"}),
+        "vision_budget": value.vision_budget.model_dump(mode="json"),
+        "training": training,
+    }
+    return sha256_json(parts)

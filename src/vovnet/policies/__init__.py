@@ -1,0 +1,115 @@
+"""Policies: pure functions from the signals of the text pass to an action per sample.
+
+`decide` is the one entry. A policy is a function of `PolicyInputs` that returns an index
+into `records.ACTIONS` per row; `POLICIES` names it and says what else it reads. See
+docs/policies.md for how to add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vovnet.config import PolicySettings
+from vovnet.errors import ConfigError
+from vovnet.policies import fixed, learned, oracle, randomized, router, uncertainty
+from vovnet.policies.base import Actions, Bools, Floats, PolicyInputs
+from vovnet.policies.router import Router, fit_router
+from vovnet.policies.uncertainty import overrule
+from vovnet.records import SIGNAL_COLUMNS
+
+__all__ = [
+    "POLICIES",
+    "Decision",
+    "PolicyKind",
+    "Router",
+    "decide",
+    "fit_router",
+    "kind_of",
+    "setting_columns",
+]
+
+
+@dataclass(frozen=True)
+class PolicyKind:
+    """A policy and what it reads besides the signals."""
+
+    choose: Callable[[PolicyInputs], Actions]
+    reads_lambda: bool = False
+    reads_threshold: bool = False
+    reads_correctness: bool = False
+    reads_router: bool = False
+
+
+POLICIES: dict[str | None, PolicyKind] = {
+    None: PolicyKind(learned.highest_value, reads_lambda=True),
+    "no_vision": PolicyKind(fixed.no_vision),
+    "always_coarse": PolicyKind(fixed.always_coarse),
+    "always_full": PolicyKind(fixed.always_full),
+    "uncertainty_threshold": PolicyKind(uncertainty.threshold, reads_threshold=True),
+    "random_policy_matched": PolicyKind(randomized.matched),
+    "bayes_router": PolicyKind(router.bayes, reads_lambda=True, reads_router=True),
+    "oracle": PolicyKind(oracle.cheapest_correct, reads_correctness=True),
+    "oracle_full_correct": PolicyKind(oracle.cheapest_as_full, reads_correctness=True),
+}
+"""By `policy.baseline_name`; None is the learned policy, VoVNet itself."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Index into `records.ACTIONS` and whether the fallback overruled a NO, both (N,)."""
+
+    actions: Actions
+    fallback_triggered: Bools
+
+
+def decide(
+    policy: PolicySettings,
+    signals: pd.DataFrame,
+    *,
+    scores_NA_correct: Floats | None = None,
+    categories: Sequence[str] | None = None,
+    router: Router | None = None,
+) -> Decision:
+    """Choose an action per row of `signals` (columns: `records.SIGNAL_COLUMNS`).
+
+    Oracles need `scores_NA_correct`, the correctness in [0, 1] of each action, and no other
+    policy may be given it: answers never reach a policy that could be deployed (contract 1).
+    A router needs `categories` and the fitted `router`. The fallback applies last.
+    """
+    kind = kind_of(policy)
+    assert set(signals.columns) == set(SIGNAL_COLUMNS), sorted(signals.columns)
+    assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
+    assert (router is not None) == kind.reads_router, policy.baseline_name
+    inputs = PolicyInputs(policy, signals, scores_NA_correct, categories, router)
+    chosen_N = kind.choose(inputs).astype(np.int64)
+    actions_N = overrule(inputs, chosen_N)
+    return Decision(actions_N, actions_N != chosen_N)
+
+
+def kind_of(policy: PolicySettings) -> PolicyKind:
+    """The policy that `baseline_name` stands for; a baseline that needs the model is an error."""
+    kind = POLICIES.get(policy.baseline_name)
+    if kind is None:
+        raise ConfigError(
+            f"policy.baseline_name: {policy.baseline_name!r} is no decision over stored "
+            "observations, evaluate it with mode: live"
+        )
+    return kind
+
+
+def setting_columns(policy: PolicySettings, *, matched: bool = False) -> dict[str, str | float]:
+    """What results.csv says about a policy: its name and the settings that it reads.
+
+    A policy `matched` to another's action ratios carries the `lambda_cost` of its match.
+    """
+    kind = kind_of(policy)
+    columns: dict[str, str | float] = {"baseline_name": policy.baseline_name or ""}
+    if kind.reads_lambda or matched:
+        columns["lambda_cost"] = policy.lambda_cost
+    if kind.reads_threshold and policy.baseline_threshold is not None:
+        columns["threshold"] = policy.baseline_threshold
+    return columns

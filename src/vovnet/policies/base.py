@@ -1,0 +1,56 @@
+"""What every policy reads. Shapes: N samples, A actions in the order of `records.ACTIONS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vovnet.config import PolicySettings
+from vovnet.cost import expected_cost
+from vovnet.errors import DataError
+from vovnet.records import ACTIONS
+
+if TYPE_CHECKING:
+    from vovnet.policies.router import Router
+
+Actions = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+NO, COARSE, FULL = range(len(ACTIONS))
+
+
+@dataclass(frozen=True)
+class PolicyInputs:
+    """Settings, signals, and for reference policies what `decide` was given."""
+
+    policy: PolicySettings
+    signals: pd.DataFrame
+    correctness: Floats | None  # (N, A), in [0, 1]
+    categories: Sequence[str] | None
+    router: Router | None
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.signals)
+
+    @cached_property
+    def costs(self) -> Floats:
+        """Cost of each action, known before looking, (N, A)."""
+        tokens = self.signals[[f"tokens_{action}" for action in ACTIONS]]
+        return expected_cost(tokens.to_numpy(), self.policy.cost_scale)
+
+    def signal(self, name: str) -> Floats:
+        """A column of the signals; a value that is not a number names its sample."""
+        values_N = self.signals[name].to_numpy(dtype=np.float64)
+        wrong_N = np.isnan(values_N)
+        if wrong_N.any():
+            sample = self.signals["id"].iloc[int(wrong_N.argmax())]
+            raise DataError(f"signals, sample {sample!r}: {name} is missing, the policy needs it")
+        return values_N

@@ -1,0 +1,56 @@
+"""Progress with rate and time left: a bar on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LOG_INTERVAL_S = 10.0
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, total) that shows progress."""
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    began = last = time.monotonic()
+    first: int | None = None
+
+    def log(done: int, total: int) -> None:
+        nonlocal last, first
+        now = time.monotonic()
+        if first is None:
+            first = done - 1
+        if now - last < LOG_INTERVAL_S and done < total:
+            return
+        last = now
+        rate = (done - first) / max(now - began, 1e-9)
+        left_s = (total - done) / max(rate, 1e-9)
+        print(
+            f"{what}: {done}/{total}, {rate:.1f}/s, {left_s:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    yield log

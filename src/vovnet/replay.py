@@ -1,0 +1,182 @@
+"""Stored observations as tables that any policy can be replayed on.
+
+The texts of a (run, seed, set) are scored once for all views and sweep points; every decision
+is then a table operation. Shapes: N rows, A actions, U questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vovnet.config import PolicySettings, Settings
+from vovnet.cost import expected_cost
+from vovnet.data.sets import load_set, scorer_of
+from vovnet.errors import DataError
+from vovnet.layout import ROUTER_FIT, Layout
+from vovnet.policies import Router, decide, fit_router, kind_of
+from vovnet.records import ACTIONS, OBSERVATION_COLUMNS, SIGNAL_COLUMNS, Sample, read_table
+from vovnet.results import Outcome
+from vovnet.scoring import Score, score_sample
+from vovnet.stats import Bools, Floats, Ints, unit_codes
+
+ScoreCache = dict[tuple[str, str], Score]
+"""Scores of one set by sample id and text: seeds and views often say the same."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The samples of a set that an experiment evaluates.
+
+    `ids` are those of the whole set, in order; `kept` marks `samples` among them. `units`
+    numbers the question of each sample: circular passes of one question share a number.
+    """
+
+    name: str
+    ids: list[str]
+    kept: Bools
+    samples: list[Sample]
+    units: Ints
+    scorers: list[str]
+    fuzzy: bool
+
+    @property
+    def num_units(self) -> int:
+        return int(self.units.max()) + 1
+
+    @property
+    def categories(self) -> list[str]:
+        return [sample.category for sample in self.samples]
+
+    @property
+    def scoring(self) -> str:
+        return "fuzzy" if self.fuzzy else "official"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one trained model did on a set: a row per sample, a column per action."""
+
+    signals: pd.DataFrame
+    texts: NDArray[np.object_]
+    scores: Floats
+    parse_fallback: Bools
+    vision_tokens: Ints
+
+
+def load_questions(
+    settings: Settings, layout: Layout, name: str, max_questions: int | None = None
+) -> Questions:
+    """The first `max_questions` questions of an evaluation set, or of `router_fit`."""
+    samples = load_set(settings, layout, name)
+    units_N = unit_codes([_question(sample) for sample in samples])
+    kept_N = units_N < (len(samples) if max_questions is None else max_questions)
+    chosen = [sample for sample, keep in zip(samples, kept_N, strict=True) if keep]
+    return Questions(
+        name=name,
+        ids=[sample.id for sample in samples],
+        kept=kept_N,
+        samples=chosen,
+        units=units_N[kept_N],
+        scorers=[scorer_of(settings, sample) for sample in chosen],
+        fuzzy=name != ROUTER_FIT and settings.data.eval_sets[name].fuzzy,
+    )
+
+
+def load_observed(
+    layout: Layout, run: str, seed: int, questions: Questions, cache: ScoreCache | None = None
+) -> Observed:
+    """Read and score what a trained model said about `questions`.
+
+    Rows that are not those of the prepared set, in its order, are an error.
+    """
+    folder = layout.observations(run, seed, questions.name)
+    signals = _read_rows(folder / "signals.parquet", questions, SIGNAL_COLUMNS)
+    views = [
+        _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS) for view in ACTIONS
+    ]
+    cache = {} if cache is None else cache
+    scores = [list(_scores(questions, view["text"], cache)) for view in views]
+    return Observed(
+        signals=signals,
+        texts=np.stack([view["text"].to_numpy(dtype=object) for view in views], axis=1),
+        scores=np.array([[score.value for score in column] for column in scores]).T,
+        parse_fallback=np.array(
+            [[score.parse_fallback for score in column] for column in scores]
+        ).T,
+        vision_tokens=np.stack([view["vision_tokens"].to_numpy() for view in views], axis=1),
+    )
+
+
+def load_router(settings: Settings, layout: Layout, run: str, seed: int) -> Router:
+    """Fit the Bayes router on what a trained model did on part of the training split."""
+    questions = load_questions(settings, layout, ROUTER_FIT)
+    observed = load_observed(layout, run, seed, questions)
+    return fit_router(questions.categories, observed.scores)
+
+
+def replay(
+    policy: PolicySettings,
+    questions: Questions,
+    observed: Observed,
+    router: Router | None = None,
+) -> Outcome:
+    """What a policy does on observed samples; each policy is handed only what it reads."""
+    kind = kind_of(policy)
+    decision = decide(
+        policy,
+        observed.signals,
+        scores_NA_correct=observed.scores if kind.reads_correctness else None,
+        categories=questions.categories if kind.reads_router else None,
+        router=router if kind.reads_router else None,
+    )
+    chosen = (np.arange(len(decision.actions)), decision.actions)
+    tokens_N = observed.vision_tokens[chosen]
+    return Outcome(
+        ids=[sample.id for sample in questions.samples],
+        units=questions.units,
+        actions=decision.actions,
+        views=np.array(ACTIONS, dtype=object)[decision.actions],
+        texts=observed.texts[chosen],
+        scores=observed.scores[chosen],
+        parse_fallback=observed.parse_fallback[chosen],
+        costs=expected_cost(tokens_N, policy.cost_scale),
+        vision_tokens=tokens_N,
+        fallback=None if policy.fallback_mode is None else decision.fallback_triggered,
+    )
+
+
+def _question(sample: Sample) -> str:
+    return f"group {sample.group}" if sample.group else f"id {sample.id}"
+
+
+def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:
+    """The kept rows of a table of the whole set."""
+    table = read_table(path, columns)[list(columns)]
+    found = table["id"].tolist()
+    if found != questions.ids:
+        pairs = zip(found, questions.ids, strict=False)
+        same = next((row for row, (a, b) in enumerate(pairs) if a != b), None)
+        detail = (
+            f"it has {len(found)} rows, the set {len(questions.ids)}"
+            if same is None
+            else f"row {same + 1} is {found[same]!r}, the set has {questions.ids[same]!r}"
+        )
+        raise DataError(
+            f"{path}: the observed samples are not those of set {questions.name!r}"
+            f" ({detail}), observe it again"
+        )
+    return table[questions.kept].reset_index(drop=True)
+
+
+def _scores(questions: Questions, texts: Iterable[str], cache: ScoreCache) -> Iterable[Score]:
+    for sample, scorer, text in zip(questions.samples, questions.scorers, texts, strict=True):
+        key = (sample.id, text)
+        if key not in cache:
+            cache[key] = score_sample(scorer, sample, text, fuzzy=questions.fuzzy)
+        yield cache[key]

@@ -1,0 +1,1 @@
+"""Tables, figures and sanity checks. Reads results only; torch never loads here."""

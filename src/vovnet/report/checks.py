@@ -1,0 +1,168 @@
+"""What a sanity check is, and the rows that checks look at.
+
+A check is a function from the report's inputs to findings, one per place it looked at. It is
+registered in a list by a decorator that `registry` makes. A check whose experiments are not in
+the configuration raises `NotRunError` with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from vovnet.report.inputs import Inputs, seeds_of
+from vovnet.report.render import number
+
+Kind = Literal["invariant", "expectation"]
+
+BLOCKS = {
+    "A0": "Training",
+    "A1": "Sweep of lambda_cost",
+    "A2": "Stability over seeds",
+    "B1": "Fixed policies",
+    "B2": "Uncertainty thresholds",
+    "B3": "Random policy, matched",
+    "C1": "Data leakage",
+    "H1": "Oracle",
+    "live": "Live and replay",
+    "hull": "Against the mixing hull",
+    "score": "Scores of the policy head",
+    "need": "Need for vision",
+}
+"""The specification's blocks, then what the design adds, in the order of the report."""
+
+TOLERANCE = 1e-9
+MAX_LISTED = 9
+
+SAME = ["run", "dataset", "seed", "num_samples"]
+"""Rows that agree in these columns are about the same model and the same samples."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of a check; `passed` is None where it was not run."""
+
+    block: str
+    name: str
+    kind: Kind
+    passed: bool | None
+    numbers: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found at one place, such as a dataset, and in one seed if it looks at each."""
+
+    where: str
+    passed: bool
+    numbers: str
+    seed: int | None = None
+
+
+Look = Callable[[Inputs], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registered check."""
+
+    block: str
+    name: str
+    kind: Kind
+    look: Look
+
+
+class NotRunError(Exception):
+    """Why a check cannot be run on these results."""
+
+
+def registry(rules: list[Rule], kind: Kind) -> Callable[[str, str], Callable[[Look], Look]]:
+    """A decorator `(block, name)` that adds checks of one kind to `rules`."""
+
+    def decorate(block: str, name: str) -> Callable[[Look], Look]:
+        def register(look: Look) -> Look:
+            rules.append(Rule(block, name, kind, look))
+            return look
+
+        return register
+
+    return decorate
+
+
+def run_check(rule: Rule, inputs: Inputs) -> Check:
+    """Run one check; where it fails, its numbers name the places that failed."""
+    try:
+        findings = list(rule.look(inputs))
+    except NotRunError as reason:
+        return Check(rule.block, rule.name, rule.kind, None, f"not run: {reason}")
+    if not findings:
+        return Check(rule.block, rule.name, rule.kind, None, "not run: no results to compare")
+    failed = [finding for finding in findings if not finding.passed]
+    held = f"{len(findings) - len(failed)} of {len(findings)} hold. "
+    numbers = held + "; ".join(_listed(failed or findings))
+    return Check(rule.block, rule.name, rule.kind, not failed, numbers)
+
+
+def _listed(findings: list[Finding]) -> list[str]:
+    """One text per place: its seeds side by side, or only one of them where they agree."""
+    places: dict[str, list[Finding]] = {}
+    for finding in findings:
+        places.setdefault(finding.where, []).append(finding)
+    listed = []
+    for where, found in places.items():
+        texts = list(dict.fromkeys(finding.numbers for finding in found))
+        seeds = ", ".join(str(item.seed) for item in found if item.seed is not None)
+        listed.append(f"{where}{f' (seeds {seeds})' if seeds else ''}: {' / '.join(texts)}")
+    more = [f"and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
+    return [*listed[:MAX_LISTED], *more]
+
+
+# ---- rows that checks look at ------------------------------------------------------------
+
+
+def trained(inputs: Inputs) -> dict[str, list[int]]:
+    """run -> seeds of everything that was evaluated."""
+    trained: dict[str, dict[int, None]] = {}
+    for experiment in inputs.settings.experiments.values():
+        trained.setdefault(experiment.run, {}).update(
+            dict.fromkeys(seeds_of(inputs.settings, experiment))
+        )
+    return {run: list(seeds) for run, seeds in trained.items()}
+
+
+def named_experiments(inputs: Inputs, *baselines: str) -> list[str]:
+    names = inputs.experiments(*baselines)
+    if not names:
+        raise NotRunError(f"no experiment has the policy {' or '.join(baselines)}")
+    return names
+
+
+def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
+    return inputs.points[inputs.points["experiment"].isin(named_experiments(inputs, baseline))]
+
+
+def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """VoVNet's points beside the oracle over the same model and samples, per dataset and seed."""
+    oracle = baseline_rows(inputs, "oracle")[[*SAME, "accuracy", "avg_cost"]]
+    names = [name for name in map(inputs.main, inputs.datasets()) if name is not None]
+    vovnet = inputs.points[inputs.points["experiment"].isin(names)]
+    return per_seed(vovnet.merge(oracle, on=SAME, suffixes=("", "_oracle")))
+
+
+def per_seed(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """(dataset, seed, rows), in the order of the rows."""
+    for (dataset, seed), found in rows.groupby(["dataset", "seed"], sort=False):
+        yield dataset, seed, found
+
+
+def each(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.Series]]:
+    """(dataset, seed, row) of every row."""
+    for _, row in rows.iterrows():
+        yield row["dataset"], row["seed"], row
+
+
+def percent(share: float) -> str:
+    return f"{number(100 * share)}%"

@@ -1,0 +1,171 @@
+"""What must hold, whatever was learned: if it does not, the numbers cannot be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vovnet.config import policy_points
+from vovnet.files import read_json
+from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table
+from vovnet.report.checks import (
+    SAME,
+    TOLERANCE,
+    Finding,
+    NotRunError,
+    Rule,
+    baseline_rows,
+    beside_oracle,
+    each,
+    percent,
+    per_seed,
+    registry,
+    trained,
+)
+from vovnet.report.inputs import (
+    Inputs,
+    load_train_log,
+    of,
+)
+
+INVARIANTS: list[Rule] = []
+check = registry(INVARIANTS, "invariant")
+
+
+def _acts_always(inputs: Inputs, baseline: str, rate: str) -> Iterator[Finding]:
+    for _, row in baseline_rows(inputs, baseline).iterrows():
+        rates = [row[f"action_rate_{name}"] for name in ("no", "coarse", "full")]
+        text = "[" + ", ".join(f"{value:.3g}" for value in rates) + "]"
+        always = abs(row[rate] - 1) <= TOLERANCE and abs(sum(rates) - 1) <= TOLERANCE
+        yield Finding(dataset, bool(always), text, seed)
+
+
+@check("A0", "training log shows stage 1, then stage 2")
+def stages_in_order(inputs: Inputs) -> Iterator[Finding]:
+    for run, seeds in trained(inputs).items():
+        log = load_train_log(inputs.settings, inputs.layout, run, seeds)
+        for seed in seeds:
+            steps = [len(of(log, seed=seed, folder_stage=stage)) for stage in (1, 2)]
+            wrong = (of(log, seed=seed)["stage"] != of(log, seed=seed)["folder_stage"]).sum()
+            text = f"{steps[0]} lines of stage 1, {steps[1]} of stage 2, {wrong} misplaced"
+            yield Finding(place(run, seed), wrong == 0 and min(steps) > 0, text)
+
+
+@check("B1", "Always-Full acts [0, 0, 1]")
+def always_full_is_full(inputs: Inputs) -> Iterator[Finding]:
+    return _acts_always(inputs, "always_full", "action_rate_full")
+
+
+@check("B1", "Always-Coarse acts [0, 1, 0]")
+def always_coarse_is_coarse(inputs: Inputs) -> Iterator[Finding]:
+    return _acts_always(inputs, "always_coarse", "action_rate_coarse")
+
+
+@check("B1", "No-Vision acts [1, 0, 0]")
+def no_vision_is_blind(inputs: Inputs) -> Iterator[Finding]:
+    return _acts_always(inputs, "no_vision", "action_rate_no")
+
+
+@check("B1", "No-Vision costs 0")
+def no_vision_is_free(inputs: Inputs) -> Iterator[Finding]:
+    for dataset, seed, row in each(baseline_rows(inputs, "no_vision")):
+        cost = row["avg_cost"]
+        yield Finding(dataset, cost == 0, f"{cost:g}", seed)
+
+
+@check("B1", "Always-Full costs most, Always-Coarse no more")
+def full_is_dearest(inputs: Inputs) -> Iterator[Finding]:
+    dearest = baseline_rows(inputs, "always_full")[[*SAME, "avg_cost"]]
+    three_views = inputs.points[inputs.points["action_rate_no"].notna()]
+    joined = three_views.merge(dearest, on=SAME, suffixes=("", "_full"))
+    for (dataset, seed), rows in joined.groupby(["dataset", "seed"], sort=False):
+        full = rows["avg_cost_full"].iloc[0]
+        most = rows["avg_cost"].max()
+        coarse = rows.loc[rows["baseline_name"] == "always_coarse", "avg_cost"]
+        passed = most <= full + TOLERANCE and (coarse <= full).all()
+        text = f"FULL {full:.2f}, dearest policy {most:.2f}"
+        yield Finding(place(dataset, seed), bool(passed), text)
+
+
+@check("H1", "oracle_accuracy is at least vovnet_accuracy")
+def oracle_is_best(inputs: Inputs) -> Iterator[Finding]:
+    for dataset, seed, rows in beside_oracle(inputs):
+        best, oracle = rows["accuracy"].max(), rows["accuracy_oracle"].iloc[0]
+        text = f"{percent(oracle)} against {percent(best)}"
+        yield Finding(where, bool(oracle >= best - TOLERANCE), text)
+
+
+@check("H1", "no VoVNet point is as accurate as the oracle and cheaper")
+def oracle_is_efficient(inputs: Inputs) -> Iterator[Finding]:
+    for dataset, seed, rows in beside_oracle(inputs):
+        as_good = rows["accuracy"] >= rows["accuracy_oracle"] - TOLERANCE
+        cheaper = rows["avg_cost"] < rows["avg_cost_oracle"] - TOLERANCE
+        dominating = int((as_good & cheaper).sum())
+        yield Finding(where, dominating == 0, f"{dominating} of {len(rows)} points")
+
+
+@check("H1", "oracle_avg_cost is at most Always-Full's")
+def oracle_costs_less_than_full(inputs: Inputs) -> Iterator[Finding]:
+    full = baseline_rows(inputs, "always_full")[[*SAME, "avg_cost"]]
+    joined = baseline_rows(inputs, "oracle").merge(full, on=SAME, suffixes=("", "_full"))
+    for dataset, seed, row in each(joined):
+        text = f"{row['avg_cost']:.2f} against {row['avg_cost_full']:.2f}"
+        passed = bool(row["avg_cost"] <= row["avg_cost_full"] + TOLERANCE)
+        yield Finding(dataset, passed, text, seed)
+
+
+@check("live", "live equals replay, sample by sample")
+def live_equals_replay(inputs: Inputs) -> Iterator[Finding]:
+    live = [name for name, item in inputs.settings.experiments.items() if item.mode == "live"]
+    if not live:
+        raise NotRunError("no experiment has the mode 'live'")
+    for name in live:
+        for point in range(len(policy_points(inputs.settings, name))):
+            twin = _replayed_twin(inputs, name, point)
+            if twin is not None:
+                yield from _compare_samples(inputs, (name, point), twin)
+
+
+@check("C1", "the leakage gate is clean")
+def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
+    if not inputs.layout.leakage_report.exists():
+        raise NotRunError(f"{inputs.layout.leakage_report} does not exist")
+    report = read_json(inputs.layout.leakage_report)
+    for name, compared in report["sets"].items():
+        counts = {kind: compared[kind]["count"] for kind in report["fail_on"]}
+        text = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+        yield Finding(name, not any(counts.values()), f"shared: {text}")
+
+
+def _replayed_twin(inputs: Inputs, name: str, point: int) -> tuple[str, int] | None:
+    """The replayed experiment and point with the run and the policy of a live one."""
+    live = inputs.settings.experiments[name]
+    policy = policy_points(inputs.settings, name)[point]
+    for other, item in inputs.settings.experiments.items():
+        if item.mode == "replay" and item.run == live.run and item.match is live.match is None:
+            points = policy_points(inputs.settings, other)
+            if policy in points:
+                return other, points.index(policy)
+    return None
+
+
+def _compare_samples(
+    inputs: Inputs, live: tuple[str, int], replay: tuple[str, int]
+) -> Iterator[Finding]:
+    left, right = (
+        of(
+            read_table(inputs.layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS),
+            point=point,
+        )
+        for name, point in (live, replay)
+    )
+    by, compared = ["dataset", "seed", "id"], ["prediction", "action", "cost"]
+    columns = [*by, *compared]
+    joined = left[columns].merge(
+        right[columns], on=by, how="left", suffixes=("", "_replay"), indicator=True
+    )
+    equal = joined["_merge"] == "both"
+    for column in compared:
+        equal &= joined[column] == joined[f"{column}_replay"]
+    for (dataset, seed), same in equal.groupby([joined["dataset"], joined["seed"]], sort=False):
+        text = f"{int(same.sum())} of {len(same)} samples equal {replay[0]}"
+        yield Finding(f"{place(dataset, seed)} {live[0]}", bool(same.all()), text)

@@ -1,0 +1,91 @@
+"""Whether score differences are loss differences, on training questions that were held out.
+
+Only then does one head serve every lambda (see vovnet.training.objective). Shapes: N
+samples, A actions, Q bins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vovnet.records import ACTIONS, Sample
+from vovnet.training.examples import TrainingSet
+from vovnet.training.objective import Objective
+
+NUM_BINS = 10
+
+
+def split_held_out(samples: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
+    """(training samples, held-out samples): whole questions, at most a tenth of the samples.
+
+    Questions are ranked by a hash of their group, so that every seed holds out the same ones
+    and circular replicas stay together.
+    """
+    limit = min(count, len(samples) // 10)
+    groups = [sample.group or sample.id for sample in samples]
+    ranked = sorted(dict.fromkeys(groups), key=lambda name: hashlib.sha256(name.encode()).digest())
+    sizes = {name: groups.count(name) for name in ranked[: limit + 1]}
+    held: set[str] = set()
+    total = 0
+    for name, size in sizes.items():
+        if total + size <= limit:
+            held.add(name)
+            total += size
+    kept = [sample for sample, name in zip(samples, groups, strict=True) if name not in held]
+    return kept, [sample for sample, name in zip(samples, groups, strict=True) if name in held]
+
+
+@torch.inference_mode()
+def measure_calibration(
+    objective: Objective, examples: TrainingSet, batch_size: int
+) -> dict[str, Any]:
+    """Predicted against measured value of one view over another, in nats, per pair of views.
+
+    Predicted is score_b - score_a, measured CE_a - CE_b. `bins` are equally filled; `ece` is
+    the mean distance between the two over the bins, `slope` that of the least-squares line.
+    """
+    objective.eval()
+    scores, losses = [], []
+    for start in range(0, len(examples), batch_size):
+        batch = [examples[row] for row in range(start, min(start + batch_size, len(examples)))]
+        scores_BA, losses_BA = objective.evaluate(batch)
+        scores.append(scores_BA.double().cpu().numpy())
+        losses.append(losses_BA.double().cpu().numpy())
+    scores_NA, losses_NA = np.concatenate(scores), np.concatenate(losses)
+    pairs = {
+        f"{ACTIONS[b]}-{ACTIONS[a]}": calibration_of(
+            scores_NA[:, b] - scores_NA[:, a], losses_NA[:, a] - losses_NA[:, b]
+        )
+        for a, b in combinations(range(len(ACTIONS)), 2)
+    }
+    return {"num_samples": len(examples), "pairs": pairs}
+
+
+def calibration_of(
+    predicted_N: NDArray[np.float64], measured_N: NDArray[np.float64]
+) -> dict[str, Any]:
+    """`ece`, `slope` (null where the predictions are constant) and `bins` of a pair of views."""
+    order_N = np.argsort(predicted_N, kind="stable")
+    parts = [part for part in np.array_split(order_N, NUM_BINS) if len(part)]
+    bins = [
+        {
+            "predicted": float(predicted_N[part].mean()),
+            "measured": float(measured_N[part].mean()),
+            "count": len(part),
+        }
+        for part in parts
+    ]
+    gaps = [abs(item["predicted"] - item["measured"]) * item["count"] for item in bins]
+    spread = float(predicted_N.var())
+    slope = None
+    if spread > 1e-12:
+        centred_N = predicted_N - predicted_N.mean()
+        slope = float((centred_N * measured_N).mean() / spread)
+    return {"ece": float(sum(gaps) / len(predicted_N)), "slope": slope, "bins": bins}

@@ -1,0 +1,254 @@
+"""The training loop: the same for one process, several, and a cluster.
+
+Resuming at step s continues with exactly the examples, noise, optimizer and schedule that
+an undisturbed run would have had there, so the final weights are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+
+from vovnet.config import Settings
+from vovnet.errors import ConfigError
+from vovnet.files import write_text
+from vovnet.model import WEIGHTS_NAME, VoVNet, load_weights, save_weights
+from vovnet.records import Sample
+from vovnet.training.checkpoints import (
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from vovnet.training.examples import Example, ImageLoader, TrainingSet
+from vovnet.training.objective import Objective
+
+logger = logging.getLogger(__name__)
+
+LOG_NAME = "train_log.jsonl"
+
+
+def num_steps(settings: Settings, stage: int, num_samples: int) -> int:
+    training = settings.training
+    epochs = training.stage1_epochs if stage == 1 else training.stage2_epochs
+    return max(1, math.ceil(epochs * num_samples / training.batch_size))
+
+
+class Trainer:
+    """One stage of one run. `run()` leaves `model.safetensors` and the log in `folder`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stage: int,
+        folder: Path,
+        samples: Sequence[Sample],
+        load_images: ImageLoader,
+        start_from: Path | None = None,
+    ) -> None:
+        self.settings, self.stage, self.folder = settings, stage, folder
+        training = settings.training
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),  # several processes on the CPU talk over gloo
+            mixed_precision=training.mixed_precision,
+            gradient_accumulation_steps=training.gradient_accumulation_steps,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            step_scheduler_with_optimizer=False,
+        )
+        self.micro_batch = self._micro_batch_size()
+        set_seed(training.seed)
+        model = VoVNet(settings)
+        if start_from is not None:
+            load_weights(model, start_from, with_head=False)
+        self.total_steps = num_steps(settings, stage, len(samples))
+        self.examples = TrainingSet(
+            samples,
+            load_images,
+            model.vlm,
+            settings,
+            stage,
+            self.total_steps * training.batch_size,
+        )
+        optimizer = self._optimizer(model)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
+        self.model = model
+        self.bare_objective = Objective(model, settings, stage)
+        self.objective, self.optimizer, self.scheduler = self.accelerator.prepare(
+            self.bare_objective, optimizer, scheduler
+        )
+
+    def _micro_batch_size(self) -> int:
+        training = self.settings.training
+        world = self.accelerator.num_processes
+        if world != training.num_processes:
+            raise ConfigError(
+                f"training.num_processes is {training.num_processes}, but {world} processes were"
+                " launched"
+            )
+        pieces = world * training.gradient_accumulation_steps
+        if training.batch_size % pieces:
+            raise ConfigError(
+                f"training.batch_size: {training.batch_size} is not a multiple of num_processes"
+                f" times gradient_accumulation_steps, {pieces}"
+            )
+        return training.batch_size // pieces
+
+    def _optimizer(self, model: VoVNet) -> torch.optim.Optimizer:
+        training = self.settings.training
+        rate = training.stage1_learning_rate if self.stage == 1 else training.stage2_learning_rate
+        vlm = [parameter for parameter in model.vlm.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": vlm, "lr": rate}]
+        if self.stage == 2:
+            head = list(model.head.parameters())
+            groups.append({"params": head, "lr": training.head_learning_rate})
+        else:
+            model.head.requires_grad_(False)
+        return torch.optim.AdamW(
+            groups, betas=training.adam_betas, weight_decay=training.weight_decay, fused=True
+        )
+
+    def _schedule(self, step: int) -> float:
+        """Warm-up, then the chosen decay to zero; a factor of the learning rate."""
+        training = self.settings.training
+        warmup = round(training.warmup_ratio * self.total_steps)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if training.schedule == "constant":
+            return 1.0
+        progress = (step - warmup) / max(1, self.total_steps - warmup)
+        if training.schedule == "linear":
+            return 1.0 - progress
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    # ---- running ----------------------------------------------------------------------
+
+    def run(self, on_step: Callable[[int, int], None] | None = None) -> None:
+        """Train from the newest checkpoint, or from the start, to the end."""
+        start = self._resume()
+        self._trim_log(start)
+        self.objective.train()
+        batches = iter(self._loader(start))
+        began = time.perf_counter()
+        for step in range(start, self.total_steps):
+            sums = self._step(batches)
+            self._log(step + 1, sums, (step + 1 - start) / (time.perf_counter() - began))
+            if on_step is not None:
+                on_step(step + 1, self.total_steps)
+            last = step + 1 == self.total_steps
+            if (step + 1) % self.settings.training.save_every == 0 or last:
+                self._save(step + 1)
+        if self.accelerator.is_main_process:
+            save_weights(self.model, self.folder / WEIGHTS_NAME)
+        self.accelerator.wait_for_everyone()
+
+    def _step(self, batches: Iterator[list[Example]]) -> dict[str, float]:
+        """One optimizer step over gradient_accumulation_steps micro-batches."""
+        totals: dict[str, float] = {}
+        for _ in range(self.settings.training.gradient_accumulation_steps):
+            with self.accelerator.accumulate(self.objective):
+                result = self.objective(next(batches))
+                self.accelerator.backward(result.loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(
+                        self.objective.parameters(), self.settings.training.max_grad_norm
+                    )
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            for name, value in result.sums.items():
+                totals[name] = totals.get(name, 0.0) + value
+        self.scheduler.step()
+        return totals
+
+    def _loader(self, start: int) -> DataLoader[Example]:
+        """This process's micro-batches from step `start` on."""
+        training, rank = self.settings.training, self.accelerator.process_index
+        world, size = self.accelerator.num_processes, self.micro_batch
+        batches = []
+        for step in range(start, self.total_steps):
+            for piece in range(training.gradient_accumulation_steps):
+                first = step * training.batch_size + (piece * world + rank) * size
+                batches.append(list(range(first, first + size)))
+        return DataLoader(
+            self.examples,
+            batch_sampler=batches,
+            collate_fn=list,
+            num_workers=training.num_workers,
+        )
+
+    # ---- state ------------------------------------------------------------------------
+
+    @property
+    def _objects(self) -> dict[str, Any]:
+        return {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+
+    def _resume(self) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoints = list_checkpoints(self.folder)
+        if not checkpoints:
+            return 0
+        step, path = checkpoints[-1]
+        load_checkpoint(self.accelerator, self._objects, path)
+        logger.info("resuming at step %d from %s", step, path)
+        return step
+
+    def _save(self, step: int) -> None:
+        training = self.settings.training
+        path = checkpoint_path(self.folder, step, training.checkpoint_format)
+        save_checkpoint(self.accelerator, self._objects, path, training.keep_checkpoints)
+
+    def _trim_log(self, start: int) -> None:
+        """Drop log lines past the step that training resumes at, and a torn last line."""
+        path = self.folder / LOG_NAME
+        if not self.accelerator.is_main_process or not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= start:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):
+                continue
+        write_text(path, "".join(kept))
+
+    def _log(self, step: int, sums: dict[str, float], steps_per_s: float) -> None:
+        """Append the step's means over all processes."""
+        names = sorted({*sums, *_STAGE_KEYS[self.stage]})
+        local_K = torch.tensor(
+            [sums.get(name, 0.0) for name in names], device=self.accelerator.device
+        )
+        total_K = self.accelerator.reduce(local_K, "sum")
+        if not self.accelerator.is_main_process:
+            return
+        total = dict(zip(names, total_K.tolist(), strict=True))
+        batch_size = self.settings.training.batch_size
+        line: dict[str, Any] = {"step": step, "stage": self.stage}
+        for name, value in total.items():
+            if name.startswith("count_"):
+                continue
+            count = (
+                total.get(name.replace("ce_", "count_"), batch_size)
+                if "ce_" in name
+                else batch_size
+            )
+            if count:
+                line[name] = round(value / count, 6)
+        line["learning_rate"] = self.scheduler.get_last_lr()[0]
+        line["samples_per_s"] = round(steps_per_s * batch_size, 1)
+        with (self.folder / LOG_NAME).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+_STAGE_KEYS = {
+    1: [f"{kind}_{view}" for kind in ("ce", "count") for view in ("no", "coarse", "full")],
+    2: [],
+}

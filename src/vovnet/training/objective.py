@@ -1,0 +1,160 @@
+"""The losses of both stages.
+
+Stage 2: loss = sum_a w_a CE_a + lambda * sum_a pi_a cost_a - entropy_weight * H(pi), with
+pi = softmax((score - lambda * cost) / entropy_weight) and w a straight-through sample from
+pi, or pi itself (soft mixture). Its optimum is score_a = -E[CE_a | text] up to a constant,
+whatever lambda is, so that one head serves every lambda.
+
+The head needs CE of every action, also of those that were not sampled; those are computed
+without gradient into the model. Shapes: B samples, A = 3 actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vovnet.config import Settings
+from vovnet.cost import num_vision_tokens
+from vovnet.gate import action_distribution, straight_through
+from vovnet.model import VoVNet
+from vovnet.records import ACTIONS
+from vovnet.training.examples import Example
+
+
+@dataclass
+class StepResult:
+    """`loss` is the mean over the batch; `sums` are sums over it, for the log."""
+
+    loss: Tensor
+    sums: dict[str, float]
+
+
+class Objective(torch.nn.Module):
+    """Wraps the model so that one forward call computes a batch's loss, as DDP wants it."""
+
+    def __init__(self, model: VoVNet, settings: Settings, stage: int) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.stage = stage
+
+    def forward(self, examples: Sequence[Example]) -> StepResult:
+        if self.stage == 1:
+            return self._stage1(examples)
+        return self._stage2(examples)
+
+    def _stage1(self, examples: Sequence[Example]) -> StepResult:
+        """Cross-entropy under the fixed policy: each example is shown in its own view."""
+        views = [example.view for example in examples]
+        ce_B = self.cross_entropy(examples, views)
+        sums = {"loss": float(ce_B.detach().sum())}
+        for action, view in enumerate(ACTIONS):
+            rows = [row for row, shown in enumerate(views) if shown == action]
+            if rows:
+                sums[f"ce_{view}"] = float(ce_B.detach()[rows].sum())
+                sums[f"count_{view}"] = len(rows)
+        return StepResult(ce_B.mean(), sums)
+
+    def _stage2(self, examples: Sequence[Example]) -> StepResult:
+        policy = self.settings.policy
+        scores_BA, ce_no_B = self._text_pass(examples)
+        costs_BA = self.costs(examples).to(scores_BA.device)
+        pi_BA = action_distribution(
+            scores_BA,
+            costs_BA,
+            policy.lambda_cost,
+            policy.entropy_weight,
+            policy.action_space == "binary",
+        )
+        weights_BA = pi_BA
+        if policy.use_straight_through:
+            gumbel_BA = torch.stack([example.gumbel_A for example in examples])
+            weights_BA = straight_through(pi_BA, gumbel_BA.to(pi_BA.device))
+        sampled_BA = weights_BA.detach() > 0.5 if policy.use_straight_through else None
+        ce_BA = torch.cat([ce_no_B[:, None], self._look_losses(examples, sampled_BA)], dim=1)
+        entropy_B = -(pi_BA * pi_BA.clamp_min(1e-20).log()).sum(dim=1)
+        cost_B = (pi_BA * costs_BA).sum(dim=1)
+        loss_B = (weights_BA * ce_BA).sum(dim=1) + policy.lambda_cost * cost_B
+        loss_B = loss_B - policy.entropy_weight * entropy_B
+        sums = {"loss": float(loss_B.detach().sum()), "expected_cost": float(cost_B.detach().sum())}
+        for action, view in enumerate(ACTIONS):
+            sums[f"ce_{view}"] = float(ce_BA[:, action].detach().sum())
+            sums[f"action_share_{view}"] = float(pi_BA[:, action].detach().sum())
+        return StepResult(loss_B.mean(), sums)
+
+    def evaluate(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Scores and CE of every action (B, A), without sampling any."""
+        scores_BA, ce_no_B = self._text_pass(examples)
+        return scores_BA, torch.cat([ce_no_B[:, None], self._look_losses(examples)], dim=1)
+
+    def _text_pass(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Scores (B, A) and CE of NO (B,) from one pass: the answer follows the text pass."""
+        vlm = self.model.vlm
+        sequences = [vlm.sequence(example.prompt, (), example.answer_ids) for example in examples]
+        hidden_BTD, batch = vlm.hidden_states(sequences)
+        ce_B = self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
+        num_tokens = hidden_BTD.shape[1]
+        ends = [num_tokens - len(example.answer_ids) for example in examples]
+        end_B = torch.tensor(ends, device=hidden_BTD.device)
+        position_T = torch.arange(num_tokens, device=hidden_BTD.device)
+        text_mask_BT = batch.mask_BT * (position_T < end_B[:, None])
+        scores_BA, *_ = self.model.scores(hidden_BTD, text_mask_BT, end_B - 1)
+        return scores_BA, ce_B
+
+    def _look_losses(self, examples: Sequence[Example], sampled_BA: Tensor | None = None) -> Tensor:
+        """CE of COARSE and FULL, (B, 2); with `sampled_BA`, gradient only where sampled."""
+        looks = range(1, len(ACTIONS))
+        pairs = [(row, action) for row in range(len(examples)) for action in looks]
+        taken = pairs
+        if sampled_BA is not None:
+            chosen = sampled_BA.tolist()
+            taken = [(row, action) for row, action in pairs if chosen[row][action]]
+        rest = sorted(set(pairs) - set(taken))
+        parts = []
+        for part, with_grad in ((taken, torch.is_grad_enabled()), (rest, False)):
+            if part:
+                with torch.set_grad_enabled(with_grad):
+                    rows, actions = zip(*part, strict=True)
+                    shown = [examples[row] for row in rows]
+                    parts.append(self.cross_entropy(shown, list(actions)))
+        order = sorted(range(len(pairs)), key=[*taken, *rest].__getitem__)
+        return torch.cat(parts)[order].reshape(len(examples), len(looks))
+
+    def cross_entropy(self, examples: Sequence[Example], views: Sequence[int]) -> Tensor:
+        """CE (nats, summed over the answer's tokens) of each example in its view, (B,)."""
+        vlm = self.model.vlm
+        shown = zip(examples, views, strict=True)
+        features = vlm.encode([example.pixels.get(view) for example, view in shown])
+        sequences = [
+            vlm.sequence(example.prompt, images, example.answer_ids)
+            for example, images in zip(examples, features, strict=True)
+        ]
+        hidden_BTD, _ = vlm.hidden_states(sequences)
+        return self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
+
+    def _answer_loss(self, hidden_BTD: Tensor, answers: Sequence[Sequence[int]]) -> Tensor:
+        longest = max(len(answer) for answer in answers)
+        labels_BT = torch.full((len(answers), longest), -100, device=hidden_BTD.device)
+        for row, answer in enumerate(answers):
+            labels_BT[row, longest - len(answer) :] = torch.tensor(answer)
+        logits_BTV = self.model.vlm.logits(hidden_BTD[:, -longest - 1 : -1]).float()
+        loss_BT = torch.nn.functional.cross_entropy(
+            logits_BTV.transpose(1, 2), labels_BT, ignore_index=-100, reduction="none"
+        )
+        return loss_BT.sum(dim=1)
+
+    def costs(self, examples: Sequence[Example]) -> Tensor:
+        """cost_scale * vision tokens per view (B, A), known from the image sizes alone."""
+        budgets = self.settings.vision_budget
+        tokens = [
+            [
+                num_vision_tokens(example.sizes, budgets.budget(view), budgets.factor)
+                for view in ACTIONS
+            ]
+            for example in examples
+        ]
+        return self.settings.policy.cost_scale * torch.tensor(tokens, dtype=torch.float32)

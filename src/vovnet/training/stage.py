@@ -1,0 +1,94 @@
+"""One training stage as a step of the pipeline: from prepared samples to a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from vovnet.closure import closure_digest
+from vovnet.config import Settings, run_settings
+from vovnet.data.sets import load_train
+from vovnet.files import sha256_file, sha256_files, sha256_json, write_json
+from vovnet.inference import load_images
+from vovnet.layout import Layout, stage1_owner
+from vovnet.model import weights_file
+from vovnet.provenance import claim_folder, write_manifest
+from vovnet.steps import step_digest
+from vovnet.training.calibration import measure_calibration, split_held_out
+from vovnet.training.examples import TrainingSet
+from vovnet.training.loop import LOG_NAME, Trainer
+
+
+def base_model_digest(settings: Settings) -> str:
+    """Hash of a local base model's files; a hub model is known by name and revision."""
+    model = settings.model
+    folder = Path(model.base_model_name)
+    if not folder.is_dir():
+        return f"{model.base_model_name}@{model.revision}"
+    return sha256_json(sha256_files(path for path in folder.iterdir() if path.is_file()))
+
+
+def train_stage(
+    settings: Settings,
+    layout: Layout,
+    run: str,
+    seed: int,
+    stage: int,
+    on_step: Callable[[int, int], None] | None = None,
+) -> None:
+    """Train a stage, or go on where a killed one was; the manifest is written last.
+
+    Stage 2 starts from the language and vision model of stage 1, and ends with the
+    calibration of the head's scores on held-out training samples.
+    """
+    folder = layout.stage(run, seed, stage)
+    start_from = None
+    if stage == 2:
+        start_from = weights_file(layout.stage(stage1_owner(settings, run), seed, 1))
+    digest = step_digest(settings, "train", run=run, seed=seed, stage=stage)
+    settings = run_settings(settings, run, seed)
+    samples = load_train(settings, layout)
+    kept, held_out = split_held_out(samples, settings.training.calibration_samples)
+    key = {
+        "config": digest,
+        "samples": sha256_json([sample.model_dump(mode="json") for sample in samples]),
+        "start_from": sha256_file(start_from) if start_from else base_model_digest(settings),
+        "code": closure_digest(__name__),
+    }
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.is_main_process:
+        claim_folder(folder, key)
+    state.wait_for_everyone()
+
+    load = partial(load_images, settings, layout)
+    trainer = Trainer(settings, stage, folder, kept, load, start_from)
+    trainer.run(on_step)
+    if not state.is_main_process:
+        return
+    outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
+    if stage == 2 and held_out:
+        objective = trainer.bare_objective
+        examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
+        calibration = measure_calibration(objective, examples, trainer.micro_batch)
+        outputs["calibration"] = folder / "calibration.json"
+        write_json(outputs["calibration"], calibration)
+    write_manifest(
+        folder / "manifest.json",
+        step=f"train stage {stage}",
+        settings=settings,
+        inputs={"start_from": start_from} if start_from else {},
+        outputs=outputs,
+        run=run,
+        seed=seed,
+        stage=stage,
+        key=key,
+        num_steps=trainer.total_steps,
+        num_samples=len(kept),
+        num_held_out=len(held_out),
+        num_processes=state.num_processes,
+        device=str(state.device),
+    )

@@ -1,0 +1,39 @@
+"""Vision-language models behind one interface; one file per model family.
+
+A family is found by the `model_type` of the model's own config.json. To add one, write a
+module with a class that has the methods of `vovnet.vlm.qwen3_vl.Qwen3VL` and name it in
+`FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vovnet.config import ModelSettings, VisionBudget
+from vovnet.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from vovnet.vlm.qwen3_vl import Qwen3VL
+
+FAMILIES = {"qwen3_vl": ("vovnet.vlm.qwen3_vl", "Qwen3VL")}
+
+
+def load_vlm(settings: ModelSettings, budget: VisionBudget) -> Qwen3VL:
+    """Load a model, its tokenizer and image processor in the ordinary transformers layout."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(settings.base_model_name, revision=settings.revision)
+    except (OSError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"model.base_model_name: cannot load {settings.base_model_name!r} ({first_line})"
+        ) from None
+    if config.model_type not in FAMILIES:
+        raise CheckpointError(
+            f"model.base_model_name: {settings.base_model_name!r} is of type {config.model_type!r},"
+            f" expected one of {sorted(FAMILIES)}"
+        )
+    module, name = FAMILIES[config.model_type]
+    return getattr(import_module(module), name)(settings, budget)

@@ -1,0 +1,192 @@
+"""Generated observations of a model whose need for vision is known, in the files of a real run.
+
+Of each question it is fixed which views answer it. A view that does writes the gold option,
+others write a wrong one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vovnet.config import Settings, merge, validate
+from vovnet.files import sha256_file, write_json
+from vovnet.layout import Layout
+from vovnet.records import (
+    ACTIONS,
+    OBSERVATION_COLUMNS,
+    SIGNAL_COLUMNS,
+    ImageRef,
+    Sample,
+    write_samples,
+    write_table,
+)
+
+TOKENS = np.array([0, 4, 16])
+OPTIONS = {"A": "red", "B": "green", "C": "blue", "D": "yellow"}
+LAMBDAS = [0.0, 0.005, 0.01, 0.02, 0.05, 0.1]
+GRADED = (0.4, 0.3, 0.3)
+"""Shares of questions that need NO, COARSE, FULL: looking coarsely is worth its cost."""
+
+EVEN = (0.4, 0.15, 0.45)
+"""COARSE costs a quarter of FULL and brings a quarter of its gain: it lies on the NO-FULL line."""
+
+FIXED = ("no_vision", "always_coarse", "always_full")
+
+
+def configuration(root: Path, sets: list[str], seeds: list[int]) -> dict[str, Any]:
+    """A small suite: every kind of replayed policy on `sets`."""
+    lambdas = {"lambda_cost": LAMBDAS}
+    single = {name: {"title": name, "policy": {"baseline_name": name}} for name in FIXED}
+    oracles = ("oracle", "oracle_full_correct")
+    references = {name: {"title": name, "policy": {"baseline_name": name}} for name in oracles}
+    return {
+        "results_dir": str(root),
+        "data": {
+            "datasets": {
+                name: {"format": "mmbench", "root": "raw", "files": {"dev": "dev.tsv"}}
+                for name in [*sets, "training"]
+            },
+            "eval_sets": {name: {"dataset": name, "split": "dev"} for name in sets},
+            "router_fit": [{"dataset": "training", "split": "dev"}],
+        },
+        "seeds": seeds,
+        "eval": {"bootstrap_samples": 500},
+        "experiments": {
+            "vovnet": {"title": "VoVNet", "role": "vovnet", "sweep": lambdas},
+            **{name: item | {"role": "fixed"} for name, item in single.items()},
+            **{name: item | {"role": "reference"} for name, item in references.items()},
+            "entropy": {
+                "title": "Entropy",
+                "policy": {"baseline_name": "uncertainty_threshold"},
+                "sweep": {"baseline_threshold": [0.3, 0.6, 0.9]},
+            },
+            "random": {
+                "title": "Random, matched",
+                "role": "random",
+                "policy": {"baseline_name": "random_policy_matched"},
+                "match": {"experiment": "vovnet", "lambda_costs": LAMBDAS},
+            },
+            "bayes": {
+                "title": "Bayes router",
+                "role": "reference",
+                "policy": {"baseline_name": "bayes_router"},
+                "sweep": {"lambda_cost": [0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]},
+            },
+        },
+    }
+
+
+def make_samples(name: str, count: int, rng: np.random.Generator) -> list[Sample]:
+    """Questions of three categories, which the world's models answer from different views."""
+    image = ImageRef(path="images/a.png", width=128, height=128, sha256="0" * 64)
+    answers = rng.choice(list(OPTIONS), size=count)
+    return [
+        Sample(
+            id=f"q{index}",
+            dataset=name,
+            split="dev",
+            question_type="multiple-choice",
+            question=f"What colour is object {index}?",
+            images=[image],
+            choices=OPTIONS,
+            answer=str(answer),
+            answer_text=OPTIONS[str(answer)],
+            category="",
+        )
+        for index, answer in enumerate(answers)
+    ]
+
+
+def with_needs(samples: list[Sample], need_N: np.ndarray, rng: np.random.Generator) -> list[Sample]:
+    """A category tells the need of four samples in five."""
+    noise_N = np.where(rng.random(len(samples)) < 0.8, need_N, rng.integers(0, 3, len(samples)))
+    return [
+        sample.model_copy(update={"category": f"needs_{ACTIONS[need]}"})
+        for sample, need in zip(samples, noise_N, strict=True)
+    ]
+
+
+def signals_of(ids: list[str], need_N: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    """Signals of a head that estimates the need with some noise."""
+    count = len(ids)
+    cue_N1 = (need_N + rng.normal(0, 0.5, count))[:, None]
+    reach_NA = 1 / (1 + np.exp(-4 * (np.arange(3) - cue_N1 + 0.5)))
+    entropy_N = np.abs(0.4 + 0.3 * need_N + rng.normal(0, 0.2, count))
+    columns: dict[str, Any] = {"id": ids, "entropy": entropy_N, "margin": np.exp(-entropy_N)}
+    columns |= {f"score_{view}": np.log(reach_NA[:, a]) for a, view in enumerate(ACTIONS)}
+    columns |= {"text_tokens": 20}
+    columns |= {f"tokens_{view}": TOKENS[a] for a, view in enumerate(ACTIONS)}
+    return pd.DataFrame(columns)
+
+
+def texts_of(samples: list[Sample], correct_NA: np.ndarray) -> np.ndarray:
+    """The gold option where a view is right, the next one where it is wrong, (N, A)."""
+    letters = list(OPTIONS)
+    gold_N = np.array([letters.index(sample.answer) for sample in samples])
+    said_NA = (gold_N[:, None] + ~correct_NA) % len(letters)
+    return np.array(list(OPTIONS.values()), dtype=object)[said_NA]
+
+
+def write_set(layout: Layout, name: str, samples: list[Sample]) -> None:
+    path = layout.samples(name, "dev")
+    write_samples(path, samples)
+    write_json(layout.data_manifest(name, "dev"), {"step": "prepare"})
+
+
+def write_observation(
+    layout: Layout, seed: int, name: str, signals: pd.DataFrame, texts_NA: np.ndarray
+) -> None:
+    folder = layout.observations("vovnet", seed, name)
+    write_table(folder / "signals.parquet", signals, SIGNAL_COLUMNS)
+    for action, view in enumerate(ACTIONS):
+        rows = pd.DataFrame(
+            {
+                "id": signals["id"],
+                "text": texts_NA[:, action],
+                "vision_tokens": signals[f"tokens_{view}"],
+                "prompt_tokens": 24 + signals[f"tokens_{view}"],
+                "generated_tokens": 1,
+            }
+        )
+        write_table(folder / f"{view}.parquet", rows, OBSERVATION_COLUMNS)
+    manifest = {
+        "step": "observe",
+        "config_hash": f"config of seed {seed}",
+        "source_digest": "source",
+        "key": {"checkpoint": f"checkpoint of seed {seed}", "samples": f"samples of {name}"},
+        "outputs": {"signals": {"sha256": sha256_file(folder / "signals.parquet")}},
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def write_world(
+    root: Path,
+    sets: dict[str, tuple[float, float, float]],
+    seeds: list[int],
+    count: int = 300,
+    overrides: dict[str, Any] | None = None,
+) -> tuple[Settings, Layout]:
+    """Write samples and observations; `sets` maps a name to the shares of needs."""
+    layout = Layout(root)
+    for index, (name, shares) in enumerate({**sets, "training": (0.4, 0.3, 0.3)}.items()):
+        rng = np.random.default_rng(index)
+        need_N = rng.choice(3, size=count, p=shares)
+        samples = with_needs(make_samples(name, count, rng), need_N, rng)
+        write_set(layout, name, samples)
+        for seed in seeds:
+            rng = np.random.default_rng([index, seed])
+            able_NA = np.arange(3) >= need_N[:, None]
+            correct_NA = np.where(rng.random((count, 1)) < 0.95, able_NA, False)
+            if name == "training":
+                ids = [f"training/dev/{sample.id}" for sample in samples]
+            else:
+                ids = [sample.id for sample in samples]
+            signals = signals_of(ids, need_N, rng)
+            observed = name if name != "training" else "router_fit"
+            write_observation(layout, seed, observed, signals, texts_of(samples, correct_NA))
+    value = merge(configuration(root, list(sets), seeds), overrides or {})
+    return validate(value, "test settings"), layout

@@ -1,0 +1,144 @@
+"""Real rows of the public datasets, in their original file layouts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from shared_data import shared
+
+from vovnet.config import Settings
+from vovnet.data.jsonstream import iter_rows
+from vovnet.data.prepare import open_source, prepare
+from vovnet.data.sets import image_paths
+from vovnet.errors import DataError
+from vovnet.layout import Layout
+from vovnet.records import Sample, read_samples
+
+
+def settings_for(
+    tmp_path: Path, kind: str, root: Path, split: str, file: str, **more: Any
+) -> Settings:
+    dataset = {"format": kind, "root": str(root), "files": {split: file}, **more}
+    value = {"results_dir": str(tmp_path), "data": {"datasets": {kind: dataset}}}
+    return Settings.model_validate(value)
+
+
+def prepared(
+    tmp_path: Path, kind: str, root: Path, split: str, file: str, **more: Any
+) -> list[Sample]:
+    """Prepare, and hold every stored image against its recorded size."""
+    settings, layout = settings_for(tmp_path, kind, root, split, file, **more), Layout(tmp_path)
+    prepare(settings, kind, split, layout)
+    samples = read_samples(layout.samples(kind, split))
+    for sample in samples:
+        assert sample.images
+        for ref, path in zip(sample.images, image_paths(settings, layout, sample), strict=True):
+            with Image.open(path) as image:
+                assert image.size == (ref.width, ref.height)
+    return samples
+
+
+def test_mmbench_rows(tmp_path: Path) -> None:
+    root = shared("samples/mmbench/derived")
+    file = "MMBench_DEV_EN_sample_vlmevalkit_style.tsv"
+    samples = prepared(tmp_path, "mmbench", root, "dev", file)
+    assert len(samples) == 39
+    groups = {sample.group for sample in samples}
+    assert len(groups) == 10
+    assert {len([s for s in samples if s.group == group]) for group in groups} == {3, 4}
+    by_id = {sample.id: sample for sample in samples}
+    assert "\\n" in by_id["1"].choices["A"] and "\n" not in by_id["1"].choices["A"]
+    assert by_id["318"].hint.startswith("The diagram below is a model of two solutions.")
+    assert list(by_id["318"].choices) == ["A", "B", "C"]
+    assert by_id["1000001"].images == by_id["1"].images
+    assert by_id["718"].answer_text == "Steve Jobs"
+    assert by_id["21"].category == "action_recognition"
+    assert by_id["21"].subject == "finegrained_perception (cross-instance)"
+    for group in groups:
+        assert len({sample.answer_text for sample in samples if sample.group == group}) == 1
+
+
+def test_mmbench_legacy_rows_give_the_same_samples(tmp_path: Path) -> None:
+    root = shared("samples/mmbench/derived")
+    new = prepared(
+        tmp_path / "a", "mmbench", root, "dev", "MMBench_DEV_EN_sample_vlmevalkit_style.tsv"
+    )
+    legacy = prepared(tmp_path / "b", "mmbench", root, "dev", "mmbench_dev_sample_legacy_style.tsv")
+    assert new == legacy
+
+
+def test_mmmu_parquet_and_tsv_rows_agree(tmp_path: Path) -> None:
+    root = shared("samples/mmmu/derived")
+    for split, count in (("dev", 5), ("validation", 3)):
+        hub = prepared(tmp_path / "a", "mmmu", root, split, f"*/{split}-*.parquet")
+        tsv = prepared(tmp_path / "b", "mmmu", root, split, "MMMU_DEV_VAL_8rows.tsv")
+        assert hub == tsv
+        assert len(hub) == count
+        assert {sample.subject for sample in hub} == {"Accounting"}
+    first = hub[0]
+    assert first.id == "validation_Accounting_1"
+    assert first.choices == {"A": "$6", "B": "$7", "C": "$8", "D": "$9"}
+    assert (first.answer, first.answer_text) == ("B", "$7")
+    assert first.category == "Managerial Accounting"
+
+
+@pytest.mark.parametrize(
+    ("split", "folder"),
+    [("train", "train_images"), ("val", "train_images"), ("test", "test_images")],
+)
+def test_textvqa_rows(tmp_path: Path, split: str, folder: str) -> None:
+    root = shared("samples/textvqa/dummy_data")
+    file = f"TextVQA_0.5.1_{split}.json"
+    samples = prepared(tmp_path, "textvqa", root, split, file, image_root=folder)
+    assert len(samples) == 5
+    raw = json.loads((root / file).read_text())["data"]
+    widths = [(row["image_width"], row["image_height"]) for row in raw]
+    assert [(s.images[0].width, s.images[0].height) for s in samples] == widths
+    if split == "test":
+        assert all(not sample.answers and not sample.answer_text for sample in samples)
+    else:
+        assert all(len(sample.answers) == 10 for sample in samples)
+    if split == "train":
+        assert [sample.answer_text for sample in samples[:2]] == ["nokia", "lape"]
+        assert samples[0].category == "Belt"
+
+
+def test_llava_demo_rows(tmp_path: Path) -> None:
+    root = shared("samples/llava/qwen_demo")
+    samples = prepared(tmp_path, "llava", root, "train", "single_images.json")
+    assert [sample.answer_text for sample in samples] == ["Yes", "6", "2014"]
+    assert samples[0].question == "Is the value of Favorable 38 in 2015?"
+    assert samples[0].id == "single_images:1#0"
+    assert samples[0].images == samples[1].images
+    assert {sample.category for sample in samples} == {"demo"}
+
+
+def test_llava_mix_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 1,000 rows come without images, so one image stands for all of them."""
+    root = shared("samples/llava")
+    file = "llava_v1_5_mix1k.jsonl"
+    image = (root / "qwen_demo/demo/images/10149.png").read_bytes()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: image)
+    samples = prepared(tmp_path, "llava", root, "train", file)
+    assert len(samples) == 10938 // 2
+    rows = [json.loads(line) for line in (root / file).read_text(encoding="utf-8").splitlines()]
+    assert len({sample.id.partition("#")[0] for sample in samples}) == len(rows)
+    assert {sample.category for sample in samples} == {"coco", "vg", "gqa", "ocr_vqa", "textvqa"}
+    assert all("<image>" not in sample.question for sample in samples)
+    assert samples[0].id == "17#0"
+    assert samples[0].question.startswith("On which side is the white device?\nAnswer the")
+    array = tmp_path / "array.json"
+    array.write_text(json.dumps(rows), encoding="utf-8")
+    assert [row.values for row in iter_rows(array)] == rows
+
+
+def test_llava_mix_without_its_images_says_which_is_missing(tmp_path: Path) -> None:
+    root = shared("samples/llava")
+    settings = settings_for(tmp_path, "llava", root, "train", "llava_v1_5_mix1k.jsonl")
+    assert open_source(settings, "llava", "train", Layout(tmp_path)).file.name.endswith(".jsonl")
+    with pytest.raises(DataError, match=r"row 1, column 'image': image file .*gqa/images/17\.jpg"):
+        prepare(settings, "llava", "train", Layout(tmp_path))

@@ -1,0 +1,636 @@
+"""Replayed experiments and the mixing hull over generated observations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from replay_world import (
+    EVEN,
+    FIXED,
+    GRADED,
+    LAMBDAS,
+    TOKENS,
+    make_samples,
+    signals_of,
+    texts_of,
+    write_observation,
+    write_set,
+    write_world,
+)
+
+from vovnet import cli, replay
+from vovnet.config import Settings, merge, run_settings, validate
+from vovnet.errors import ConfigError, DataError
+from vovnet.evaluate import evaluate_experiment
+from vovnet.files import read_json, sha256_file
+from vovnet.hull import CURVE_COLUMNS, METRIC_COLUMNS, hull_metrics
+from vovnet.layout import Layout
+from vovnet.matching import write_matched
+from vovnet.policies import POLICIES
+from vovnet.records import (
+    ACTIONS,
+    SAMPLE_RESULT_COLUMNS,
+    SIGNAL_COLUMNS,
+    read_results,
+    read_samples,
+    read_table,
+    write_samples,
+    write_table,
+)
+from vovnet.report import inputs as report_inputs
+from vovnet.steps import step_settings
+
+World = tuple[Settings, Layout]
+
+
+def evaluate_all(settings: Settings, layout: Layout) -> None:
+    for name, item in settings.experiments.items():
+        if item.match:
+            write_matched(settings, layout, name)
+        evaluate_experiment(settings, layout, name)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two sets, two seeds, every experiment evaluated and compared; tests only read it."""
+    root = tmp_path_factory.mktemp("replay")
+    settings, layout = write_world(root, {"graded": GRADED, "even": EVEN}, [0, 1], count=600)
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    return settings, layout
+
+
+def samples_of(layout: Layout, name: str) -> pd.DataFrame:
+    return read_table(layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS)
+
+
+def hull_rows(layout: Layout, name: str, dataset: str | None = None) -> pd.DataFrame:
+    rows = pd.read_csv(layout.hull / "hull_metrics.csv")
+    rows = rows[rows["experiment"] == name]
+    return rows if dataset is None else rows[rows["dataset"] == dataset]
+
+
+def curve_rows(layout: Layout, name: str, dataset: str, seed: int) -> pd.DataFrame:
+    rows = pd.read_csv(layout.hull / "curves.csv")
+    keys = zip(rows["experiment"], rows["dataset"], rows["seed"], strict=True)
+    return rows[[key == (name, dataset, seed) for key in keys]]
+
+
+# ---- the files of an experiment ----------------------------------------------------------
+
+
+def test_rows_are_the_means_of_the_samples(world: World) -> None:
+    settings, layout = world
+    for name in settings.experiments:
+        results, samples = read_results(layout.eval(name) / "results.csv"), samples_of(layout, name)
+        groups = list(samples.groupby(["dataset", "seed", "point"], sort=False))
+        assert len(results) == len(groups)
+        for (_, row), ((dataset, seed, _), found) in zip(results.iterrows(), groups, strict=True):
+            assert (row["experiment"], row["dataset"], row["seed"]) == (name, dataset, seed)
+            assert row["num_samples"] == len(found) == 600
+            assert row["accuracy"] == pytest.approx(found["score"].mean())
+            assert row["accuracy_lo"] < row["accuracy"] < row["accuracy_hi"]
+            assert row["avg_cost"] == pytest.approx(TOKENS[found["action"]].mean())
+            rates = [float((found["action"] == action).mean()) for action in range(3)]
+            assert [row[f"action_rate_{view}"] for view in ACTIONS] == pytest.approx(rates)
+            assert yaml.safe_load(row["action_ratio"]) == pytest.approx(rates, abs=1e-6)
+            assert found["view"].tolist() == [ACTIONS[action] for action in found["action"]]
+
+
+def test_predictions_are_what_the_chosen_view_said(world: World) -> None:
+    _, layout = world
+    samples = samples_of(layout, "vovnet")
+    for (dataset, seed, _), found in samples.groupby(["dataset", "seed", "point"]):
+        folder = layout.observations("vovnet", seed, dataset)
+        for view, rows in found.groupby("view"):
+            said = pd.read_parquet(folder / f"{view}.parquet").set_index("id")
+            assert rows["prediction"].tolist() == said.loc[rows["id"], "text"].tolist()
+            assert rows["vision_tokens"].tolist() == said.loc[rows["id"], "vision_tokens"].tolist()
+
+
+def test_what_was_not_measured_is_empty(world: World) -> None:
+    _, layout = world
+    vovnet = read_results(layout.eval("vovnet") / "results.csv")
+    assert (vovnet["baseline_name"] == "").all()
+    assert vovnet["lambda_cost"].tolist() == LAMBDAS * 4
+    unmeasured = ["threshold", "pruning_ratio", "fallback_trigger_rate", "latency_ms"]
+    assert vovnet[unmeasured].isna().all().all()
+    entropy = read_results(layout.eval("entropy") / "results.csv")
+    assert entropy["threshold"].tolist() == [0.3, 0.6, 0.9] * 4
+    assert entropy["lambda_cost"].isna().all()
+    full = read_results(layout.eval("always_full") / "results.csv")
+    assert full[["lambda_cost", "threshold"]].isna().all().all()
+    random = read_results(layout.eval("random") / "results.csv")
+    assert random["lambda_cost"].tolist() == LAMBDAS * 4  # of the match
+
+
+def test_sweeps_have_their_files(world: World) -> None:
+    _, layout = world
+    always = {"results.csv", "summary.json", "samples.parquet"}
+    sweep = {
+        f"{stem}{end}" for stem in ("pareto_lambda", "eval_matrix") for end in (".csv", ".json")
+    }
+    expected = {
+        "vovnet": always | sweep,
+        "bayes": always | sweep,
+        "entropy": always | {"pareto_threshold.csv", "pareto_threshold.json"},
+        "oracle": always,
+        "random": always | {"matched.yaml"},
+    }
+    for name, files in expected.items():
+        assert {path.name for path in layout.eval(name).iterdir()} == files
+    matrix = read_json(layout.eval("vovnet") / "eval_matrix.json")
+    results = read_results(layout.eval("vovnet") / "results.csv")
+    assert [row["accuracy"] for row in matrix] == pytest.approx(results["accuracy"].tolist())
+    assert all(row["latency_ms"] is None for row in matrix)
+
+
+def test_summary_points_to_every_input(world: World) -> None:
+    settings, layout = world
+    summary = read_json(layout.eval("bayes") / "summary.json")
+    found = {(item["set"], item["seed"]) for item in summary["inputs"]}
+    sets = (*settings.data.eval_sets, "router_fit")
+    assert found == {(name, seed) for name in sets for seed in (0, 1)}
+    assert len(summary["inputs"]) == len(found)
+    for item in summary["inputs"]:
+        path = layout.observations("vovnet", item["seed"], item["set"]) / "manifest.json"
+        assert item["manifest"] == {"path": str(path), "sha256": sha256_file(path)}
+        assert item["checkpoint_hash"] == f"checkpoint of seed {item['seed']}"
+        assert item["config_hash"] == f"config of seed {item['seed']}"
+        (data,) = item["datasets"]
+        assert data["dataset_hash"] == sha256_file(layout.samples(data["dataset"], "dev"))
+        assert ("router_unseen_rate" in item) == (item["set"] != "router_fit")
+    assert summary["config_hash"] and summary["source_digest"] and summary["versions"]
+
+
+def test_summary_tells_categories(world: World) -> None:
+    _, layout = world
+    summary = read_json(layout.eval("vovnet") / "summary.json")
+    samples = samples_of(layout, "vovnet")
+    assert len(summary["slices"]) == 2 * 2 * len(LAMBDAS)
+    for item in summary["slices"]:
+        category = {
+            sample.id: sample.category
+            for sample in read_samples(layout.samples(item["dataset"], "dev"))
+        }
+        by = zip(samples["dataset"], samples["seed"], samples["point"], strict=True)
+        key = (item["dataset"], item["seed"], item["point"])
+        rows = samples[[other == key for other in by]]
+        rows = rows.assign(category=rows["id"].map(category))
+        assert set(item["by_category"]) == {"needs_no", "needs_coarse", "needs_full"}
+        for name, found in rows.groupby("category"):
+            part = item["by_category"][name]
+            assert part["num_samples"] == len(found)
+            assert part["accuracy"] == pytest.approx(found["score"].mean())
+            full = (found["action"] == 2).mean()
+            assert part["action_shares"]["full"] == pytest.approx(full)
+
+
+# ---- contracts ---------------------------------------------------------------------------
+
+
+def test_answers_reach_oracles_only(tmp_path: Path) -> None:
+    """Contract 1: other gold answers change scores, but no action and no prediction."""
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0])
+    evaluate_all(settings, layout)
+    before = {name: samples_of(layout, name) for name in settings.experiments}
+    path = layout.samples("graded", "dev")
+    changed = [
+        sample.model_copy(update={"answer": "ABCD"["BCDA".index(sample.answer)]})
+        for sample in read_samples(path)
+    ]
+    write_samples(path, changed)
+    evaluate_all(settings, layout)
+    for name, item in settings.experiments.items():
+        after = samples_of(layout, name)
+        kind = POLICIES[item.policy.get("baseline_name")]
+        same = after["action"].equals(before[name]["action"])
+        assert same != kind.reads_correctness, name
+        assert not after["score"].equals(before[name]["score"])
+        if same:
+            assert after["prediction"].equals(before[name]["prediction"])
+
+
+def test_equal_inputs_give_equal_bytes(world: World) -> None:
+    settings, layout = world
+    files = [
+        *(
+            layout.eval("vovnet") / name
+            for name in ("results.csv", "samples.parquet", "summary.json")
+        ),
+        layout.hull / "hull_metrics.csv",
+        layout.hull / "curves.csv",
+        layout.hull / "manifest.json",
+    ]
+    before = {path: path.read_bytes() for path in files}
+    evaluate_experiment(settings, layout, "vovnet")
+    hull_metrics(settings, layout)
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_experiments_run_from_their_own_settings(world: World, tmp_path: Path) -> None:
+    """The configuration that the DAG writes for an experiment is all that evaluation reads."""
+    settings, layout = world
+    for folder in ("data", "observations", "eval"):
+        (tmp_path / folder).symlink_to(layout.root / folder, target_is_directory=True)
+    for name in ("vovnet", "bayes", "random"):
+        value = step_settings(settings, "evaluate", experiment=name)
+        own = validate(value | {"results_dir": str(tmp_path)}, name)
+        before = (layout.eval(name) / "results.csv").read_bytes()
+        evaluate_experiment(own, Layout(tmp_path), name)
+        assert (layout.eval(name) / "results.csv").read_bytes() == before
+
+
+def test_a_text_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0, 1], count=50)
+    scored: list[tuple[str, str]] = []
+    original = replay.score_sample
+
+    def counted(scorer: str, sample: Any, text: str, **options: Any) -> Any:
+        scored.append((sample.id, text))
+        return original(scorer, sample, text, **options)
+
+    monkeypatch.setattr(replay, "score_sample", counted)
+    evaluate_experiment(settings, layout, "vovnet")
+    assert len(scored) == len(set(scored)) <= 100
+
+
+# ---- sets and policies -------------------------------------------------------------------
+
+
+def circular(layout: Layout, passes: str) -> Settings:
+    """Three questions of 2 passes; always_full is right in (2, 1, 0) of them, FULL costs 8."""
+    samples = [
+        sample.model_copy(
+            update={"id": f"q{q}-{p}", "group": f"g{q}", "pass_index": p, "category": "c"}
+        )
+        for q, sample in enumerate(make_samples("ring", 3, np.random.default_rng(0)))
+        for p in range(2)
+    ]
+    write_set(layout, "ring", samples)
+    kept = samples if passes == "all" else samples[::2]
+    right_N = np.array([True, True, True, False, False, False])
+    right_N = right_N if passes == "all" else right_N[::2]
+    right_NA = np.repeat(right_N[:, None], 3, axis=1)
+    rng = np.random.default_rng(0)
+    signals = signals_of([sample.id for sample in kept], np.zeros(len(kept), int), rng)
+    signals["tokens_full"] = 16 * np.arange(1, len(kept) + 1)
+    write_observation(layout, 0, "ring", signals, texts_of(kept, right_NA))
+    value = {
+        "results_dir": str(layout.root),
+        "data": {
+            "datasets": {"ring": {"format": "mmbench", "root": "raw", "files": {"dev": "d.tsv"}}},
+            "eval_sets": {"ring": {"dataset": "ring", "split": "dev", "passes": passes}},
+        },
+        "seeds": [0],
+        "experiments": {
+            "full": {"title": "full", "policy": {"baseline_name": "always_full"}},
+            "one": {"title": "1", "policy": {"baseline_name": "always_full"}, "max_samples": 2},
+        },
+    }
+    return validate(value, "ring")
+
+
+def test_a_circular_group_is_right_when_every_pass_is(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    settings = circular(layout, "all")
+    evaluate_experiment(settings, layout, "full")
+    (row,) = read_results(layout.eval("full") / "results.csv").to_dict("records")
+    assert row["num_samples"] == 3
+    assert row["accuracy"] == pytest.approx(1 / 3)
+    assert row["avg_cost"] == pytest.approx(16 * 3.5)  # over the six rows
+    assert len(samples_of(layout, "full")) == 6
+    (item,) = read_json(layout.eval("full") / "summary.json")["slices"]
+    assert item["by_category"]["c"]["num_samples"] == 3
+    assert item["by_category"]["c"]["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_the_first_pass_alone(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    settings = circular(layout, "first")
+    evaluate_experiment(settings, layout, "full")
+    (row,) = read_results(layout.eval("full") / "results.csv").to_dict("records")
+    assert (row["num_samples"], row["accuracy"]) == (3, pytest.approx(2 / 3))
+
+
+def test_max_samples_counts_questions(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    settings = circular(layout, "all")
+    evaluate_experiment(settings, layout, "one")
+    (row,) = read_results(layout.eval("one") / "results.csv").to_dict("records")
+    assert (row["num_samples"], row["accuracy"]) == (2, 0.5)
+    assert samples_of(layout, "one")["id"].tolist() == ["q0-0", "q0-1", "q1-0", "q1-1"]
+    evaluate_experiment(settings, layout, "full")
+    hull_metrics(settings, layout)  # each beside the fixed policies on its own questions
+    points = pd.read_csv(layout.hull / "curves.csv").set_index("experiment")
+    assert points.loc["one", "accuracy"] == 0.5
+
+
+def test_a_sweep_may_go_over_policies(world: World, tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0])
+    names = ["oracle", "bayes_router", "no_vision", "always_full"]
+    extra = {"title": "all", "sweep": {"baseline_name": names}}
+    settings = validate(merge(settings.model_dump(), {"experiments": {"all": extra}}), "test")
+    evaluate_experiment(settings, layout, "all")
+    results = read_results(layout.eval("all") / "results.csv")
+    assert results["baseline_name"].tolist() == names
+    evaluate_experiment(settings, layout, "oracle")
+    alone = read_results(layout.eval("oracle") / "results.csv")
+    assert results["accuracy"][0] == alone["accuracy"][0]
+
+
+def test_fallback_is_reported(tmp_path: Path) -> None:
+    policy = {"fallback_mode": "full", "fallback_entropy_threshold": 0.6}
+    settings, layout = write_world(
+        tmp_path, {"graded": GRADED}, [0], overrides={"experiments": {"vovnet": {"policy": policy}}}
+    )
+    evaluate_experiment(settings, layout, "vovnet")
+    results, samples = (
+        read_results(layout.eval("vovnet") / "results.csv"),
+        samples_of(layout, "vovnet"),
+    )
+    rates = samples.groupby("point")["fallback_triggered"].mean()
+    assert results["fallback_trigger_rate"].tolist() == pytest.approx(rates.tolist())
+    assert 0 < rates.iloc[-1] < 1
+    assert (samples.loc[samples["fallback_triggered"], "view"] == "full").all()
+
+
+def test_infinite_lambda_never_looks(tmp_path: Path) -> None:
+    sweep = {"experiments": {"vovnet": {"sweep": {"lambda_cost": [0.0, float("inf")]}}}}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], overrides=sweep)
+    evaluate_experiment(settings, layout, "vovnet")
+    results = read_results(layout.eval("vovnet") / "results.csv")
+    assert results["lambda_cost"].tolist() == [0.0, float("inf")]
+    assert results["action_rate_no"].iloc[1] == 1
+    policies = read_json(layout.eval("vovnet") / "summary.json")["policies"]
+    assert [policy["lambda_cost"] for policy in policies] == [0.0, "inf"]
+
+
+def test_bayes_router_reads_the_training_split(world: World) -> None:
+    """At lambda 0 it takes the best action of each category there; the dearer it is, the less."""
+    settings, layout = world
+    router = replay.load_router(run_settings(settings, "vovnet"), layout, "vovnet", 0)
+    assert set(router.means) == {"needs_no", "needs_coarse", "needs_full"}
+    results = read_results(layout.eval("bayes") / "results.csv")
+    for _, rows in results.groupby(["dataset", "seed"]):
+        assert (np.diff(rows["avg_cost"]) <= 0).all()
+        assert rows["avg_cost"].iloc[-1] < rows["avg_cost"].iloc[0]
+
+
+# ---- against the mixing hull -------------------------------------------------------------
+
+
+def test_hull_files_are_what_the_report_reads(world: World) -> None:
+    settings, layout = world
+    metrics = pd.read_csv(layout.hull / "hull_metrics.csv")
+    curves = pd.read_csv(layout.hull / "curves.csv")
+    assert tuple(metrics) == METRIC_COLUMNS and tuple(curves) == CURVE_COLUMNS
+    assert set(report_inputs.HULL_COLUMNS) <= set(metrics)
+    assert set(report_inputs.CURVE_COLUMNS) <= set(curves)
+    keys = ["dataset", "experiment", "seed"]
+    assert len(metrics) == 2 * 2 * len(settings.experiments) == len(metrics[keys].drop_duplicates())
+    loaded = report_inputs.load_inputs(settings, layout)
+    assert len(loaded.hull) == len(metrics)
+    hull = loaded.curves[loaded.curves["experiment"] == report_inputs.MIXING_HULL]
+    assert len(hull) == 2 * 2 * 3
+    manifest = read_json(layout.hull / "manifest.json")
+    assert set(manifest["inputs"]) == set(settings.experiments)
+
+
+def test_curves_hold_the_points_of_the_results(world: World) -> None:
+    settings, layout = world
+    for name in settings.experiments:
+        results = read_results(layout.eval(name) / "results.csv")
+        for (dataset, seed), rows in results.groupby(["dataset", "seed"]):
+            points = curve_rows(layout, name, dataset, seed)
+            for key in ("avg_cost", "accuracy", "accuracy_lo", "accuracy_hi"):
+                assert points[key].tolist() == pytest.approx(rows[key].tolist(), abs=1e-12)
+
+
+def test_gains_by_hand(world: World) -> None:
+    """Gains and areas of a sweep, computed once more with numpy's interpolation."""
+    _, layout = world
+    grid = np.linspace(0, 16, 160_001)
+    for name in ("vovnet", "entropy", "random", "bayes", "oracle"):
+        for _, row in hull_rows(layout, name).iterrows():
+            drawn = {
+                other: curve_rows(layout, other, row["dataset"], row["seed"])
+                for other in ("mixing_hull", "no_vision", "always_full", "oracle", "bayes", name)
+            }
+            no, full = (float(drawn[other]["accuracy"].iloc[0]) for other in FIXED[::2])
+            hull = drawn["mixing_hull"]
+            floor = np.interp(grid, hull["avg_cost"], hull["accuracy"])
+
+            def curve(rows: pd.DataFrame, no: float = no) -> np.ndarray:
+                best = rows.groupby("avg_cost")["accuracy"].max()
+                return np.interp(grid, [0, *best.index], [no, *best])
+
+            own = curve(drawn[name])
+            for share in (25, 50, 75):
+                at = round(share / 100 * 160_000)
+                assert row[f"gain_at_{share}"] == pytest.approx(own[at] - floor[at], abs=1e-9)
+                assert row[f"gain_at_{share}_lo"] < row[f"gain_at_{share}_hi"]
+            for key in ("oracle", "bayes"):
+                top = (curve(drawn[key]) - floor).mean()
+                expected = (own - floor).mean() / top
+                assert row[f"hull_to_{key}_captured"] == pytest.approx(expected, abs=1e-4)
+            steps = own[np.arange(1, 11) * 16_000]
+            assert row["apgr"] == pytest.approx((steps.mean() - no) / (full - no), abs=1e-9)
+            if name in ("oracle", "bayes"):
+                assert row[f"hull_to_{name}_captured"] == pytest.approx(1)
+
+
+def test_vovnet_gains_and_its_interval_is_paired(world: World) -> None:
+    """Signals of this world tell the need well; unpaired, the interval would be far wider."""
+    _, layout = world
+    for _, row in hull_rows(layout, "vovnet", "even").iterrows():
+        assert row["gain_at_50"] > 0.05
+        assert 0 < row["gain_at_50_lo"] < row["gain_at_50"] < row["gain_at_50_hi"]
+        accuracy = 0.75
+        unpaired = 2 * 1.96 * np.sqrt(2 * accuracy * (1 - accuracy) / 600)
+        assert row["gain_at_50_hi"] - row["gain_at_50_lo"] < 0.9 * unpaired
+
+
+def test_random_matched_gains_nothing(world: World) -> None:
+    """Where COARSE lies on the line from NO to FULL, every mixture lies on the hull.
+
+    Beyond its dearest point a policy is held constant, so only costs that it reaches count.
+    Where COARSE is worth more, mixing all three falls below the hull, and never above.
+    """
+    _, layout = world
+    checked = 0
+    for dataset in ("even", "graded"):
+        for _, row in hull_rows(layout, "random", dataset).iterrows():
+            dearest = curve_rows(layout, "random", dataset, row["seed"])["avg_cost"].max()
+            for share in (25, 50, 75):
+                low, high = row[f"gain_at_{share}_lo"], row[f"gain_at_{share}_hi"]
+                assert low <= 0
+                if dataset == "even" and share / 100 * 16 <= dearest:
+                    assert low <= 0 <= high, (row["seed"], share, low, high)
+                    checked += 1
+    assert checked >= 4
+
+
+def test_fixed_policies_and_single_points_have_no_curve(world: World) -> None:
+    _, layout = world
+    gains = [f"gain_at_{share}{end}" for share in (25, 50, 75) for end in ("", "_lo", "_hi")]
+    curve = [*gains, "hull_to_oracle_captured", "hull_to_bayes_captured", "apgr"]
+    for name in FIXED:
+        rows = hull_rows(layout, name)
+        assert rows[[*curve, "mcc"]].isna().all().all()
+        assert (rows["aiq"] > 0).all()
+    for name in ("oracle", "oracle_full_correct"):
+        assert hull_rows(layout, name)[[*curve, "mcc", "aiq"]].notna().all().all()
+
+
+def test_mcc_is_that_of_the_point_near_half_of_the_cost(world: World) -> None:
+    _, layout = world
+    samples = samples_of(layout, "vovnet")
+    for _, row in hull_rows(layout, "vovnet").iterrows():
+        points = curve_rows(layout, "vovnet", row["dataset"], row["seed"])
+        nearest = int((points["avg_cost"] - 8).abs().to_numpy().argmin())
+        assert row["mcc_point"] == nearest
+        key = (row["dataset"], row["seed"], nearest)
+        by = zip(samples["dataset"], samples["seed"], samples["point"], strict=True)
+        looked = samples[[other == key for other in by]]["action"].to_numpy() > 0
+        scores = {}
+        for view in FIXED:
+            found = samples_of(layout, view)
+            own = (found["dataset"] == row["dataset"]) & (found["seed"] == row["seed"])
+            scores[view] = found[own]["score"].to_numpy()
+        best = np.maximum(scores["always_coarse"], scores["always_full"])
+        needed = best > scores["no_vision"]
+        assert row["mcc"] == pytest.approx(np.corrcoef(looked, needed)[0, 1])
+
+
+def test_without_a_router_its_share_is_empty(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0])
+    value = settings.model_dump()
+    value["experiments"] = {"vovnet": value["experiments"]["vovnet"]}
+    settings = validate(value, "test")
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    (row,) = hull_rows(layout, "vovnet").to_dict("records")
+    assert np.isnan(row["hull_to_bayes_captured"])
+    assert 0 < row["hull_to_oracle_captured"] < 1
+
+
+def test_another_unit_of_cost_is_refused(tmp_path: Path) -> None:
+    policy = {"experiments": {"vovnet": {"policy": {"cost_scale": 2.0}}}}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], overrides=policy)
+    with pytest.raises(ConfigError, match=r"experiments\.vovnet\.policy\.cost_scale"):
+        hull_metrics(settings, layout)
+
+
+def test_results_of_other_samples_are_refused(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0])
+    evaluate_all(settings, layout)
+    path = layout.eval("entropy") / "samples.parquet"
+    table = samples_of(layout, "entropy")
+    write_table(path, table[table["id"] != "q7"], SAMPLE_RESULT_COLUMNS)
+    with pytest.raises(DataError, match=r"samples\.parquet: .*evaluate 'entropy' again"):
+        hull_metrics(settings, layout)
+
+
+# ---- bad input, commands, speed ----------------------------------------------------------
+
+
+def test_observations_of_other_samples_are_refused(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0])
+    path = layout.observations("vovnet", 0, "graded") / "signals.parquet"
+    table = pd.read_parquet(path)
+    for wrong, message in (
+        (table.iloc[[1, 0, *range(2, 300)]], "row 1 is 'q1', the set has 'q0'"),
+        (table.iloc[:-1], "it has 299 rows, the set 300"),
+    ):
+        write_table(path, wrong, SIGNAL_COLUMNS)
+        with pytest.raises(DataError, match=message):
+            evaluate_experiment(settings, layout, "no_vision")
+
+
+def test_a_missing_signal_names_its_sample(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0])
+    path = layout.observations("vovnet", 0, "graded") / "signals.parquet"
+    table = pd.read_parquet(path)
+    table.loc[4, "entropy"] = np.nan
+    write_table(path, table, SIGNAL_COLUMNS)
+    with pytest.raises(DataError, match="'q4': entropy is missing"):
+        evaluate_experiment(settings, layout, "entropy")
+    evaluate_experiment(settings, layout, "vovnet")  # does not read it
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("nothing", {}, "no experiment named 'nothing'"),
+        ("vovnet", {"mode": "live"}, r"experiments\.vovnet\.mode: 'live'"),
+        (
+            "vovnet",
+            {"policy": {"baseline_name": "vision_token_pruning_proxy"}},
+            r"policy\.baseline_name: 'vision_token_pruning_proxy'",
+        ),
+    ],
+)
+def test_wrong_experiments(
+    tmp_path: Path, name: str, overrides: dict[str, Any], message: str
+) -> None:
+    changed = {"experiments": {"vovnet": overrides}}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 20, changed)
+    with pytest.raises(ConfigError, match=message):
+        evaluate_experiment(settings, layout, name)
+    assert not layout.eval(name).exists()
+
+
+def test_a_manifest_without_hashes_is_refused(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 20)
+    (layout.observations("vovnet", 0, "graded") / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match=r"manifest\.json: .*'config_hash' is missing"):
+        evaluate_experiment(settings, layout, "vovnet")
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 40)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    options = ["--config", str(config)]
+    for name, item in settings.experiments.items():
+        if item.match:
+            assert cli.main(["match", *options, "--experiment", name]) == 0
+        assert cli.main(["evaluate", *options, "--experiment", name]) == 0
+    assert cli.main(["hull_metrics", *options]) == 0
+    out = capsys.readouterr().out
+    assert str(layout.eval("random") / "matched.yaml") in out
+    assert str(layout.hull / "curves.csv") in out
+    assert cli.main(["evaluate", *options, "--experiment", "nothing"]) == 2
+    assert "no experiment named 'nothing'" in capsys.readouterr().err
+    assert cli.main(["match", *options, "--experiment", "oracle"]) == 2
+
+
+def test_decisions_load_no_torch() -> None:
+    code = (
+        "import sys, vovnet.commands.evaluate, vovnet.commands.match, vovnet.commands.hull_metrics;"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_an_experiment_takes_seconds(tmp_path: Path) -> None:
+    """3 sets of 1,000 questions, 3 seeds, 10 points, 2,000 resamples: 1.5 s on one idle core."""
+    sweep = {"experiments": {"vovnet": {"sweep": {"lambda_cost": [0.01 * i for i in range(10)]}}}}
+    overrides = sweep | {"eval": {"bootstrap_samples": 2000}}
+    sets = {"a": GRADED, "b": GRADED, "c": EVEN}
+    settings, layout = write_world(tmp_path, sets, [0, 1, 2], 1000, overrides)
+    began = time.perf_counter()
+    evaluate_experiment(settings, layout, "vovnet")
+    assert time.perf_counter() - began < 20

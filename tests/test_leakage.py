@@ -1,0 +1,237 @@
+"""The leakage gate, and the named sets that it stands before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vovnet.config import Settings
+from vovnet.data.leakage import KINDS, check_leakage, normalise, sample_keys
+from vovnet.data.sets import image_paths, load_set, load_train, scorer_of
+from vovnet.errors import ConfigError, DataError
+from vovnet.files import read_json
+from vovnet.layout import Layout
+from vovnet.records import ImageRef, Sample, write_samples
+
+
+def ref(name: str) -> ImageRef:
+    return ImageRef(path=f"images/{name}.png", width=4, height=4, sha256=name)
+
+
+def sample(name: str, dataset: str, split: str, **more: Any) -> Sample:
+    value: dict[str, Any] = {"question": f"{dataset} {name}?", "images": [ref(dataset + name)]}
+    return Sample(id=name, dataset=dataset, split=split, question_type="vqa", **(value | more))
+
+
+def settings_for(tmp_path: Path, **data: Any) -> Settings:
+    split = {"root": "raw", "files": {"train": "a", "val": "b"}}
+    datasets = {"toy": {"format": "textvqa", **split}, "other": {"format": "mmbench", **split}}
+    base = {
+        "datasets": datasets,
+        "train": [{"dataset": "toy", "split": "train"}],
+        "eval_sets": {"toy_val": {"dataset": "toy", "split": "val"}},
+    }
+    return Settings.model_validate({"results_dir": str(tmp_path), "data": base | data})
+
+
+def store(tmp_path: Path, *samples: Sample) -> None:
+    layout = Layout(tmp_path)
+    for key in {(item.dataset, item.split) for item in samples}:
+        chosen = [item for item in samples if (item.dataset, item.split) == key]
+        write_samples(layout.samples(*key), chosen)
+
+
+def counts(report: dict[str, Any], name: str = "toy_val") -> dict[str, int]:
+    return {kind: report["sets"][name][kind]["count"] for kind in KINDS}
+
+
+# ---------------------------------------------------------------- leakage
+
+
+def test_clean_sets_pass(tmp_path: Path) -> None:
+    store(tmp_path, sample("1", "toy", "train"), sample("2", "toy", "val"))
+    layout = Layout(tmp_path)
+    report = check_leakage(settings_for(tmp_path), layout)
+    assert counts(report) == dict.fromkeys(KINDS, 0)
+    assert read_json(layout.leakage_report) == report
+    assert (report["num_train_samples"], report["sets"]["toy_val"]["num_samples"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [
+        ("question", {"question": "WHAT  is\nthis"}),
+        ("image", {"images": [ref("elsewhere"), ref("toy2")]}),
+        ("id", {"id": "2"}),
+    ],
+)
+def test_each_kind_is_found_alone(tmp_path: Path, kind: str, shared: dict[str, Any]) -> None:
+    evaluated = sample("2", "toy", "val", question="what is this?")
+    trained = sample("1", "toy", "train").model_copy(update=shared)
+    store(tmp_path, trained, evaluated)
+    settings, layout = settings_for(tmp_path, leakage={"fail_on": [kind]}), Layout(tmp_path)
+    with pytest.raises(DataError) as caught:
+        check_leakage(settings, layout)
+    assert str(caught.value) == (
+        f"leakage: evaluation set 'toy_val' shares {kind} with the training mix, 1 of 1 samples, "
+        f"first toy/val/2 = toy/train/{trained.id}; "
+        f"full report: {tmp_path}/data/leakage.failed.json"
+    )
+    assert not layout.leakage_report.exists()
+    report = read_json(tmp_path / "data/leakage.failed.json")
+    assert counts(report) == dict.fromkeys(KINDS, 0) | {kind: 1}
+
+
+def test_a_pair_needs_question_and_image_of_one_sample(tmp_path: Path) -> None:
+    evaluated = sample("9", "toy", "val", question="what?", images=[ref("x")])
+    store(
+        tmp_path,
+        evaluated,
+        sample("1", "toy", "train", question="what?"),
+        sample("2", "toy", "train", images=[ref("x")]),
+    )
+    settings = settings_for(tmp_path, leakage={"fail_on": ["question_and_image"]})
+    report = check_leakage(settings, Layout(tmp_path))
+    assert counts(report) == {"question": 1, "image": 1, "id": 0, "question_and_image": 0}
+    store(tmp_path, sample("3", "toy", "train", question="What", images=[ref("x")]))
+    with pytest.raises(DataError, match="shares question_and_image"):
+        check_leakage(settings, Layout(tmp_path))
+
+
+def test_reports_replace_each_other(tmp_path: Path) -> None:
+    layout, settings = Layout(tmp_path), settings_for(tmp_path)
+    failed = tmp_path / "data/leakage.failed.json"
+    store(tmp_path, sample("1", "toy", "train"), sample("2", "toy", "val"))
+    check_leakage(settings, layout)
+    store(tmp_path, sample("2", "toy", "train"))
+    with pytest.raises(DataError):
+        check_leakage(settings, layout)
+    assert (layout.leakage_report.exists(), failed.exists()) == (False, True)
+    store(tmp_path, sample("1", "toy", "train"))
+    check_leakage(settings, layout)
+    assert (layout.leakage_report.exists(), failed.exists()) == (True, False)
+
+
+def test_the_router_set_belongs_to_the_mix_and_caps_count_for_training_only(
+    tmp_path: Path,
+) -> None:
+    trained = [sample(str(i), "toy", "train", question=f"same {i}") for i in range(3)]
+    evaluated = [sample(f"v{i}", "toy", "val", question=f"same {i}") for i in range(3)]
+    store(tmp_path, *trained, *evaluated)
+    part = {"dataset": "toy", "split": "train"}
+    settings = settings_for(
+        tmp_path,
+        train=[part | {"max_samples": 1}],
+        router_fit=[part | {"max_samples": 2}],
+        eval_sets={"toy_val": {"dataset": "toy", "split": "val", "max_samples": 1}},
+    )
+    report = check_leakage(settings, Layout(tmp_path))
+    assert report["train"] == [part | {"max_samples": 2}]
+    assert counts(report)["question"] == 2
+    assert report["sets"]["toy_val"]["question"]["examples"][1] == {
+        "eval": "toy/val/v1",
+        "train": "toy/train/1",
+        "shared": "same 1",
+    }
+
+
+def test_examples_are_ten_at_most(tmp_path: Path) -> None:
+    store(
+        tmp_path,
+        *(sample(f"v{i}", "toy", "val", question="same") for i in range(12)),
+        sample("1", "toy", "train", question="same"),
+    )
+    found = check_leakage(settings_for(tmp_path), Layout(tmp_path))["sets"]["toy_val"]["question"]
+    assert (found["count"], len(found["examples"])) == (12, 10)
+
+
+def test_circular_replicas_share_their_id_and_their_question() -> None:
+    first = sample("5", "toy", "val", question="q", choices={"A": "x", "B": "y"}, group="5")
+    turned = {"choices": {"A": "Y", "B": "x."}, "id": "1000005", "pass_index": 1}
+    assert sample_keys(first) == sample_keys(first.model_copy(update=turned))
+    other = first.model_copy(update={"choices": {"A": "x", "B": "z"}})
+    assert sample_keys(other)["question"] != sample_keys(first)["question"]
+
+
+def test_ids_of_different_datasets_are_different(tmp_path: Path) -> None:
+    store(tmp_path, sample("1", "toy", "val"), sample("1", "other", "train"))
+    settings = settings_for(tmp_path, train=[{"dataset": "other", "split": "train"}])
+    assert counts(check_leakage(settings, Layout(tmp_path)))["id"] == 0
+
+
+def test_normalise() -> None:
+    assert normalise("  What's\tTHE\n“Straße”? ") == "what s the strasse"
+    assert normalise("\uff26\uff55ll_width") == "full width"
+    assert normalise(" ?! ") == "?!"
+    assert normalise("7 + 3?") == "7 + 3" != normalise("7 - 3")
+
+
+def test_missing_samples_are_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"toy/val\.jsonl: file not found"):
+        check_leakage(settings_for(tmp_path), Layout(tmp_path))
+
+
+# ---------------------------------------------------------------- sets
+
+
+def circular(split: str = "val") -> list[Sample]:
+    order = [("1", 0), ("2", 0), ("1", 1), ("2", 1), ("3", 0)]
+    return [
+        sample(str(int(group) + 1_000_000 * turn), "other", split, group=group, pass_index=turn)
+        for group, turn in order
+    ]
+
+
+def loaded(tmp_path: Path, quick: int | None = None, **chosen: Any) -> list[str]:
+    value = {"dataset": "other", "split": "val"} | chosen
+    settings = settings_for(tmp_path, eval_sets={"set": value}).model_copy(update={"quick": quick})
+    return [item.id for item in load_set(settings, Layout(tmp_path), "set")]
+
+
+def test_passes_and_caps_of_an_evaluation_set(tmp_path: Path) -> None:
+    store(tmp_path, *circular())
+    assert loaded(tmp_path) == ["1", "2", "3"]
+    assert loaded(tmp_path, max_samples=2) == ["1", "2"]
+    assert loaded(tmp_path, max_samples=2, quick=1) == ["1"]
+    assert loaded(tmp_path, quick=5) == ["1", "2", "3"]
+    assert loaded(tmp_path, passes="all") == ["1", "2", "1000001", "1000002", "3"]
+    assert loaded(tmp_path, passes="all", max_samples=1) == ["1", "1000001"]
+
+
+def test_a_set_without_first_passes_is_an_error(tmp_path: Path) -> None:
+    store(tmp_path, *[item for item in circular() if item.pass_index])
+    with pytest.raises(DataError, match="no sample is left of set 'set'"):
+        loaded(tmp_path)
+
+
+def test_mixes_have_unique_ids_and_groups(tmp_path: Path) -> None:
+    store(tmp_path, *circular("train"), *(sample(str(i), "toy", "train") for i in (1, 2)))
+    parts = [
+        {"dataset": "toy", "split": "train", "max_samples": 1},
+        {"dataset": "other", "split": "train", "max_samples": 2},
+    ]
+    settings, layout = settings_for(tmp_path, train=parts, router_fit=parts), Layout(tmp_path)
+    mix = load_train(settings, layout)
+    assert [item.id for item in mix] == ["toy/train/1", "other/train/1", "other/train/2"]
+    assert [item.group for item in mix] == ["", "other/train/1", "other/train/2"]
+    assert load_set(settings, layout, "router_fit") == mix
+    quick = settings.model_copy(update={"quick": 1})
+    assert [item.id for item in load_set(quick, layout, "router_fit")] == [
+        "toy/train/1",
+        "other/train/1",
+    ]
+    assert load_train(quick, layout) == mix
+    assert [scorer_of(settings, item) for item in mix] == ["textvqa", "mmbench", "mmbench"]
+    assert image_paths(settings, layout, mix[0]) == [tmp_path / "data/toy/images/toy1.png"]
+
+
+def test_unknown_and_empty_sets_are_clear(tmp_path: Path) -> None:
+    settings, layout = settings_for(tmp_path, train=[]), Layout(tmp_path)
+    with pytest.raises(ConfigError, match=r"no set named 'x', expected one of \['toy_val', "):
+        load_set(settings, layout, "x")
+    with pytest.raises(ConfigError, match=r"data\.router_fit: expected at least one part"):
+        load_set(settings, layout, "router_fit")
+    with pytest.raises(ConfigError, match=r"data\.train: expected at least one part"):
+        load_train(settings, layout)

@@ -1,0 +1,136 @@
+"""A live run and a replay of stored observations are one and the same policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import settings_of
+from test_observe import make_inference
+
+from vovnet.blocks import gather
+from vovnet.config import Settings, policy_points
+from vovnet.errors import ConfigError
+from vovnet.layout import Layout
+from vovnet.live import LivePolicy, live_experiment, live_outcome, profile_of
+from vovnet.model import save_weights
+from vovnet.observe import observe_shard
+from vovnet.records import read_results
+from vovnet.replay import load_observed, load_questions, replay
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "vovnet": {"lambda_cost": 0.02},
+    "vovnet_dear": {"lambda_cost": 0.3},
+    "fallback": {
+        "lambda_cost": 5.0,
+        "fallback_mode": "full",
+        "fallback_entropy_threshold": 0.5,
+    },
+    "entropy": {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.3},
+    "random": {
+        "baseline_name": "random_policy_matched",
+        "baseline_target_ratios": [0.3, 0.3, 0.4],
+    },
+    "always_coarse": {"baseline_name": "always_coarse"},
+    "no_vision": {"baseline_name": "no_vision"},
+}
+SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
+EXPERIMENTS = {
+    name: {"title": name, "policy": policy, "mode": "live", "seeds": [0]}
+    for name, policy in POLICIES.items()
+}
+
+
+def live_settings(layout: Layout) -> Settings:
+    return settings_of(layout, {"experiments": EXPERIMENTS, "eval": {"num_shards": 1}})
+
+
+@pytest.fixture
+def observed(fresh: Layout) -> Layout:
+    settings = live_settings(fresh)
+    folder = fresh.stage("vovnet", 0, 2)
+    folder.mkdir(parents=True)
+    save_weights(make_inference(settings).model, folder / "model.safetensors")
+    for name in SETS:
+        observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
+        gather(settings, fresh, "vovnet", 0, name)
+    return fresh
+
+
+def test_live_equals_replay(observed: Layout) -> None:
+    """Predictions, actions and costs, for every kind of policy on every set."""
+    settings = live_settings(observed)
+    inference = make_inference(settings)
+    taken: set[int] = set()
+    for name in SETS:
+        questions = load_questions(settings, observed, name)
+        stored = load_observed(observed, "vovnet", 0, questions)
+        for experiment in POLICIES:
+            (policy,) = policy_points(settings, experiment)
+            stored_outcome = replay(policy, questions, stored)
+            live = LivePolicy(inference, observed, policy)
+            outcome = live_outcome(questions, policy, [live(item) for item in questions.samples])
+            assert outcome.texts.tolist() == stored_outcome.texts.tolist()
+            for column in ("actions", "costs", "vision_tokens", "scores", "parse_fallback"):
+                found, expected = getattr(outcome, column), getattr(stored_outcome, column)
+                assert found.tolist() == expected.tolist(), (name, experiment, column)
+            if policy.fallback_mode:
+                assert outcome.fallback is not None and stored_outcome.fallback is not None
+                assert outcome.fallback.tolist() == stored_outcome.fallback.tolist()
+            taken |= set(outcome.actions.tolist())
+    assert taken == {0, 1, 2}
+
+
+def test_fixed_policies_do_not_pay_for_a_text_pass(
+    observed: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = live_settings(observed)
+    inference = make_inference(settings)
+    passes = []
+    original = inference.text_pass
+    monkeypatch.setattr(inference, "text_pass", lambda s: passes.append(s) or original(s))
+    sample = load_questions(settings, observed, "synth_mmmu").samples[0]
+    for name, count in {"no_vision": 0, "always_coarse": 0, "random": 0, "vovnet": 1}.items():
+        passes.clear()
+        (policy,) = policy_points(settings, name)
+        timing = LivePolicy(inference, observed, policy)(sample).timing
+        assert len(passes) == count, name
+        assert (timing.parts["text_pass"] > 0) == bool(count)
+
+
+def test_images_are_loaded_only_to_be_looked_at(observed: Layout) -> None:
+    settings = live_settings(observed)
+    inference = make_inference(settings)
+    sample = load_questions(settings, observed, "synth_mmmu").samples[0]
+    gone = [image.model_copy(update={"path": "images/gone.png"}) for image in sample.images]
+    blind = sample.model_copy(update={"images": gone})
+    (policy,) = policy_points(settings, "no_vision")
+    assert LivePolicy(inference, observed, policy)(blind).action == 0
+
+
+def test_oracles_cannot_run_live(observed: Layout) -> None:
+    settings = live_settings(observed)
+    policy = settings.policy.model_copy(update={"baseline_name": "oracle"})
+    with pytest.raises(ConfigError, match="reads the answers"):
+        LivePolicy(make_inference(settings), observed, policy)
+
+
+def test_live_results(observed: Layout) -> None:
+    settings = live_settings(observed)
+    live_experiment(settings, observed, "vovnet")
+    results = read_results(observed.eval("vovnet") / "results.csv")
+    assert results["dataset"].tolist() == list(SETS)
+    assert (results["latency_p50_ms"] > 0).all()
+    assert (results["latency_p90_ms"] >= results["latency_p50_ms"]).all()
+    assert results["mem_peak_p50_mb"].isna().all() or torch.cuda.is_available()
+
+
+def test_profile_counts_every_part(observed: Layout) -> None:
+    settings = live_settings(observed)
+    (policy,) = policy_points(settings, "vovnet")
+    live = LivePolicy(make_inference(settings), observed, policy)
+    answers = [live(item) for item in load_questions(settings, observed, "synth_mmmu").samples]
+    profile = profile_of(answers)
+    assert sum(profile["facts"]["time_shares"].values()) == pytest.approx(1)
+    assert profile["facts"]["tokens_s"] > 0

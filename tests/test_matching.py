@@ -1,0 +1,163 @@
+"""Matched random policies: the ratios they copy, and the file that carries them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from replay_world import GRADED, LAMBDAS, write_world
+
+from vovnet.config import Settings, merge, policy_points, validate
+from vovnet.errors import ConfigError, DataError
+from vovnet.evaluate import evaluate_experiment
+from vovnet.layout import Layout
+from vovnet.matching import fill_ratios, matched_path, read_matched, write_matched
+from vovnet.records import ACTIONS, read_results, write_results
+
+World = tuple[Settings, Layout]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """VoVNet is evaluated, the random policy that copies it is not."""
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0, 1], count=400)
+    evaluate_experiment(settings, layout, "vovnet")
+    return settings, layout
+
+
+def with_match(settings: Settings, lambdas: list[float]) -> Settings:
+    match = {"match": {"experiment": "vovnet", "lambda_costs": lambdas}}
+    value = merge(settings.model_dump(), {"experiments": {"random": match}})
+    return validate(value, "test")
+
+
+def edit_matched(layout: Layout, change: dict[str, Any]) -> None:
+    path = matched_path(layout, "random")
+    path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), change)))
+
+
+def test_the_file_holds_the_ratios_of_the_results(world: World) -> None:
+    settings, layout = world
+    write_matched(settings, layout, "random")
+    results = read_results(layout.eval("vovnet") / "results.csv")
+    matched = read_matched(layout, "random")
+    assert set(matched) == {"graded"} and set(matched["graded"]) == {0, 1}
+    for _, row in results.iterrows():
+        rates = tuple(row[f"action_rate_{view}"] for view in ACTIONS)
+        assert matched["graded"][row["seed"]][row["lambda_cost"]] == rates
+    text = yaml.safe_load(matched_path(layout, "random").read_text())
+    assert text["policy"] == {"baseline_name": "random_policy_matched"}
+    assert text["matched_experiment"] == "vovnet"
+
+
+def test_writing_again_gives_the_same_bytes(world: World) -> None:
+    settings, layout = world
+    write_matched(settings, layout, "random")
+    before = matched_path(layout, "random").read_bytes()
+    write_matched(settings, layout, "random")
+    assert matched_path(layout, "random").read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-5, 0.02, 100.0, float("inf")])
+def test_lambdas_survive_the_file(world: World, value: float) -> None:
+    settings, layout = world
+    results = read_results(layout.eval("vovnet") / "results.csv")
+    results["lambda_cost"] = results["lambda_cost"].replace(0.05, value)
+    write_results(layout.eval("vovnet") / "results.csv", results.to_dict("records"))
+    settings = with_match(settings, [value])
+    write_matched(settings, layout, "random")
+    matched, path = read_matched(layout, "random"), matched_path(layout, "random")
+    (point,) = fill_ratios(policy_points(settings, "random"), matched, path, "graded", 1)
+    expected = matched["graded"][1][value]
+    assert point.baseline_target_ratios == expected
+    assert sum(expected) == pytest.approx(1)
+
+
+def test_random_spends_as_its_model(world: World) -> None:
+    """Shares within four standard errors of 400 draws, 0.1 at most."""
+    settings, layout = world
+    write_matched(settings, layout, "random")
+    evaluate_experiment(settings, layout, "random")
+    results = {
+        name: read_results(layout.eval(name) / "results.csv") for name in ("vovnet", "random")
+    }
+    assert results["random"]["lambda_cost"].tolist() == LAMBDAS * 2
+    for view in ACTIONS:
+        rates = [results[name][f"action_rate_{view}"] for name in ("vovnet", "random")]
+        assert (rates[0] - rates[1]).abs().max() < 0.1
+    assert results["random"]["accuracy"].mean() < results["vovnet"]["accuracy"].mean()
+
+
+def test_ratios_without_a_match_are_the_policys_own(world: World) -> None:
+    settings, layout = world
+    value = settings.model_dump()
+    policy = {"baseline_name": "random_policy_matched", "baseline_target_ratios": [0, 0.25, 0.75]}
+    value["experiments"]["random"] |= {"match": None, "policy": policy}
+    evaluate_experiment(validate(value, "test"), layout, "random")
+    results = read_results(layout.eval("random") / "results.csv")
+    assert results["lambda_cost"].isna().all()
+    assert (results["action_rate_no"] == 0).all()
+    assert results["action_rate_full"].tolist() == pytest.approx([0.75, 0.75], abs=0.09)
+
+
+# ---- bad input ---------------------------------------------------------------------------
+
+
+def test_an_experiment_without_match(world: World) -> None:
+    settings, layout = world
+    for name in ("oracle", "nothing"):
+        with pytest.raises(ConfigError, match=rf"experiments\.{name}: no match"):
+            write_matched(settings, layout, name)
+
+
+def test_a_lambda_that_was_not_evaluated(world: World) -> None:
+    settings, layout = world
+    with pytest.raises(DataError, match=r"results\.csv: no row for graded, seed 0, lambda_cost 3"):
+        write_matched(with_match(settings, [3.0]), layout, "random")
+
+
+def test_results_without_action_rates(world: World) -> None:
+    settings, layout = world
+    path = layout.eval("vovnet") / "results.csv"
+    results = read_results(path)
+    results["action_rate_full"] = float("nan")
+    write_results(path, results.to_dict("records"))
+    with pytest.raises(DataError, match="expected shares of NO, COARSE and FULL that sum to 1"):
+        write_matched(settings, layout, "random")
+
+
+def test_a_missing_file_says_how_to_write_it(world: World) -> None:
+    settings, layout = world
+    with pytest.raises(DataError, match=r"matched\.yaml: file not found, `vovnet match"):
+        evaluate_experiment(settings, layout, "random")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratios": {"graded": {0: {0.0: [0.5, 0.5, 0.5]}}}}, "that sum to 1"),
+        ({"ratios": {"graded": {0: {0.0: [-0.5, 1.0, 0.5]}}}}, "that sum to 1"),
+        ({"ratios": {"graded": {0: {0.0: [0.5, 0.5]}}}}, "three shares"),
+        ({"ratios": {"graded": {0: {"x": [1, 0, 0]}}}}, "three shares"),
+        ({"ratios": [1]}, "three shares"),
+        ({"ratios": {"graded": {0: None}}}, "three shares"),
+    ],
+)
+def test_a_broken_file(world: World, change: dict[str, Any], message: str) -> None:
+    settings, layout = world
+    write_matched(settings, layout, "random")
+    edit_matched(layout, change)
+    with pytest.raises(DataError, match=rf"matched\.yaml: .*{message}"):
+        evaluate_experiment(settings, layout, "random")
+
+
+def test_ratios_of_another_set_or_seed(world: World) -> None:
+    settings, layout = world
+    write_matched(settings, layout, "random")
+    matched, path = read_matched(layout, "random"), matched_path(layout, "random")
+    points = policy_points(settings, "random")
+    for dataset, seed in (("other", 0), ("graded", 7)):
+        with pytest.raises(DataError, match=rf"no ratios for {dataset}, seed {seed}"):
+            fill_ratios(points, matched, path, dataset, seed)

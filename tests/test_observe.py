@@ -1,0 +1,218 @@
+"""Observation: what may never change a signal or a prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import settings_of
+
+from vovnet.blocks import gather, shard_blocks
+from vovnet.config import Settings, merge
+from vovnet.data.sets import load_set
+from vovnet.errors import ConfigError, DataError
+from vovnet.inference import Inference, load_images
+from vovnet.layout import Layout
+from vovnet.model import VoVNet, save_weights
+from vovnet.observe import observe_rows, observe_shard
+from vovnet.records import ACTIONS, Sample
+
+SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
+
+
+def make_inference(settings: Settings) -> Inference:
+    """The package's model under a head of random weights, so that its scores differ."""
+    torch.manual_seed(0)
+    model = VoVNet(settings).eval()
+    torch.nn.init.normal_(model.head.out.weight)
+    return Inference(model, settings)
+
+
+def save_stage2(settings: Settings, layout: Layout) -> None:
+    folder = layout.stage("vovnet", 0, 2)
+    folder.mkdir(parents=True)
+    save_weights(make_inference(settings).model, folder / "model.safetensors")
+
+
+def observed(layout: Layout, overrides: dict[str, Any], name: str = "synth_mmmu") -> pd.DataFrame:
+    settings = settings_of(layout, overrides)
+    return observe_rows(make_inference(settings), layout, load_set(settings, layout, name))
+
+
+def predictions(table: pd.DataFrame) -> list[list[str]]:
+    return table[[f"{view}.text" for view in ACTIONS]].to_numpy().tolist()
+
+
+def blank_gold(sample: Sample) -> Sample:
+    return sample.model_copy(update={"answer": "", "answer_text": "", "answers": []})
+
+
+def false_gold(sample: Sample) -> Sample:
+    return sample.model_copy(
+        update={"answer": "Q", "answer_text": "a zebra", "answers": ["a zebra"] * 10}
+    )
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_gold_never_reaches_the_model(fresh: Layout, name: str) -> None:
+    """Contract 1: prompts, signals and predictions are those of samples without an answer."""
+    settings = settings_of(fresh)
+    inference = make_inference(settings)
+    samples = load_set(settings, fresh, name)
+    truth = observe_rows(inference, fresh, samples)
+    for change in (blank_gold, false_gold):
+        changed = [change(sample) for sample in samples]
+        assert inference.prompts(changed) == inference.prompts(samples)
+        table = observe_rows(inference, fresh, changed)
+        timings = [column for column in table if column.endswith("latency_ms")]
+        pd.testing.assert_frame_equal(table.drop(columns=timings), truth.drop(columns=timings))
+
+
+def test_signals_are_read_where_the_answer_begins(fresh: Layout) -> None:
+    """Contract 2: batched and padded, entropy is that of each question alone, without an image."""
+    settings = settings_of(fresh)
+    inference = make_inference(settings)
+    samples = load_set(settings, fresh, "synth_mmbench")[:12]
+    batch = inference.text_pass(samples)
+    assert len({row["text_tokens"] for row in batch.signals}) > 1
+    for sample, row in zip(samples, batch.signals, strict=True):
+        (prompt,) = inference.prompts([sample])
+        ids_1T = torch.tensor([prompt.text_ids])
+        with torch.inference_mode():
+            logits_V = inference.vlm.model(input_ids=ids_1T).logits[0, -1]
+        probs_V = torch.softmax(logits_V.double(), dim=-1)
+        entropy = float(-(probs_V * probs_V.log()).sum())
+        top_2 = probs_V.topk(2).values
+        assert row["text_tokens"] == ids_1T.shape[1]
+        assert row["entropy"] == pytest.approx(entropy, abs=1e-4)
+        assert row["margin"] == pytest.approx(float(top_2[0] - top_2[1]), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_cache_reuse_changes_no_token(fresh: Layout, name: str) -> None:
+    """Contract 4."""
+    reused = observed(fresh, {}, name)
+    anew = observed(fresh, {"eval": {"cache_reuse": False}}, name)
+    assert predictions(reused) == predictions(anew)
+    assert len({text for row in predictions(reused) for text in row}) > 4
+
+
+def test_tokens_are_the_counted_ones(fresh: Layout) -> None:
+    """Contract 6, and several images: each costs its own tokens."""
+    table = observed(fresh, {})
+    for view in ACTIONS:
+        assert table[f"{view}.vision_tokens"].tolist() == table[f"tokens_{view}"].tolist()
+        extra = table[f"{view}.prompt_tokens"] - table["text_tokens"]
+        assert (extra >= table[f"{view}.vision_tokens"]).all()
+    assert (table["tokens_no"] == 0).all()
+    assert table["tokens_full"].max() >= 32
+
+
+def test_an_image_of_another_size_is_refused(fresh: Layout) -> None:
+    settings = settings_of(fresh)
+    sample = load_set(settings, fresh, "synth_mmmu")[0]
+    images = [image.model_copy(update={"width": 640}) for image in sample.images]
+    with pytest.raises(DataError, match=r"sample .* says 640x"):
+        load_images(settings, fresh, sample.model_copy(update={"images": images}))
+
+
+def test_images_first_leave_no_prefix_to_reuse(fresh: Layout) -> None:
+    first = {"data": {"prompt_order": "image_first"}}
+    with pytest.raises(ConfigError, match=r"eval\.cache_reuse: must be false"):
+        observed(fresh, first)
+    table = observed(fresh, merge(first, {"eval": {"cache_reuse": False}}))
+    assert len(table) == 12
+
+
+def test_sampling_does_not_depend_on_batching(fresh: Layout) -> None:
+    drawn = {"do_sample": True, "temperature": 3.0}
+    large = observed(fresh, {"eval": drawn | {"batch_size": 12}})
+    small = observed(fresh, {"eval": drawn | {"batch_size": 1}})
+    other = observed(fresh, {"eval": drawn | {"seed": 1}})
+    assert predictions(large) == predictions(small)
+    assert predictions(large) != predictions(other)
+
+
+def test_beams(fresh: Layout) -> None:
+    one = observed(fresh, {})
+    two = observed(fresh, {"eval": {"num_beams": 2}})
+    agreeing = [a == b for a, b in zip(predictions(one), predictions(two), strict=True)]
+    assert sum(agreeing) >= len(agreeing) // 2
+    assert (two["full.vision_tokens"] == two["tokens_full"]).all()
+
+
+# ---- shards and resuming -----------------------------------------------------------------
+
+
+def observe(layout: Layout, num_shards: int) -> dict[str, bytes]:
+    """File name -> bytes of an observation made in `num_shards` shards, timings left out."""
+    settings = settings_of(layout, {"eval": {"num_shards": num_shards, "shard_rows": 4}})
+    for shard in range(num_shards):
+        observe_shard(settings, layout, "vovnet", 0, "synth_textvqa", shard, num_shards)
+    gather(settings, layout, "vovnet", 0, "synth_textvqa")
+    folder = layout.observations("vovnet", 0, "synth_textvqa")
+    names = [f"{name}.parquet" for name in ("signals", *ACTIONS)]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_any_number_of_shards_gives_the_same_bytes(fresh: Layout) -> None:
+    save_stage2(settings_of(fresh), fresh)
+    whole = observe(fresh, 1)
+    assert observe(fresh, 2) == whole
+    assert observe(fresh, 5) == whole  # more shards than blocks: some are empty
+
+
+def test_blocks_cover_every_row_once() -> None:
+    for num_rows, block_rows, num_shards in [(0, 4, 2), (1, 4, 2), (10, 3, 4), (12, 4, 3)]:
+        parts = [shard_blocks(num_rows, block_rows, i, num_shards) for i in range(num_shards)]
+        blocks = sorted(block for part in parts for block in part)
+        assert [row for _, rows in blocks for row in rows] == list(range(num_rows))
+        assert [index for index, _ in blocks] == list(range(len(blocks)))
+
+
+def test_a_killed_observation_goes_on(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(fresh, {"eval": {"shard_rows": 4}})
+    save_stage2(settings, fresh)
+    whole = observe(fresh, 1)
+    folder = fresh.shard("vovnet", 0, "synth_textvqa", 0, 1)
+    (folder / "manifest.json").unlink()
+    (folder / "block-000001.parquet").unlink()
+    kept = (folder / "block-000000.parquet").stat().st_mtime_ns
+    done: list[tuple[int, int]] = []
+    observe_shard(
+        settings, fresh, "vovnet", 0, "synth_textvqa", 0, 1, lambda *step: done.append(step)
+    )
+    assert done == [(1, 1)]
+    assert (folder / "block-000000.parquet").stat().st_mtime_ns == kept
+    assert observe(fresh, 1) == whole
+
+
+def test_blocks_of_another_model_are_not_taken_over(fresh: Layout) -> None:
+    settings = settings_of(fresh, {"eval": {"shard_rows": 4}})
+    save_stage2(settings, fresh)
+    whole = observe(fresh, 1)
+    inference = make_inference(settings)
+    torch.nn.init.normal_(inference.model.head.out.bias, mean=3.0)
+    path = fresh.stage("vovnet", 0, 2) / "model.safetensors"
+    path.unlink()
+    save_weights(inference.model, path)
+    other = observe(fresh, 1)
+    assert other["signals.parquet"] != whole["signals.parquet"]
+    assert other["full.parquet"] == whole["full.parquet"]  # the head does not answer
+
+
+def test_shards_of_different_models_are_not_joined(fresh: Layout, tmp_path: Path) -> None:
+    settings = settings_of(fresh, {"eval": {"num_shards": 2, "shard_rows": 4}})
+    save_stage2(settings, fresh)
+    observe_shard(settings, fresh, "vovnet", 0, "synth_textvqa", 0, 2)
+    inference = make_inference(settings)
+    torch.nn.init.normal_(inference.model.head.out.bias)
+    path = fresh.stage("vovnet", 0, 2) / "model.safetensors"
+    path.unlink()
+    save_weights(inference.model, path)
+    observe_shard(settings, fresh, "vovnet", 0, "synth_textvqa", 1, 2)
+    with pytest.raises(DataError, match="observed from other inputs"):
+        gather(settings, fresh, "vovnet", 0, "synth_textvqa")

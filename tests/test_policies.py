@@ -1,0 +1,354 @@
+"""Policies are pure functions of the text pass's signals."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from properties import given, st
+
+from vovnet.config import BaselineName, PolicySettings
+from vovnet.cost import expected_cost
+from vovnet.errors import ConfigError, DataError
+from vovnet.policies import POLICIES, Decision, decide, fit_router, kind_of, setting_columns
+from vovnet.records import ACTIONS, SIGNAL_COLUMNS
+
+NO, COARSE, FULL = range(3)
+CATEGORIES = ["text", "colour", "print"]
+ROUTER = fit_router(
+    ["text"] * 2 + ["colour"] * 2 + ["print"] * 2,
+    np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 1, 1]], dtype=float),
+)
+DEPLOYABLE: dict[str, dict[str, Any]] = {
+    "vovnet": {"lambda_cost": 0.05},
+    "binary": {"lambda_cost": 0.05, "action_space": "binary"},
+    "always_full": {"baseline_name": "always_full"},
+    "always_coarse": {"baseline_name": "always_coarse"},
+    "no_vision": {"baseline_name": "no_vision"},
+    "entropy": {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.5},
+    "margin": {
+        "baseline_name": "uncertainty_threshold",
+        "baseline_uncertainty": "margin",
+        "baseline_vision": "coarse",
+        "baseline_threshold": 0.5,
+    },
+    "random": {
+        "baseline_name": "random_policy_matched",
+        "baseline_target_ratios": (0.5, 0.2, 0.3),
+    },
+    "bayes": {"baseline_name": "bayes_router", "lambda_cost": 0.05},
+    "fallback": {
+        "lambda_cost": 0.1,
+        "fallback_mode": "coarse",
+        "fallback_entropy_threshold": 1.0,
+        "fallback_margin_threshold": 0.1,
+    },
+}
+"""Policies that see no correctness, by a name for the test."""
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 16),  # entropy, in eighths of a nat
+        st.integers(0, 16),  # margin, in sixteenths
+        st.tuples(*[st.integers(-40, 40)] * 3),  # scores, in quarters
+        st.sampled_from([(0, 4, 16), (0, 1, 1), (0, 8, 32)]),
+        st.sampled_from([*CATEGORIES, "unseen"]),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def signals(rows: list[Any]) -> pd.DataFrame:
+    table = [
+        {
+            "id": f"q{index}",
+            "entropy": entropy / 8,
+            "margin": margin / 16,
+            **dict(
+                zip(("score_no", "score_coarse", "score_full"), np.array(scores) / 4, strict=True)
+            ),
+            "text_tokens": 20,
+            **{f"tokens_{view}": count for view, count in zip(ACTIONS, tokens, strict=True)},
+        }
+        for index, (entropy, margin, scores, tokens, _) in enumerate(rows)
+    ]
+    return pd.DataFrame(table, columns=list(SIGNAL_COLUMNS))
+
+
+def decided(policy: dict[str, Any], table: pd.DataFrame, categories: list[str]) -> Decision:
+    chosen = PolicySettings(**policy)
+    routed = kind_of(chosen).reads_router
+    return decide(
+        chosen,
+        table,
+        categories=categories if routed else None,
+        router=ROUTER if routed else None,
+    )
+
+
+def actions(policy: dict[str, Any], rows: list[Any]) -> list[int]:
+    return decided(policy, signals(rows), [row[-1] for row in rows]).actions.tolist()
+
+
+def question(
+    entropy: float = 0, margin: float = 1, scores: tuple[float, ...] = (0, 0, 0)
+) -> tuple[Any, ...]:
+    """A row for `signals`, in its units."""
+    return (entropy * 8, margin * 16, tuple(4 * score for score in scores), (0, 4, 16), "text")
+
+
+# ---- values by hand ----------------------------------------------------------------------
+
+
+def test_vovnet_weighs_scores_against_costs() -> None:
+    rows = [
+        question(scores=(-2.0, -1.0, 0.0)),
+        question(scores=(0.0, 0.25, 0.25)),
+        question(scores=(-1.0, -1.0, -1.0)),
+    ]
+    by_lambda = {0.0: [2, 1, 0], 0.0625: [2, 0, 0], 0.125: [1, 0, 0], 0.25: [0, 0, 0]}
+    for value, expected in by_lambda.items():
+        assert actions({"lambda_cost": value}, rows) == expected, value
+    binary = {"lambda_cost": 0.0625, "action_space": "binary"}
+    assert actions(binary, [question(scores=(-2.0, 9.0, 0.0))]) == [FULL]
+    assert actions({"lambda_cost": math.inf}, rows) == [NO, NO, NO]
+
+
+def test_cost_scale_is_the_unit_of_lambda() -> None:
+    rows = [question(scores=(-2.0, -1.0, 0.0))]
+    for value, scale in ((0.125, 1.0), (0.5, 0.25), (0.0625, 2.0)):
+        assert actions({"lambda_cost": value, "cost_scale": scale}, rows) == [COARSE]
+
+
+def test_fixed_policies() -> None:
+    rows = [question(), question(2, 0, (0, 9, 9))]
+    for name, action in (("no_vision", NO), ("always_coarse", COARSE), ("always_full", FULL)):
+        assert actions({"baseline_name": name}, rows) == [action] * 2
+
+
+def test_thresholds_look_where_the_text_is_unsure() -> None:
+    rows = [question(entropy=value, margin=1 - value) for value in (0.0, 0.5, 0.75, 1.0)]
+    base = {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.5}
+    assert actions(base, rows) == [NO, NO, FULL, FULL]  # entropy > t
+    margin = base | {"baseline_uncertainty": "margin", "baseline_vision": "coarse"}
+    assert actions(margin, rows) == [NO, NO, COARSE, COARSE]  # margin < t
+    with pytest.raises(ConfigError, match=r"policy\.baseline_threshold"):
+        actions({"baseline_name": "uncertainty_threshold"}, rows)
+
+
+def oracle(name: str, correct: list[list[float]]) -> list[int]:
+    policy = PolicySettings(baseline_name=name)
+    table = signals([question()] * len(correct))
+    return decide(policy, table, scores_NA_correct=np.array(correct)).actions.tolist()
+
+
+def test_oracles() -> None:
+    correct = [[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert oracle("oracle", correct) == [FULL, COARSE, NO, NO, NO, COARSE]
+    # A guess that is right where FULL is wrong counts for nothing.
+    assert oracle("oracle_full_correct", correct) == [FULL, COARSE, NO, FULL, FULL, FULL]
+    graded = [[0.3, 0.6, 0.6], [0.9, 0.3, 0.6], [0.3, 0.0, 0.0]]
+    assert oracle("oracle", graded) == [COARSE, NO, NO]
+    assert oracle("oracle_full_correct", graded) == [COARSE, NO, FULL]
+
+
+@given(st.lists(st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=1, max_size=20))
+def test_nothing_beats_the_oracle(tenths: list[list[int]]) -> None:
+    correct_NA = np.array(tenths) / 10
+    rows = np.arange(len(tenths))
+    costs = np.array([0, 4, 16])
+    chosen = np.array(oracle("oracle", correct_NA.tolist()))
+    assert (correct_NA[rows, chosen] == correct_NA.max(axis=1)).all()
+    best_NA = correct_NA == correct_NA.max(axis=1, keepdims=True)
+    assert (costs[chosen] == np.where(best_NA, costs, 99).min(axis=1)).all()
+    modest = np.array(oracle("oracle_full_correct", correct_NA.tolist()))
+    assert (correct_NA[rows, modest] >= correct_NA[:, FULL]).all()
+
+
+def test_bayes_router_knows_its_categories() -> None:
+    assert ROUTER.means == {"text": (1, 1, 1), "colour": (0, 1, 1), "print": (0, 0.5, 1)}
+    assert ROUTER.overall == pytest.approx((1 / 3, 5 / 6, 1))
+    rows = [(*question()[:-1], name) for name in (*CATEGORIES, "unseen")]
+    base = {"baseline_name": "bayes_router"}
+    assert actions(base | {"lambda_cost": 0.0}, rows) == [NO, COARSE, FULL, FULL]
+    # FULL costs 12 more than COARSE: 0.5 is worth it at 0.03, 1/6 is not.
+    assert actions(base | {"lambda_cost": 0.03}, rows) == [NO, COARSE, FULL, COARSE]
+    assert actions(base | {"lambda_cost": 0.05}, rows) == [NO, COARSE, COARSE, COARSE]
+    assert actions(base | {"lambda_cost": 0.3}, rows) == [NO, NO, NO, NO]
+    assert ROUTER.unseen_rate(["text", "unseen", "text", "text"]) == 0.25
+
+
+def test_fallback_overrules_an_unsure_no() -> None:
+    sure, unsure = question(0.25, 0.75), question(1.5, 0.25)
+    looking = question(1.5, 0.25, scores=(-9, -1, -9))
+    rows = [sure, unsure, looking]
+    for limit in ({"fallback_entropy_threshold": 1.0}, {"fallback_margin_threshold": 0.5}):
+        policy = {"lambda_cost": 0.1, "fallback_mode": "full", **limit}
+        decision = decided(policy, signals(rows), [])
+        assert decision.actions.tolist() == [NO, FULL, COARSE]
+        assert decision.fallback_triggered.tolist() == [False, True, False]
+    # Either is enough.
+    both = {"fallback_entropy_threshold": 9.0, "fallback_margin_threshold": 0.5}
+    assert actions({"lambda_cost": 0.1, "fallback_mode": "coarse", **both}, rows) == [0, 1, 1]
+    with pytest.raises(ConfigError, match=r"policy\.fallback_mode"):
+        actions({"fallback_mode": "full"}, rows)
+
+
+# ---- what a policy may read --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DEPLOYABLE)
+def test_a_policy_cannot_be_handed_answers(name: str) -> None:
+    """Contract 1: correctness goes to oracles alone, and signals carry nothing else."""
+    policy = PolicySettings(**DEPLOYABLE[name])
+    table, correct_NA = signals([question()] * 2), np.ones((2, 3))
+    routed = (
+        {"categories": CATEGORIES[:2], "router": ROUTER} if kind_of(policy).reads_router else {}
+    )
+    decide(policy, table, **routed)
+    with pytest.raises(AssertionError):
+        decide(policy, table, scores_NA_correct=correct_NA, **routed)
+    with pytest.raises(AssertionError):
+        decide(policy, table.assign(answer="A"), **routed)
+
+
+def test_only_oracles_read_correctness() -> None:
+    reading = {name for name, kind in POLICIES.items() if kind.reads_correctness}
+    assert reading == {"oracle", "oracle_full_correct"}
+
+
+def test_every_name_of_the_schema_is_known() -> None:
+    """A policy over stored observations, or an error that says where it runs."""
+    for name in get_args(BaselineName):
+        if name in POLICIES:
+            assert kind_of(PolicySettings(baseline_name=name)) is POLICIES[name]
+        else:
+            with pytest.raises(ConfigError, match=f"'{name}' .* mode: live"):
+                kind_of(PolicySettings(baseline_name=name))
+    assert set(POLICIES) - {None} <= set(get_args(BaselineName))
+
+
+def test_a_missing_signal_is_an_error_where_it_is_read() -> None:
+    table = signals([question()] * 3)
+    table.loc[1, ["entropy", "score_coarse"]] = math.nan
+    for name in ("vovnet", "entropy", "fallback"):
+        with pytest.raises(DataError, match=r"sample 'q1': (entropy|score_coarse) is missing"):
+            decided(DEPLOYABLE[name], table, [])
+    for name in ("binary", "margin", "random", "always_full"):
+        assert len(decided(DEPLOYABLE[name], table, []).actions) == 3
+
+
+def test_results_show_what_a_policy_reads() -> None:
+    shown = {name: setting_columns(PolicySettings(**DEPLOYABLE[name])) for name in DEPLOYABLE}
+    assert shown["vovnet"] == {"baseline_name": "", "lambda_cost": 0.05}
+    assert shown["always_full"] == {"baseline_name": "always_full"}
+    assert shown["entropy"] == {"baseline_name": "uncertainty_threshold", "threshold": 0.5}
+    assert shown["bayes"] == {"baseline_name": "bayes_router", "lambda_cost": 0.05}
+    random = PolicySettings(baseline_name="random_policy_matched", lambda_cost=0.1)
+    assert setting_columns(random) == {"baseline_name": "random_policy_matched"}
+    assert setting_columns(random, matched=True)["lambda_cost"] == 0.1
+
+
+# ---- properties --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DEPLOYABLE)
+@given(rows=ROWS, data=st.data())
+def test_order_and_batching_change_nothing(name: str, rows: list[Any], data: st.DataObject) -> None:
+    policy, table = DEPLOYABLE[name], signals(rows)
+    categories = [row[-1] for row in rows]
+    whole = decided(policy, table, categories)
+    order = data.draw(st.permutations(range(len(rows))))
+    shuffled = decided(policy, table.iloc[order], [categories[row] for row in order])
+    assert shuffled.actions.tolist() == whole.actions[order].tolist()
+    assert shuffled.fallback_triggered.tolist() == whole.fallback_triggered[order].tolist()
+    cut = data.draw(st.integers(0, len(rows)))
+    parts = [
+        decided(policy, table.iloc[part], categories[part]).actions.tolist()
+        for part in (slice(cut), slice(cut, None))
+        if categories[part]
+    ]
+    assert [action for part in parts for action in part] == whole.actions.tolist()
+
+
+@pytest.mark.parametrize("name", DEPLOYABLE)
+@given(rows=ROWS)
+def test_signals_are_left_as_they_are(name: str, rows: list[Any]) -> None:
+    table = signals(rows)
+    decided(DEPLOYABLE[name], table, [row[-1] for row in rows])
+    pd.testing.assert_frame_equal(table, signals(rows))
+
+
+@pytest.mark.parametrize("name", ["vovnet", "binary", "bayes"])
+@given(rows=ROWS, eighths=st.lists(st.integers(0, 32), min_size=2, max_size=5).map(sorted))
+def test_cost_falls_with_lambda(name: str, rows: list[Any], eighths: list[int]) -> None:
+    tokens_NA = np.array([row[3] for row in rows])
+    spent = []
+    for value in eighths:
+        chosen = actions(DEPLOYABLE[name] | {"lambda_cost": value / 8}, rows)
+        spent.append(tokens_NA[np.arange(len(rows)), chosen])
+    for before, after in pairwise(spent):
+        assert (after <= before).all()
+
+
+@given(rows=ROWS, eighths=st.integers(0, 16))
+def test_ties_go_to_the_cheaper(rows: list[Any], eighths: int) -> None:
+    chosen = actions({"lambda_cost": eighths / 8}, rows)
+    for (_, _, scores, tokens, _), action in zip(rows, chosen, strict=True):
+        costs = expected_cost(tokens, 1.0)
+        values = np.array(scores) / 4 - eighths / 8 * costs
+        assert costs[action] == costs[values == values.max()].min()
+
+
+@given(rows=ROWS, eighths=st.lists(st.integers(0, 16), min_size=2, max_size=2).map(sorted))
+def test_a_stricter_threshold_looks_less(rows: list[Any], eighths: list[int]) -> None:
+    base = {"baseline_name": "uncertainty_threshold"}
+    low, high = (base | {"baseline_threshold": value / 8} for value in eighths)
+    assert all(a >= b for a, b in zip(actions(low, rows), actions(high, rows), strict=True))
+    margin = {"baseline_uncertainty": "margin"}
+    looked = zip(actions(low | margin, rows), actions(high | margin, rows), strict=True)
+    assert all(a <= b for a, b in looked)
+
+
+# ---- random matching ---------------------------------------------------------------------
+
+
+def random_actions(ratios: tuple[float, float, float], seed: int, count: int) -> np.ndarray:
+    policy = PolicySettings(
+        baseline_name="random_policy_matched", baseline_target_ratios=ratios, baseline_seed=seed
+    )
+    return decide(policy, signals([question()] * count)).actions
+
+
+@pytest.mark.parametrize(
+    "ratios", [(0.5, 0.2, 0.3), (0.0, 0.9, 0.1), (0.05, 0.05, 0.9), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+)
+@pytest.mark.parametrize("seed", [0, 42])
+def test_shares_are_met_within_sampling_error(
+    ratios: tuple[float, float, float], seed: int
+) -> None:
+    """Four standard errors; shares of 0 and 1 are met exactly."""
+    count = 5000
+    drawn = random_actions(ratios, seed, count)
+    for action, share in enumerate(ratios):
+        error = math.sqrt(share * (1 - share) / count)
+        assert abs((drawn == action).mean() - share) <= 4 * error
+
+
+def test_draws_follow_from_seed_and_id() -> None:
+    ratios = (0.4, 0.3, 0.3)
+    first = random_actions(ratios, 0, 2000)
+    assert (random_actions(ratios, 0, 2000) == first).all()
+    assert (random_actions(ratios, 0, 500) == first[:500]).all()
+    agreeing = (random_actions(ratios, 1, 2000) == first).mean()
+    assert agreeing == pytest.approx(0.4**2 + 2 * 0.3**2, abs=0.05)  # independent of each other
+
+
+def test_random_needs_shares() -> None:
+    with pytest.raises(ConfigError, match=r"policy\.baseline_target_ratios"):
+        decide(PolicySettings(baseline_name="random_policy_matched"), signals([question()]))

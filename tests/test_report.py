@@ -1,0 +1,347 @@
+"""Tables, figures and sanity checks over a fabricated results folder.
+
+The folder holds a small world in which the need for vision is known: 3 datasets, 3 seeds,
+every experiment of the main suite. Policies act on noisy cues about that need.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vovnet.config import Settings, validate
+from vovnet.errors import ConfigError, DataError, VovnetError
+from vovnet.files import read_json, write_json, write_text
+from vovnet.layout import Layout
+from vovnet.records import (
+    RESULT_COLUMNS,
+    SAMPLE_RESULT_COLUMNS,
+    read_results,
+    write_results,
+    write_table,
+)
+from vovnet.report.figures import write_figures
+from vovnet.report.inputs import load_inputs, load_train_log, over_seeds
+from vovnet.report.render import DASH, MINUS, number
+from vovnet.report.sanity import CHECKS, write_sanity
+from vovnet.report.tables import main_table, write_tables
+
+NEEDS = {"synth_mmbench": (0.5, 0.2, 0.3), "synth_mmmu": (0.25, 0.3, 0.45), "synth_textvqa": (0.1, 0.2, 0.7)}
+SEEDS = (0, 1, 2)
+LAMBDAS = (0, 0.01, 0.02, 0.05, 0.1)
+ROUTER_LAMBDAS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+TOKENS = np.array([0, 4, 16])
+N = 300
+
+THRESHOLDS = {
+    "entropy_full": ("entropy", "full", (0.3, 0.5, 0.7, 0.9, 1.2)),
+    "entropy_coarse": ("entropy", "coarse", (0.3, 0.5, 0.7, 0.9, 1.2)),
+    "margin_full": ("margin", "full", (0.2, 0.4, 0.6, 0.8)),
+}
+FIXED = {"no_vision": 0, "always_coarse": 1, "always_full": 2}
+
+Row = dict[str, Any]
+
+
+def configuration(root: Path) -> dict[str, Any]:
+    """The settings of the fabricated suite."""
+    threshold = {
+        name: {
+            "title": f"{kind.capitalize()} {'>' if kind == 'entropy' else '<'} t ({view.upper()})",
+            "policy": {
+                "baseline_name": "uncertainty_threshold",
+                "baseline_uncertainty": kind,
+                "baseline_vision": view,
+            },
+            "sweep": {"baseline_threshold": list(values)},
+        }
+        for name, (kind, view, values) in THRESHOLDS.items()
+    }
+    reference = {
+        name: {"title": title, "role": "reference", "policy": {"baseline_name": name}}
+        for name, title in {
+            "oracle": "Oracle (cheapest correct)",
+            "oracle_full_correct": "Oracle, where FULL is correct",
+        }.items()
+    }
+    return {
+        "results_dir": str(root),
+        "data": {
+            "datasets": {
+                name: {"format": "mmbench", "root": "raw", "files": {"dev": "dev.tsv"}} for name in NEEDS
+            },
+            "eval_sets": {name: {"dataset": name, "split": "dev"} for name in NEEDS},
+        },
+        "seeds": list(SEEDS),
+        "training": {"save_every": 50},
+        "experiments": {
+            "pareto_vovnet": {
+                "title": "VoVNet",
+                "role": "vovnet",
+                "sweep": {"lambda_cost": list(LAMBDAS)},
+            },
+            **{
+                name: {
+                    "title": name.replace("_", "-").title(),
+                    "role": "fixed",
+                    "policy": {"baseline_name": name},
+                }
+                for name in FIXED
+            },
+            **threshold,
+            "random_matched": {
+                "title": "Random, matched",
+                "role": "random",
+                "policy": {"baseline_name": "random_policy_matched"},
+                "match": {"experiment": "pareto_vovnet", "lambda_costs": list(LAMBDAS)},
+            },
+            **reference,
+            "bayes_router": {
+                "title": "Router fitted on outcomes",
+                "role": "reference",
+                "policy": {"baseline_name": "bayes_router"},
+                "sweep": {"lambda_cost": list(ROUTER_LAMBDAS)},
+            },
+            "live_vovnet": {
+                "title": "VoVNet",
+                "role": "vovnet",
+                "mode": "live",
+                "seeds": [0],
+                "max_samples": 20,
+            },
+        },
+    }
+
+
+class World:
+    """One dataset and seed: what each view answers, and the cues that policies see."""
+
+    def __init__(self, dataset: str, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        shares = np.array(NEEDS[dataset])
+        self.rng = np.random.default_rng([seed, list(NEEDS).index(dataset)])
+        self.need_N = self.rng.choice(3, size=N, p=shares)
+        reached_NA = np.arange(3) >= self.need_N[:, None]
+        lucky_N1 = self.rng.random((N, 1)) < 0.25
+        able_N1 = self.rng.random((N, 1)) < 0.98
+        self.correct_NA = ((reached_NA & able_N1) | lucky_N1).astype(float)
+        self.score_NA = self.scores(0.6)
+        self.router_NA = self.scores(0.45)
+        self.entropy_N = np.abs(0.35 + 0.3 * self.need_N + self.rng.normal(0, 0.35, N))
+        self.margin_N = np.clip(1.0 - self.entropy_N / 1.5 + self.rng.normal(0, 0.1, N), 0, 1)
+
+    def scores(self, noise: float) -> np.ndarray:
+        """Log likelihood of a right answer under each view, from a noisy cue about the need."""
+        cue_N1 = (self.need_N + self.rng.normal(0, noise, N))[:, None]
+        weight_NA = np.array(NEEDS[self.dataset]) * np.exp(
+            -((cue_N1 - np.arange(3)) ** 2) / (2 * noise**2)
+        )
+        reached_NA = np.cumsum(weight_NA / weight_NA.sum(axis=1, keepdims=True), axis=1)
+        return np.log(reached_NA * 0.98 + (1 - reached_NA) * 0.25)
+
+    def decide(self, score_NA: np.ndarray, lambda_cost: float) -> np.ndarray:
+        return np.argmax(score_NA - lambda_cost * TOKENS, axis=1)
+
+    def oracle(self) -> np.ndarray:
+        best_N1 = self.correct_NA.max(axis=1, keepdims=True)
+        return np.argmax(self.correct_NA == best_N1, axis=1)
+
+    def oracle_full_correct(self) -> np.ndarray:
+        return np.where(self.correct_NA[:, 2] == 1, self.oracle(), 0)
+
+    def threshold(self, kind: str, view: str, value: float) -> np.ndarray:
+        unsure = self.entropy_N > value if kind == "entropy" else self.margin_N < value
+        return np.where(unsure, ("no", "coarse", "full").index(view), 0)
+
+    def row(self, experiment: str, actions: np.ndarray, baseline: str = "", **facts: Any) -> Row:
+        """A line of results.csv."""
+        correct = self.correct_NA[np.arange(len(actions)), actions]
+        rates = [float(np.mean(actions == action)) for action in range(3)]
+        spread = 1.96 * correct.std() / np.sqrt(len(actions))
+        cost = float(TOKENS[actions].mean())
+        return {
+            "experiment": experiment,
+            "dataset": self.dataset,
+            "run": "vovnet",
+            "seed": self.seed,
+            "baseline_name": baseline,
+            "num_samples": len(actions),
+            "accuracy": float(correct.mean()),
+            "accuracy_lo": max(0.0, float(correct.mean() - spread)),
+            "accuracy_hi": min(1.0, float(correct.mean() + spread)),
+            "avg_cost": cost,
+            "avg_vision_tokens": cost,
+            "action_rate_no": rates[0],
+            "action_rate_coarse": rates[1],
+            "action_rate_full": rates[2],
+            "action_ratio": json.dumps([round(rate, 6) for rate in rates]),
+            "scoring": "official",
+            **facts,
+        }
+
+    def samples(self, point: int, actions: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "dataset": self.dataset,
+                "seed": self.seed,
+                "point": point,
+                "id": [f"q{index}" for index in range(len(actions))],
+                "action": actions,
+                "view": np.array(["no", "coarse", "full"])[actions],
+                "prediction": [f"answer {index} {action}" for index, action in enumerate(actions)],
+                "score": self.correct_NA[np.arange(len(actions)), actions],
+                "parse_fallback": False,
+                "cost": TOKENS[actions].astype(float),
+                "vision_tokens": TOKENS[actions],
+                "fallback_triggered": False,
+            }
+        )
+
+
+def write_world(root: Path) -> Settings:
+    """Write every file that the report reads."""
+    settings = validate(configuration(root), "test")
+    layout = Layout(root)
+    worlds = [World(dataset, seed) for dataset in NEEDS for seed in SEEDS]
+    results: dict[str, list[Row]] = {name: [] for name in settings.experiments}
+    samples: dict[str, list[pd.DataFrame]] = {"pareto_vovnet": [], "live_vovnet": []}
+    for world in worlds:
+        for name, action in FIXED.items():
+            results[name].append(world.row(name, np.full(N, action), name))
+        for point, value in enumerate(LAMBDAS):
+            actions = world.decide(world.score_NA, value)
+            results["pareto_vovnet"].append(world.row("pareto_vovnet", actions, lambda_cost=value))
+            samples["pareto_vovnet"].append(world.samples(point, actions))
+            shuffled = world.rng.permutation(actions)
+            results["random_matched"].append(
+                world.row("random_matched", shuffled, "random_policy_matched", lambda_cost=value)
+            )
+        for value in ROUTER_LAMBDAS:
+            actions = world.decide(world.router_NA, value)
+            results["bayes_router"].append(
+                world.row("bayes_router", actions, "bayes_router", lambda_cost=value)
+            )
+        for name, (kind, view, values) in THRESHOLDS.items():
+            for value in values:
+                actions = world.threshold(kind, view, value)
+                row = world.row(name, actions, "uncertainty_threshold", threshold=value)
+                results[name].append(row)
+        for name in ("oracle", "oracle_full_correct"):
+            results[name].append(world.row(name, getattr(world, name)(), name))
+        if world.seed == 0:
+            actions = world.decide(world.score_NA, 0.02)[:20]
+            timed = {"lambda_cost": 0.02, "latency_ms": 9.5, "latency_p50_ms": 9.0}
+            results["live_vovnet"].append(world.row("live_vovnet", actions, **timed))
+            samples["live_vovnet"].append(world.samples(0, actions))
+    for name, rows in results.items():
+        write_results(layout.eval(name) / "results.csv", rows)
+        write_json(layout.eval(name) / "summary.json", {"experiment": name})
+    for name, tables in samples.items():
+        path = layout.eval(name) / "samples.parquet"
+        write_table(path, pd.concat(tables), SAMPLE_RESULT_COLUMNS)
+    write_hull(layout, settings, results)
+    write_training(layout)
+    hits = {kind: {"count": 0, "examples": []} for kind in ("question", "image", "id")}
+    report = {"fail_on": ["image", "id"], "sets": {name: hits for name in NEEDS}}
+    write_json(layout.leakage_report, report)
+    return settings
+
+
+def write_hull(layout: Layout, settings: Settings, results: dict[str, list[Row]]) -> None:
+    """hull_metrics.csv and curves.csv; intervals are 3 points wide to either side."""
+    metrics, curves = [], []
+    for dataset in NEEDS:
+        for seed in SEEDS:
+            rows = {
+                name: [row for row in found if (row["dataset"], row["seed"]) == (dataset, seed)]
+                for name, found in results.items()
+            }
+            corners = [(rows[name][0]["avg_cost"], rows[name][0]["accuracy"]) for name in FIXED]
+            (x0, y0), (x1, y1), (x2, y2) = corners
+            bend = (x1, max(y1, y0 + (y2 - y0) * (x1 - x0) / (x2 - x0)))
+            hull = [(x0, y0), bend, (x2, y2)]
+            by = {"dataset": dataset, "seed": seed}
+            for point, (cost, accuracy) in enumerate(hull):
+                curves.append(
+                    by
+                    | {"experiment": "mixing_hull", "role": "reference", "title": "Mixing hull"}
+                    | {"point": point, "avg_cost": cost, "accuracy": accuracy}
+                )
+            for name, found in rows.items():
+                if not found or settings.experiments[name].mode == "live":
+                    continue
+                item = settings.experiments[name]
+                facts = by | {"experiment": name, "role": item.role, "title": item.title}
+                points = sorted((row["avg_cost"], row["accuracy"]) for row in found)
+                for point, row in enumerate(found):
+                    keys = ("avg_cost", "accuracy", "accuracy_lo", "accuracy_hi")
+                    curves.append(facts | {"point": point} | {key: row[key] for key in keys})
+                gains = {}
+                for share in (25, 50, 75):
+                    cost = share / 100 * x2
+                    gain = np.interp(cost, *zip(*points, strict=True)) - np.interp(
+                        cost, *zip(*hull, strict=True)
+                    )
+                    if len(points) > 1:
+                        gains |= {f"gain_at_{share}": gain, f"gain_at_{share}_lo": gain - 0.03}
+                        gains |= {f"gain_at_{share}_hi": gain + 0.03}
+                scores = {"hull_to_oracle_captured": 0.4, "hull_to_bayes_captured": 0.8}
+                scores |= {"apgr": 0.7, "aiq": 0.81, "mcc": 0.6}
+                metrics.append(facts | gains | (scores if len(points) > 1 else {"aiq": 0.6}))
+    layout.hull.mkdir(parents=True)
+    pd.DataFrame(metrics).to_csv(layout.hull / "hull_metrics.csv", index=False)
+    pd.DataFrame(curves).to_csv(layout.hull / "curves.csv", index=False)
+
+
+def write_training(layout: Layout) -> None:
+    """Logs of both stages, checkpoints' names and the calibration of each seed."""
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        for stage in (1, 2):
+            folder = layout.stage("vovnet", seed, stage)
+            lines = []
+            for step in range(1, 201):
+                part = step / 200
+                line: Row = {"step": step, "stage": stage, "learning_rate": 1e-3 * (1 - part)}
+                line["loss"] = (2.5 if stage == 1 else 0.9) * np.exp(-3 * part) + 0.3
+                line["loss"] += float(rng.normal(0, 0.1))
+                if stage == 2:
+                    shares = np.array([0.33 + 0.2 * part, 0.33 - 0.1 * part, 0.34 - 0.1 * part])
+                    shares = rng.dirichlet(60 * shares)
+                    line |= {
+                        f"action_share_{name}": float(share)
+                        for name, share in zip(("no", "coarse", "full"), shares, strict=True)
+                    }
+                    line["expected_cost"] = float(shares @ TOKENS)
+                lines.append(json.dumps(line))
+            torn = '{"step": 201, "sta' if seed == 1 else ""
+            write_text(folder / "train_log.jsonl", "\n".join(lines) + "\n" + torn)
+            (folder / "checkpoint-150").mkdir()
+            (folder / "checkpoint-200").mkdir()
+        predicted = np.linspace(-0.5, 2.0, 8)
+        bins = [
+            {"predicted": float(x), "measured": float(0.9 * x + rng.normal(0, 0.1)), "count": 40 - 4 * i}
+            for i, x in enumerate(predicted)
+        ]
+        pairs = {
+            pair: {"ece": 0.08, "slope": 0.93, "bins": bins}
+            for pair in ("coarse-no", "full-no", "full-coarse")
+        }
+        write_json(layout.stage("vovnet", seed, 2) / "calibration.json", {"pairs": pairs})
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = write_world(folder)
+    for write in (write_tables, write_figures, write_sanity):
+        write(chosen, Layout(folder))

@@ -1,0 +1,246 @@
+"""Bootstrap, curves, hulls and routing metrics: values by hand, numpy, and properties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from properties import given, st
+
+from vovnet.stats import (
+    APGR_SHARES,
+    LEVEL,
+    Curves,
+    aiq,
+    apgr,
+    bootstrap_counts,
+    captured_share,
+    mcc,
+    needs_look,
+    percentile_interval,
+    resampled_means,
+    sweep_curve,
+    unit_codes,
+    unit_minima,
+    unit_sums,
+    upper_hull,
+)
+
+POINTS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 100)), min_size=1, max_size=8).map(
+    lambda pairs: np.array(pairs, dtype=float) / [1, 100]
+)
+"""Costs, some of them equal, and accuracies."""
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array([values], dtype=float)
+
+
+# ---- resampling --------------------------------------------------------------------------
+
+
+def test_resamples_draw_as_many_units_as_there_are() -> None:
+    counts_BU = bootstrap_counts(50, 200, seed=3)
+    assert counts_BU.shape == (200, 50)
+    assert (counts_BU.sum(axis=1) == 50).all()
+    assert (bootstrap_counts(50, 200, seed=3) == counts_BU).all()
+    assert (bootstrap_counts(50, 200, seed=4) != counts_BU).any()
+    assert counts_BU.mean() == 1
+    # A unit is left out of a resample with probability (1 - 1/50)^50.
+    left_out = (counts_BU == 0).mean()
+    assert left_out == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
+
+
+def test_means_by_hand() -> None:
+    counts_BU = np.array([[1.0, 1, 1], [2, 0, 1]])
+    sums_UK = np.array([[1.0, 10], [0, 20], [1, 60]])
+    assert resampled_means(counts_BU, sums_UK).tolist() == [[2 / 3, 30], [1, 80 / 3]]
+    sizes_U = np.array([1.0, 2, 3])
+    assert resampled_means(counts_BU, sums_UK, sizes_U).tolist() == [[2 / 6, 15], [3 / 5, 16]]
+
+
+def test_units_by_hand() -> None:
+    units_N = unit_codes(["b", "a", "b", "c", "a"])
+    assert units_N.tolist() == [0, 1, 0, 2, 1]
+    scores_N1 = np.array([[1.0], [1], [0], [0.3], [1]])
+    assert unit_minima(scores_N1, units_N).tolist() == [[0], [1], [0.3]]
+    assert unit_sums(scores_N1, units_N).tolist() == [[1], [2], [0.3]]
+    assert unit_minima(scores_N1[:, 0], units_N).tolist() == [0, 1, 0.3]
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    """Of 400 draws, 95% should cover; 4 standard errors (0.011 each) are allowed."""
+    rng = np.random.default_rng(0)
+    share, num_units, covered = 0.7, 200, 0
+    counts_BU = bootstrap_counts(num_units, 500, seed=1)
+    for _ in range(400):
+        scores_U1 = (rng.random((num_units, 1)) < share).astype(float)
+        low, high = percentile_interval(resampled_means(counts_BU, scores_U1))
+        covered += bool(low[0] <= share <= high[0])
+    assert abs(covered / 400 - LEVEL) < 0.044
+
+
+def test_the_interval_has_the_width_of_theory() -> None:
+    rng = np.random.default_rng(1)
+    scores_U1 = (rng.random((1000, 1)) < 0.6).astype(float)
+    counts_BU = bootstrap_counts(1000, 4000, seed=1)
+    low, high = percentile_interval(resampled_means(counts_BU, scores_U1))
+    expected = 2 * 1.959964 * scores_U1.std() / math.sqrt(1000)
+    assert high[0] - low[0] == pytest.approx(expected, rel=0.05)
+
+
+def test_policies_are_paired() -> None:
+    """A policy that differs on 20 of 1,000 questions: the difference is known closely."""
+    rng = np.random.default_rng(2)
+    first_U = (rng.random(1000) < 0.5).astype(float)
+    second_U = first_U.copy()
+    second_U[np.flatnonzero(first_U == 0)[:20]] = 1
+    means_BK = resampled_means(
+        bootstrap_counts(1000, 2000, seed=0), np.stack([first_U, second_U], axis=1)
+    )
+    low, high = percentile_interval(means_BK[:, 1:] - means_BK[:, :1])
+    assert 0 < low[0] < 0.02 < high[0] < 0.03
+
+
+# ---- curves ------------------------------------------------------------------------------
+
+
+def test_curve_by_hand() -> None:
+    curves = sweep_curve(row(16, 0, 4), row(0.9, 0.3, 0.7))
+    assert curves.costs.tolist() == [[0, 4, 16]]
+    found = curves.value(row(-1, 0, 2, 4, 10, 16, 20))
+    assert found[0] == pytest.approx([0.3, 0.3, 0.5, 0.7, 0.8, 0.9, 0.9])
+    assert curves.area(np.array([16.0]))[0] == pytest.approx(4 * 0.5 + 12 * 0.8)
+    assert curves.area(np.array([20.0]))[0] == pytest.approx(4 * 0.5 + 12 * 0.8 + 4 * 0.9)
+    assert curves.area(np.array([2.0]))[0] == pytest.approx(2 * 0.4)
+
+
+def test_no_hull_is_taken_of_a_sweep() -> None:
+    curves = sweep_curve(row(0, 4, 8), row(0.5, 0.2, 0.9))
+    assert curves.value(row(4))[0, 0] == 0.2
+
+
+def test_of_equal_costs_the_better_counts() -> None:
+    curves = sweep_curve(row(4, 0, 4, 4), row(0.5, 0.1, 0.7, 0.6))
+    assert curves.value(row(2, 4, 5))[0] == pytest.approx([0.4, 0.7, 0.7])
+
+
+@given(POINTS, st.lists(st.integers(-2, 25), min_size=1, max_size=5))
+def test_values_are_those_of_numpy(points: np.ndarray, at: list[int]) -> None:
+    best: dict[float, float] = {}
+    for cost, accuracy in points:
+        best[cost] = max(accuracy, best.get(cost, 0.0))
+    costs = sorted(best)
+    expected = np.interp(at, costs, [best[cost] for cost in costs])
+    curves = sweep_curve(points[None, :, 0], points[None, :, 1])
+    assert curves.value(np.array([at], dtype=float))[0] == pytest.approx(expected)
+
+
+@given(POINTS, st.integers(1, 25))
+def test_areas_are_those_of_a_fine_grid(points: np.ndarray, end: int) -> None:
+    """Knots lie at whole costs, so trapezoids on a grid of halves are exact."""
+    curves = sweep_curve(points[None, :, 0], points[None, :, 1])
+    grid = np.arange(0, end + 0.5, 0.5)
+    expected = np.trapezoid(curves.value(grid[None])[0], grid)
+    assert curves.area(np.array([float(end)]))[0] == pytest.approx(expected)
+
+
+@given(st.lists(POINTS, min_size=2, max_size=4))
+def test_resamples_do_not_see_each_other(several: list[np.ndarray]) -> None:
+    size = min(map(len, several))
+    stacked = np.stack([points[:size] for points in several])
+    together = sweep_curve(stacked[..., 0], stacked[..., 1]).area(np.full(len(several), 20.0))
+    alone = [
+        sweep_curve(points[None, :, 0], points[None, :, 1]).area(np.array([20.0]))[0]
+        for points in stacked
+    ]
+    assert together == pytest.approx(alone)
+
+
+# ---- hulls -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "hull"),
+    [
+        ((0.3, 0.7, 0.9), (0.3, 0.7, 0.9)),  # COARSE above the line: it is a corner
+        ((0.3, 0.4, 0.9), (0.3, 0.45, 0.9)),  # below: lifted to the line
+        ((0.3, 0.8, 0.6), (0.3, 0.8, 0.8)),  # FULL is worse than COARSE: never fall
+        ((0.6, 0.5, 0.4), (0.6, 0.6, 0.6)),  # looking harms
+    ],
+)
+def test_hulls_by_hand(accuracies: tuple[float, ...], hull: tuple[float, ...]) -> None:
+    found = upper_hull(row(0, 4, 16), row(*accuracies))
+    assert found.costs.tolist() == [[0, 4, 16]]
+    assert found.accuracies[0] == pytest.approx(hull)
+
+
+@given(POINTS, st.integers(0, 2**32 - 1))
+def test_the_hull_is_what_mixing_reaches(points: np.ndarray, seed: int) -> None:
+    """It lies on or above every mixture within its cost, never falls, and is concave."""
+    hull = upper_hull(points[None, :, 0], points[None, :, 1])
+    weights_MP = np.random.default_rng(seed).dirichlet(np.ones(len(points)), size=50)
+    costs_M, accuracies_M = (weights_MP @ points).T
+    assert (hull.value(costs_M[None])[0] >= accuracies_M - 1e-9).all()
+    low, high = points[:, 0].min(), points[:, 0].max()
+    grid = np.linspace(low, high, 41)
+    values = hull.value(grid[None])[0]
+    assert (np.diff(values) >= -1e-9).all()
+    assert (np.diff(values, 2) <= 1e-9).all()
+    assert values[-1] == pytest.approx(points[:, 1].max())
+    # No higher than needed: at the cheapest cost it is the best point there.
+    assert values[0] == pytest.approx(points[points[:, 0] == low, 1].max())
+
+
+# ---- metrics -----------------------------------------------------------------------------
+
+
+def test_captured_share_by_hand() -> None:
+    hull = upper_hull(row(0, 16), row(0.2, 0.8))
+    reference = sweep_curve(row(0, 8, 16), row(0.2, 1.0, 1.0))
+    policy = sweep_curve(row(0, 8, 16), row(0.2, 0.75, 0.9))
+    end = np.array([16.0])
+    # Over the hull: policy 8 * (0.25 + 0 + 0.25 + 0.1) / 2, reference 8 * (0.5 + 0.5 + 0.2) / 2.
+    assert captured_share(policy, hull, reference, end)[0] == pytest.approx(0.6 / 1.2)
+    assert captured_share(reference, hull, reference, end)[0] == 1
+    assert captured_share(hull, hull, reference, end)[0] == 0
+    below = sweep_curve(row(0, 16), row(0.2, 0.5))
+    assert captured_share(below, hull, reference, end)[0] < 0
+    assert math.isnan(captured_share(policy, hull, hull, end)[0])
+    assert math.isnan(captured_share(policy, hull, below, end)[0])
+
+
+def test_aiq_by_hand() -> None:
+    # Hull of (0, .2), (8, .8), (16, .8): the point in the middle at (4, .3) does not count.
+    found = aiq(row(0, 4, 8, 16), row(0.2, 0.3, 0.8, 0.7), np.array([16.0]))
+    assert found[0] == pytest.approx((8 * 0.5 + 8 * 0.8) / 16)
+
+
+def test_apgr_by_hand() -> None:
+    line = sweep_curve(row(0, 10), row(0.2, 0.8))
+    at = (np.array([0.2]), np.array([0.8]), np.array([10.0]))
+    assert apgr(line, *at)[0] == pytest.approx(np.mean(APGR_SHARES))
+    best = Curves(row(0, 0.5, 10), row(0.2, 0.8, 0.8))
+    assert apgr(best, *at)[0] == pytest.approx(1)
+    never = Curves(row(0, 10), row(0.2, 0.2))
+    assert apgr(never, *at)[0] == pytest.approx(0)
+    assert math.isnan(apgr(line, np.array([0.5]), np.array([0.5]), np.array([10.0]))[0])
+
+
+@given(st.tuples(*[st.integers(0, 30)] * 4).filter(lambda counts: sum(counts) > 0))
+def test_mcc_is_the_closed_form(counts: tuple[int, int, int, int]) -> None:
+    tp, fp, fn, tn = counts
+    looked_N = np.repeat([True, True, False, False], counts)
+    needed_N = np.repeat([True, False, True, False], counts)
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    found = mcc(looked_N, needed_N)
+    if product == 0:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx((tp * tn - fp * fn) / math.sqrt(product), abs=1e-12)
+
+
+def test_need_by_hand() -> None:
+    correct_NA = np.array([[0, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0], [0.3, 0.3, 0.6]])
+    assert needs_look(correct_NA).tolist() == [True, True, False, False, False, True]

@@ -1,0 +1,192 @@
+"""Each step's configuration: it changes with exactly what the step reads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
+from vovnet.layout import Layout, stage1_owner
+from vovnet.steps import EXECUTION_KEYS, step_settings, write_step_config
+
+BASE: dict[str, Any] = {
+    "data": {
+        "datasets": {
+            "world": {
+                "format": "mmbench",
+                "source": "synthetic",
+                "root": "raw/world",
+                "files": {"train": "train.tsv", "dev": "dev.tsv"},
+            },
+            "signs": {
+                "format": "textvqa",
+                "root": "raw/signs",
+                "files": {"train": "train.json", "val": "val.json"},
+                "image_root": "images",
+            },
+        },
+        "train": [{"dataset": "world", "split": "train"}, {"dataset": "signs", "split": "train"}],
+        "router_fit": [{"dataset": "world", "split": "train", "max_samples": 50}],
+        "eval_sets": {
+            "world": {"dataset": "world", "split": "dev"},
+            "signs": {"dataset": "signs", "split": "val", "max_samples": 100},
+        },
+    },
+    "seeds": [0, 1],
+    "runs": {"vovnet": {}, "soft": {"policy": {"use_straight_through": False}}},
+    "experiments": {
+        "pareto": {"title": "VoVNet", "sweep": {"lambda_cost": [0, math.inf]}},
+        "random": {
+            "title": "Random",
+            "policy": {"baseline_name": "random_policy_matched"},
+            "match": {"experiment": "pareto", "lambda_costs": [0]},
+        },
+        "router": {"title": "Router", "policy": {"baseline_name": "bayes_router"}},
+        "live": {"title": "Live", "mode": "live", "datasets": ["signs"], "seeds": [1]},
+        "soft": {"title": "Soft", "run": "soft"},
+    },
+    "targets": {"mvp": ["pareto"]},
+}
+
+STEPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "synthesize": ("synthesize", {"dataset": "world"}),
+    "prepare": ("prepare", {"dataset": "world", "split": "dev"}),
+    "leakage": ("leakage", {}),
+    "stage1": ("train", {"run": "vovnet", "seed": 0, "stage": 1}),
+    "stage2": ("train", {"run": "vovnet", "seed": 0, "stage": 2}),
+    "soft": ("train", {"run": "soft", "seed": 0, "stage": 2}),
+    "observe": ("observe", {"run": "vovnet", "seed": 0, "eval_set": "world"}),
+    "router_fit": ("observe", {"run": "vovnet", "seed": 0, "eval_set": "router_fit"}),
+    "match": ("match", {"experiment": "random"}),
+    "pareto": ("evaluate", {"experiment": "pareto"}),
+    "random": ("evaluate", {"experiment": "random"}),
+    "router": ("evaluate", {"experiment": "router"}),
+    "live": ("live", {"experiment": "live"}),
+    "tables": ("tables", {}),
+}
+DECISIONS = {"match", "pareto", "random", "router", "live"}
+TRAINING = {"stage1", "stage2", "soft"}
+OBSERVATIONS = {"observe", "router_fit"}
+
+CHANGES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"data": {"synthetic": {"seed": 1}}}, {"synthesize"}),
+    ({"data": {"datasets": {"signs": {"image_root": "other"}}}}, set()),
+    ({"data": {"datasets": {"world": {"files": {"dev": "new.tsv"}}}}}, {"synthesize", "prepare"}
+     | {"leakage", "observe"} | DECISIONS - {"live"}),
+    ({"data": {"leakage": {"fail_on": ["id"]}}}, {"leakage"}),
+    ({"data": {"system_prompt": "Be brief."}}, TRAINING | OBSERVATIONS | {"live"}),
+    ({"model": {"dtype": "bfloat16"}}, TRAINING | OBSERVATIONS | {"live"}),
+    ({"vision_budget": {"coarse_long_side": 32}}, TRAINING | OBSERVATIONS | {"live"}),
+    ({"policy": {"lambda_cost": 0.5}}, {"stage2", "soft"} | DECISIONS),
+    ({"policy": {"baseline_seed": 1}}, DECISIONS),
+    ({"policy": {"feature_mode": "hidden_entropy"}}, {"stage2", "soft"} | OBSERVATIONS | DECISIONS),
+    ({"training": {"stage2_epochs": 2}}, {"stage2", "soft"}),
+    ({"training": {"stage1_epochs": 2}}, TRAINING),
+    ({"training": {"num_workers": 3}}, set()),
+    ({"eval": {"max_new_tokens": 3}}, OBSERVATIONS | {"live"}),
+    ({"eval": {"bootstrap_samples": 9}}, {"pareto", "random", "router", "live"}),
+    ({"eval": {"num_shards": 5}}, set()),
+    ({"eval": {"profile": True}}, {"live"}),
+    ({"quick": 80}, OBSERVATIONS - {"router_fit"} | DECISIONS),
+    ({"quick": 20}, OBSERVATIONS | DECISIONS),
+    ({"data": {"eval_sets": {"world": {"fuzzy": True}}}}, DECISIONS - {"live"}),
+    ({"experiments": {"pareto": {"title": "Ours"}}}, set()),
+    ({"experiments": {"pareto": {"sweep": {"lambda_cost": [1]}}}}, {"pareto", "random", "match"}),
+    ({"experiments": {"new": {"title": "New"}}}, set()),
+    ({"runs": {"soft": {"policy": {"entropy_weight": 2}}}}, {"soft"}),
+    ({"seeds": [0, 1, 2]}, {"match", "pareto", "random", "router"}),
+    ({"resources": {"train": {"mem_mb": 9}}, "targets": {"mvp": []}}, set()),
+]  # fmt: skip
+REPORT_UNMOVED = ({"resources": {"train": {"mem_mb": 9}}, "targets": {"mvp": []}},
+                  {"eval": {"num_shards": 5}}, {"training": {"num_workers": 3}})  # fmt: skip
+
+
+def settings(change: dict[str, Any] | None = None) -> Settings:
+    return validate(merge(BASE, change or {}), "test")
+
+
+def paths(value: Settings, folder: Path) -> dict[str, Path]:
+    layout = Layout(folder)
+    return {
+        name: write_step_config(value, layout, step, **selection)
+        for name, (step, selection) in STEPS.items()
+    }
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES)
+def test_a_path_changes_exactly_where_the_change_is_read(
+    tmp_path: Path, change: dict[str, Any], expected: set[str]
+) -> None:
+    before, after = paths(settings(), tmp_path), paths(settings(change), tmp_path)
+    moved = {name for name in STEPS if before[name] != after[name]}
+    reported = set() if change in REPORT_UNMOVED else {"tables"}
+    assert moved == expected | reported
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_file_is_a_valid_configuration(tmp_path: Path, name: str) -> None:
+    step, selection = STEPS[name]
+    path = write_step_config(settings(), Layout(tmp_path), step, **selection)
+    assert path.parent == tmp_path / "config"
+    assert path.name.startswith(f"{step}-")
+    assert load([path]).results_dir == settings().results_dir
+
+
+def test_writing_again_leaves_the_file_alone(tmp_path: Path) -> None:
+    first = paths(settings(), tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in first.values()}
+    assert paths(settings(), tmp_path) == first
+    assert {path: path.stat().st_mtime_ns for path in first.values()} == times
+
+
+def test_execution_settings_arrive_without_moving_the_path(tmp_path: Path) -> None:
+    step, selection = STEPS["observe"]
+    layout = Layout(tmp_path)
+    before = write_step_config(settings(), layout, step, **selection)
+    changed = settings({"eval": {"shard_rows": 7, "num_shards": 5}})
+    assert write_step_config(changed, layout, step, **selection) == before
+    assert (load([before]).eval.shard_rows, load([before]).eval.num_shards) == (7, 5)
+
+
+def test_execution_settings_exist() -> None:
+    dumped = Settings().model_dump()
+    for section, keys in EXECUTION_KEYS.items():
+        assert keys <= set(dumped[section])
+
+
+def test_a_step_sees_what_the_full_configuration_says() -> None:
+    full = settings()
+    step = validate(step_settings(full, "train", run="soft", seed=1, stage=2), "step")
+    for section in ("model", "vision_budget", "training"):
+        wanted = getattr(run_settings(full, "soft", 1), section)
+        assert getattr(run_settings(step, "soft", 1), section) == wanted
+    assert run_settings(step, "soft", 1).policy.use_straight_through is False
+    assert stage1_owner(step, "soft") == stage1_owner(full, "soft") == "vovnet"
+
+
+def test_runs_that_differ_in_stage_1_do_not_share_it() -> None:
+    full = settings({"runs": {"soft": {"training": {"stage1_epochs": 3}}}})
+    step = validate(step_settings(full, "train", run="soft", seed=1, stage=2), "step")
+    assert stage1_owner(step, "soft") == stage1_owner(full, "soft") == "soft"
+
+
+def test_caps_are_folded_into_the_sets() -> None:
+    full = settings({"quick": 80, "eval": {"max_samples": 60}})
+    value = validate(step_settings(full, "evaluate", experiment="router"), "step")
+    caps = {name: item.max_samples for name, item in value.data.eval_sets.items()}
+    assert caps == {"world": 60, "signs": 60}
+    assert [part.max_samples for part in value.data.router_fit] == [50]
+    assert value.quick is None
+
+
+def test_an_infinite_lambda_survives(tmp_path: Path) -> None:
+    path = write_step_config(settings(), Layout(tmp_path), "evaluate", experiment="pareto")
+    assert policy_points(load([path]), "pareto")[1].lambda_cost == math.inf
+
+
+def test_the_seed_is_the_runs(tmp_path: Path) -> None:
+    value = validate(step_settings(settings(), "train", run="vovnet", seed=1, stage=1), "step")
+    assert (value.training.seed, value.seeds) == (1, [1])

@@ -1,0 +1,320 @@
+"""Training: resuming, several processes, checkpoints, and what the objective teaches."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import settings_of
+
+from vovnet import cli
+from vovnet.config import Settings
+from vovnet.data.sets import load_train
+from vovnet.errors import CheckpointError
+from vovnet.gate import action_distribution, straight_through
+from vovnet.inference import load_images
+from vovnet.layout import Layout
+from vovnet.model import VoVNet, load_trained, load_weights
+from vovnet.training.calibration import calibration_of, split_held_out
+from vovnet.training.checkpoints import list_checkpoints
+from vovnet.training.examples import TrainingSet, sample_order
+from vovnet.training.objective import Objective
+from vovnet.training.stage import train_stage
+
+CPU = torch.device("cpu")
+SHORT: dict[str, Any] = {
+    "training": {
+        "batch_size": 8,
+        "stage1_epochs": 0.5,
+        "stage2_epochs": 0.5,
+        "save_every": 2,
+        "keep_checkpoints": 9,
+        "calibration_samples": 8,
+    }
+}
+
+
+class KillError(Exception):
+    """Stands for a kill between two steps."""
+
+
+def train(settings: Settings, layout: Layout, stage: int, kill_at: int | None = None) -> None:
+    def on_step(done: int, total: int) -> None:
+        if done == kill_at:
+            raise KillError
+
+    train_stage(settings, layout, "vovnet", 0, stage, on_step)
+
+
+def log_of(layout: Layout, stage: int) -> list[dict[str, Any]]:
+    text = (layout.stage("vovnet", 0, stage) / "train_log.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def without_rate(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in line.items() if key != "samples_per_s"} for line in log]
+
+
+def weights(layout: Layout, stage: int) -> bytes:
+    return (layout.stage("vovnet", 0, stage) / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """Both stages, undisturbed."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "data").symlink_to(world / "data", target_is_directory=True)
+    layout = Layout(folder)
+    settings = settings_of(layout, SHORT)
+    for stage in (1, 2):
+        train(settings, layout, stage)
+    return layout
+
+
+@pytest.mark.parametrize("form", ["accelerate", "pt"])
+@pytest.mark.parametrize("kill_at", [1, 3])
+def test_resumed_training_ends_in_the_same_weights(
+    trained: Layout, fresh: Layout, form: str, kill_at: int
+) -> None:
+    """Killed before and after the first checkpoint, in both stages."""
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "checkpoint_format": form}})
+    for stage in (1, 2):
+        with pytest.raises(KillError):
+            train(settings, fresh, stage, kill_at)
+        train(settings, fresh, stage)
+        assert weights(fresh, stage) == weights(trained, stage)
+        assert without_rate(log_of(fresh, stage)) == without_rate(log_of(trained, stage))
+
+
+def test_a_changed_recipe_does_not_resume_from_the_old_one(fresh: Layout) -> None:
+    settings = settings_of(fresh, SHORT)
+    with pytest.raises(KillError):
+        train(settings, fresh, 1, kill_at=3)
+    other = settings_of(fresh, {"training": {**SHORT["training"], "stage1_learning_rate": 1e-5}})
+    with pytest.raises(KillError):
+        train(other, fresh, 1, kill_at=1)
+    assert [line["step"] for line in log_of(fresh, 1)] == [1]
+
+
+def test_log_and_checkpoints(trained: Layout) -> None:
+    first, second = log_of(trained, 1), log_of(trained, 2)
+    assert [line["step"] for line in first] == list(range(1, len(first) + 1))
+    assert {"loss", "ce_full", "learning_rate", "samples_per_s"} <= set(first[0])
+    assert {"ce_no", "ce_coarse", "ce_full", "expected_cost", "action_share_no"} <= set(second[0])
+    for line in second:
+        shares = [line[f"action_share_{view}"] for view in ("no", "coarse", "full")]
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+    steps = [step for step, _ in list_checkpoints(trained.stage("vovnet", 0, 2))]
+    assert steps == sorted({*range(2, len(second) + 1, 2), len(second)})
+    calibration = json.loads((trained.stage("vovnet", 0, 2) / "calibration.json").read_text())
+    assert set(calibration["pairs"]) == {"coarse-no", "full-no", "full-coarse"}
+
+
+def test_both_checkpoint_forms_load_for_evaluation(trained: Layout, fresh: Layout) -> None:
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "checkpoint_format": "pt"}})
+    for stage in (1, 2):
+        train(settings, fresh, stage)
+    paths = [
+        trained.stage("vovnet", 0, 2),
+        list_checkpoints(trained.stage("vovnet", 0, 2))[-1][1],
+        list_checkpoints(fresh.stage("vovnet", 0, 2))[-1][1],
+    ]
+    assert [path.suffix for path in paths] == ["", "", ".pt"]
+    states = [load_trained(settings, path, CPU).state_dict() for path in paths]
+    for name, value in states[0].items():
+        for other in states[1:]:
+            torch.testing.assert_close(other[name], value, atol=0, rtol=0)
+    saved = torch.load(paths[2], weights_only=True)
+    assert set(saved) == {"model", "optimizer", "scheduler"}
+
+
+class Payload:
+    """A pickle that would run code."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch /tmp/vovnet-was-here",)
+
+
+def test_damaged_and_hostile_checkpoints_are_refused(trained: Layout, tmp_path: Path) -> None:
+    settings = settings_of(trained, SHORT)
+    model = VoVNet(settings)
+    good = weights(trained, 2)
+    cases = {
+        "truncated.safetensors": good[: len(good) // 2],
+        "empty.safetensors": b"",
+        "code.pt": pickle.dumps({"model": Payload()}),
+        "text.pt": b"not a checkpoint",
+    }
+    for name, content in cases.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=name):
+            load_weights(model, path)
+    torch.save({"weights": {}}, tmp_path / "keys.pt")
+    with pytest.raises(CheckpointError, match="expected the keys model"):
+        load_weights(model, tmp_path / "keys.pt")
+    torch.save({"model": {"vlm.nothing": torch.zeros(1)}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="of another model"):
+        load_weights(model, tmp_path / "other.pt")
+    assert not Path("/tmp/vovnet-was-here").exists()
+
+
+def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) -> None:
+    """torchrun over gloo; gradients are averaged in another order, hence a tolerance."""
+    training = {**SHORT["training"], "num_processes": 2}
+    settings = settings_of(fresh, {"training": training})
+    config = fresh.root / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8")
+    for stage in (1, 2):
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command = ["-m", "vovnet", "train", "--config", str(config), "--stage", str(stage)]
+        result = subprocess.run(
+            [sys.executable, *launch, *command],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+        alone, together = log_of(trained, stage), log_of(fresh, stage)
+        assert len(alone) == len(together)
+        for first, second in zip(alone, together, strict=True):
+            assert second["loss"] == pytest.approx(first["loss"], abs=2e-3)
+
+
+def test_several_processes_must_be_the_configured_number(
+    fresh: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "num_processes": 2}})
+    config = fresh.root / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8")
+    assert cli.main(["train", "--config", str(config), "--stage", "1"]) == 2
+    assert "training.num_processes is 2, but 1" in capsys.readouterr().err
+
+
+# ---- the objective -----------------------------------------------------------------------
+
+
+def objective_of(layout: Layout, overrides: dict[str, Any] | None = None) -> tuple[Objective, list]:
+    settings = settings_of(layout, overrides or {})
+    torch.manual_seed(0)
+    model = VoVNet(settings)
+    samples = load_train(settings, layout)[:16]
+    examples = TrainingSet(
+        samples,
+        lambda sample: load_images(settings, layout, sample),
+        model.vlm,
+        settings,
+        2,
+        len(samples),
+    )
+    return Objective(model, settings, 2), [examples[row] for row in range(len(samples))]
+
+
+@pytest.mark.parametrize("straight", [True, False])
+def test_the_head_learns_from_the_task_loss(fresh: Layout, straight: bool) -> None:
+    """Trap 3: its gradient must come from the losses of the actions, not from cost alone."""
+    overrides = {"policy": {"use_straight_through": straight, "lambda_cost": 0.0}}
+    objective, examples = objective_of(fresh, overrides)
+    objective(examples).loss.backward()
+    gradient = objective.model.head.out.weight.grad
+    assert gradient is not None
+    bias = objective.model.head.out.bias.grad
+    assert bias is not None
+    assert float(bias.abs().max()) > 0.05  # pi is uniform here: entropy and cost give nothing
+    with torch.no_grad():
+        _, losses_BA = objective.evaluate(examples)
+    best = int(losses_BA.mean(dim=0).argmin())
+    assert int(bias.argmin()) == best  # descending raises the score of the best action
+
+
+def test_scores_converge_to_negative_losses_at_any_lambda() -> None:
+    """The optimum that lets one head serve every lambda, found by descending the objective."""
+    losses_A = torch.tensor([2.0, 0.9, 0.1])
+    costs_A = torch.tensor([0.0, 4.0, 16.0])
+    for lambda_cost in (0.0, 0.05, 0.2):
+        scores_A = torch.zeros(3, requires_grad=True)
+        optimizer = torch.optim.SGD([scores_A], lr=0.5)
+        for _ in range(4000):
+            pi_A = action_distribution(scores_A[None], costs_A[None], lambda_cost, 1.0, False)[0]
+            entropy = -(pi_A * pi_A.log()).sum()
+            loss = (pi_A * losses_A).sum() + lambda_cost * (pi_A * costs_A).sum() - entropy
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found_A = scores_A.detach() - scores_A.detach()[0]
+        torch.testing.assert_close(found_A, losses_A[0] - losses_A, atol=1e-2, rtol=0)
+
+
+def test_straight_through_is_one_hot_with_the_gradient_of_pi() -> None:
+    scores_BA = torch.tensor([[0.2, 1.0, -0.5]], requires_grad=True)
+    pi_BA = torch.softmax(scores_BA, dim=-1)
+    weights_BA = straight_through(pi_BA, torch.tensor([[0.0, 5.0, 0.0]]))
+    assert weights_BA.detach().tolist() == [[0.0, 1.0, 0.0]]
+    values_BA = torch.tensor([[1.0, 2.0, 4.0]])
+    (through,) = torch.autograd.grad((weights_BA * values_BA).sum(), scores_BA, retain_graph=True)
+    (direct,) = torch.autograd.grad((pi_BA * values_BA).sum(), scores_BA)
+    torch.testing.assert_close(through, direct)
+
+
+def test_binary_action_space_never_looks_coarsely() -> None:
+    pi_BA = action_distribution(torch.zeros(2, 3), torch.zeros(2, 3), 0.0, 1.0, True)
+    assert pi_BA[:, 1].tolist() == [0.0, 0.0]
+    assert pi_BA[:, 0].tolist() == [0.5, 0.5]
+
+
+def test_only_sampled_views_train_the_model(fresh: Layout) -> None:
+    """Losses of views that were not sampled are computed without gradient into the VLM."""
+    objective, examples = objective_of(fresh)
+    sampled_BA = torch.zeros(len(examples), 3, dtype=torch.bool)
+    assert not objective._look_losses(examples, sampled_BA).requires_grad
+    sampled_BA[3, 2] = True
+    losses_B2 = objective._look_losses(examples, sampled_BA)
+    assert losses_B2.requires_grad
+    with torch.no_grad():
+        direct_B2 = objective._look_losses(examples)
+    torch.testing.assert_close(losses_B2.detach(), direct_B2, atol=1e-4, rtol=0)
+
+
+def test_order_is_whole_passes_that_differ() -> None:
+    order = sample_order(10, 25, seed=0, stage=1).tolist()
+    assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
+    assert order[:10] != order[10:20]
+    assert order == sample_order(10, 25, seed=0, stage=1).tolist()
+    assert order != sample_order(10, 25, seed=1, stage=1).tolist()
+
+
+def test_held_out_questions_are_whole_groups(fresh: Layout) -> None:
+    settings = settings_of(fresh)
+    samples = load_train(settings, fresh)
+    kept, held_out = split_held_out(samples, 10)
+    assert 0 < len(held_out) <= 10
+    assert len(kept) + len(held_out) == len(samples)
+    names = [{sample.group or sample.id for sample in part} for part in (kept, held_out)]
+    assert not names[0] & names[1]
+    assert split_held_out(samples, 0) == (samples, [])
+
+
+def test_calibration_of_a_perfect_and_of_a_doubled_prediction() -> None:
+    predicted_N = torch.linspace(-2, 2, 200).double().numpy()
+    perfect = calibration_of(predicted_N, predicted_N)
+    assert perfect["ece"] == pytest.approx(0, abs=1e-12)
+    assert perfect["slope"] == pytest.approx(1)
+    assert sum(part["count"] for part in perfect["bins"]) == 200
+    assert calibration_of(predicted_N, 2 * predicted_N)["slope"] == pytest.approx(2)
+    assert calibration_of(predicted_N * 0, predicted_N)["slope"] is None
+
+
+def test_gradient_accumulation_changes_no_step(trained: Layout, fresh: Layout) -> None:
+    training = {**SHORT["training"], "gradient_accumulation_steps": 2}
+    train(settings_of(fresh, {"training": training}), fresh, 1)
+    for first, second in zip(log_of(trained, 1), log_of(fresh, 1), strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], abs=2e-3)
+        assert second["learning_rate"] == first["learning_rate"]

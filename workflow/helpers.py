@@ -1,0 +1,426 @@
+"""What every rule of the DAG reads, derived from the configuration alone.
+
+The rules hold outputs, resources and the command; their inputs and parameters are methods of
+`Plan`, so that they can be tested without Snakemake.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vovnet.closure import closure_digest
+from vovnet.config import Resources, Settings, run_settings, validate
+from vovnet.errors import ConfigError, VovnetError
+from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
+from vovnet.records import ACTIONS
+from vovnet.steps import (
+    experiment_seeds,
+    experiment_sets,
+    train_parts,
+    uses_router_fit,
+    write_step_config,
+)
+
+NAME = r"[A-Za-z0-9][\w.-]*"
+"""What names of datasets, splits, sets, runs and experiments look like: they become paths."""
+
+NEVER = r"(?!)"
+OBSERVATION_TABLES = ("signals", *ACTIONS)
+RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
+TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
+TABLE_SUFFIXES = (".csv", ".md", ".tex")
+
+Wildcards = Any
+Params = Callable[[Wildcards], Any]
+
+
+def make_plan(config: Mapping[str, Any], files: Iterable[Any] = ()) -> Plan:
+    """The plan of a configuration, read from `files`; a wrong one ends Snakemake with one line."""
+    # Rules call `python -m vovnet`: with the interpreter that runs Snakemake where no environment
+    # is active, and with this source where a conda environment is made for the rule.
+    _prepend("PATH", Path(sys.executable).parent)
+    _prepend("PYTHONPATH", Path(__file__).resolve().parents[1] / "src")
+    try:
+        return Plan(validate(config, " + ".join(map(str, files)) or "configuration"))
+    except VovnetError as error:
+        sys.exit(f"vovnet: error: {error}")
+
+
+class Plan:
+    """Inputs and parameters of the rules. Methods that take wildcards are input functions."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.layout = Layout(Path(settings.results_dir))
+        self._configs: dict[tuple[Any, ...], str] = {}
+        _check_names(settings)
+        for run in settings.runs:
+            _check_devices(settings, run)
+
+    def lock(self) -> None:
+        """Keep other Snakemake runs off the results folder until this process ends, however."""
+        self.layout.root.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.layout.root / ".lock", blocking=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            sys.exit(f"vovnet: error: {self.layout.root}: another Snakemake run is at work there")
+
+    # ---- experiments and targets -------------------------------------------------------
+
+    def experiments(self, mode: str) -> list[str]:
+        """Names of the experiments of a mode, `replay` or `live`."""
+        return [name for name, item in self.settings.experiments.items() if item.mode == mode]
+
+    def pattern(self, mode: str) -> str:
+        """A regular expression of their names, for wildcards."""
+        return "|".join(map(re.escape, self.experiments(mode))) or NEVER
+
+    def results(self, experiments: Iterable[str]) -> list[Path]:
+        return [path for name in experiments for path in self.result_files(name)]
+
+    def result_files(self, experiment: str) -> list[Path]:
+        return [self.layout.eval(experiment) / name for name in RESULT_FILES]
+
+    @property
+    def result_tables(self) -> list[Path]:
+        """What the report reads of every experiment."""
+        return [self.layout.eval(name) / "results.csv" for name in self.settings.experiments]
+
+    # ---- data --------------------------------------------------------------------------
+
+    @property
+    def synthetic(self) -> list[str]:
+        datasets = self.settings.data.datasets
+        return [name for name, item in datasets.items() if item.source == "synthetic"]
+
+    def raw_manifest(self, dataset: str) -> Path:
+        """Written last by `vovnet synthesize`."""
+        return Path(self.settings.data.datasets[dataset].root) / "manifest.json"
+
+    def raw_files(self, dataset: str) -> list[Path]:
+        """The files of a dataset whose names are known in advance, globs left out."""
+        definition = self.settings.data.datasets[dataset]
+        names = dict.fromkeys(definition.files.values())
+        return [Path(definition.root) / name for name in names if not _is_glob(name)]
+
+    def prepare_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Raw files of a split.
+
+        Files of the user's own are listed as far as they exist: the DAG of a configuration can
+        be seen without its data, and `vovnet prepare` names what is missing.
+        """
+        dataset = wildcards.dataset
+        definition = self.settings.data.datasets[dataset]
+        root, name = Path(definition.root), definition.files[wildcards.split]
+        if definition.source == "synthetic":
+            manifest = self.raw_manifest(dataset)
+            listed = [] if _is_glob(name) else [root / name]
+            others = [other for other in definition.files.values() if other != name]
+            edited = _edited(root, manifest, others)
+            return list(dict.fromkeys([manifest, *listed, *edited]))
+        if _is_glob(name):
+            return sorted(root.glob(name))
+        if (root / name).is_dir():
+            return sorted(path for path in (root / name).rglob("*") if path.is_file())
+        images = [root / definition.image_root] if definition.image_root else []
+        return [path for path in [root / name, *images] if path.exists()]
+
+    def samples(self, refs: Iterable[Any]) -> list[Path]:
+        """The unified samples of some splits, each once."""
+        return list(dict.fromkeys(self.layout.samples(ref.dataset, ref.split) for ref in refs))
+
+    @property
+    def all_samples(self) -> list[Path]:
+        """The unified samples that training, routers and evaluation read."""
+        data = self.settings.data
+        train = train_parts(self.settings)
+        return self.samples([*train, *data.router_fit, *data.eval_sets.values()])
+
+    # ---- training ----------------------------------------------------------------------
+
+    def train_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """The training mix of a run, and its base model where that is a folder."""
+        value = run_settings(self.settings, wildcards.run)
+        return self.samples(value.data.train) + _model_files(value.model.base_model_name)
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """Run -> the run whose stage 1 it starts from."""
+        return {run: stage1_owner(self.settings, run) for run in self.settings.runs}
+
+    def stage1(self, wildcards: Wildcards) -> Path:
+        """The stage that stage 2 starts from; runs with equal stage-1 settings share it."""
+        return self.stage(self.owners[wildcards.run], wildcards.seed, 1)
+
+    def stage2(self, wildcards: Wildcards) -> Path:
+        return self.stage(wildcards.run, wildcards.seed, 2)
+
+    def stage(self, run: str, seed: int, stage: int) -> Path:
+        return self.layout.stage(run, seed, stage) / "manifest.json"
+
+    def launcher(self, wildcards: Wildcards, resources: Any) -> str:
+        """How a training command is started on as many devices as the run asks for."""
+        training = run_settings(self.settings, wildcards.run).training
+        count, gpus = training.num_processes, resources.get("gpu", 0)
+        if gpus not in (0, count):
+            raise ConfigError(f"training.num_processes is {count}, but the job may use {gpus} GPUs")
+        if count == 1:
+            return "python -m vovnet"
+        if gpus == 0:
+            return (
+                f"python -m torch.distributed.run --standalone --nproc_per_node {count} -m vovnet"
+            )
+        return (
+            f"accelerate launch --multi_gpu --num_machines 1 --num_processes {count}"
+            f" --main_process_port 0 --mixed_precision {training.mixed_precision}"
+            " --dynamo_backend no -m vovnet"
+        )
+
+    # ---- observations ------------------------------------------------------------------
+
+    def shard(self, run: str, seed: str, eval_set: str, part: str, parts: str) -> Path:
+        """The manifest of one shard of an observation, written last."""
+        return self.layout.shard(run, seed, eval_set, part, parts) / "manifest.json"
+
+    def set_samples(self, wildcards: Wildcards) -> list[Path]:
+        """The unified samples of an evaluation set, or of the router's set."""
+        data = self.settings.data
+        name = wildcards.eval_set
+        return self.samples(data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]])
+
+    def shards(self, wildcards: Wildcards) -> list[Path]:
+        count = self.settings.eval.num_shards
+        parts = (wildcards.run, wildcards.seed, wildcards.eval_set)
+        return [self.shard(*parts, str(index), str(count)) for index in range(count)]
+
+    def observation(self, run: str, seed: int, eval_set: str) -> list[Path]:
+        """The tables of an observation; timings are apart, because no decision reads them."""
+        folder = self.layout.observations(run, seed, eval_set)
+        return [
+            *(folder / f"{name}.parquet" for name in OBSERVATION_TABLES),
+            folder / "manifest.json",
+        ]
+
+    def timings(self, run: str, seed: int, eval_set: str) -> list[Path]:
+        folder = self.layout.observations(run, seed, eval_set)
+        return [folder / f"{view}.timings.parquet" for view in ACTIONS]
+
+    # ---- evaluation --------------------------------------------------------------------
+
+    def evaluate_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Observations and samples of an experiment, and the ratios it is matched to."""
+        return [*self.experiment_observations(wildcards.experiment), *self.matched(wildcards)]
+
+    def live_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Checkpoints and samples of an experiment that runs the model itself."""
+        name = wildcards.experiment
+        run, data = self.settings.experiments[name].run, self.settings.data
+        seeds = experiment_seeds(self.settings, name)
+        fitted = self.router_observations(name) if uses_router_fit(self.settings, name) else []
+        sets = [data.eval_sets[eval_set] for eval_set in experiment_sets(self.settings, name)]
+        return [
+            *(self.stage(run, seed, 2) for seed in seeds),
+            *self.samples(sets),
+            *fitted,
+            *self.matched(wildcards),
+        ]
+
+    def matched(self, wildcards: Wildcards) -> list[Path]:
+        """The ratios of an experiment that copies another's, none for other experiments."""
+        name = wildcards.experiment
+        return [self.matched_file(name)] if self.settings.experiments[name].match else []
+
+    def matched_file(self, experiment: str) -> Path:
+        return self.layout.eval(experiment) / "matched.yaml"
+
+    def match_inputs(self, wildcards: Wildcards) -> Path:
+        match = self.settings.experiments[wildcards.experiment].match
+        assert match is not None, wildcards.experiment
+        return self.layout.eval(match.experiment) / "results.csv"
+
+    @property
+    def matched_pattern(self) -> str:
+        """A regular expression of the experiments with a match, for wildcards."""
+        names = [name for name, item in self.settings.experiments.items() if item.match]
+        return "|".join(map(re.escape, names)) or NEVER
+
+    def experiment_observations(self, name: str) -> list[Path]:
+        settings, run = self.settings, self.settings.experiments[name].run
+        sets = experiment_sets(settings, name)
+        tables = [
+            path
+            for seed in experiment_seeds(settings, name)
+            for eval_set in sets
+            for path in self.observation(run, seed, eval_set)
+        ]
+        samples = self.samples(settings.data.eval_sets[eval_set] for eval_set in sets)
+        fitted = self.router_observations(name) if uses_router_fit(settings, name) else []
+        return [*tables, *samples, *fitted]
+
+    def router_observations(self, name: str) -> list[Path]:
+        """What a router of this experiment is fitted on."""
+        run = self.settings.experiments[name].run
+        tables = [
+            path
+            for seed in experiment_seeds(self.settings, name)
+            for path in self.observation(run, seed, ROUTER_FIT)
+        ]
+        return [*tables, *self.samples(self.settings.data.router_fit)]
+
+    # ---- report ------------------------------------------------------------------------
+
+    def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """All results, and the observations behind them."""
+        names = self.experiments("replay")
+        observed = [path for name in names for path in self.experiment_observations(name)]
+        return list(dict.fromkeys([*self.results(names), *observed]))
+
+    @property
+    def hull_files(self) -> list[Path]:
+        return [self.layout.hull / "hull_metrics.csv", self.layout.hull / "curves.csv"]
+
+    @property
+    def table_files(self) -> list[Path]:
+        return [self.layout.paper / (name + end) for name in TABLES for end in TABLE_SUFFIXES]
+
+    @property
+    def report_files(self) -> list[Path]:
+        """What the paper shows."""
+        figures = self.layout.paper / "figures"
+        return [*self.hull_files, *self.table_files, figures, *self.sanity_files]
+
+    @property
+    def sanity_files(self) -> list[Path]:
+        return [self.layout.paper / name for name in ("sanity.md", "sanity.json")]
+
+    @cached_property
+    def training_logs(self) -> list[Path]:
+        """Manifests of every stage behind the experiments; logs and calibration lie beside them."""
+        settings = self.settings
+        pairs = [
+            (item.run, seed)
+            for name, item in settings.experiments.items()
+            for seed in experiment_seeds(settings, name)
+        ]
+        stages = [
+            self.stage(owner, seed, stage)
+            for run, seed in dict.fromkeys(pairs)
+            for owner, stage in ((self.owners[run], 1), (run, 2))
+        ]
+        return list(dict.fromkeys(stages))
+
+    # ---- parameters --------------------------------------------------------------------
+
+    def config(self, step: str, **selection: Any) -> Params:
+        """A parameter function: the path of the step's own configuration.
+
+        The selection is completed by the rule's wildcards.
+        """
+        keys = ("dataset", "split", "run", "seed", "eval_set", "experiment")
+
+        def step_config(wildcards: Wildcards) -> str:
+            found = {key: value for key, value in wildcards.items() if key in keys}
+            if "seed" in found:
+                found["seed"] = int(found["seed"])
+            chosen = {**found, **selection}
+            known = (step, *sorted(chosen.items()))
+            if known not in self._configs:
+                path = write_step_config(self.settings, self.layout, step, **chosen)
+                self._configs[known] = str(path)
+            return self._configs[known]
+
+        return step_config
+
+    @staticmethod
+    def code(command: str) -> str:
+        """Digest of the source that a command runs: an edit elsewhere runs nothing again."""
+        return closure_digest(f"vovnet.commands.{command}")
+
+    # ---- files and resources -----------------------------------------------------------
+
+    def log(self, rule: str, *parts: str) -> str:
+        return str(self.layout.root.joinpath("logs", rule, "_".join(parts) or "all")) + ".log"
+
+    def benchmark(self, rule: str, *parts: str) -> str:
+        return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
+
+    def resources(self, kind: str) -> dict[str, int]:
+        """What the scheduler is told; `gpu` only where devices are asked for."""
+        asked: Resources = getattr(self.settings.resources, kind)
+        values = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+        if asked.gpu > 0:
+            values["gpu"] = asked.gpu
+        if asked.gpu > 1:
+            values["nodes"] = 1
+        return values
+
+    def threads(self, kind: str) -> int:
+        asked: Resources = getattr(self.settings.resources, kind)
+        return asked.threads
+
+
+def _prepend(variable: str, folder: Path) -> None:
+    folders = [str(folder), *filter(None, os.environ.get(variable, "").split(os.pathsep))]
+    os.environ[variable] = os.pathsep.join(dict.fromkeys(folders))
+
+
+def _is_glob(name: str) -> bool:
+    return any(mark in name for mark in "*?[")
+
+
+def _edited(root: Path, manifest: Path, others: Iterable[str]) -> list[Path]:
+    """Rendered files that were changed by hand since the manifest was written last.
+
+    Files that only `others`, the patterns of other splits, are made of do not count.
+    """
+    if not manifest.is_file():
+        return []
+    written = manifest.stat().st_mtime_ns
+    elsewhere = {path for pattern in others for path in root.glob(pattern)}
+    files = (path for path in root.rglob("*") if path.is_file() and path not in elsewhere)
+    return sorted(path for path in files if path.stat().st_mtime_ns > written)
+
+
+def _model_files(base_model_name: str) -> list[Path]:
+    """The files of a local base model, none for one of the hub."""
+    folder = Path(base_model_name)
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
+
+
+def _check_names(settings: Settings) -> None:
+    named: dict[str, Iterable[str]] = {
+        "data.datasets": settings.data.datasets,
+        "data.eval_sets": settings.data.eval_sets,
+        "runs": settings.runs,
+        "experiments": settings.experiments,
+        "targets": settings.targets,
+    }
+    for dataset, definition in settings.data.datasets.items():
+        named[f"data.datasets.{dataset}.files"] = definition.files
+    for key, names in named.items():
+        for name in names:
+            if not re.fullmatch(NAME, name):
+                raise ConfigError(f"{key}: {name!r} must be letters, digits, '_', '.' or '-'")
+    if ROUTER_FIT in settings.data.eval_sets:
+        raise ConfigError(f"data.eval_sets: the name {ROUTER_FIT!r} is taken by data.router_fit")
+
+
+def _check_devices(settings: Settings, run: str) -> None:
+    count = run_settings(settings, run).training.num_processes
+    gpus = settings.resources.train.gpu
+    if gpus not in (0, count):
+        raise ConfigError(
+            f"resources.train.gpu is {gpus} and training.num_processes of run {run!r} is {count},"
+            " they must be equal"
+        )
