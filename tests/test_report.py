@@ -35,7 +35,11 @@ from vovnet.report.render import DASH, MINUS, number
 from vovnet.report.sanity import CHECKS, write_sanity
 from vovnet.report.tables import main_table, write_tables
 
-NEEDS = {"synth_mmbench": (0.5, 0.2, 0.3), "synth_mmmu": (0.25, 0.3, 0.45), "synth_textvqa": (0.1, 0.2, 0.7)}
+NEEDS = {
+    "synth_mmbench": (0.5, 0.2, 0.3),
+    "synth_mmmu": (0.25, 0.3, 0.45),
+    "synth_textvqa": (0.1, 0.2, 0.7),
+}
 SEEDS = (0, 1, 2)
 LAMBDAS = (0, 0.01, 0.02, 0.05, 0.1)
 ROUTER_LAMBDAS = (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
@@ -77,7 +81,8 @@ def configuration(root: Path) -> dict[str, Any]:
         "results_dir": str(root),
         "data": {
             "datasets": {
-                name: {"format": "mmbench", "root": "raw", "files": {"dev": "dev.tsv"}} for name in NEEDS
+                name: {"format": "mmbench", "root": "raw", "files": {"dev": "dev.tsv"}}
+                for name in NEEDS
             },
             "eval_sets": {name: {"dataset": name, "split": "dev"} for name in NEEDS},
         },
@@ -329,7 +334,11 @@ def write_training(layout: Layout) -> None:
             (folder / "checkpoint-200").mkdir()
         predicted = np.linspace(-0.5, 2.0, 8)
         bins = [
-            {"predicted": float(x), "measured": float(0.9 * x + rng.normal(0, 0.1)), "count": 40 - 4 * i}
+            {
+                "predicted": float(x),
+                "measured": float(0.9 * x + rng.normal(0, 0.1)),
+                "count": 40 - 4 * i,
+            }
             for i, x in enumerate(predicted)
         ]
         pairs = {

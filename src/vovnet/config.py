@@ -226,6 +226,20 @@ class TrainingSettings(Section):
     )
 
 
+class PretrainingPhase(Section):
+    """A phase in which the tiny base model is made: which questions, shown how, how many.
+
+    `templates` gives the share of each template of the synthetic world.
+    """
+
+    num_samples: int = Field(gt=0)
+    templates: dict[str, float] = Field(min_length=1)
+    view_shares: tuple[float, float, float] = Field(
+        (0.0, 0.0, 1.0), description="How often NO, COARSE and FULL are shown."
+    )
+    learning_rate: float = Field(5e-4, gt=0)
+
+
 class EvalSettings(Section):
     batch_size: int = Field(64, gt=0)
     max_new_tokens: int = Field(16, gt=0)
@@ -308,6 +322,9 @@ class Settings(Section):
     vision_budget: VisionBudget = VisionBudget()
     policy: PolicySettings = PolicySettings()
     training: TrainingSettings = TrainingSettings()
+    pretraining: dict[str, PretrainingPhase] = Field(
+        {}, description="How the tiny base model is made, phase after phase."
+    )
     eval: EvalSettings = EvalSettings()
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     runs: dict[str, dict[str, Any]] = Field(

@@ -1,4 +1,4 @@
-"""Pretrain the tiny model on the synthetic world and export it in the transformers layout."""
+"""`vovnet pretrain`: the tiny base model, phase after phase, in the transformers layout."""
 
 from __future__ import annotations
 
@@ -13,37 +13,17 @@ HELP = "make the tiny base model: random weights, then the world's skills, then 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
-    parser.add_argument("--num_samples", type=int, required=True, help="questions to train on")
     parser.add_argument(
-        "--start_from", type=Path, help="a tiny model to go on with; random weights if left out"
+        "--work_dir", type=Path, required=True, help="checkpoints and logs of the phases"
     )
-    parser.add_argument("--work_dir", type=Path, required=True, help="checkpoints and log")
     parser.add_argument("--output_dir", type=Path, required=True, help="where the model is written")
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
-
-    from vovnet.config import merge, validate
-    from vovnet.data.stream import WorldStream
     from vovnet.progress import progress
-    from vovnet.training.loop import Trainer
-    from vovnet.vlm.tiny import write_tiny_model
+    from vovnet.training.pretrain import pretrain
 
-    settings = load_settings(args)
-    seed = settings.training.seed
-    start = args.start_from
-    if start is None:
-        start = args.work_dir / "blank"
-        write_tiny_model(start, seed)
-    settings = validate(
-        merge(settings.model_dump(), {"model": {"base_model_name": str(start)}}), "pretrain"
-    )
-    stream = WorldStream(seed, args.num_samples)
-    trainer = Trainer(settings, 1, args.work_dir, stream, stream.load_images)
     with progress("pretraining") as on_step:
-        trainer.run(on_step)
-    if trainer.accelerator.is_main_process:
-        model = trainer.model.vlm.model.to("cpu", torch.float16)
-        shutil.copytree(start, args.output_dir, dirs_exist_ok=True)
-        model.save_pretrained(args.output_dir)
+        model = pretrain(load_settings(args), args.work_dir, on_step)
+    shutil.copytree(model, args.output_dir, dirs_exist_ok=True)
+    print(args.output_dir)

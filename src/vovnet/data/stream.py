@@ -6,7 +6,7 @@ same whenever and wherever it is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import overload
 
@@ -14,29 +14,19 @@ import numpy as np
 from PIL import Image
 
 from vovnet.data import world
+from vovnet.errors import ConfigError
 from vovnet.records import ImageRef, Sample
-
-SHARES = {
-    "sum": 0.06,
-    "recall": 0.12,
-    "prior": 0.06,
-    "colour": 0.05,
-    "shape": 0.10,
-    "place": 0.09,
-    "second_colour": 0.07,
-    "pattern_fine": 0.09,
-    "pattern_any": 0.07,
-    "sign_fine": 0.15,
-    "sign_any": 0.14,
-}
-"""Most weight on the fine skills, which take longest to learn."""
 
 
 class WorldStream(Sequence[Sample]):
-    """`count` questions of the world's training part, by index."""
+    """`count` questions of the world's training part, of templates drawn by `shares`."""
 
-    def __init__(self, seed: int, count: int) -> None:
+    def __init__(self, seed: int, count: int, shares: Mapping[str, float]) -> None:
+        unknown = sorted(set(shares) - set(world.TEMPLATES))
+        if unknown:
+            raise ConfigError(f"no template {unknown[0]!r}, expected some of {[*world.TEMPLATES]}")
         self.seed, self.num_questions = seed, count
+        self.shares = tuple(sorted(shares.items()))
 
     def __len__(self) -> int:
         return self.num_questions
@@ -48,7 +38,7 @@ class WorldStream(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(self.num_questions))]
-        item, choices = _draw(self.seed, index)
+        item, choices = _draw(self.seed, index, self.shares)
         images = [
             ImageRef(path=f"{index}-{number}", width=image.width, height=image.height, sha256="")
             for number, image in enumerate(item.images)
@@ -66,15 +56,17 @@ class WorldStream(Sequence[Sample]):
         )
 
     def load_images(self, sample: Sample) -> list[Image.Image]:
-        item, _ = _draw(self.seed, int(sample.id))
+        item, _ = _draw(self.seed, int(sample.id), self.shares)
         return list(item.images)
 
 
 @lru_cache(maxsize=8)
-def _draw(seed: int, index: int) -> tuple[world.Item, dict[str, str]]:
+def _draw(
+    seed: int, index: int, shares: tuple[tuple[str, float], ...]
+) -> tuple[world.Item, dict[str, str]]:
     """Item `index`; half of the questions offer choices."""
     rng = np.random.default_rng((seed, index))
-    item = world.make_item(rng, "train", SHARES)
+    item = world.make_item(rng, "train", dict(shares))
     if rng.random() < 0.5:
         return item, {}
     return item, dict(zip("ABCDEFGH", world.pick_choices(rng, item), strict=False))

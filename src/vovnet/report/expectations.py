@@ -19,7 +19,6 @@ from vovnet.report.checks import (
     each,
     named_experiments,
     percent,
-    per_seed,
     registry,
     trained,
 )

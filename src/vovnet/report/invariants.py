@@ -17,7 +17,6 @@ from vovnet.report.checks import (
     beside_oracle,
     each,
     percent,
-    per_seed,
     registry,
     trained,
 )

@@ -1,0 +1,84 @@
+"""How the tiny base model is made: random weights, then phases of the synthetic world.
+
+The fine skills are learned where they are practised alone; what the text tells is learned
+where no picture distracts; the last phase puts all of it together (configuration:
+`pretraining`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from vovnet.config import PretrainingPhase, Settings, merge, validate
+from vovnet.data.stream import WorldStream
+from vovnet.errors import ConfigError
+from vovnet.files import write_json
+from vovnet.provenance import package_versions
+from vovnet.training.loop import Trainer
+from vovnet.vlm.tiny import write_tiny_model
+
+OnStep = Callable[[int, int], None]
+
+
+def pretrain(settings: Settings, work_dir: Path, on_step: OnStep | None = None) -> Path:
+    """Run every phase, or go on where a killed call was; returns the folder of the last model."""
+    if not settings.pretraining:
+        raise ConfigError("pretraining: expected at least one phase, it is empty")
+    model = work_dir / "random"
+    write_tiny_model(model, settings.training.seed)
+    for number, (name, phase) in enumerate(settings.pretraining.items()):
+        exported = work_dir / name / "model"
+        if not (exported / "pretraining.json").exists():
+            _run_phase(settings, number, name, phase, model, work_dir / name, on_step)
+        model = exported
+    return model
+
+
+def _run_phase(
+    settings: Settings,
+    number: int,
+    name: str,
+    phase: PretrainingPhase,
+    start: Path,
+    folder: Path,
+    on_step: OnStep | None,
+) -> None:
+    """Stage 1 of the ordinary trainer on an endless stream; the record is written last."""
+    overrides = {
+        "model": {"base_model_name": str(start)},
+        "training": {
+            "stage1_epochs": 1.0,
+            "stage1_baseline_name": "random_policy_matched",
+            "stage1_target_ratios": phase.view_shares,
+            "stage1_learning_rate": phase.learning_rate,
+        },
+    }
+    phase_settings = validate(merge(settings.model_dump(), overrides), f"pretraining.{name}")
+    seed = settings.training.seed + number
+    stream = WorldStream(seed, phase.num_samples, phase.templates)
+    trainer = Trainer(phase_settings, 1, folder, stream, stream.load_images)
+    began = time.perf_counter()
+    trainer.run(on_step)
+    if trainer.accelerator.is_main_process:
+        device = trainer.accelerator.device
+        model = trainer.model.vlm
+        model.model.to("cpu", torch.float16).save_pretrained(folder / "model")
+        model.tokenizer.save_pretrained(folder / "model")
+        model.image_processor.save_pretrained(folder / "model")
+        write_json(
+            folder / "model" / "pretraining.json",
+            {
+                "phase": name,
+                "stream_seed": seed,
+                **phase.model_dump(mode="json"),
+                "batch_size": settings.training.batch_size,
+                "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+                "wall_s_of_last_call": round(time.perf_counter() - began),
+                "versions": package_versions(),
+            },
+        )
+    trainer.accelerator.wait_for_everyone()
