@@ -34,8 +34,8 @@ def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
     found = []
     for index in range(count):
         rng = np.random.default_rng((7, index))
-        shares = dict.fromkeys(world.TEMPLATES, 1.0)
-        item = world.make_item(rng, "eval", shares)
+        template = world.pick_template(rng, dict.fromkeys(world.TEMPLATES, 1.0))
+        item = world.make_item(rng, "eval", template)
         sample = Sample(
             id=str(index),
             dataset="world",

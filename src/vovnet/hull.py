@@ -2,7 +2,7 @@
 
 The mixing hull is what random mixing of the three fixed policies reaches. It is taken from the
 observations of the same trained model and questions as the policy, and both are resampled
-together. Accuracies and gains are shares in [0, 1].
+together. Accuracies are shares in [0, 1], gains are percentage points.
 
 Shapes: N rows, U questions, A actions, P points of a policy, B resamples, of which the first
 is the data itself.
@@ -116,9 +116,18 @@ class Ground:
         )
 
     def curve(self, points: Points) -> Curves:
-        """What a policy reaches at any cost: between its points by random mixing."""
+        """What a policy reaches at any cost, by random mixing of neighbouring points.
+
+        Beyond its dearest point it mixes with always FULL, if that is better.
+        """
         ends = self.with_no(points)
-        return sweep_curve(ends.costs, ends.accuracies)
+        dearest_B1 = points.costs.argmax(axis=1)[:, None]
+        last_B1 = np.take_along_axis(points.accuracies, dearest_B1, axis=1)
+        full_B1 = np.maximum(self.fixed.accuracies[:, -1:], last_B1)
+        return sweep_curve(
+            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
+            np.concatenate([ends.accuracies, full_B1], axis=1),
+        )
 
     @cached_property
     def measured(self) -> Ground:
@@ -296,9 +305,9 @@ def _point_metrics(ground: Ground, points: Points, decided: Decided) -> Row:
 
 
 def _gains(ground: Ground, points: Points) -> Row:
-    """Accuracy over the hull at shares of FULL's cost, with paired intervals."""
+    """Percentage points over the hull at shares of FULL's cost, with paired intervals."""
     at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
-    gains_BQ = ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ)
+    gains_BQ = 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
     low_Q, high_Q = percentile_interval(gains_BQ[1:])
     row: Row = {}
     for name, gain, low, high in zip(GAIN_SHARES, gains_BQ[0], low_Q, high_Q, strict=True):

@@ -66,7 +66,7 @@ def _draw(
 ) -> tuple[world.Item, dict[str, str]]:
     """Item `index`; half of the questions offer choices."""
     rng = np.random.default_rng((seed, index))
-    item = world.make_item(rng, "train", dict(shares))
+    item = world.make_item(rng, "train", world.pick_template(rng, dict(shares)))
     if rng.random() < 0.5:
         return item, {}
     return item, dict(zip("ABCDEFGH", world.pick_choices(rng, item), strict=False))

@@ -164,13 +164,22 @@ def _questions(settings: Settings, dataset: str, layout: str, split: str) -> Ite
     part: world.Part = "eval" if evaluation else "train"
     count = synthetic.num_eval_questions if evaluation else synthetic.num_train_questions
     seen: set[str] = set()
-    for number in range(count):
+    for number, template in enumerate(_templates(synthetic.seed, dataset, layout, split, count)):
         rng = np.random.default_rng(_entropy(synthetic.seed, dataset, split, number))
-        item = world.make_item(rng, part, SHARES[layout])
+        item = world.make_item(rng, part, template)
         while item.question in seen:
-            item = world.make_item(rng, part, SHARES[layout])
+            item = world.make_item(rng, part, template)
         seen.add(item.question)
         yield Question(number, item, rng)
+
+
+def _templates(seed: int, dataset: str, layout: str, split: str, count: int) -> list[str]:
+    """The template of each question: exactly in the layout's shares, in random order."""
+    shares = SHARES[layout]
+    ends = np.cumsum(list(shares.values()))
+    places = (np.arange(count) + 0.5) / count * ends[-1]
+    names = np.array(list(shares))[np.searchsorted(ends, places)]
+    return list(np.random.default_rng(_entropy(seed, dataset, split, count)).permutation(names))
 
 
 def _entropy(seed: int, dataset: str, split: str, number: int) -> list[int]:

@@ -13,7 +13,7 @@ their text; pictures differ by jitter and tint. Everything follows from one rand
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -351,13 +351,17 @@ SKILLS = {
 """What a template needs: `text`, `prior`, `coarse`, `fine`, or `mixed` (coarse or fine, unsaid)."""
 
 
-def make_item(rng: np.random.Generator, part: Part, shares: dict[str, float]) -> Item:
-    """One item of a template drawn by `shares`; a fifth of the pictures is half as high."""
-    names = sorted(shares)
-    weights = np.array([shares[name] for name in names])
-    template = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+def make_item(rng: np.random.Generator, part: Part, template: str) -> Item:
+    """One item of a template; a fifth of the pictures is half as high as wide."""
     size = (128, 64) if rng.random() < 0.2 else (128, 128)
     return TEMPLATES[template](Draw(rng, make_name(rng, part), size))
+
+
+def pick_template(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
+    """A template drawn by its share."""
+    names = sorted(shares)
+    weights = np.array([shares[name] for name in names])
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
 
 
 def pick_choices(rng: np.random.Generator, item: Item, count: int = 4) -> list[str]:

@@ -113,7 +113,8 @@ def _listed(findings: list[Finding]) -> list[str]:
         places.setdefault(finding.where, []).append(finding)
     listed = []
     for where, found in places.items():
-        texts = list(dict.fromkeys(finding.numbers for finding in found))
+        texts = [finding.numbers for finding in found]
+        texts = texts[:1] if len(set(texts)) == 1 else texts
         seeds = ", ".join(str(item.seed) for item in found if item.seed is not None)
         listed.append(f"{where}{f' (seeds {seeds})' if seeds else ''}: {' / '.join(texts)}")
     more = [f"and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
@@ -155,7 +156,7 @@ def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:
 def per_seed(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
     """(dataset, seed, rows), in the order of the rows."""
     for (dataset, seed), found in rows.groupby(["dataset", "seed"], sort=False):
-        yield dataset, seed, found
+        yield str(dataset), int(str(seed)), found
 
 
 def each(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.Series]]:

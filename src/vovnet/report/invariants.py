@@ -16,6 +16,7 @@ from vovnet.report.checks import (
     baseline_rows,
     beside_oracle,
     each,
+    per_seed,
     percent,
     registry,
     trained,
@@ -31,7 +32,7 @@ check = registry(INVARIANTS, "invariant")
 
 
 def _acts_always(inputs: Inputs, baseline: str, rate: str) -> Iterator[Finding]:
-    for _, row in baseline_rows(inputs, baseline).iterrows():
+    for dataset, seed, row in each(baseline_rows(inputs, baseline)):
         rates = [row[f"action_rate_{name}"] for name in ("no", "coarse", "full")]
         text = "[" + ", ".join(f"{value:.3g}" for value in rates) + "]"
         always = abs(row[rate] - 1) <= TOLERANCE and abs(sum(rates) - 1) <= TOLERANCE
@@ -46,7 +47,7 @@ def stages_in_order(inputs: Inputs) -> Iterator[Finding]:
             steps = [len(of(log, seed=seed, folder_stage=stage)) for stage in (1, 2)]
             wrong = (of(log, seed=seed)["stage"] != of(log, seed=seed)["folder_stage"]).sum()
             text = f"{steps[0]} lines of stage 1, {steps[1]} of stage 2, {wrong} misplaced"
-            yield Finding(place(run, seed), wrong == 0 and min(steps) > 0, text)
+            yield Finding(run, wrong == 0 and min(steps) > 0, text, seed)
 
 
 @check("B1", "Always-Full acts [0, 0, 1]")
@@ -76,13 +77,13 @@ def full_is_dearest(inputs: Inputs) -> Iterator[Finding]:
     dearest = baseline_rows(inputs, "always_full")[[*SAME, "avg_cost"]]
     three_views = inputs.points[inputs.points["action_rate_no"].notna()]
     joined = three_views.merge(dearest, on=SAME, suffixes=("", "_full"))
-    for (dataset, seed), rows in joined.groupby(["dataset", "seed"], sort=False):
+    for dataset, seed, rows in per_seed(joined):
         full = rows["avg_cost_full"].iloc[0]
         most = rows["avg_cost"].max()
         coarse = rows.loc[rows["baseline_name"] == "always_coarse", "avg_cost"]
         passed = most <= full + TOLERANCE and (coarse <= full).all()
         text = f"FULL {full:.2f}, dearest policy {most:.2f}"
-        yield Finding(place(dataset, seed), bool(passed), text)
+        yield Finding(dataset, bool(passed), text, seed)
 
 
 @check("H1", "oracle_accuracy is at least vovnet_accuracy")
@@ -90,7 +91,7 @@ def oracle_is_best(inputs: Inputs) -> Iterator[Finding]:
     for dataset, seed, rows in beside_oracle(inputs):
         best, oracle = rows["accuracy"].max(), rows["accuracy_oracle"].iloc[0]
         text = f"{percent(oracle)} against {percent(best)}"
-        yield Finding(where, bool(oracle >= best - TOLERANCE), text)
+        yield Finding(dataset, bool(oracle >= best - TOLERANCE), text, seed)
 
 
 @check("H1", "no VoVNet point is as accurate as the oracle and cheaper")
@@ -99,7 +100,7 @@ def oracle_is_efficient(inputs: Inputs) -> Iterator[Finding]:
         as_good = rows["accuracy"] >= rows["accuracy_oracle"] - TOLERANCE
         cheaper = rows["avg_cost"] < rows["avg_cost_oracle"] - TOLERANCE
         dominating = int((as_good & cheaper).sum())
-        yield Finding(where, dominating == 0, f"{dominating} of {len(rows)} points")
+        yield Finding(dataset, dominating == 0, f"{dominating} of {len(rows)} points", seed)
 
 
 @check("H1", "oracle_avg_cost is at most Always-Full's")
@@ -165,6 +166,7 @@ def _compare_samples(
     equal = joined["_merge"] == "both"
     for column in compared:
         equal &= joined[column] == joined[f"{column}_replay"]
-    for (dataset, seed), same in equal.groupby([joined["dataset"], joined["seed"]], sort=False):
+    for dataset, seed, rows in per_seed(joined.assign(equal=equal)):
+        same = rows["equal"]
         text = f"{int(same.sum())} of {len(same)} samples equal {replay[0]}"
-        yield Finding(f"{place(dataset, seed)} {live[0]}", bool(same.all()), text)
+        yield Finding(f"{dataset} {live[0]}", bool(same.all()), text, seed)

@@ -24,7 +24,7 @@ from vovnet.report.invariants import INVARIANTS
 from vovnet.report.render import to_markdown
 
 PASSED, FAILED = "sanity", "sanity.failed"
-CHECKS = sorted([*INVARIANTS, *EXPECTATIONS], key=lambda rule: BLOCKS.index(rule.block))
+CHECKS = sorted([*INVARIANTS, *EXPECTATIONS], key=lambda rule: [*BLOCKS].index(rule.block))
 WORDS = {True: "pass", False: "**FAIL**", None: "not run"}
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings
+from vovnet.config import Settings, policy_points
 from vovnet.errors import ConfigError
 from vovnet.layout import Layout
 from vovnet.provenance import write_manifest
 from vovnet.report.inputs import (
     GAINS,
+    HULL_COLUMNS,
     HULL_SCORES,
     POINT_COLUMNS,
     Inputs,
@@ -140,7 +141,10 @@ def action_ratio(inputs: Inputs) -> Table:
 
 
 def hull_metrics(inputs: Inputs) -> Table:
-    """What each policy gains over random mixing of the three fixed policies."""
+    """What each policy gains over random mixing of the three fixed policies.
+
+    The CSV has a row per dataset, experiment and seed, the others are means over seeds.
+    """
     rows = hull_summary(inputs)
     text = pd.DataFrame(
         {"Dataset": rows["dataset"], "Method": rows["title"]}
@@ -160,7 +164,17 @@ def hull_metrics(inputs: Inputs) -> Table:
         "performance gap recovered (APGR); area under the non-decreasing hull (AIQ); Matthews "
         "correlation of looking with need (MCC). Means over seeds."
     )
-    return Table("hull_metrics", caption, rows, text)
+    per_seed = inputs.hull[list(HULL_COLUMNS)]
+    policies = per_seed["experiment"].map(_policy_names(inputs.settings))
+    return Table("hull_metrics", caption, per_seed.assign(policy=policies), text)
+
+
+def _policy_names(settings: Settings) -> dict[str, str]:
+    """Experiment -> the name of its policy, `vovnet` for the learned one."""
+    return {
+        name: policy_points(settings, name)[0].baseline_name or "vovnet"
+        for name in settings.experiments
+    }
 
 
 def summary(inputs: Inputs, extra: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -221,8 +235,8 @@ def _accuracy_text(rows: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _gains(rows: pd.DataFrame, name: str) -> pd.Series:
-    means = numbers(100 * rows[f"{name}_mean"])
-    ends = intervals(100 * rows[f"{name}_lo"], 100 * rows[f"{name}_hi"], empty="")
+    means = numbers(rows[f"{name}_mean"])
+    ends = intervals(rows[f"{name}_lo"], rows[f"{name}_hi"], empty="")
     return (means + " " + ends).str.strip()
 
 

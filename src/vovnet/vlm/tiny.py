@@ -91,7 +91,7 @@ def _corpus(seed: int, count: int = 6000) -> Iterator[str]:
     templates = PromptTemplates()
     shares = dict.fromkeys(world.TEMPLATES, 1.0)
     for index in range(count):
-        item = world.make_item(rng, "train", shares)
+        item = world.make_item(rng, "train", world.pick_template(rng, shares))
         choices = dict(zip("ABCD", world.pick_choices(rng, item), strict=False))
         sample = Sample(
             id=str(index),
