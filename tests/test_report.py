@@ -7,7 +7,6 @@ every experiment of the main suite. Policies act on noisy cues about that need.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vovnet.closure import closure_digest
 from vovnet.config import Settings, validate
 from vovnet.errors import ConfigError, DataError, VovnetError
 from vovnet.files import read_json, write_json, write_text
@@ -34,6 +34,7 @@ from vovnet.report.inputs import load_inputs, load_train_log, over_seeds
 from vovnet.report.render import DASH, MINUS, number
 from vovnet.report.sanity import CHECKS, write_sanity
 from vovnet.report.tables import main_table, write_tables
+from vovnet.steps import step_digest
 
 NEEDS = {
     "synth_mmbench": (0.5, 0.2, 0.3),
@@ -249,15 +250,21 @@ def write_world(root: Path) -> Settings:
             samples["live_vovnet"].append(world.samples(0, actions))
     for name, rows in results.items():
         write_results(layout.eval(name) / "results.csv", rows)
-        write_json(layout.eval(name) / "summary.json", {"experiment": name})
     for name, tables in samples.items():
         path = layout.eval(name) / "samples.parquet"
         write_table(path, pd.concat(tables), SAMPLE_RESULT_COLUMNS)
     write_hull(layout, settings, results)
     write_training(layout)
     hits = {kind: {"count": 0, "examples": []} for kind in ("question", "image", "id")}
-    report = {"fail_on": ["image", "id"], "sets": {name: hits for name in NEEDS}}
+    report = {"fail_on": ["image", "id"], "sets": dict.fromkeys(NEEDS, hits)}
     write_json(layout.leakage_report, report)
+    for name in settings.experiments:
+        step = "live" if settings.experiments[name].mode == "live" else "evaluate"
+        key = {
+            "config": step_digest(settings, step, experiment=name),
+            "code": closure_digest(f"vovnet.{step}"),
+        }
+        write_json(layout.eval(name) / "summary.json", {"experiment": name, "key": key})
     return settings
 
 
@@ -293,12 +300,13 @@ def write_hull(layout: Layout, settings: Settings, results: dict[str, list[Row]]
                 gains = {}
                 for share in (25, 50, 75):
                     cost = share / 100 * x2
-                    gain = np.interp(cost, *zip(*points, strict=True)) - np.interp(
-                        cost, *zip(*hull, strict=True)
+                    curve, base = (
+                        np.interp(cost, *zip(*knots, strict=True)) for knots in (points, hull)
                     )
+                    gain = 100 * (curve - base)
                     if len(points) > 1:
-                        gains |= {f"gain_at_{share}": gain, f"gain_at_{share}_lo": gain - 0.03}
-                        gains |= {f"gain_at_{share}_hi": gain + 0.03}
+                        gains |= {f"gain_at_{share}": gain, f"gain_at_{share}_lo": gain - 3}
+                        gains |= {f"gain_at_{share}_hi": gain + 3}
                 scores = {"hull_to_oracle_captured": 0.4, "hull_to_bayes_captured": 0.8}
                 scores |= {"apgr": 0.7, "aiq": 0.81, "mcc": 0.6}
                 metrics.append(facts | gains | (scores if len(points) > 1 else {"aiq": 0.6}))
@@ -348,9 +356,229 @@ def write_training(layout: Layout) -> None:
         write_json(layout.stage("vovnet", seed, 2) / "calibration.json", {"pairs": pairs})
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    shutil.rmtree(folder, ignore_errors=True)
-    chosen = write_world(folder)
-    for write in (write_tables, write_figures, write_sanity):
-        write(chosen, Layout(folder))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Layout]:
+    """The fabricated results with every report written."""
+    root = tmp_path_factory.mktemp("report") / "results"
+    settings, layout = write_world(root), Layout(root)
+    write_tables(settings, layout)
+    write_figures(settings, layout)
+    write_sanity(settings, layout)
+    return settings, layout
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> tuple[Settings, Layout]:
+    """A copy of the fabricated results to be spoiled."""
+    root = tmp_path / "results"
+    return write_world(root), Layout(root)
+
+
+def checked(layout: Layout) -> dict[str, dict[str, Any]]:
+    """name -> check, of the report that was written."""
+    found = read_json(layout.paper / "sanity.json")
+    return {check["name"]: check for check in found}
+
+
+# ---- tables ------------------------------------------------------------------------------
+
+
+def test_every_table_has_three_forms(finished: tuple[Settings, Layout]) -> None:
+    _, layout = finished
+    for name in ("main_table", "pareto", "action_ratio", "hull_metrics"):
+        for suffix in (".csv", ".md", ".tex"):
+            assert (layout.paper / f"{name}{suffix}").stat().st_size > 0
+    tex = (layout.paper / "main_table.tex").read_text()
+    assert r"\toprule" in tex
+    assert r"\bottomrule" in tex
+    assert not set(tex) & set("±λ↑↓→∞"), "TeX symbols are written as commands"
+
+
+def test_the_main_table_has_a_row_per_dataset_and_method(
+    finished: tuple[Settings, Layout],
+) -> None:
+    settings, layout = finished
+    rows = pd.read_csv(layout.paper / "main_table.csv")
+    replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
+    assert len(rows) == len(NEEDS) * len(replayed)
+    assert not rows.duplicated(["dataset", "experiment"]).any()
+    vovnet = rows[rows["experiment"] == "pareto_vovnet"]
+    assert (vovnet["lambda_cost"] == settings.report.target_lambda).all()
+
+
+def test_the_main_table_averages_over_seeds(finished: tuple[Settings, Layout]) -> None:
+    settings, layout = finished
+    table = main_table(load_inputs(settings, layout)).numbers
+    row = table[(table["dataset"] == "synth_mmmu") & (table["experiment"] == "always_full")]
+    results = read_results(layout.eval("always_full") / "results.csv")
+    accuracies = results.loc[results["dataset"] == "synth_mmmu", "accuracy"]
+    assert row["accuracy_mean"].item() == pytest.approx(accuracies.mean())
+    assert row["accuracy_sd"].item() == pytest.approx(accuracies.std(ddof=1))
+    assert row["num_seeds"].item() == len(SEEDS)
+
+
+def test_hull_metrics_has_a_row_per_dataset_policy_and_seed(
+    finished: tuple[Settings, Layout],
+) -> None:
+    settings, layout = finished
+    rows = pd.read_csv(layout.paper / "hull_metrics.csv")
+    replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
+    assert len(rows) == len(NEEDS) * len(SEEDS) * len(replayed)
+    source = pd.read_csv(layout.hull / "hull_metrics.csv")
+    keys = {"dataset": "synth_mmbench", "experiment": "pareto_vovnet", "seed": 1}
+    found = [
+        frame.loc[(frame[list(keys)] == pd.Series(keys)).all(axis=1)] for frame in (rows, source)
+    ]
+    assert found[0]["gain_at_50"].item() == pytest.approx(found[1]["gain_at_50"].item())
+    assert set(rows.loc[rows["experiment"] == "pareto_vovnet", "policy"]) == {"vovnet"}
+
+
+def test_what_was_not_measured_is_empty_never_zero(finished: tuple[Settings, Layout]) -> None:
+    _, layout = finished
+    rows = pd.read_csv(layout.paper / "pareto.csv")
+    assert rows.loc[rows["mode"] == "replay", "latency_p50_ms_mean"].isna().all()
+    assert rows.loc[rows["mode"] == "live", "latency_p50_ms_mean"].notna().all()
+    lines = (layout.paper / "pareto.md").read_text().splitlines()
+    assert DASH in next(line for line in lines if "Always-Full" in line)
+
+
+def test_equal_results_give_equal_tables_and_figures(
+    finished: tuple[Settings, Layout], results: tuple[Settings, Layout]
+) -> None:
+    settings, layout = results
+    write_tables(settings, layout)
+    write_figures(settings, layout)
+    first = finished[1].paper
+    names = [path for path in layout.paper.rglob("*") if path.suffix not in {".json", ""}]
+    assert len(names) > 15
+    for path in names:
+        assert path.read_bytes() == (first / path.relative_to(layout.paper)).read_bytes(), path
+
+
+def test_over_seeds_by_hand() -> None:
+    frame = pd.DataFrame({"seed": [0, 1, 0], "name": ["a", "a", "b"], "value": [1.0, 3.0, 5.0]})
+    found = over_seeds(frame, ["name"], ["value"])
+    assert found["value_mean"].tolist() == [2.0, 5.0]
+    assert found["value_sd"].iloc[0] == pytest.approx(2**0.5)
+    assert np.isnan(found["value_sd"].iloc[1]), "one seed has no deviation"
+
+
+def test_numbers_for_people() -> None:
+    assert number(-1.25) == f"{MINUS}1.2"
+    assert number(-0.01) == "0.0"
+    assert number(float("nan")) == DASH
+
+
+# ---- figures -----------------------------------------------------------------------------
+
+
+def test_every_figure_is_a_pdf_and_a_png(finished: tuple[Settings, Layout]) -> None:
+    figures = finished[1].paper / "figures"
+    stems = {path.stem for path in figures.glob("*.png")}
+    assert {"accuracy_cost", "action_ratio"} <= stems
+    assert stems == {path.stem for path in figures.glob("*.pdf")}
+    for path in figures.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_torn_last_line_of_a_log_is_dropped(finished: tuple[Settings, Layout]) -> None:
+    settings, layout = finished
+    log = load_train_log(settings, layout, "vovnet", list(SEEDS))
+    assert log.groupby(["seed", "folder_stage"]).size().tolist() == [200] * 6
+
+
+# ---- sanity ------------------------------------------------------------------------------
+
+
+def test_every_check_is_reported_with_its_numbers(finished: tuple[Settings, Layout]) -> None:
+    _, layout = finished
+    found = checked(layout)
+    assert len(found) == len(CHECKS)
+    text = (layout.paper / "sanity.md").read_text()
+    for name, check in found.items():
+        assert name in text
+        assert check["numbers"]
+        if check["kind"] == "invariant":
+            assert check["passed"] is not False, check
+    assert found["Always-Full acts [0, 0, 1]"]["passed"]
+    assert found["avg_cost decreases as lambda_cost increases"]["passed"]
+
+
+def spoil_results(experiment: str, **values: float) -> Callable[[Layout], None]:
+    def spoil(layout: Layout) -> None:
+        path = layout.eval(experiment) / "results.csv"
+        rows = read_results(path).assign(**values)
+        write_results(path, rows[list(RESULT_COLUMNS)].to_dict("records"))
+
+    return spoil
+
+
+def spoil_live(layout: Layout) -> None:
+    path = layout.eval("live_vovnet") / "samples.parquet"
+    rows = pd.read_parquet(path)
+    write_table(path, rows.assign(prediction="other"), SAMPLE_RESULT_COLUMNS)
+
+
+def spoil_leakage(layout: Layout) -> None:
+    report = read_json(layout.leakage_report)
+    report["sets"]["synth_mmmu"]["image"]["count"] = 2
+    write_json(layout.leakage_report, report)
+
+
+def spoil_key(layout: Layout) -> None:
+    path = layout.eval("oracle") / "summary.json"
+    write_json(path, {"key": read_json(path)["key"] | {"config": "of before"}})
+
+
+BROKEN = {
+    "every result is of the present configuration": spoil_key,
+    "Always-Full acts": spoil_results("always_full", action_rate_full=0.9),
+    "No-Vision costs 0": spoil_results("no_vision", avg_cost=0.5),
+    "oracle_accuracy is at least": spoil_results("oracle", accuracy=0.1),
+    "live equals replay": spoil_live,
+    "the leakage gate is clean": spoil_leakage,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_invariant_fails_the_command(results: tuple[Settings, Layout], name: str) -> None:
+    settings, layout = results
+    write_sanity(settings, layout)
+    BROKEN[name](layout)
+    with pytest.raises(VovnetError, match=name):
+        write_sanity(settings, layout)
+    assert not (layout.paper / "sanity.md").exists()
+    assert "**FAIL**" in (layout.paper / "sanity.failed.md").read_text()
+
+
+def test_a_missed_expectation_is_only_reported(results: tuple[Settings, Layout]) -> None:
+    settings, layout = results
+    spoil_results("always_full", accuracy=0.5)(layout)
+    write_sanity(settings, layout)
+    check = checked(layout)["FULL answers 85% or more"]
+    assert check["passed"] is False
+    assert "50.0%" in check["numbers"]
+
+
+def test_missing_or_wrong_results_are_one_clear_error(results: tuple[Settings, Layout]) -> None:
+    settings, layout = results
+    path = layout.eval("oracle") / "results.csv"
+    write_text(path, "experiment,dataset\n")
+    with pytest.raises(DataError, match=r"oracle/results.csv: column 'run' is missing"):
+        write_tables(settings, layout)
+    path.unlink()
+    with pytest.raises(DataError, match=r"oracle/results.csv: file not found"):
+        write_tables(settings, layout)
+
+
+def test_a_target_lambda_outside_the_sweep_is_an_error(results: tuple[Settings, Layout]) -> None:
+    settings, layout = results
+    report = settings.report.model_copy(update={"target_lambda": 0.3})
+    with pytest.raises(ConfigError, match=r"report.target_lambda: 0.3 is not a point"):
+        write_tables(settings.model_copy(update={"report": report}), layout)
+
+
+def test_the_report_needs_no_torch() -> None:
+    code = "import sys, vovnet.report.sanity, vovnet.report.tables, vovnet.report.figures\n"
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

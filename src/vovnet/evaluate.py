@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from vovnet.closure import closure_digest
 from vovnet.config import Experiment, PolicySettings, Settings, policy_points, run_settings
 from vovnet.errors import ConfigError, DataError
 from vovnet.files import read_json, sha256_file, sha256_json
@@ -35,7 +36,7 @@ from vovnet.results import (
     write_experiment,
 )
 from vovnet.stats import LEVEL, bootstrap_counts
-from vovnet.steps import experiment_seeds, experiment_sets
+from vovnet.steps import experiment_seeds, experiment_sets, step_digest
 
 Facts = dict[str, Any]
 
@@ -43,6 +44,7 @@ Facts = dict[str, Any]
 def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     """Evaluate one experiment on every set, seed and sweep point; write its files."""
     experiment = _replayed(settings, name)
+    digest = step_digest(settings, "evaluate", experiment=name)
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
     seeds, run = experiment_seeds(settings, name), experiment.run
@@ -78,7 +80,10 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
             if router is not None:
                 facts["router_unseen_rate"] = router.unseen_rate(questions.categories)
             inputs.append(facts)
-    summary = _summary(settings, layout, name, points) | {"inputs": inputs, "slices": slices}
+    summary = _summary(settings, layout, name, points, digest) | {
+        "inputs": inputs,
+        "slices": slices,
+    }
     write_experiment(layout.eval(name), experiment, rows, tables, summary)
 
 
@@ -120,12 +125,13 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
 
 
 def _summary(
-    settings: Settings, layout: Layout, name: str, points: Sequence[PolicySettings]
+    settings: Settings, layout: Layout, name: str, points: Sequence[PolicySettings], digest: str
 ) -> Facts:
-    """What holds for the whole experiment."""
+    """What holds for the whole experiment; `digest` is that of the settings it was given."""
     experiment = settings.experiments[name]
     summary: Facts = {
         "experiment": name,
+        "key": {"config": digest, "code": closure_digest(__name__)},
         "run": experiment.run,
         "seeds": experiment_seeds(settings, name),
         "datasets": experiment_sets(settings, name),

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from vovnet.closure import closure_digest
 from vovnet.config import PolicySettings, Settings, policy_points, run_settings
 from vovnet.cost import expected_cost
 from vovnet.errors import ConfigError
@@ -32,7 +33,7 @@ from vovnet.replay import Questions, load_questions, load_router
 from vovnet.results import Outcome, measured_columns, sample_rows, write_experiment
 from vovnet.scoring import score_sample
 from vovnet.stats import bootstrap_counts
-from vovnet.steps import experiment_seeds, experiment_sets
+from vovnet.steps import experiment_seeds, experiment_sets, step_digest
 
 WARM_UP = 3
 """Samples that are answered once before the clock counts."""
@@ -133,6 +134,7 @@ def live_experiment(
         raise ConfigError(
             f"experiments: no live experiment named {name!r}, expected one of {known}"
         )
+    digest = step_digest(settings, "live", experiment=name)
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
     matched = read_matched(layout, name) if experiment.match else None
@@ -190,6 +192,7 @@ def live_experiment(
                 )
     summary = {
         "experiment": name,
+        "key": {"config": digest, "code": closure_digest(__name__)},
         "mode": "live",
         "cache_reuse": settings.eval.cache_reuse,
         "profile": profiles,

@@ -19,6 +19,7 @@ from vovnet.report.render import number
 Kind = Literal["invariant", "expectation"]
 
 BLOCKS = {
+    "run": "The run as a whole",
     "A0": "Training",
     "A1": "Sweep of lambda_cost",
     "A2": "Stability over seeds",
@@ -32,7 +33,7 @@ BLOCKS = {
     "score": "Scores of the policy head",
     "need": "Need for vision",
 }
-"""The specification's blocks, then what the design adds, in the order of the report."""
+"""The run, the specification's blocks, then what the design adds; in the report's order."""
 
 TOLERANCE = 1e-9
 MAX_LISTED = 9

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from vovnet.config import policy_points
+from vovnet.closure import closure_digest
+from vovnet.config import Settings, policy_points
 from vovnet.files import read_json
+from vovnet.layout import ROUTER_FIT, stage1_owner
 from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table
 from vovnet.report.checks import (
     SAME,
@@ -21,14 +25,57 @@ from vovnet.report.checks import (
     registry,
     trained,
 )
-from vovnet.report.inputs import (
-    Inputs,
-    load_train_log,
-    of,
-)
+from vovnet.report.inputs import Inputs, load_train_log, of
+from vovnet.steps import step_digest
 
 INVARIANTS: list[Rule] = []
 check = registry(INVARIANTS, "invariant")
+
+
+@check("run", "every result is of the present configuration and code")
+def results_are_current(inputs: Inputs) -> Iterator[Finding]:
+    """Where a job that others only wait for runs again, a DAG may not look behind it."""
+    for name, path, key in _keys_of_results(inputs):
+        if path.exists():
+            value = read_json(path)
+            found = value.get("key", value)
+            stale = [part for part, digest in key.items() if found.get(part) != digest]
+            text = f"{path}: other {' and '.join(stale)}, run again" if stale else "current"
+            yield Finding(name, not stale, text)
+
+
+def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """(what, its manifest, the hashes it must have been made with) of every step's results."""
+    settings, layout = inputs.settings, inputs.layout
+    sets = [*settings.data.eval_sets, *([ROUTER_FIT] if settings.data.router_fit else [])]
+    for run, seeds in trained(inputs).items():
+        for seed in seeds:
+            for stage, owner in ((1, stage1_owner(settings, run)), (2, run)):
+                path = layout.stage(owner, seed, stage) / "manifest.json"
+                key = _key(settings, "train", run=owner, seed=seed, stage=stage)
+                yield "stages", path, key
+            for name in sets:
+                path = layout.observations(run, seed, name) / "manifest.json"
+                key = _key(settings, "observe", run=run, seed=seed, eval_set=name)
+                yield "observations", path, key
+    for name, item in settings.experiments.items():
+        step = "live" if item.mode == "live" else "evaluate"
+        path = layout.eval(name) / "summary.json"
+        yield "experiments", path, _key(settings, step, experiment=name)
+
+
+MADE_BY = {
+    "train": "vovnet.training.stage",
+    "observe": "vovnet.observe",
+    "evaluate": "vovnet.evaluate",
+    "live": "vovnet.live",
+}
+"""Step -> the module whose closure is the code of its results."""
+
+
+def _key(settings: Settings, step: str, **selection: Any) -> dict[str, str]:
+    config = step_digest(settings, step, **selection)
+    return {"config": config, "code": closure_digest(MADE_BY[step])}
 
 
 def _acts_always(inputs: Inputs, baseline: str, rate: str) -> Iterator[Finding]:
