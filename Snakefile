@@ -4,6 +4,7 @@
 #   snakemake                                      everything in config/config.yaml
 #   snakemake paper_tables --config quick=200      at most 200 samples of each set
 #   snakemake mvp --configfile config/test.yaml
+#   snakemake tiny_model --configfile config/pretrain.yaml    how the packaged model was made
 #
 # A --configfile without experiments of its own is layered on config/config.yaml.
 
@@ -71,6 +72,7 @@ for target, experiments in plan.settings.targets.items():
 
 include: "rules/data.smk"
 include: "rules/train.smk"
+include: "rules/pretrain.smk"
 include: "rules/observe.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"

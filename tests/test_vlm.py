@@ -15,6 +15,9 @@ from vovnet.config import ModelSettings, Settings, VisionBudget
 from vovnet.cost import num_vision_tokens
 from vovnet.data import world
 from vovnet.data.prompts import question_text
+from vovnet.data.stream import WorldStream
+from vovnet.inference import Inference
+from vovnet.model import VoVNet
 from vovnet.records import Sample
 from vovnet.vlm import load_vlm
 from vovnet.vlm.qwen3_vl import Qwen3VL
@@ -178,3 +181,29 @@ def test_sampling_depends_on_the_seed_of_each_sample_alone(vlm: Qwen3VL) -> None
     together = draw([0, 1, 2, 3])
     assert [draw([row])[0] for row in range(4)] == together
     assert len({tuple(row) for row in together}) > 1
+
+
+def test_the_packaged_model_has_learned_what_each_view_shows() -> None:
+    """Fine print and patterns at FULL alone, sums from the text: tokenizer and weights agree."""
+    settings = Settings().model_copy(
+        update={"model": ModelSettings(base_model_name=str(TINY_MODEL))}
+    )
+    inference = Inference(VoVNet(settings).eval(), settings)
+    right: dict[tuple[str, str], list[bool]] = {}
+    for template in ("sum", "pattern_fine", "sign_fine", "shape", "colour"):
+        stream = WorldStream(99, 32, {template: 1.0})
+        samples = stream[0:32]
+        images = [stream.load_images(sample) for sample in samples]
+        for view in ("no", "coarse", "full"):
+            answers = inference.answer(samples, view, images)
+            pairs = zip(samples, answers, strict=True)
+            right[template, view] = [sample.answer_text == found.text for sample, found in pairs]
+    accuracy = {key: sum(found) / len(found) for key, found in right.items()}
+    assert accuracy["sum", "no"] > 0.8
+    for template in ("pattern_fine", "sign_fine"):
+        assert accuracy[template, "full"] > 0.9
+        assert accuracy[template, "coarse"] < 0.5
+    for template in ("shape", "colour"):
+        assert accuracy[template, "full"] > 0.9
+        assert accuracy[template, "coarse"] > 0.6
+        assert accuracy[template, "no"] < 0.5

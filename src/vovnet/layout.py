@@ -33,6 +33,11 @@ class Layout:
     def leakage_report(self) -> Path:
         return self.root / "data" / "leakage.json"
 
+    @property
+    def tiny_model(self) -> Path:
+        """The tiny base model, where it is made anew (the package brings one along)."""
+        return self.root / "tiny-qwen3-vl"
+
     def stage(self, run: str, seed: int | str, stage: int) -> Path:
         """Folder of one training stage; its `manifest.json` is written last."""
         return self.root / "runs" / run / f"seed{seed}" / f"stage{stage}"

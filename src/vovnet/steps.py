@@ -116,6 +116,16 @@ def _leakage(settings: Settings) -> Value:
     )
 
 
+def _pretrain(settings: Settings) -> Value:
+    return _step(
+        model=_dump(settings.model),
+        data=_part(settings.data, PROMPT_KEYS),
+        vision_budget=_dump(settings.vision_budget),
+        training=_without_prefix(settings.training, "stage2_", "head_"),
+        pretraining={name: _dump(phase) for name, phase in settings.pretraining.items()},
+    )
+
+
 def _train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     value = run_settings(settings, run, seed)
     sections: Value = {
@@ -211,6 +221,7 @@ _STEPS: dict[str, Callable[..., Value]] = {
     "synthesize": _synthesize,
     "prepare": _prepare,
     "leakage": _leakage,
+    "pretrain": _pretrain,
     "train": _train,
     "observe": _observe,
     "match": _match,

@@ -1,0 +1,25 @@
+# The tiny base model from nothing. The package brings the result along (see its README.md), so
+# that no target needs this; phases that are done are kept in the folder `work`.
+
+
+rule tiny_model:
+    output:
+        layout.tiny_model / "model.safetensors",
+    log:
+        plan.log("tiny_model"),
+    benchmark:
+        plan.benchmark("tiny_model")
+    retries: 1
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("train")
+    resources:
+        **plan.resources("train"),
+    params:
+        config=plan.config("pretrain"),
+        code=plan.code("pretrain"),
+        folder=layout.tiny_model,
+        work=layout.root / "pretraining",
+    shell:
+        "python -m vovnet pretrain --config {params.config} --work_dir {params.work}"
+        " --output_dir {params.folder} > {log} 2>&1"
