@@ -116,10 +116,14 @@ def _listed(findings: list[Finding]) -> list[str]:
     for where, found in places.items():
         texts = [finding.numbers for finding in found]
         texts = texts[:1] if len(set(texts)) == 1 else texts
-        seeds = ", ".join(str(item.seed) for item in found if item.seed is not None)
-        listed.append(f"{where}{f' (seeds {seeds})' if seeds else ''}: {' / '.join(texts)}")
+        listed.append(f"{where}{_seeds(found)}: {' / '.join(texts)}")
     more = [f"and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
     return [*listed[:MAX_LISTED], *more]
+
+
+def _seeds(findings: list[Finding]) -> str:
+    seeds = [str(item.seed) for item in findings if item.seed is not None]
+    return f" (seed{'s'[: len(seeds) - 1]} {', '.join(seeds)})" if seeds else ""
 
 
 # ---- rows that checks look at ------------------------------------------------------------
