@@ -59,6 +59,7 @@ def shard_blocks(
 def gather(settings: Settings, layout: Layout, run: str, seed: int, name: str) -> None:
     """Join the shards of an observation into its tables; the manifest is written last."""
     settings = run_settings(settings, run, seed)
+    samples = load_set(settings, layout, name)
     num_shards = settings.eval.num_shards
     folders = [layout.shard(run, seed, name, shard, num_shards) for shard in range(num_shards)]
     manifests = [read_json(folder / "manifest.json") for folder in folders]
@@ -76,7 +77,6 @@ def gather(settings: Settings, layout: Layout, run: str, seed: int, name: str) -
     table = pd.concat(
         [read_table(paths[index], BLOCK_COLUMNS) for index in sorted(paths)], ignore_index=True
     )
-    samples = load_set(settings, layout, name)
     if table["id"].tolist() != [sample.id for sample in samples]:
         raise DataError(f"{folders[0].parent}: the observed rows are not those of set {name!r}")
     target = layout.observations(run, seed, name)

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from vovnet import __version__
 from vovnet.errors import VovnetError
@@ -39,6 +40,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 INTERRUPTED = 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     chosen = _parser().parse_args(argv)
@@ -54,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     command = import_module(COMMANDS[name][0])
-    parser = argparse.ArgumentParser(
-        prog=f"vovnet {name}", description=command.HELP, allow_abbrev=False
-    )
+    parser = _Parser(prog=f"vovnet {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
     command.run(parser.parse_args(arguments))
     return 0
@@ -65,7 +71,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="vovnet",
         description="How much looking is worth: observe a model once, decide many times.",
         epilog="\n".join(["commands:", *lines, "", "vovnet <command> --help tells more."]),

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vovnet.cost import ViewBudget
 from vovnet.errors import ConfigError
@@ -33,7 +33,19 @@ BaselineName = Literal[
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+def _no_nan(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("Input should be a number")
+    return value
+
+
+Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
+"""A number or infinity, which prices every look out, or is never exceeded."""
 
 
 class LoraSettings(Section):
@@ -166,12 +178,12 @@ class PolicySettings(Section):
     entropy_weight: float = Field(
         1.0, gt=0, description="Nats; temperature of the action distribution."
     )
-    lambda_cost: float = Field(0.02, ge=0)
+    lambda_cost: Extended = Field(0.02, ge=0)
     cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
     # baselines
     baseline_name: BaselineName | None = None
     baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
-    baseline_threshold: float | None = None
+    baseline_threshold: Extended | None = None
     baseline_vision: Literal["coarse", "full"] = "full"
     baseline_target_ratios: tuple[float, float, float] | None = None
     baseline_seed: int = 42
@@ -179,13 +191,11 @@ class PolicySettings(Section):
     baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
     # fallback: NO is overruled when the text pass is unsure
     fallback_mode: Literal["coarse", "full"] | None = None
-    fallback_entropy_threshold: float | None = None
-    fallback_margin_threshold: float | None = None
+    fallback_entropy_threshold: Extended | None = None
+    fallback_margin_threshold: Extended | None = None
 
     @model_validator(mode="after")
     def _check(self) -> PolicySettings:
-        if math.isnan(self.lambda_cost):
-            raise ValueError("lambda_cost must be a number, not nan")
         ratios = self.baseline_target_ratios
         if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
             raise ValueError(
@@ -259,7 +269,7 @@ class Match(Section):
     """Match a random policy to the action ratios of another experiment's rows."""
 
     experiment: str
-    lambda_costs: list[float] = Field(min_length=1)
+    lambda_costs: list[Extended] = Field(min_length=1)
 
 
 class Experiment(Section):
@@ -407,14 +417,19 @@ def validate(value: Mapping[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif "input" in first and not isinstance(first["input"], dict | Section):
-            message += f", got {first['input']!r}"
-        raise ConfigError(f"{source}: {key + ': ' if key else ''}{message}") from None
+        raise ConfigError(f"{source}: {_first_error(error)}") from None
+
+
+def _first_error(error: ValidationError) -> str:
+    """`key: what is wrong` of the first error."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif "input" in first and not isinstance(first["input"], dict | Section):
+        message += f", got {first['input']!r}"
+    return f"{key + ': ' if key else ''}{message}"
 
 
 def load(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -435,6 +450,8 @@ def dump(settings: Settings) -> str:
 
 def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
     """Settings of one training recipe and seed: the run's overrides applied."""
+    if run not in settings.runs:
+        raise ConfigError(f"runs: no run named {run!r}, expected one of {list(settings.runs)}")
     value = merge(settings.model_dump(), settings.runs[run])
     if seed is not None:
         value["training"]["seed"] = seed
@@ -466,8 +483,4 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     try:
         return [PolicySettings.model_validate(point) for point in points]
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"experiments.{name}.policy.{key}: {first['msg']}, got {first['input']!r}"
-        ) from None
+        raise ValueError(f"experiments.{name}.policy.{_first_error(error)}") from None

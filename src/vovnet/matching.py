@@ -30,7 +30,10 @@ def matched_path(layout: Layout, name: str) -> Path:
 def write_matched(settings: Settings, layout: Layout, name: str) -> None:
     """Write the matched configuration of an experiment: its policy and the ratios to meet."""
     experiment = settings.experiments.get(name)
-    if experiment is None or experiment.match is None:
+    if experiment is None:
+        known = sorted(settings.experiments)
+        raise ConfigError(f"experiments: no experiment named {name!r}, expected one of {known}")
+    if experiment.match is None:
         raise ConfigError(f"experiments.{name}: no match to compute, expected a key 'match'")
     source = layout.eval(experiment.match.experiment) / "results.csv"
     results = read_results(source)

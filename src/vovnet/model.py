@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -108,7 +109,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix != ".pt":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # an odd pickle is refused, not warned of
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         raise CheckpointError(
             f"{path}: refused, it holds more than plain weights, or is no checkpoint"

@@ -38,9 +38,10 @@ def observe_shard(
     on_block: OnBlock | None = None,
 ) -> None:
     """Observe one shard (counted from 0) of a set; its manifest is written last."""
+    own_settings = run_settings(settings, run, seed)
+    samples = load_set(own_settings, layout, name)
     digest = step_digest(settings, "observe", run=run, seed=seed, eval_set=name)
-    settings = run_settings(settings, run, seed)
-    samples = load_set(settings, layout, name)
+    settings = own_settings
     folder = layout.shard(run, seed, name, shard, num_shards)
     checkpoint = layout.stage(run, seed, 2)
     key = {

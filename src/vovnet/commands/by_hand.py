@@ -7,15 +7,19 @@ kept under the results folder, so a second command on it runs no model.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vovnet.commands.common import add_config_arguments
-from vovnet.config import Settings, load, merge, read_yaml, validate
-from vovnet.errors import CheckpointError
+from vovnet.commands.common import add_config_arguments, count
+from vovnet.commands.parallel import device_list, run_on_devices
+from vovnet.config import Settings, load, merge, policy_points, read_yaml, validate
+from vovnet.errors import CheckpointError, ConfigError
 from vovnet.files import sha256_file
-from vovnet.layout import Layout
+from vovnet.layout import ROUTER_FIT, Layout
+from vovnet.steps import experiment_sets, step_digest, uses_router_fit
 
 RUN = "checkpoint"
 EXPERIMENT = "by_hand"
@@ -23,16 +27,20 @@ EXPERIMENT = "by_hand"
 
 @dataclass(frozen=True)
 class CheckpointLayout(Layout):
-    """A layout whose only trained model is `checkpoint` and whose results go to `output_dir`."""
+    """A layout whose only trained model is `checkpoint` and whose results go to `output_dir`.
+
+    `observed` names the run under which each set is observed.
+    """
 
     checkpoint: Path
     output_dir: Path
+    observed: Mapping[str, str]
 
     def stage(self, run: str, seed: int | str, stage: int) -> Path:
         return self.checkpoint
 
     def observations(self, run: str, seed: int | str, eval_set: str) -> Path:
-        return super().observations(f"checkpoint-{_digest(self.checkpoint)[:12]}", seed, eval_set)
+        return super().observations(self.observed[eval_set], seed, eval_set)
 
     def eval(self, experiment: str) -> Path:
         return self.output_dir
@@ -50,7 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output_dir", type=Path, required=True, help="where results go")
     parser.add_argument(
-        "--max_samples", type=int, metavar="N", help="use the first N questions of each dataset"
+        "--max_samples", type=count, metavar="N", help="use the first N questions of each dataset"
+    )
+    parser.add_argument(
+        "--parallel",
+        action="store_true",
+        help="observe in parallel processes, one for each device of --gpus",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=device_list,
+        metavar="I,J,...",
+        help="numbers of the devices that --parallel uses, as in 0,1,2",
     )
 
 
@@ -69,10 +88,15 @@ def evaluate_checkpoint(
 ) -> tuple[Settings, CheckpointLayout]:
     """Observe the checkpoint where that is not done yet, then evaluate a policy or a sweep."""
     from vovnet.evaluate import evaluate_experiment
+    from vovnet.policies import check_complete
 
+    if args.parallel != bool(args.gpus):
+        raise ConfigError("--parallel and --gpus go together, as in --parallel --gpus 0,1,2")
     settings = checkpoint_settings(args, policy, sweep)
-    layout = CheckpointLayout(Path(settings.results_dir), args.checkpoint, args.output_dir)
-    observe_missing(settings, layout)
+    for point in policy_points(settings, EXPERIMENT):
+        check_complete(point)
+    layout = checkpoint_layout(settings, args.checkpoint, args.output_dir)
+    observe_missing(settings, layout, args.gpus)
     evaluate_experiment(settings, layout, EXPERIMENT)
     return settings, layout
 
@@ -104,30 +128,72 @@ def checkpoint_settings(
     experiment = {"title": RUN, "run": RUN, "policy": policy, "sweep": sweep, "role": "vovnet"}
     overrides = {
         "seeds": [settings.training.seed],
-        "eval": {"num_shards": 1},
+        "eval": {"num_shards": len(args.gpus or [0])},
     }
     whole = {"runs": {RUN: {}}, "experiments": {EXPERIMENT: experiment}, "targets": {}}
     return validate(merge(value, overrides) | whole, " + ".join(map(str, paths)))
 
 
-def observe_missing(settings: Settings, layout: Layout) -> None:
-    """Observe the checkpoint on every evaluation set; what is there already is kept."""
+def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) -> CheckpointLayout:
+    """The layout of a checkpoint, whose observations are named by all that they are made from.
+
+    So a command with fewer samples, or another prompt, leaves what is observed already alone.
+    """
+    weights = _digest(checkpoint)[:12]
+    observed = {}
+    for name in observed_sets(settings):
+        digest = step_digest(settings, "observe", run=RUN, seed=settings.seeds[0], eval_set=name)
+        observed[name] = f"checkpoint-{weights}-{digest[:12]}"
+    return CheckpointLayout(Path(settings.results_dir), checkpoint, output_dir, observed)
+
+
+def observed_sets(settings: Settings) -> list[str]:
+    """The sets that the experiment by hand reads, the router's where a router is fitted."""
+    fitted = [ROUTER_FIT] if uses_router_fit(settings, EXPERIMENT) else []
+    return [*experiment_sets(settings, EXPERIMENT), *fitted]
+
+
+def observe_missing(
+    settings: Settings, layout: CheckpointLayout, gpus: list[int] | None = None
+) -> None:
+    """Observe the checkpoint on every set that is read; what is there already is kept.
+
+    With `gpus`, each of these devices observes its shard of every set in a process of its own.
+    """
     from vovnet.blocks import gather
+
+    observe_all = partial(_observe_shards, settings, layout)
+    if gpus is None:
+        observe_all(0, 1)
+    else:
+        run_on_devices(observe_all, gpus)
+    for name in layout.observed:
+        gather(settings, layout, RUN, settings.seeds[0], name)
+
+
+def _observe_shards(
+    settings: Settings, layout: CheckpointLayout, shard: int, num_shards: int
+) -> None:
+    """Observe one shard of every set."""
     from vovnet.observe import observe_shard
     from vovnet.progress import progress
 
-    seed = settings.seeds[0]
-    for name in settings.data.eval_sets:
-        with progress(f"observing {name}") as on_block:
-            observe_shard(settings, layout, RUN, seed, name, 0, 1, on_block)
-        gather(settings, layout, RUN, seed, name)
+    part = f", shard {shard}/{num_shards}" if num_shards > 1 else ""
+    for name in layout.observed:
+        with progress(f"observing {name}{part}") as on_block:
+            observe_shard(
+                settings, layout, RUN, settings.seeds[0], name, shard, num_shards, on_block
+            )
 
 
 def _digest(checkpoint: Path) -> str:
     """Hash of a checkpoint's weights, found without torch."""
     path = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
-    if not path.exists():
-        raise CheckpointError(f"{checkpoint}: no checkpoint there, expected {path.name}")
+    if not path.is_file():
+        raise CheckpointError(
+            f"{checkpoint}: no checkpoint there, expected a folder with model.safetensors or a .pt"
+            " file"
+        )
     return sha256_file(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from vovnet.config import Settings, load
 
@@ -28,6 +29,21 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def load_settings(args: argparse.Namespace) -> Settings:
     """The settings of `--config` and `--dataset_config`, merged and validated."""
     return load([*args.config, *args.dataset_config])
+
+
+def number(text: str) -> float:
+    """A number, infinity included, as an argument type; argparse names the argument."""
+    value = float(text)
+    if math.isnan(value):
+        raise ValueError(text)
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1, as an argument type."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
 
 
 def shard_argument(text: str) -> tuple[int, int]:

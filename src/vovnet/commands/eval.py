@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vovnet.commands import by_hand
+from vovnet.commands.common import number
 
 HELP = "evaluate a checkpoint under the configured policy; --pareto sweeps lambda_cost"
 
@@ -12,7 +13,7 @@ HELP = "evaluate a checkpoint under the configured policy; --pareto sweeps lambd
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     by_hand.add_arguments(parser)
     parser.add_argument(
-        "--pareto", type=float, nargs="+", metavar="LAMBDA", help="values of lambda_cost to sweep"
+        "--pareto", type=number, nargs="+", metavar="LAMBDA", help="values of lambda_cost to sweep"
     )
 
 

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.evaluate import evaluate_experiment
-from vovnet.layout import Layout
 
 HELP = "score an experiment from stored observations: results.csv, summary.json, samples.parquet"
 
@@ -18,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.evaluate import evaluate_experiment
+    from vovnet.layout import Layout
+
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     evaluate_experiment(settings, layout, args.experiment)

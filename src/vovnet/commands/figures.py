@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
-from vovnet.report.figures import write_figures
 
 HELP = "draw the paper's figures from the results of every experiment"
 
@@ -17,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
+    from vovnet.report.figures import write_figures
+
     settings = load_settings(args)
     for path in write_figures(settings, Layout(Path(settings.results_dir))):
         print(path)

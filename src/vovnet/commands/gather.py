@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vovnet.blocks import gather
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
 
 HELP = "join the eval.num_shards shards of an observation"
 
@@ -20,5 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.blocks import gather
+    from vovnet.layout import Layout
+
     settings = load_settings(args)
     gather(settings, Layout(Path(settings.results_dir)), args.run, args.seed, args.dataset)

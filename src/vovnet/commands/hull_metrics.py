@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.hull import hull_metrics
-from vovnet.layout import Layout
 
 HELP = "compare every replayed experiment with the mixing hull: hull_metrics.csv, curves.csv"
 
@@ -17,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.hull import hull_metrics
+    from vovnet.layout import Layout
+
     settings = load_settings(args)
     for path in hull_metrics(settings, Layout(Path(settings.results_dir))):
         print(path)

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.data.leakage import KINDS, check_leakage
-from vovnet.layout import Layout
 
 HELP = "compare the training mix with the evaluation sets; exit 2 on a hit"
 
@@ -17,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.data.leakage import KINDS, check_leakage
+    from vovnet.layout import Layout
+
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     report = check_leakage(settings, layout)

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
 
 HELP = "run an experiment of mode live: decide and answer one sample after the other"
 
@@ -17,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
     from vovnet.live import live_experiment
     from vovnet.progress import progress
 

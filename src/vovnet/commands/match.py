@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
-from vovnet.matching import matched_path, write_matched
 
 HELP = "read the action ratios of another experiment's results and write matched.yaml"
 
@@ -20,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
+    from vovnet.matching import matched_path, write_matched
+
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     write_matched(settings, layout, args.experiment)

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings, shard_argument
-from vovnet.layout import Layout
 
 HELP = "run a trained model on every view of a set; a killed call continues where it was"
 
@@ -26,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
     from vovnet.observe import observe_shard
     from vovnet.progress import progress
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from vovnet.commands import by_hand
 from vovnet.files import write_json
-from vovnet.records import read_results
-from vovnet.results import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELP = "evaluate oracles and fixed policies of a checkpoint; writes analysis_oracle.json"
 
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.records import read_results
+    from vovnet.results import plain
+
     by_hand.evaluate_checkpoint(args, {}, {"baseline_name": list(POLICIES)})
     results = read_results(args.output_dir / "results.csv")
     analysis = {

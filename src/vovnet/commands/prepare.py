@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.data.prepare import prepare
-from vovnet.layout import Layout
 
 HELP = "turn one split of a raw dataset into unified samples"
 
@@ -19,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.data.prepare import prepare
+    from vovnet.layout import Layout
+
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     counts = prepare(settings, args.dataset, args.split, layout)

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
-from vovnet.report.sanity import write_sanity
 
 HELP = "check the results; fails if one of them cannot be right"
 
@@ -17,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
+    from vovnet.report.sanity import write_sanity
+
     settings = load_settings(args)
     checks = write_sanity(settings, Layout(Path(settings.results_dir)))
     for check in checks:

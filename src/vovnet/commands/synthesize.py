@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.data.synthetic import synthesize
 
 HELP = "render a synthetic dataset as the raw files that its original has"
 
@@ -16,5 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.data.synthetic import synthesize
+
     for split, count in synthesize(load_settings(args), args.dataset).items():
         print(f"{args.dataset}/{split}: {count} questions")

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.errors import ConfigError
-from vovnet.layout import Layout, stage1_owner
 
 HELP = """train one stage of one run and seed; a killed call continues at the exact step.
 On several devices start it by `accelerate launch --num_processes N -m vovnet train ...`."""
@@ -25,14 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout, stage1_owner
     from vovnet.progress import progress
     from vovnet.training.stage import train_stage
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     name = args.run or next(iter(settings.runs))
-    if name not in settings.runs:
-        raise ConfigError(f"runs: no run named {name!r}, expected one of {list(settings.runs)}")
     seed = settings.training.seed if args.seed is None else args.seed
     owner = stage1_owner(settings, name)
     for stage in (args.stage,) if args.stage else (1, 2):

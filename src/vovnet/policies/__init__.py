@@ -19,13 +19,14 @@ from vovnet.policies import fixed, learned, oracle, randomized, router, uncertai
 from vovnet.policies.base import Actions, Bools, Floats, PolicyInputs
 from vovnet.policies.router import Router, fit_router
 from vovnet.policies.uncertainty import overrule
-from vovnet.records import SIGNAL_COLUMNS
+from vovnet.records import ACTIONS, SIGNAL_COLUMNS
 
 __all__ = [
     "POLICIES",
     "Decision",
     "PolicyKind",
     "Router",
+    "check_complete",
     "decide",
     "fit_router",
     "kind_of",
@@ -88,6 +89,16 @@ def decide(
     chosen_N = kind.choose(inputs).astype(np.int64)
     actions_N = overrule(inputs, chosen_N)
     return Decision(actions_N, actions_N != chosen_N)
+
+
+def check_complete(policy: PolicySettings) -> None:
+    """Refuse a policy that lacks a setting, with the words of `decide`, before any model runs."""
+    kind = kind_of(policy)
+    if kind.reads_router:  # it is fitted on observations, and reads no setting of its own
+        return
+    nothing = pd.DataFrame(columns=list(SIGNAL_COLUMNS))
+    correct_NA = np.zeros((0, len(ACTIONS))) if kind.reads_correctness else None
+    decide(policy, nothing, scores_NA_correct=correct_NA)
 
 
 def kind_of(policy: PolicySettings) -> PolicyKind:

@@ -22,7 +22,9 @@ FAMILIES = {"qwen3_vl": ("vovnet.vlm.qwen3_vl", "Qwen3VL")}
 def load_vlm(settings: ModelSettings, budget: VisionBudget) -> Qwen3VL:
     """Load a model, its tokenizer and image processor in the ordinary transformers layout."""
     from transformers import AutoConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # it would stand before an error on the same line
     try:
         config = AutoConfig.from_pretrained(settings.base_model_name, revision=settings.revision)
     except (OSError, ValueError) as error:
