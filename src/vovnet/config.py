@@ -26,6 +26,8 @@ BaselineName = Literal[
     "uncertainty_threshold",
     "random_policy_matched",
     "bayes_router",
+    "size_router",
+    "dataset_router",
     "oracle",
     "oracle_full_correct",
     "vision_token_pruning_proxy",
