@@ -32,6 +32,11 @@ POLICIES: dict[str, dict[str, Any]] = {
         "baseline_name": "random_policy_matched",
         "baseline_target_ratios": [0.3, 0.3, 0.4],
     },
+    "buckets": {
+        "baseline_name": "random_policy_matched",
+        "baseline_bucket_ratios": [[0.6, 0.2, 0.2], [0.1, 0.4, 0.5]],
+        "baseline_bucket_thresholds": [0.5],
+    },
     "always_coarse": {"baseline_name": "always_coarse"},
     "no_vision": {"baseline_name": "no_vision"},
 }

@@ -51,6 +51,11 @@ DEPLOYABLE: dict[str, dict[str, Any]] = {
         "baseline_name": "random_policy_matched",
         "baseline_target_ratios": (0.5, 0.2, 0.3),
     },
+    "buckets": {
+        "baseline_name": "random_policy_matched",
+        "baseline_bucket_ratios": [(0.8, 0.1, 0.1), (0.1, 0.1, 0.8)],
+        "baseline_bucket_thresholds": [1.0],
+    },
     "bayes": {"baseline_name": "bayes_router", "lambda_cost": 0.05},
     "size": {"baseline_name": "size_router", "lambda_cost": 0.05},
     "dataset": {"baseline_name": "dataset_router", "lambda_cost": 0.05},
@@ -398,3 +403,35 @@ def test_draws_follow_from_seed_and_id() -> None:
 def test_random_needs_shares() -> None:
     with pytest.raises(ConfigError, match=r"policy\.baseline_target_ratios"):
         decide(PolicySettings(baseline_name="random_policy_matched"), signals([question()]))
+
+
+def test_buckets_have_shares_of_their_own() -> None:
+    """An entropy at a threshold belongs to the surer bucket."""
+    policy = PolicySettings(
+        baseline_name="random_policy_matched",
+        baseline_bucket_ratios=[(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+        baseline_bucket_thresholds=[0.5, 1.0],
+    )
+    table = signals([question(value) for value in (0.0, 0.5, 0.625, 1.0, 1.25)])
+    assert decide(policy, table).actions.tolist() == [NO, NO, COARSE, COARSE, FULL]
+    thirds = policy.model_copy(update={"baseline_bucket_thresholds": None})
+    table = signals([question(value) for value in (1.5, 0.25, 0.5, 2.0, 1.0, 0.0)])
+    assert decide(thirds, table).actions.tolist() == [FULL, NO, COARSE, FULL, COARSE, NO]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline_bucket_ratios": [(1, 0, 0), (0.5, 0, 0)]}, r"bucket_ratios\.1 must be three"),
+        ({"baseline_bucket_thresholds": [1.0]}, "one fewer than the 3 rows"),
+        ({"baseline_bucket_thresholds": [1.0, 0.5]}, "must ascend"),
+    ],
+)
+def test_buckets_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    good = {
+        "baseline_bucket_ratios": [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+        "baseline_bucket_thresholds": [0.5, 1.0],
+    }
+    PolicySettings(**good)
+    with pytest.raises(ValueError, match=message):
+        PolicySettings(**good | change)

@@ -80,8 +80,17 @@ class LivePolicy:
             )
         self.inference, self.layout, self.policy = inference, layout, policy
         self.router, self.group_key = router, kind.router
+        buckets = policy.baseline_name == "random_policy_matched" and policy.baseline_bucket_ratios
+        if buckets and policy.baseline_bucket_thresholds is None:
+            raise ConfigError(
+                "policy.baseline_bucket_thresholds: a live run sees one question at a time and"
+                " cannot take quantiles, expected thresholds in nats"
+            )
         self.reads_text_pass = (
-            policy.baseline_name is None or kind.reads_threshold or policy.fallback_mode is not None
+            policy.baseline_name is None
+            or kind.reads_threshold
+            or bool(buckets)
+            or policy.fallback_mode is not None
         )
 
     def __call__(self, sample: Sample) -> LiveAnswer:
