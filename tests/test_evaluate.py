@@ -361,6 +361,38 @@ def test_fallback_is_reported(tmp_path: Path) -> None:
     assert results["fallback_trigger_rate"].tolist() == pytest.approx(rates.tolist())
     assert 0 < rates.iloc[-1] < 1
     assert (samples.loc[samples["fallback_triggered"], "view"] == "full").all()
+    assert results["avg_cost"].tolist() == pytest.approx(
+        samples["view"]
+        .map(dict(zip(ACTIONS, TOKENS, strict=True)))
+        .groupby(samples["point"])
+        .mean()
+    )
+
+
+def test_a_summary_tells_actions_before_the_fallback(tmp_path: Path) -> None:
+    """They are those of the same policy without one, and the fallback moves NO to FULL."""
+    fallback = {
+        "title": "Fallback",
+        "policy": {"fallback_mode": "full", "fallback_entropy_threshold": 0.6},
+        "sweep": {"lambda_cost": LAMBDAS},
+    }
+    settings, layout = write_world(
+        tmp_path, {"graded": GRADED}, [0], overrides={"experiments": {"fallback": fallback}}
+    )
+    for name in ("vovnet", "fallback"):
+        evaluate_experiment(settings, layout, name)
+    slices, plain = (
+        read_json(layout.eval(name) / "summary.json")["slices"] for name in ("fallback", "vovnet")
+    )
+    for item, without in zip(slices, plain, strict=True):
+        assert "action_shares_before_fallback" not in without
+        before, after = item["action_shares_before_fallback"], item["action_shares"]
+        assert before == without["action_shares"]
+        rate = item["fallback_trigger_rate"]
+        assert after["no"] == pytest.approx(before["no"] - rate)
+        assert after["coarse"] == before["coarse"]
+        assert after["full"] == pytest.approx(before["full"] + rate)
+    assert 0 < slices[-1]["fallback_trigger_rate"] < 1
 
 
 def test_infinite_lambda_never_looks(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _replayed(settings: Settings, name: str) -> Experiment:
 
 def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Facts:
     """Where a policy is right and what it does, as summary.json tells it."""
-    return {
+    facts: Facts = {
         "dataset": questions.name,
         "seed": seed,
         "point": point,
@@ -110,6 +110,10 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
         "action_shares": action_shares(outcome.actions),
         "by_category": category_slices(questions.categories, outcome),
     }
+    if outcome.fallback is not None:
+        facts["action_shares_before_fallback"] = action_shares(outcome.actions_before_fallback)
+        facts["fallback_trigger_rate"] = float(outcome.fallback.mean())
+    return facts
 
 
 def _summary(
