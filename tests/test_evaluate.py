@@ -27,7 +27,7 @@ from replay_world import (
 )
 
 from vovnet import cli, replay
-from vovnet.config import Settings, merge, run_settings, validate
+from vovnet.config import Settings, merge, policy_points, run_settings, validate
 from vovnet.errors import ConfigError, DataError
 from vovnet.evaluate import evaluate_experiment
 from vovnet.files import read_json, sha256_file
@@ -361,6 +361,38 @@ def test_fallback_is_reported(tmp_path: Path) -> None:
     assert results["fallback_trigger_rate"].tolist() == pytest.approx(rates.tolist())
     assert 0 < rates.iloc[-1] < 1
     assert (samples.loc[samples["fallback_triggered"], "view"] == "full").all()
+    assert results["avg_cost"].tolist() == pytest.approx(
+        samples["view"]
+        .map(dict(zip(ACTIONS, TOKENS, strict=True)))
+        .groupby(samples["point"])
+        .mean()
+    )
+
+
+def test_a_summary_tells_actions_before_the_fallback(tmp_path: Path) -> None:
+    """They are those of the same policy without one, and the fallback moves NO to FULL."""
+    fallback = {
+        "title": "Fallback",
+        "policy": {"fallback_mode": "full", "fallback_entropy_threshold": 0.6},
+        "sweep": {"lambda_cost": LAMBDAS},
+    }
+    settings, layout = write_world(
+        tmp_path, {"graded": GRADED}, [0], overrides={"experiments": {"fallback": fallback}}
+    )
+    for name in ("vovnet", "fallback"):
+        evaluate_experiment(settings, layout, name)
+    slices, plain = (
+        read_json(layout.eval(name) / "summary.json")["slices"] for name in ("fallback", "vovnet")
+    )
+    for item, without in zip(slices, plain, strict=True):
+        assert "action_shares_before_fallback" not in without
+        before, after = item["action_shares_before_fallback"], item["action_shares"]
+        assert before == without["action_shares"]
+        rate = item["fallback_trigger_rate"]
+        assert after["no"] == pytest.approx(before["no"] - rate)
+        assert after["coarse"] == before["coarse"]
+        assert after["full"] == pytest.approx(before["full"] + rate)
+    assert 0 < slices[-1]["fallback_trigger_rate"] < 1
 
 
 def test_infinite_lambda_never_looks(tmp_path: Path) -> None:
@@ -377,12 +409,43 @@ def test_infinite_lambda_never_looks(tmp_path: Path) -> None:
 def test_bayes_router_reads_the_training_split(world: World) -> None:
     """At lambda 0 it takes the best action of each category there; the dearer it is, the less."""
     settings, layout = world
-    router = replay.load_router(run_settings(settings, "vovnet"), layout, "vovnet", 0)
-    assert set(router.means) == {"needs_no", "needs_coarse", "needs_full"}
+    policies = policy_points(settings, "bayes")
+    routers = replay.load_routers(run_settings(settings, "vovnet"), layout, "vovnet", 0, policies)
+    assert set(routers["category"].means) == {"needs_no", "needs_coarse", "needs_full"}
     results = read_results(layout.eval("bayes") / "results.csv")
     for _, rows in results.groupby(["dataset", "seed"]):
         assert (np.diff(rows["avg_cost"]) <= 0).all()
         assert rows["avg_cost"].iloc[-1] < rows["avg_cost"].iloc[0]
+
+
+def test_humble_routers_know_one_thing(tmp_path: Path) -> None:
+    """One image size and one dataset: each point has one action, and FULL is left as lambda grows.
+
+    The set is not the one they were fitted on, so the dataset router has seen none of it.
+    """
+    names = ("size_router", "dataset_router")
+    sweep = {"lambda_cost": [0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.5]}
+    stanzas = {
+        name: {"title": name, "policy": {"baseline_name": name}, "sweep": sweep} for name in names
+    }
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 200, {"experiments": stanzas})
+    for name in names:
+        evaluate_experiment(settings, layout, name)
+        results = read_results(layout.eval(name) / "results.csv")
+        assert results["lambda_cost"].tolist() == sweep["lambda_cost"]
+        rates = results[[f"action_rate_{view}" for view in ACTIONS]].to_numpy()
+        assert set(rates.flat) == {0.0, 1.0}
+        assert results["avg_cost"].is_monotonic_decreasing
+        assert (results["avg_cost"].iloc[0], results["avg_cost"].iloc[-1]) == (16, 0)
+    unseen = [
+        next(
+            item["router_unseen_rate"]
+            for item in read_json(layout.eval(name) / "summary.json")["inputs"]
+            if item["set"] == "graded"
+        )
+        for name in names
+    ]
+    assert unseen == [{"image_size": 0.0}, {"dataset": 1.0}]
 
 
 # ---- against the mixing hull -------------------------------------------------------------

@@ -32,6 +32,11 @@ POLICIES: dict[str, dict[str, Any]] = {
         "baseline_name": "random_policy_matched",
         "baseline_target_ratios": [0.3, 0.3, 0.4],
     },
+    "buckets": {
+        "baseline_name": "random_policy_matched",
+        "baseline_bucket_ratios": [[0.6, 0.2, 0.2], [0.1, 0.4, 0.5]],
+        "baseline_bucket_thresholds": [0.5],
+    },
     "always_coarse": {"baseline_name": "always_coarse"},
     "no_vision": {"baseline_name": "no_vision"},
 }
@@ -97,6 +102,28 @@ def test_fixed_policies_do_not_pay_for_a_text_pass(
         timing = LivePolicy(inference, observed, policy)(sample).timing
         assert len(passes) == count, name
         assert (timing.parts["text_pass"] > 0) == bool(count)
+
+
+def test_a_fallback_executes_one_view_and_pays_for_it(
+    observed: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The overruled NO is not answered first: one view per sample, at that view's cost."""
+    settings = live_settings(observed)
+    inference = make_inference(settings)
+    views = []
+    original = inference.answer
+    monkeypatch.setattr(
+        inference, "answer", lambda s, view, *rest: views.append(view) or original(s, view, *rest)
+    )
+    (policy,) = policy_points(settings, "fallback")
+    questions = load_questions(settings, observed, "synth_mmmu")
+    live = LivePolicy(inference, observed, policy)
+    outcome = live_outcome(questions, policy, [live(item) for item in questions.samples])
+    assert outcome.fallback is not None and outcome.fallback.any() and not outcome.fallback.all()
+    assert views == ["full" if triggered else "no" for triggered in outcome.fallback]
+    for sample, view, cost in zip(questions.samples, views, outcome.costs, strict=True):
+        assert cost == inference.view_tokens(sample, view) * policy.cost_scale
+        assert (cost > 0) == (view == "full")
 
 
 def test_images_are_loaded_only_to_be_looked_at(observed: Layout) -> None:

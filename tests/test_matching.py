@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from replay_world import GRADED, LAMBDAS, write_world
@@ -13,8 +14,16 @@ from vovnet.config import Settings, merge, policy_points, validate
 from vovnet.errors import ConfigError, DataError
 from vovnet.evaluate import evaluate_experiment
 from vovnet.layout import Layout
-from vovnet.matching import fill_ratios, matched_path, read_matched, write_matched
-from vovnet.records import ACTIONS, read_results, write_results
+from vovnet.matching import Buckets, fill_ratios, matched_path, read_matched, write_matched
+from vovnet.records import (
+    ACTIONS,
+    SAMPLE_RESULT_COLUMNS,
+    SIGNAL_COLUMNS,
+    read_results,
+    read_table,
+    write_results,
+    write_table,
+)
 
 World = tuple[Settings, Layout]
 
@@ -102,6 +111,97 @@ def test_ratios_without_a_match_are_the_policys_own(world: World) -> None:
     assert results["action_rate_full"].tolist() == pytest.approx([0.75, 0.75], abs=0.09)
 
 
+# ---- by bucket of entropy ------------------------------------------------------------------
+
+
+def with_buckets(settings: Settings, **policy: Any) -> Settings:
+    change = {"match": {"buckets": 3}, "policy": policy}
+    value = merge(settings.model_dump(), {"experiments": {"random": change}})
+    return validate(value, "test")
+
+
+def entropies(layout: Layout, seed: int) -> np.ndarray:
+    path = layout.observations("vovnet", seed, "graded") / "signals.parquet"
+    return read_table(path, SIGNAL_COLUMNS)["entropy"].to_numpy()
+
+
+def actions_at(layout: Layout, name: str, seed: int, point: int) -> np.ndarray:
+    samples = read_table(layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS)
+    rows = samples[(samples["seed"] == seed) & (samples["point"] == point)]
+    return rows["action"].to_numpy()
+
+
+@pytest.mark.parametrize("limits", [None, [0.5, 0.9]])
+def test_buckets_hold_the_ratios_of_their_questions(
+    world: World, limits: list[float] | None
+) -> None:
+    settings, layout = world
+    own = {} if limits is None else {"baseline_bucket_thresholds": limits}
+    settings = with_buckets(settings, **own)
+    write_matched(settings, layout, "random")
+    matched, path = read_matched(layout, "random"), matched_path(layout, "random")
+    for seed in (0, 1):
+        entropy_N = entropies(layout, seed)
+        for index, value in enumerate(LAMBDAS):
+            found = matched["graded"][seed][value]
+            assert isinstance(found, Buckets)
+            low, high = limits or np.quantile(entropy_N, [1 / 3, 2 / 3])
+            assert found.thresholds == pytest.approx([low, high])
+            did_N = actions_at(layout, "vovnet", seed, index)
+            parts = (entropy_N <= low, (entropy_N > low) & (entropy_N <= high), entropy_N > high)
+            for part_N, ratios in zip(parts, found.ratios, strict=True):
+                expected = [(did_N[part_N] == action).mean() for action in range(3)]
+                assert ratios == pytest.approx(expected)
+            points = fill_ratios(policy_points(settings, "random"), matched, path, "graded", seed)
+            assert points[index].baseline_bucket_ratios == found.ratios
+            assert points[index].baseline_bucket_thresholds == found.thresholds
+
+
+def test_buckets_spend_where_the_model_does(world: World) -> None:
+    """Four standard errors of 133 draws are 0.17; without buckets the surest part is 0.3 off."""
+    settings, layout = world
+    settings = with_buckets(settings)
+    write_matched(settings, layout, "random")
+    evaluate_experiment(settings, layout, "random")
+    for seed in (0, 1):
+        entropy_N = entropies(layout, seed)
+        sure_N = entropy_N <= np.quantile(entropy_N, 1 / 3)
+        for point in range(len(LAMBDAS)):
+            rates = [
+                (actions_at(layout, name, seed, point)[sure_N] == 0).mean()
+                for name in ("vovnet", "random")
+            ]
+            assert abs(rates[0] - rates[1]) < 0.17
+    results = read_results(layout.eval("random") / "results.csv")
+    assert results["lambda_cost"].tolist() == LAMBDAS * 2
+
+
+def test_a_bucket_without_questions_has_the_ratios_of_all(world: World) -> None:
+    settings, layout = world
+    settings = with_buckets(settings, baseline_bucket_thresholds=[0.5, 99.0])
+    write_matched(settings, layout, "random")
+    found = read_matched(layout, "random")["graded"][0][0.02]
+    assert isinstance(found, Buckets)
+    did_N = actions_at(layout, "vovnet", 0, LAMBDAS.index(0.02))
+    expected = [(did_N == action).mean() for action in range(3)]
+    assert found.ratios[2] == pytest.approx(expected)
+
+
+def test_buckets_of_another_number(world: World) -> None:
+    settings, _ = world
+    with pytest.raises(ConfigError, match=r"match\.buckets: expected 2, for 1 .* got 3"):
+        with_buckets(settings, baseline_bucket_thresholds=[0.5])
+
+
+def test_a_sample_that_was_not_observed(world: World) -> None:
+    settings, layout = world
+    path = layout.observations("vovnet", 1, "graded") / "signals.parquet"
+    table = read_table(path, SIGNAL_COLUMNS)
+    write_table(path, table[table["id"] != "q7"], SIGNAL_COLUMNS)
+    with pytest.raises(DataError, match=r"signals\.parquet: no entropy of sample 'q7'"):
+        write_matched(with_buckets(settings), layout, "random")
+
+
 # ---- bad input ---------------------------------------------------------------------------
 
 
@@ -144,6 +244,11 @@ def test_a_missing_file_says_how_to_write_it(world: World) -> None:
         ({"ratios": {"graded": {0: {"x": [1, 0, 0]}}}}, "three shares"),
         ({"ratios": [1]}, "three shares"),
         ({"ratios": {"graded": {0: None}}}, "three shares"),
+        ({"ratios": {"graded": {0: {0.0: {"ratios": [[1, 0, 0]] * 2}}}}}, "thresholds"),
+        (
+            {"ratios": {"graded": {0: {0.0: {"thresholds": [1], "ratios": [[1, 0, 0]]}}}}},
+            "thresholds",
+        ),
     ],
 )
 def test_a_broken_file(world: World, change: dict[str, Any], message: str) -> None:

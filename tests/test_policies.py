@@ -14,14 +14,25 @@ from properties import given, st
 from vovnet.config import BaselineName, PolicySettings
 from vovnet.cost import expected_cost
 from vovnet.errors import ConfigError, DataError
-from vovnet.policies import POLICIES, Decision, decide, fit_router, kind_of, setting_columns
-from vovnet.records import ACTIONS, SIGNAL_COLUMNS
+from vovnet.policies import (
+    POLICIES,
+    Decision,
+    decide,
+    fit_router,
+    group_of,
+    kind_of,
+    setting_columns,
+)
+from vovnet.policies.router import GroupKey
+from vovnet.records import ACTIONS, SIGNAL_COLUMNS, ImageRef, Sample
+from vovnet.steps import ROUTERS
 
 NO, COARSE, FULL = range(3)
 CATEGORIES = ["text", "colour", "print"]
 ROUTER = fit_router(
     ["text"] * 2 + ["colour"] * 2 + ["print"] * 2,
     np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 1, 1]], dtype=float),
+    np.array([[0, 4, 16]] * 4 + [[0, 2, 8]] * 2, dtype=float),
 )
 DEPLOYABLE: dict[str, dict[str, Any]] = {
     "vovnet": {"lambda_cost": 0.05},
@@ -40,7 +51,14 @@ DEPLOYABLE: dict[str, dict[str, Any]] = {
         "baseline_name": "random_policy_matched",
         "baseline_target_ratios": (0.5, 0.2, 0.3),
     },
+    "buckets": {
+        "baseline_name": "random_policy_matched",
+        "baseline_bucket_ratios": [(0.8, 0.1, 0.1), (0.1, 0.1, 0.8)],
+        "baseline_bucket_thresholds": [1.0],
+    },
     "bayes": {"baseline_name": "bayes_router", "lambda_cost": 0.05},
+    "size": {"baseline_name": "size_router", "lambda_cost": 0.05},
+    "dataset": {"baseline_name": "dataset_router", "lambda_cost": 0.05},
     "fallback": {
         "lambda_cost": 0.1,
         "fallback_mode": "coarse",
@@ -80,13 +98,13 @@ def signals(rows: list[Any]) -> pd.DataFrame:
     return pd.DataFrame(table, columns=list(SIGNAL_COLUMNS))
 
 
-def decided(policy: dict[str, Any], table: pd.DataFrame, categories: list[str]) -> Decision:
+def decided(policy: dict[str, Any], table: pd.DataFrame, groups: list[str]) -> Decision:
     chosen = PolicySettings(**policy)
-    routed = kind_of(chosen).reads_router
+    routed = kind_of(chosen).router is not None
     return decide(
         chosen,
         table,
-        categories=categories if routed else None,
+        groups=groups if routed else None,
         router=ROUTER if routed else None,
     )
 
@@ -183,6 +201,37 @@ def test_bayes_router_knows_its_categories() -> None:
     assert ROUTER.unseen_rate(["text", "unseen", "text", "text"]) == 0.25
 
 
+def test_the_dataset_router_does_not_see_the_size_of_an_image() -> None:
+    """It spends by the mean cost of its group, so that a group has one action."""
+    small, large = ((*question()[:-2], tokens, "colour") for tokens in ((0, 1, 2), (0, 64, 1024)))
+    by_size = {"baseline_name": "size_router", "lambda_cost": 0.1}
+    assert actions(by_size, [small, large]) == [COARSE, NO]
+    by_dataset = by_size | {"baseline_name": "dataset_router"}
+    assert actions(by_dataset, [small, large]) == [COARSE, COARSE]
+    # COARSE brings 1 for a mean of 4 tokens, at 0.25 it is not worth its cost any more.
+    assert actions(by_dataset | {"lambda_cost": 0.25}, [small, large]) == [NO, NO]
+    # A dataset that was not fitted on gets the means over all: 1/3, 5/6, 1 for 0, 10/3, 40/3.
+    unseen = [(*small[:-1], "unseen")]
+    assert [actions(by_dataset | {"lambda_cost": value}, unseen)[0] for value in (0.016, 0.02)] == [
+        FULL,
+        COARSE,
+    ]
+    assert actions(by_dataset | {"lambda_cost": 0.16}, unseen) == [NO]
+
+
+def test_a_router_knows_one_thing_about_a_sample() -> None:
+    image = {"path": "images/a.png", "width": 100, "height": 50, "sha256": "0"}
+    facts = {"id": "1", "split": "dev", "question_type": "vqa", "question": "?"}
+    sample = Sample(**facts, dataset="signs", category="print", images=[ImageRef(**image)] * 2)
+    keys: tuple[GroupKey, ...] = ("category", "dataset", "image_size")
+    assert [group_of(sample, key) for key in keys] == ["print", "signs", "2^13 px"]
+    one = sample.model_copy(update={"images": sample.images[:1]})
+    assert group_of(one, "image_size") == "2^12 px"
+    edge = sample.images[0].model_copy(update={"width": 64, "height": 64})
+    assert group_of(sample.model_copy(update={"images": [edge]}), "image_size") == "2^12 px"
+    assert group_of(sample.model_copy(update={"images": []}), "image_size") == "no image"
+
+
 def test_fallback_overrules_an_unsure_no() -> None:
     sure, unsure = question(0.25, 0.75), question(1.5, 0.25)
     looking = question(1.5, 0.25, scores=(-9, -1, -9))
@@ -207,9 +256,7 @@ def test_a_policy_cannot_be_handed_answers(name: str) -> None:
     """Contract 1: correctness goes to oracles alone, and signals carry nothing else."""
     policy = PolicySettings(**DEPLOYABLE[name])
     table, correct_NA = signals([question()] * 2), np.ones((2, 3))
-    routed = (
-        {"categories": CATEGORIES[:2], "router": ROUTER} if kind_of(policy).reads_router else {}
-    )
+    routed = {"groups": CATEGORIES[:2], "router": ROUTER} if kind_of(policy).router else {}
     decide(policy, table, **routed)
     with pytest.raises(AssertionError):
         decide(policy, table, scores_NA_correct=correct_NA, **routed)
@@ -241,6 +288,10 @@ def test_a_missing_signal_is_an_error_where_it_is_read() -> None:
             decided(DEPLOYABLE[name], table, [])
     for name in ("binary", "margin", "random", "always_full"):
         assert len(decided(DEPLOYABLE[name], table, []).actions) == 3
+
+
+def test_every_router_of_the_suite_is_fitted() -> None:
+    assert {name for name, kind in POLICIES.items() if kind.router} == ROUTERS
 
 
 def test_results_show_what_a_policy_reads() -> None:
@@ -284,7 +335,7 @@ def test_signals_are_left_as_they_are(name: str, rows: list[Any]) -> None:
     pd.testing.assert_frame_equal(table, signals(rows))
 
 
-@pytest.mark.parametrize("name", ["vovnet", "binary", "bayes"])
+@pytest.mark.parametrize("name", ["vovnet", "binary", "bayes", "size"])
 @given(rows=ROWS, eighths=st.lists(st.integers(0, 32), min_size=2, max_size=5).map(sorted))
 def test_cost_falls_with_lambda(name: str, rows: list[Any], eighths: list[int]) -> None:
     tokens_NA = np.array([row[3] for row in rows])
@@ -352,3 +403,35 @@ def test_draws_follow_from_seed_and_id() -> None:
 def test_random_needs_shares() -> None:
     with pytest.raises(ConfigError, match=r"policy\.baseline_target_ratios"):
         decide(PolicySettings(baseline_name="random_policy_matched"), signals([question()]))
+
+
+def test_buckets_have_shares_of_their_own() -> None:
+    """An entropy at a threshold belongs to the surer bucket."""
+    policy = PolicySettings(
+        baseline_name="random_policy_matched",
+        baseline_bucket_ratios=[(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+        baseline_bucket_thresholds=[0.5, 1.0],
+    )
+    table = signals([question(value) for value in (0.0, 0.5, 0.625, 1.0, 1.25)])
+    assert decide(policy, table).actions.tolist() == [NO, NO, COARSE, COARSE, FULL]
+    thirds = policy.model_copy(update={"baseline_bucket_thresholds": None})
+    table = signals([question(value) for value in (1.5, 0.25, 0.5, 2.0, 1.0, 0.0)])
+    assert decide(thirds, table).actions.tolist() == [FULL, NO, COARSE, FULL, COARSE, NO]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline_bucket_ratios": [(1, 0, 0), (0.5, 0, 0)]}, r"bucket_ratios\.1 must be three"),
+        ({"baseline_bucket_thresholds": [1.0]}, "one fewer than the 3 rows"),
+        ({"baseline_bucket_thresholds": [1.0, 0.5]}, "must ascend"),
+    ],
+)
+def test_buckets_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    good = {
+        "baseline_bucket_ratios": [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+        "baseline_bucket_thresholds": [0.5, 1.0],
+    }
+    PolicySettings(**good)
+    with pytest.raises(ValueError, match=message):
+        PolicySettings(**good | change)

@@ -242,10 +242,21 @@ class Plan:
     def matched_file(self, experiment: str) -> Path:
         return self.layout.eval(experiment) / "matched.yaml"
 
-    def match_inputs(self, wildcards: Wildcards) -> Path:
-        match = self.settings.experiments[wildcards.experiment].match
-        assert match is not None, wildcards.experiment
-        return self.layout.eval(match.experiment) / "results.csv"
+    def match_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Results of the matched experiment; for buckets also its samples and their signals."""
+        name = wildcards.experiment
+        stanza = self.settings.experiments[name]
+        assert stanza.match is not None, name
+        folder = self.layout.eval(stanza.match.experiment)
+        if stanza.match.buckets is None:
+            return [folder / "results.csv"]
+        run = self.settings.experiments[stanza.match.experiment].run
+        signals = [
+            self.layout.observations(run, seed, eval_set) / "signals.parquet"
+            for seed in experiment_seeds(self.settings, name)
+            for eval_set in experiment_sets(self.settings, name)
+        ]
+        return [folder / "results.csv", folder / "samples.parquet", *signals]
 
     @property
     def matched_pattern(self) -> str:

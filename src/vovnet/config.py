@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,8 @@ BaselineName = Literal[
     "uncertainty_threshold",
     "random_policy_matched",
     "bayes_router",
+    "size_router",
+    "dataset_router",
     "oracle",
     "oracle_full_correct",
     "vision_token_pruning_proxy",
@@ -186,6 +189,12 @@ class PolicySettings(Section):
     baseline_threshold: Extended | None = None
     baseline_vision: Literal["coarse", "full"] = "full"
     baseline_target_ratios: tuple[float, float, float] | None = None
+    baseline_bucket_ratios: list[tuple[float, float, float]] | None = Field(
+        None, min_length=2, description="Shares per bucket of entropy, surest questions first."
+    )
+    baseline_bucket_thresholds: list[float] | None = Field(
+        None, description="Nats between the buckets; quantiles of the set if left out."
+    )
     baseline_seed: int = 42
     baseline_pruning_ratio: float = Field(1.0, gt=0, le=1)
     baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
@@ -196,12 +205,26 @@ class PolicySettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> PolicySettings:
-        ratios = self.baseline_target_ratios
-        if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
-            raise ValueError(
-                f"baseline_target_ratios must be three shares that sum to 1, got {ratios}"
-            )
+        rows = {"baseline_target_ratios": self.baseline_target_ratios}
+        for index, row in enumerate(self.baseline_bucket_ratios or []):
+            rows[f"baseline_bucket_ratios.{index}"] = row
+        for key, ratios in rows.items():
+            if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
+                raise ValueError(f"{key} must be three shares that sum to 1, got {ratios}")
+        self._check_buckets()
         return self
+
+    def _check_buckets(self) -> None:
+        buckets, limits = self.baseline_bucket_ratios, self.baseline_bucket_thresholds
+        if limits is None:
+            return
+        if not all(low <= high for low, high in pairwise(limits)):
+            raise ValueError(f"baseline_bucket_thresholds must ascend, got {limits}")
+        if buckets is not None and len(limits) != len(buckets) - 1:
+            raise ValueError(
+                f"baseline_bucket_thresholds must be one fewer than the {len(buckets)} rows of"
+                f" baseline_bucket_ratios, got {len(limits)}"
+            )
 
 
 class TrainingSettings(Section):
@@ -266,10 +289,14 @@ class EvalSettings(Section):
 
 
 class Match(Section):
-    """Match a random policy to the action ratios of another experiment's rows."""
+    """Match a random policy to the action ratios of another experiment's rows.
+
+    With `buckets`, the ratios are taken in that many buckets of the text pass's entropy.
+    """
 
     experiment: str
     lambda_costs: list[Extended] = Field(min_length=1)
+    buckets: int | None = Field(None, gt=1)
 
 
 class Experiment(Section):
@@ -374,6 +401,7 @@ class Settings(Section):
                 raise ValueError(
                     f"{key}.match: {experiment.match.experiment!r} is not in experiments"
                 )
+            _check_match(key, experiment)
             for swept in experiment.sweep:
                 if swept not in PolicySettings.model_fields:
                     raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
@@ -383,6 +411,19 @@ class Settings(Section):
                 if name not in self.experiments:
                     raise ValueError(f"targets.{target}: {name!r} is not in experiments")
         return self
+
+
+def _check_match(key: str, experiment: Experiment) -> None:
+    """Thresholds of the experiment's own must cut the entropy into as many buckets as asked."""
+    limits = experiment.policy.get("baseline_bucket_thresholds")
+    if experiment.match is None or limits is None:
+        return
+    buckets = experiment.match.buckets
+    if buckets is None or len(limits) != buckets - 1:
+        raise ValueError(
+            f"{key}.match.buckets: expected {len(limits) + 1}, for {len(limits)}"
+            f" baseline_bucket_thresholds, got {buckets}"
+        )
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

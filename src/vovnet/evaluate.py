@@ -17,14 +17,14 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.files import read_json, sha256_file, sha256_json
 from vovnet.layout import ROUTER_FIT, Layout
 from vovnet.matching import fill_ratios, matched_path, read_matched
-from vovnet.policies import Router, kind_of, setting_columns
+from vovnet.policies import setting_columns
 from vovnet.provenance import package_versions, source_digest
 from vovnet.replay import (
     Questions,
     ScoreCache,
     load_observed,
     load_questions,
-    load_router,
+    load_routers,
     replay,
 )
 from vovnet.results import (
@@ -48,12 +48,16 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
     seeds, run = experiment_seeds(settings, name), experiment.run
-    routers = _routers(settings, layout, run, seeds, points)
+    routers = {seed: load_routers(settings, layout, run, seed, points) for seed in seeds}
     matched = read_matched(layout, name) if experiment.match else None
     rows: list[Facts] = []
     tables: list[pd.DataFrame] = []
     slices: list[Facts] = []
-    inputs = [_observation_facts(settings, layout, run, seed, ROUTER_FIT) for seed in routers]
+    inputs = [
+        _observation_facts(settings, layout, run, seed, ROUTER_FIT)
+        for seed in seeds
+        if routers[seed]
+    ]
     for dataset in experiment_sets(settings, name):
         questions = load_questions(settings, layout, dataset, experiment.max_samples)
         counts_BU = bootstrap_counts(
@@ -62,12 +66,11 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
         scored: ScoreCache = {}
         for seed in seeds:
             observed = load_observed(layout, run, seed, questions, scored)
-            router = routers.get(seed)
             policies = points
             if matched is not None:
                 path = matched_path(layout, name)
                 policies = fill_ratios(points, matched, path, dataset, seed)
-            outcomes = [replay(policy, questions, observed, router) for policy in policies]
+            outcomes = [replay(policy, questions, observed, routers[seed]) for policy in policies]
             keys = {"experiment": name, "dataset": dataset, "run": run, "seed": seed}
             keys["scoring"] = questions.scoring
             measured = measured_columns(outcomes, counts_BU)
@@ -77,8 +80,11 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                 tables.append(sample_rows(outcome, dataset, seed, point))
                 slices.append(_slices(questions, outcome, seed, point))
             facts = _observation_facts(settings, layout, run, seed, dataset)
-            if router is not None:
-                facts["router_unseen_rate"] = router.unseen_rate(questions.categories)
+            if routers[seed]:
+                facts["router_unseen_rate"] = {
+                    key: router.unseen_rate(questions.groups(key))
+                    for key, router in routers[seed].items()
+                }
             inputs.append(facts)
     summary = _summary(settings, layout, name, points, digest) | {
         "inputs": inputs,
@@ -99,22 +105,9 @@ def _replayed(settings: Settings, name: str) -> Experiment:
     return experiment
 
 
-def _routers(
-    settings: Settings,
-    layout: Layout,
-    run: str,
-    seeds: Sequence[int],
-    points: Sequence[PolicySettings],
-) -> dict[int, Router]:
-    """The fitted router of each seed; none where no policy reads one."""
-    if not any(kind_of(point).reads_router for point in points):
-        return {}
-    return {seed: load_router(settings, layout, run, seed) for seed in seeds}
-
-
 def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Facts:
     """Where a policy is right and what it does, as summary.json tells it."""
-    return {
+    facts: Facts = {
         "dataset": questions.name,
         "seed": seed,
         "point": point,
@@ -122,6 +115,10 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
         "action_shares": action_shares(outcome.actions),
         "by_category": category_slices(questions.categories, outcome),
     }
+    if outcome.fallback is not None:
+        facts["action_shares_before_fallback"] = action_shares(outcome.actions_before_fallback)
+        facts["fallback_trigger_rate"] = float(outcome.fallback.mean())
+    return facts
 
 
 def _summary(

@@ -264,7 +264,7 @@ class _Comparison:
         for other, points in self.points.items():
             found = self.settings.experiments[other]
             if (
-                all(kind_of(point).reads_router for point in points)
+                all(point.baseline_name == "bayes_router" for point in points)
                 and (found.run, found.max_samples) == (item.run, item.max_samples)
                 and dataset in experiment_sets(self.settings, other)
                 and seed in experiment_seeds(self.settings, other)

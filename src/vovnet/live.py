@@ -26,10 +26,10 @@ from vovnet.inference import Answer, Inference, TextPass, load_images
 from vovnet.layout import Layout
 from vovnet.matching import fill_ratios, matched_path, read_matched
 from vovnet.model import load_trained, pick_device, weights_file
-from vovnet.policies import Router, decide, kind_of, setting_columns
+from vovnet.policies import Router, decide, group_of, kind_of, setting_columns
 from vovnet.provenance import package_versions, source_digest
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, Sample
-from vovnet.replay import Questions, load_questions, load_router
+from vovnet.replay import Questions, load_questions, load_routers
 from vovnet.results import Outcome, measured_columns, sample_rows, write_experiment
 from vovnet.scoring import score_sample
 from vovnet.stats import bootstrap_counts
@@ -80,9 +80,18 @@ class LivePolicy:
                 " live"
             )
         self.inference, self.layout, self.policy = inference, layout, policy
-        self.router = router if kind.reads_router else None
+        self.router, self.group_key = router, kind.router
+        buckets = policy.baseline_name == "random_policy_matched" and policy.baseline_bucket_ratios
+        if buckets and policy.baseline_bucket_thresholds is None:
+            raise ConfigError(
+                "policy.baseline_bucket_thresholds: a live run sees one question at a time and"
+                " cannot take quantiles, expected thresholds in nats"
+            )
         self.reads_text_pass = (
-            policy.baseline_name is None or kind.reads_threshold or policy.fallback_mode is not None
+            policy.baseline_name is None
+            or kind.reads_threshold
+            or bool(buckets)
+            or policy.fallback_mode is not None
         )
 
     def __call__(self, sample: Sample) -> LiveAnswer:
@@ -110,7 +119,7 @@ class LivePolicy:
         decision = decide(
             self.policy,
             pd.DataFrame([signals], columns=list(SIGNAL_COLUMNS)),
-            categories=[sample.category] if self.router else None,
+            groups=[group_of(sample, self.group_key)] if self.group_key else None,
             router=self.router,
         )
         return int(decision.actions[0]), bool(decision.fallback_triggered[0])
@@ -154,9 +163,7 @@ def live_experiment(
         inference = Inference(load_trained(settings, checkpoint, pick_device()), settings)
         weights = weights_file(checkpoint)
         checkpoints.append({"seed": seed, "path": str(weights), "sha256": sha256_file(weights)})
-        router = None
-        if any(kind_of(point).reads_router for point in points):
-            router = load_router(settings, layout, experiment.run, seed)
+        routers = load_routers(settings, layout, experiment.run, seed, points)
         for questions in sets:
             policies = points
             if matched is not None:
@@ -166,7 +173,8 @@ def live_experiment(
                 questions.num_units, settings.eval.bootstrap_samples, settings.eval.seed
             )
             for point, policy in enumerate(policies):
-                live = LivePolicy(inference, layout, policy, router)
+                key = kind_of(policy).router
+                live = LivePolicy(inference, layout, policy, routers[key] if key else None)
                 for sample in questions.samples[:WARM_UP]:
                     live(sample)
                 answers = []

@@ -19,11 +19,14 @@ from vovnet.cost import expected_cost
 from vovnet.data.sets import load_set, scorer_of
 from vovnet.errors import DataError
 from vovnet.layout import ROUTER_FIT, Layout
-from vovnet.policies import Router, decide, fit_router, kind_of
+from vovnet.policies import GroupKey, Router, decide, fit_router, group_of, kind_of
 from vovnet.records import ACTIONS, OBSERVATION_COLUMNS, SIGNAL_COLUMNS, Sample, read_table
 from vovnet.results import Outcome
 from vovnet.scoring import Score, score_sample
 from vovnet.stats import Bools, Floats, Ints, unit_codes
+
+Routers = dict[GroupKey, Router]
+"""The fitted routers of one trained model, by what they know."""
 
 ScoreCache = dict[tuple[str, str], Score]
 """Scores of one set by sample id and text: seeds and views often say the same."""
@@ -52,6 +55,10 @@ class Questions:
     @property
     def categories(self) -> list[str]:
         return [sample.category for sample in self.samples]
+
+    def groups(self, key: GroupKey) -> list[str]:
+        """What a router with this key knows of each sample."""
+        return [group_of(sample, key) for sample in self.samples]
 
     @property
     def scoring(self) -> str:
@@ -113,18 +120,25 @@ def load_observed(
     )
 
 
-def load_router(settings: Settings, layout: Layout, run: str, seed: int) -> Router:
-    """Fit the Bayes router on what a trained model did on part of the training split."""
+def load_routers(
+    settings: Settings, layout: Layout, run: str, seed: int, policies: Iterable[PolicySettings]
+) -> Routers:
+    """Fit the routers of `policies` on what a trained model did on part of the training split."""
+    kinds = [kind_of(policy) for policy in policies]
+    keys = list(dict.fromkeys(kind.router for kind in kinds if kind.router is not None))
+    if not keys:
+        return {}
     questions = load_questions(settings, layout, ROUTER_FIT)
     observed = load_observed(layout, run, seed, questions)
-    return fit_router(questions.categories, observed.scores)
+    tokens_NA = observed.vision_tokens.astype(np.float64)
+    return {key: fit_router(questions.groups(key), observed.scores, tokens_NA) for key in keys}
 
 
 def replay(
     policy: PolicySettings,
     questions: Questions,
     observed: Observed,
-    router: Router | None = None,
+    routers: Routers | None = None,
 ) -> Outcome:
     """What a policy does on observed samples; each policy is handed only what it reads."""
     kind = kind_of(policy)
@@ -132,8 +146,8 @@ def replay(
         policy,
         observed.signals,
         scores_NA_correct=observed.scores if kind.reads_correctness else None,
-        categories=questions.categories if kind.reads_router else None,
-        router=router if kind.reads_router else None,
+        groups=questions.groups(kind.router) if kind.router else None,
+        router=(routers or {})[kind.router] if kind.router else None,
     )
     chosen = (np.arange(len(decision.actions)), decision.actions)
     tokens_N = observed.vision_tokens[chosen]

@@ -50,6 +50,11 @@ class Outcome:
     fallback: Bools | None
 
     @property
+    def actions_before_fallback(self) -> Ints:
+        """What the policy chose before the fallback overruled some of its NOs, (N,)."""
+        return self.actions if self.fallback is None else np.where(self.fallback, 0, self.actions)
+
+    @property
     def unit_scores(self) -> Floats:
         """Score of each question, (U,): the least of its passes."""
         return unit_minima(self.scores, self.units)

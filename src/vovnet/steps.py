@@ -33,6 +33,9 @@ EXECUTION_KEYS: dict[str, frozenset[str]] = {
 }
 """Settings that say how a step works, not what it yields; they are passed on but not hashed."""
 
+ROUTERS = frozenset({"bayes_router", "size_router", "dataset_router"})
+"""Policies that are fitted on `data.router_fit`."""
+
 PROMPT_KEYS = {"system_prompt", "prompt_template", "prompt_order"}
 SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
 
@@ -82,7 +85,7 @@ def experiment_sets(settings: Settings, name: str) -> list[str]:
 
 def uses_router_fit(settings: Settings, name: str) -> bool:
     """Whether an experiment fits a router on `data.router_fit`."""
-    return any(point.baseline_name == "bayes_router" for point in policy_points(settings, name))
+    return any(point.baseline_name in ROUTERS for point in policy_points(settings, name))
 
 
 # ---- the steps -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from vovnet.config import PolicySettings
 from vovnet.errors import ConfigError
 from vovnet.policies import fixed, learned, oracle, randomized, router, uncertainty
 from vovnet.policies.base import Actions, Bools, Floats, PolicyInputs
-from vovnet.policies.router import Router, fit_router
+from vovnet.policies.router import GroupKey, Router, fit_router, group_of
 from vovnet.policies.uncertainty import overrule
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS
 
@@ -29,6 +29,7 @@ __all__ = [
     "check_complete",
     "decide",
     "fit_router",
+    "group_of",
     "kind_of",
     "setting_columns",
 ]
@@ -36,13 +37,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PolicyKind:
-    """A policy and what it reads besides the signals."""
+    """A policy and what it reads besides the signals; `router` is what a fitted one knows."""
 
     choose: Callable[[PolicyInputs], Actions]
     reads_lambda: bool = False
     reads_threshold: bool = False
     reads_correctness: bool = False
-    reads_router: bool = False
+    router: GroupKey | None = None
 
 
 POLICIES: dict[str | None, PolicyKind] = {
@@ -52,7 +53,9 @@ POLICIES: dict[str | None, PolicyKind] = {
     "always_full": PolicyKind(fixed.always_full),
     "uncertainty_threshold": PolicyKind(uncertainty.threshold, reads_threshold=True),
     "random_policy_matched": PolicyKind(randomized.matched),
-    "bayes_router": PolicyKind(router.bayes, reads_lambda=True, reads_router=True),
+    "bayes_router": PolicyKind(router.by_sample_cost, reads_lambda=True, router="category"),
+    "size_router": PolicyKind(router.by_sample_cost, reads_lambda=True, router="image_size"),
+    "dataset_router": PolicyKind(router.by_group_cost, reads_lambda=True, router="dataset"),
     "oracle": PolicyKind(oracle.cheapest_correct, reads_correctness=True),
     "oracle_full_correct": PolicyKind(oracle.cheapest_as_full, reads_correctness=True),
 }
@@ -72,20 +75,20 @@ def decide(
     signals: pd.DataFrame,
     *,
     scores_NA_correct: Floats | None = None,
-    categories: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
     router: Router | None = None,
 ) -> Decision:
     """Choose an action per row of `signals` (columns: `records.SIGNAL_COLUMNS`).
 
     Oracles need `scores_NA_correct`, the correctness in [0, 1] of each action, and no other
     policy may be given it: answers never reach a policy that could be deployed (contract 1).
-    A router needs `categories` and the fitted `router`. The fallback applies last.
+    A router needs the fitted `router` and the `groups` of the samples. The fallback applies last.
     """
     kind = kind_of(policy)
     assert set(signals.columns) == set(SIGNAL_COLUMNS), sorted(signals.columns)
     assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
-    assert (router is not None) == kind.reads_router, policy.baseline_name
-    inputs = PolicyInputs(policy, signals, scores_NA_correct, categories, router)
+    assert (router is not None) == (kind.router is not None), policy.baseline_name
+    inputs = PolicyInputs(policy, signals, scores_NA_correct, groups, router)
     chosen_N = kind.choose(inputs).astype(np.int64)
     actions_N = overrule(inputs, chosen_N)
     return Decision(actions_N, actions_N != chosen_N)

@@ -33,7 +33,7 @@ class PolicyInputs:
     policy: PolicySettings
     signals: pd.DataFrame
     correctness: Floats | None  # (N, A), in [0, 1]
-    categories: Sequence[str] | None
+    groups: Sequence[str] | None  # (N,), by what the router knows
     router: Router | None
 
     @property

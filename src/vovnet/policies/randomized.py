@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vovnet.errors import ConfigError
 from vovnet.policies.base import Actions, Floats, PolicyInputs
@@ -14,15 +15,40 @@ from vovnet.policies.base import Actions, Floats, PolicyInputs
 def matched(inputs: PolicyInputs) -> Actions:
     """Draw NO, COARSE and FULL in the shares of `baseline_target_ratios`.
 
-    A sample's draw follows from `baseline_seed` and its id alone: neither order nor
-    batching nor the other samples matter.
+    With `baseline_bucket_ratios`, in the shares of the bucket that a sample's entropy is in.
+    A sample's draw follows from `baseline_seed`, its id and its bucket alone: neither order
+    nor batching nor the other samples matter.
     """
-    ratios = inputs.policy.baseline_target_ratios
-    if ratios is None:
+    policy = inputs.policy
+    uniform_N = sample_uniforms(inputs.signals["id"], policy.baseline_seed)
+    if policy.baseline_bucket_ratios is not None:
+        ratios_KA = np.array(policy.baseline_bucket_ratios)
+        ratios_NA = ratios_KA[_buckets(inputs, len(ratios_KA))]
+    elif policy.baseline_target_ratios is not None:
+        ratios_NA = np.array([policy.baseline_target_ratios])
+    else:
         raise ConfigError("policy.baseline_target_ratios: random_policy_matched needs three shares")
-    uniform_N = sample_uniforms(inputs.signals["id"], inputs.policy.baseline_seed)
-    upper_A = np.cumsum(ratios) / np.sum(ratios)
-    return np.searchsorted(upper_A[:-1], uniform_N, side="right")
+    upper_NA = np.cumsum(ratios_NA, axis=1) / ratios_NA.sum(axis=1, keepdims=True)
+    return (upper_NA[:, :-1] <= uniform_N[:, None]).sum(axis=1)
+
+
+def entropy_buckets(entropy_N: Floats, thresholds: Sequence[float]) -> NDArray[np.int64]:
+    """The bucket of each sample, (N,): how many thresholds (nats, ascending) lie below it."""
+    return np.searchsorted(np.array(thresholds), entropy_N, side="left")
+
+
+def quantile_thresholds(entropy_N: Floats, count: int) -> list[float]:
+    """Thresholds that cut the samples into `count` buckets of equal size, ties aside."""
+    return np.quantile(entropy_N, np.arange(1, count) / count).tolist()
+
+
+def _buckets(inputs: PolicyInputs, count: int) -> NDArray[np.int64]:
+    """Without thresholds the quantiles of all samples at hand decide, as the suite's match does."""
+    entropy_N = inputs.signal("entropy")
+    thresholds = inputs.policy.baseline_bucket_thresholds
+    if thresholds is None:
+        thresholds = quantile_thresholds(entropy_N, count)
+    return entropy_buckets(entropy_N, thresholds)
 
 
 def sample_uniforms(ids: Iterable[str], seed: int) -> Floats:

@@ -1,45 +1,98 @@
-"""A router that knows only the category: what looking is worth there on average."""
+"""Routers: what looking was worth on average for questions of the same group.
+
+The Bayes router groups by category. Two humble ones know less: `size_router` the image size
+alone, `dataset_router` the dataset alone. Each is fitted on part of the training split.
+Shapes: N samples, A actions.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from vovnet.cost import choose_actions
+from vovnet.cost import choose_actions, expected_cost
 from vovnet.policies.base import Actions, Floats, PolicyInputs
+from vovnet.records import Sample
+
+GroupKey = Literal["category", "image_size", "dataset"]
+"""The one thing about a question that a router knows."""
+
+Means = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class Router:
-    """Mean correctness of each action per category, and over all samples it was fitted on."""
+    """Mean correctness and vision tokens of each action, per group and over the whole set."""
 
-    means: dict[str, tuple[float, ...]]
+    means: Means
     overall: tuple[float, ...]
+    tokens: Means
+    overall_tokens: tuple[float, ...]
 
-    def expected(self, categories: Sequence[str]) -> Floats:
-        """Mean correctness, (N, A); an unseen category gets the overall means."""
-        return np.array([self.means.get(name, self.overall) for name in categories])
+    def expected(self, groups: Sequence[str]) -> Floats:
+        """Mean correctness, (N, A); an unseen group gets the overall means."""
+        return np.array([self.means.get(name, self.overall) for name in groups])
 
-    def unseen_rate(self, categories: Sequence[str]) -> float:
-        """Share of the samples whose category the router was not fitted on."""
-        return sum(name not in self.means for name in categories) / len(categories)
+    def expected_tokens(self, groups: Sequence[str]) -> Floats:
+        """Mean vision tokens, (N, A); an unseen group gets the overall means."""
+        return np.array([self.tokens.get(name, self.overall_tokens) for name in groups])
 
-
-def fit_router(categories: Sequence[str], scores_NA_correct: Floats) -> Router:
-    """Average the correctness (N, A) of the training split's samples per category."""
-    names_N = np.array(categories, dtype=object)
-    means = {
-        name: tuple(scores_NA_correct[names_N == name].mean(axis=0).tolist())
-        for name in sorted(set(categories))
-    }
-    return Router(means, tuple(scores_NA_correct.mean(axis=0).tolist()))
+    def unseen_rate(self, groups: Sequence[str]) -> float:
+        """Share of the samples whose group the router was not fitted on."""
+        return sum(name not in self.means for name in groups) / len(groups)
 
 
-def bayes(inputs: PolicyInputs) -> Actions:
+def group_of(sample: Sample, key: GroupKey) -> str:
+    """The group of a sample: its category, its dataset, or the octave of its number of pixels."""
+    if key == "category":
+        return sample.category
+    if key == "dataset":
+        return sample.dataset
+    return image_size_bucket(sample)
+
+
+def image_size_bucket(sample: Sample) -> str:
+    """`2^k px`: all images together have at least 2^k and fewer than 2^(k + 1) pixels."""
+    pixels = sum(image.width * image.height for image in sample.images)
+    return f"2^{math.floor(math.log2(pixels))} px" if pixels else "no image"
+
+
+def fit_router(groups: Sequence[str], scores_NA_correct: Floats, tokens_NA: Floats) -> Router:
+    """Average the correctness and the vision tokens, (N, A) each, of a training split by group."""
+    return Router(
+        _means(groups, scores_NA_correct),
+        tuple(scores_NA_correct.mean(axis=0).tolist()),
+        _means(groups, tokens_NA),
+        tuple(tokens_NA.mean(axis=0).tolist()),
+    )
+
+
+def by_sample_cost(inputs: PolicyInputs) -> Actions:
     """argmax_a (mean correctness_a - lambda_cost * cost_a); lambda in correctness per cost."""
-    router, categories = inputs.router, inputs.categories
-    assert router is not None
-    assert categories is not None
-    return choose_actions(router.expected(categories), inputs.costs, inputs.policy.lambda_cost)
+    router, groups = _fitted(inputs)
+    return choose_actions(router.expected(groups), inputs.costs, inputs.policy.lambda_cost)
+
+
+def by_group_cost(inputs: PolicyInputs) -> Actions:
+    """The same with the group's mean cost: the sample's own would tell its image size."""
+    router, groups = _fitted(inputs)
+    costs_NA = expected_cost(router.expected_tokens(groups), inputs.policy.cost_scale)
+    return choose_actions(router.expected(groups), costs_NA, inputs.policy.lambda_cost)
+
+
+def _fitted(inputs: PolicyInputs) -> tuple[Router, Sequence[str]]:
+    assert inputs.router is not None
+    assert inputs.groups is not None
+    return inputs.router, inputs.groups
+
+
+def _means(groups: Sequence[str], values_NA: Floats) -> Means:
+    names_N = np.array(groups, dtype=object)
+    return {
+        name: tuple(values_NA[names_N == name].mean(axis=0).tolist())
+        for name in sorted(set(groups))
+    }
