@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vovnet.cost import ViewBudget
 from vovnet.errors import ConfigError
+from vovnet.views import parse_view
 
 BaselineName = Literal[
     "always_full",
@@ -145,14 +146,15 @@ class VisionBudget(Section):
         return self.patch_size * self.spatial_merge_size
 
     def budget(self, view: str) -> ViewBudget | None:
-        """Budget of an action's view; None for `no`."""
-        if view == "no":
+        """Budget of a view by its name (see vovnet.views); None for `no`."""
+        budget = parse_view(view).budget
+        if isinstance(budget, ViewBudget):
+            return budget
+        if budget == "no":
             return None
-        if view == "coarse":
+        if budget == "coarse":
             return ViewBudget(self.coarse_long_side, self.coarse_max_pixels)
-        if view == "full":
-            return ViewBudget(self.full_long_side, self.full_max_pixels)
-        raise ConfigError(f"view {view!r} is unknown, expected no, coarse or full")
+        return ViewBudget(self.full_long_side, self.full_max_pixels)
 
 
 class PolicySettings(Section):
