@@ -30,6 +30,9 @@ BaselineName = Literal[
     "oracle",
     "oracle_full_correct",
     "vision_token_pruning_proxy",
+    "token_merge_prune_proxy",
+    "resolution_scaling_proxy",
+    "multi_granularity_proxy",
 ]
 
 
@@ -177,8 +180,22 @@ class PolicySettings(Section):
     baseline_vision: Literal["coarse", "full"] = "full"
     baseline_target_ratios: tuple[float, float, float] | None = None
     baseline_seed: int = 42
-    baseline_pruning_ratio: float = Field(1.0, gt=0, le=1)
+    # reduced views
+    baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
     baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
+    baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
+    baseline_merge_mode: Literal["cosine", "l2"] = "cosine"
+    baseline_merge_weight: Literal["norm", "uniform"] = "norm"
+    baseline_enable_prune: bool = Field(
+        False, description="Prune what merging left, by baseline_pruning_ratio and _mode."
+    )
+    baseline_pool_factor: int = Field(1, gt=0, lt=1000)
+    baseline_budget_mode: Literal["long_side", "max_pixels"] = "long_side"
+    baseline_long_side: int | None = Field(None, gt=0, description="Pixels.")
+    baseline_max_pixels: int | None = Field(None, gt=0)
+    baseline_reduction: Literal["pruning", "merging"] | None = Field(
+        None, description="Reduces whichever view the policy chose."
+    )
     # fallback: NO is overruled when the text pass is unsure
     fallback_mode: Literal["coarse", "full"] | None = None
     fallback_entropy_threshold: float | None = None
