@@ -41,6 +41,7 @@ localrules:
     all,
     paper_tables,
     gather,
+    gather_views,
     match,
     tables,
     figures,

@@ -112,8 +112,9 @@ def checkpoint_settings(
 
 def observe_missing(settings: Settings, layout: Layout) -> None:
     """Observe the checkpoint on every evaluation set; what is there already is kept."""
-    from vovnet.blocks import gather
-    from vovnet.observe import observe_shard
+    from vovnet.blocks import gather, gather_views
+    from vovnet.observe import observe_shard, observe_views_shard
+    from vovnet.policies import needed_views
     from vovnet.progress import progress
 
     seed = settings.seeds[0]
@@ -121,6 +122,11 @@ def observe_missing(settings: Settings, layout: Layout) -> None:
         with progress(f"observing {name}") as on_block:
             observe_shard(settings, layout, RUN, seed, name, 0, 1, on_block)
         gather(settings, layout, RUN, seed, name)
+        views = needed_views(settings, RUN, seed, name)
+        if views:
+            with progress(f"observing reduced views of {name}") as on_block:
+                observe_views_shard(settings, layout, RUN, seed, name, views, 0, 1, on_block)
+            gather_views(settings, layout, RUN, seed, name, views)
 
 
 def _digest(checkpoint: Path) -> str:
