@@ -16,7 +16,7 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.files import read_json, sha256_file, sha256_json
 from vovnet.layout import ROUTER_FIT, Layout
 from vovnet.matching import fill_ratios, matched_path, read_matched
-from vovnet.policies import Router, kind_of, setting_columns
+from vovnet.policies import Router, kind_of, reduced_views, setting_columns
 from vovnet.provenance import package_versions, source_digest
 from vovnet.replay import (
     Questions,
@@ -46,6 +46,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
     seeds, run = experiment_seeds(settings, name), experiment.run
+    views = list(dict.fromkeys(view for point in points for view in reduced_views(point)))
     routers = _routers(settings, layout, run, seeds, points)
     matched = read_matched(layout, name) if experiment.match else None
     rows: list[Facts] = []
@@ -59,7 +60,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
         )
         scored: ScoreCache = {}
         for seed in seeds:
-            observed = load_observed(layout, run, seed, questions, scored)
+            observed = load_observed(layout, run, seed, questions, scored, views)
             router = routers.get(seed)
             policies = points
             if matched is not None:
@@ -75,6 +76,8 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                 tables.append(sample_rows(outcome, dataset, seed, point))
                 slices.append(_slices(questions, outcome, seed, point))
             facts = _observation_facts(settings, layout, run, seed, dataset)
+            if views:
+                facts["views"] = _view_facts(layout, run, seed, dataset, views, facts)
             if router is not None:
                 facts["router_unseen_rate"] = router.unseen_rate(questions.categories)
             inputs.append(facts)
@@ -182,6 +185,23 @@ def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, 
         ],
         **hashes,
     }
+
+
+def _view_facts(
+    layout: Layout, run: str, seed: int, name: str, views: Sequence[str], facts: Facts
+) -> Facts:
+    """The manifest of the reduced views, which must be of the same model as the actions."""
+    path = layout.views_manifest(run, seed, name)
+    manifest = read_json(path)
+    try:
+        missing = [view for view in views if view not in manifest["outputs"]]
+        same = manifest["key"]["checkpoint"] == facts["checkpoint_hash"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the manifest of reduced views, {error} is missing") from None
+    if missing or not same:
+        fault = f"view {missing[0]!r} is missing" if missing else "of another model"
+        raise DataError(f"{path}: {fault}, observe the reduced views of {name!r} again")
+    return {"manifest": _file_facts(path), "names": list(views)}
 
 
 def _file_facts(path: Path) -> dict[str, str]:
