@@ -42,6 +42,7 @@ localrules:
     all,
     paper_tables,
     gather,
+    gather_views,
     match,
     tables,
     figures,

@@ -137,22 +137,27 @@ def write_set(layout: Layout, name: str, samples: list[Sample]) -> None:
     write_json(layout.data_manifest(name, "dev"), {"step": "prepare"})
 
 
+def write_view(folder: Path, view: str, ids: pd.Series, texts_N: np.ndarray, tokens_N: Any) -> Path:
+    rows = pd.DataFrame(
+        {
+            "id": ids,
+            "text": texts_N,
+            "vision_tokens": tokens_N,
+            "prompt_tokens": 24 + tokens_N,
+            "generated_tokens": 1,
+        }
+    )
+    write_table(folder / f"{view}.parquet", rows, OBSERVATION_COLUMNS)
+    return folder / f"{view}.parquet"
+
+
 def write_observation(
     layout: Layout, seed: int, name: str, signals: pd.DataFrame, texts_NA: np.ndarray
 ) -> None:
     folder = layout.observations("vovnet", seed, name)
     write_table(folder / "signals.parquet", signals, SIGNAL_COLUMNS)
     for action, view in enumerate(ACTIONS):
-        rows = pd.DataFrame(
-            {
-                "id": signals["id"],
-                "text": texts_NA[:, action],
-                "vision_tokens": signals[f"tokens_{view}"],
-                "prompt_tokens": 24 + signals[f"tokens_{view}"],
-                "generated_tokens": 1,
-            }
-        )
-        write_table(folder / f"{view}.parquet", rows, OBSERVATION_COLUMNS)
+        write_view(folder, view, signals["id"], texts_NA[:, action], signals[f"tokens_{view}"])
     manifest = {
         "step": "observe",
         "config_hash": f"config of seed {seed}",
@@ -161,6 +166,24 @@ def write_observation(
         "outputs": {"signals": {"sha256": sha256_file(folder / "signals.parquet")}},
     }
     write_json(folder / "manifest.json", manifest)
+
+
+def write_reduced(layout: Layout, seed: int, name: str, views: dict[str, float]) -> None:
+    """Reduced views of an observed set: each keeps a share of FULL's tokens and right answers.
+
+    The others are answered like without an image.
+    """
+    folder = layout.observations("vovnet", seed, name)
+    full, no = (pd.read_parquet(folder / f"{view}.parquet") for view in ("full", "no"))
+    outputs = {}
+    for view, share in views.items():
+        keeps_N = np.arange(len(full)) < round(share * len(full))
+        texts_N = np.where(keeps_N, full["text"], no["text"])
+        tokens_N = np.round(share * full["vision_tokens"]).astype(int)
+        path = write_view(folder, view, full["id"], texts_N, tokens_N)
+        outputs[view] = {"path": str(path), "sha256": sha256_file(path)}
+    manifest = {"key": {"checkpoint": f"checkpoint of seed {seed}"}, "outputs": outputs}
+    write_json(layout.views_manifest("vovnet", seed, name), manifest)
 
 
 def write_world(

@@ -22,6 +22,7 @@ from replay_world import (
     signals_of,
     texts_of,
     write_observation,
+    write_reduced,
     write_set,
     write_world,
 )
@@ -30,11 +31,11 @@ from vovnet import cli, replay
 from vovnet.config import Settings, merge, policy_points, run_settings, validate
 from vovnet.errors import ConfigError, DataError
 from vovnet.evaluate import evaluate_experiment
-from vovnet.files import read_json, sha256_file
+from vovnet.files import read_json, sha256_file, write_json
 from vovnet.hull import CURVE_COLUMNS, METRIC_COLUMNS, hull_metrics
 from vovnet.layout import Layout
 from vovnet.matching import write_matched
-from vovnet.policies import POLICIES
+from vovnet.policies import POLICIES, needed_views
 from vovnet.records import (
     ACTIONS,
     SAMPLE_RESULT_COLUMNS,
@@ -630,6 +631,130 @@ def test_a_missing_signal_names_its_sample(tmp_path: Path) -> None:
     evaluate_experiment(settings, layout, "vovnet")  # does not read it
 
 
+# ---- reduced views -----------------------------------------------------------------------
+
+KEPT = {"prune-stride-1.00": 1.0, "prune-stride-0.50": 0.5, "prune-stride-0.25": 0.25}
+INSIDE = {"coarse+prune-stride-0.50": 0.125, "prune-stride-0.50": 0.5}
+REDUCED = {
+    "pruning": {
+        "title": "Pruned FULL",
+        "policy": {"baseline_name": "vision_token_pruning_proxy"},
+        "sweep": {"baseline_pruning_ratio": [1.0, 0.5, 0.25]},
+    },
+    "inside": {
+        "title": "VoVNet, pruned",
+        "role": "vovnet",
+        "policy": {"baseline_reduction": "pruning", "baseline_pruning_ratio": 0.5},
+        "sweep": {"lambda_cost": LAMBDAS},
+    },
+}
+
+
+@pytest.fixture
+def reduced(tmp_path: Path) -> World:
+    changed = {"experiments": REDUCED}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0, 1], 200, changed)
+    for seed in (0, 1):
+        write_reduced(layout, seed, "graded", KEPT | INSIDE)
+    return settings, layout
+
+
+def test_a_proxy_has_a_row_for_every_ratio(reduced: World) -> None:
+    settings, layout = reduced
+    for name in ("pruning", "always_full"):
+        evaluate_experiment(settings, layout, name)
+    rows = read_results(layout.eval("pruning") / "results.csv")
+    full = read_results(layout.eval("always_full") / "results.csv")
+    assert rows["baseline_name"].unique().tolist() == ["vision_token_pruning_proxy"]
+    assert rows["pruning_ratio"].tolist() == [1.0, 0.5, 0.25] * 2
+    assert rows["avg_vision_tokens"].tolist() == rows["avg_cost"].tolist() == [16, 8, 4] * 2
+    # Not reduced, it is FULL in everything but its name.
+    measured = ["accuracy", "accuracy_lo", "accuracy_hi", "avg_cost"]
+    unreduced = rows[rows["pruning_ratio"] == 1].reset_index()
+    pd.testing.assert_frame_equal(unreduced[measured], full[measured])
+    empty = [*(f"action_rate_{view}" for view in ACTIONS), "action_ratio", "merge_ratio"]
+    assert (
+        rows[[*empty, "pool_factor", "long_side", "max_pixels", "lambda_cost"]].isna().all().all()
+    )
+    samples = samples_of(layout, "pruning")
+    assert set(samples["action"]) == {-1}
+    assert sorted(samples["view"].unique()) == sorted(KEPT)
+    for view, found in samples.groupby("view"):
+        said = pd.read_parquet(layout.observations("vovnet", 0, "graded") / f"{view}.parquet")
+        assert found[found["seed"] == 0]["prediction"].tolist() == said["text"].tolist()
+    assert (layout.eval("pruning") / "pareto_pruning.json").exists()
+    copied = pd.read_csv(layout.eval("pruning") / "pareto_pruning.csv")
+    assert copied["pruning_ratio"].tolist() == [1.0, 0.5, 0.25] * 2
+
+
+def test_a_reduction_inside_shows_the_chosen_view_reduced(reduced: World) -> None:
+    settings, layout = reduced
+    for name in ("vovnet", "inside"):
+        evaluate_experiment(settings, layout, name)
+    plain, inside = samples_of(layout, "vovnet"), samples_of(layout, "inside")
+    assert plain["action"].tolist() == inside["action"].tolist()
+    views = {0: "no", 1: "coarse+prune-stride-0.50", 2: "prune-stride-0.50"}
+    assert inside["view"].tolist() == [views[action] for action in inside["action"]]
+    assert inside["vision_tokens"].tolist() == [[0, 2, 8][action] for action in inside["action"]]
+    folder = layout.observations("vovnet", 1, "graded")
+    for view, rows in inside[inside["seed"] == 1].groupby("view"):
+        said = pd.read_parquet(folder / f"{view}.parquet").set_index("id")
+        assert rows["prediction"].tolist() == said.loc[rows["id"], "text"].tolist()
+    results = read_results(layout.eval("inside") / "results.csv")
+    assert (results["pruning_ratio"] == 0.5).all()
+    assert results["lambda_cost"].tolist() == LAMBDAS * 2
+    assert results["action_rate_full"].notna().all()
+
+
+def test_reduced_views_are_compared_with_the_hull(reduced: World) -> None:
+    settings, layout = reduced
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    row = hull_rows(layout, "pruning").iloc[0]
+    results = read_results(layout.eval("pruning") / "results.csv")
+    # The point at half of FULL's cost is the pruned one itself.
+    half = results["accuracy"].iloc[1]
+    curve = curve_rows(layout, "pruning", "graded", 0)
+    assert curve["accuracy"].tolist() == results["accuracy"][:3].tolist()
+    hull = curve_rows(layout, "mixing_hull", "graded", 0)
+    assert row["gain_at_50"] == pytest.approx(
+        half - np.interp(8, hull["avg_cost"], hull["accuracy"])
+    )
+
+
+def test_the_summary_points_to_the_reduced_views(reduced: World) -> None:
+    settings, layout = reduced
+    evaluate_experiment(settings, layout, "pruning")
+    facts = read_json(layout.eval("pruning") / "summary.json")["inputs"][0]["views"]
+    path = layout.views_manifest("vovnet", 0, "graded")
+    assert facts["manifest"] == {"path": str(path), "sha256": sha256_file(path)}
+    assert facts["names"] == list(KEPT)
+
+
+def test_reduced_views_of_another_model_are_refused(reduced: World) -> None:
+    settings, layout = reduced
+    path = layout.views_manifest("vovnet", 1, "graded")
+    manifest = read_json(path)
+    write_json(path, manifest | {"key": {"checkpoint": "another"}})
+    with pytest.raises(DataError, match="of another model, observe the reduced views"):
+        evaluate_experiment(settings, layout, "pruning")
+    del manifest["outputs"]["prune-stride-0.25"]
+    write_json(path, manifest)
+    with pytest.raises(DataError, match=r"view 'prune-stride-0\.25' is missing"):
+        evaluate_experiment(settings, layout, "pruning")
+    assert not layout.eval("pruning").exists()
+
+
+def test_needed_views_are_those_of_the_replayed_experiments(reduced: World) -> None:
+    settings, _ = reduced
+    assert needed_views(settings, "vovnet", 0, "graded") == sorted(KEPT | INSIDE)
+    assert needed_views(settings, "vovnet", 2, "graded") == []
+    assert needed_views(settings, "vovnet", 0, "router_fit") == []
+    live = {"experiments": {name: {"mode": "live"} for name in REDUCED}}
+    changed = validate(merge(settings.model_dump(), live), "test")
+    assert needed_views(changed, "vovnet", 0, "graded") == []
+
+
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
@@ -637,8 +762,11 @@ def test_a_missing_signal_names_its_sample(tmp_path: Path) -> None:
         ("vovnet", {"mode": "live"}, r"experiments\.vovnet\.mode: 'live'"),
         (
             "vovnet",
-            {"policy": {"baseline_name": "vision_token_pruning_proxy"}},
-            r"policy\.baseline_name: 'vision_token_pruning_proxy'",
+            {
+                "policy": {"baseline_name": "resolution_scaling_proxy"},
+                "sweep": {"lambda_cost": [0]},
+            },
+            r"policy\.baseline_long_side: resolution_scaling_proxy",
         ),
     ],
 )

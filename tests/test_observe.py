@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,15 @@ import pytest
 import torch
 from conftest import settings_of
 
-from vovnet.blocks import gather, shard_blocks
+from vovnet.blocks import gather, gather_views, shard_blocks
 from vovnet.config import Settings, merge
 from vovnet.data.sets import load_set
 from vovnet.errors import ConfigError, DataError
 from vovnet.inference import Inference, load_images
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, save_weights
-from vovnet.observe import observe_rows, observe_shard
-from vovnet.records import ACTIONS, Sample
+from vovnet.observe import observe_rows, observe_shard, observe_views, observe_views_shard
+from vovnet.records import ACTIONS, OBSERVATION_COLUMNS, Sample, read_table
 
 SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
 
@@ -216,3 +217,125 @@ def test_shards_of_different_models_are_not_joined(fresh: Layout, tmp_path: Path
     observe_shard(settings, fresh, "vovnet", 0, "synth_textvqa", 1, 2)
     with pytest.raises(DataError, match="observed from other inputs"):
         gather(settings, fresh, "vovnet", 0, "synth_textvqa")
+
+
+# ---- reduced views -----------------------------------------------------------------------
+
+VIEWS = (
+    "coarse+prune-stride-0.50",
+    "merge-cosine-norm-0.25",
+    "pool-2",
+    "prune-stride-0.50",
+    "prune-stride-1.00",
+    "side-96",
+)
+
+
+def observe_reduced(
+    layout: Layout, views: Sequence[str], num_shards: int = 1, name: str = "synth_mmmu"
+) -> dict[str, bytes]:
+    """View -> bytes of its table, observed in `num_shards` shards."""
+    settings = settings_of(layout, {"eval": {"num_shards": num_shards, "shard_rows": 4}})
+    for shard in range(num_shards):
+        observe_views_shard(settings, layout, "vovnet", 0, name, views, shard, num_shards)
+    gather_views(settings, layout, "vovnet", 0, name, views)
+    folder = layout.observations("vovnet", 0, name)
+    return {view: (folder / f"{view}.parquet").read_bytes() for view in views}
+
+
+def test_reduced_views_are_the_same_for_any_number_of_shards(fresh: Layout) -> None:
+    save_stage2(settings_of(fresh), fresh)
+    whole = observe_reduced(fresh, VIEWS)
+    assert observe_reduced(fresh, VIEWS, num_shards=2) == whole
+    assert observe_reduced(fresh, list(reversed(VIEWS)), num_shards=3) == whole
+
+
+def test_reduced_views_and_actions_do_not_touch_each_other(fresh: Layout) -> None:
+    save_stage2(settings_of(fresh), fresh)
+    before = observe(fresh, 1)
+    reduced = observe_reduced(fresh, VIEWS, name="synth_textvqa")
+    assert observe(fresh, 1) == before
+    # Unreduced, a view says what FULL says.
+    folder = fresh.observations("vovnet", 0, "synth_textvqa")
+    full = read_table(folder / "full.parquet", OBSERVATION_COLUMNS)
+    pd.testing.assert_frame_equal(
+        read_table(folder / "prune-stride-1.00.parquet", OBSERVATION_COLUMNS), full
+    )
+    assert reduced["prune-stride-0.50"] != before["full.parquet"]
+
+
+def test_a_view_costs_the_tokens_of_its_images(fresh: Layout) -> None:
+    """Contract 6: several images of several sizes, each reduced by itself."""
+    settings = settings_of(fresh)
+    inference = make_inference(settings)
+    samples = load_set(settings, fresh, "synth_mmmu")
+    tables = observe_views(inference, fresh, samples, VIEWS)
+    full = observe_rows(inference, fresh, samples)
+    for view, table in tables.items():
+        assert table["id"].tolist() == full["id"].tolist()
+        expected = [inference.view_tokens(sample, view) for sample in samples]
+        assert table["vision_tokens"].tolist() == expected
+        shorter = full["full.vision_tokens"] - table["vision_tokens"]
+        assert (full["full.prompt_tokens"] - table["prompt_tokens"]).tolist() == shorter.tolist()
+        assert (shorter > 0).all() == (view != "prune-stride-1.00")
+    assert (tables["pool-2"]["vision_tokens"] == full["coarse.vision_tokens"]).all()
+
+
+def test_images_are_encoded_once_for_a_budget(
+    fresh: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(fresh)
+    inference = make_inference(settings)
+    samples = load_set(settings, fresh, "synth_mmbench")[:4]
+    encode, seen = inference.vlm.encode_images, []
+
+    def counted(images: Any, budget: Any) -> Any:
+        seen.append(budget)
+        return encode(images, budget)
+
+    monkeypatch.setattr(inference.vlm, "encode_images", counted)
+    observe_views(inference, fresh, samples, VIEWS)
+    budgets = settings.vision_budget
+    assert seen == [budgets.budget(view) for view in ("coarse", "full", "side-96")]
+
+
+def test_only_new_views_are_run(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_stage2(settings_of(fresh), fresh)
+    first = observe_reduced(fresh, ["pool-2", "side-96"])
+    asked: list[str] = []
+    answer = Inference.answer
+
+    def noted(self: Inference, samples: Any, view: str, *rest: Any) -> Any:
+        asked.append(view)
+        return answer(self, samples, view, *rest)
+
+    monkeypatch.setattr(Inference, "answer", noted)
+    more = observe_reduced(fresh, ["pool-2", "pool-4", "side-96"])
+    assert set(asked) == {"pool-4"}
+    assert {view: more[view] for view in first} == first
+
+
+def test_reuse_changes_no_token_of_a_reduced_view(fresh: Layout) -> None:
+    """Contract 4."""
+    tables = []
+    for reuse in (True, False):
+        settings = settings_of(fresh, {"eval": {"cache_reuse": reuse}})
+        samples = load_set(settings, fresh, "synth_mmmu")
+        tables.append(observe_views(make_inference(settings), fresh, samples, VIEWS))
+    for view in VIEWS:
+        reused, anew = (table[view].drop(columns="latency_ms") for table in tables)
+        pd.testing.assert_frame_equal(reused, anew)
+
+
+def test_reduced_views_have_no_beams(fresh: Layout) -> None:
+    settings = settings_of(fresh, {"eval": {"num_beams": 2}})
+    samples = load_set(settings, fresh, "synth_mmbench")[:2]
+    with pytest.raises(ConfigError, match=r"eval\.num_beams: must be 1 for the reduced view"):
+        observe_views(make_inference(settings), fresh, samples, ["pool-2"])
+
+
+def test_unknown_views_are_refused(fresh: Layout) -> None:
+    save_stage2(settings_of(fresh), fresh)
+    with pytest.raises(ConfigError, match="view 'pool-x' is unknown"):
+        observe_reduced(fresh, ["pool-x"])
+    assert not fresh.views_manifest("vovnet", 0, "synth_mmmu").exists()

@@ -17,10 +17,12 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.policies import (
     POLICIES,
     Decision,
+    chosen_views,
     decide,
     fit_router,
     group_of,
     kind_of,
+    reduced_views,
     setting_columns,
 )
 from vovnet.policies.router import GroupKey
@@ -65,6 +67,8 @@ DEPLOYABLE: dict[str, dict[str, Any]] = {
         "fallback_entropy_threshold": 1.0,
         "fallback_margin_threshold": 0.1,
     },
+    "pruning": {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5},
+    "inside": {"lambda_cost": 0.05, "baseline_reduction": "merging", "baseline_merge_ratio": 0.5},
 }
 """Policies that see no correctness, by a name for the test."""
 
@@ -270,14 +274,9 @@ def test_only_oracles_read_correctness() -> None:
 
 
 def test_every_name_of_the_schema_is_known() -> None:
-    """A policy over stored observations, or an error that says where it runs."""
+    assert set(POLICIES) - {None} == set(get_args(BaselineName))
     for name in get_args(BaselineName):
-        if name in POLICIES:
-            assert kind_of(PolicySettings(baseline_name=name)) is POLICIES[name]
-        else:
-            with pytest.raises(ConfigError, match=f"'{name}' .* mode: live"):
-                kind_of(PolicySettings(baseline_name=name))
-    assert set(POLICIES) - {None} <= set(get_args(BaselineName))
+        assert kind_of(PolicySettings(baseline_name=name)) is POLICIES[name]
 
 
 def test_a_missing_signal_is_an_error_where_it_is_read() -> None:
@@ -303,6 +302,86 @@ def test_results_show_what_a_policy_reads() -> None:
     random = PolicySettings(baseline_name="random_policy_matched", lambda_cost=0.1)
     assert setting_columns(random) == {"baseline_name": "random_policy_matched"}
     assert setting_columns(random, matched=True)["lambda_cost"] == 0.1
+
+
+# ---- reduced views -----------------------------------------------------------------------
+
+PRUNED = {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5}
+MERGED = {"baseline_name": "token_merge_prune_proxy", "baseline_merge_ratio": 0.25}
+RESCALED = {"baseline_name": "resolution_scaling_proxy"}
+POOLED = {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2}
+
+
+@pytest.mark.parametrize(
+    ("policy", "view", "columns"),
+    [
+        (PRUNED, "prune-stride-0.50", {"pruning_ratio": 0.5}),
+        (
+            PRUNED | {"baseline_pruning_mode": "topk_norm", "baseline_pruning_ratio": 1},
+            "prune-topk_norm-1.00",
+            {"pruning_ratio": 1.0},
+        ),
+        (MERGED, "merge-cosine-norm-0.25", {"merge_ratio": 0.25}),
+        (
+            MERGED
+            | {"baseline_merge_mode": "l2", "baseline_merge_weight": "uniform"}
+            | {"baseline_enable_prune": True, "baseline_pruning_ratio": 0.5},
+            "merge-l2-uniform-0.25+prune-stride-0.50",
+            {"merge_ratio": 0.25, "pruning_ratio": 0.5},
+        ),
+        (RESCALED | {"baseline_long_side": 336}, "side-336", {"long_side": 336}),
+        (
+            RESCALED | {"baseline_budget_mode": "max_pixels", "baseline_max_pixels": 4096},
+            "pixels-4096",
+            {"max_pixels": 4096},
+        ),
+        (POOLED, "pool-2", {"pool_factor": 2}),
+    ],
+)
+def test_a_proxy_always_shows_its_view(
+    policy: dict[str, Any], view: str, columns: dict[str, float]
+) -> None:
+    chosen = PolicySettings(**policy)
+    decision = decided(policy, signals([question()] * 3), [])
+    assert decision.actions.tolist() == [-1] * 3
+    assert chosen_views(chosen, decision.actions).tolist() == [view] * 3
+    assert reduced_views(chosen) == [view]
+    assert setting_columns(chosen) == {"baseline_name": chosen.baseline_name} | columns
+
+
+def test_a_reduction_inside_changes_no_action() -> None:
+    rows = [question(scores=(-2.0, -1.0, -0.9)), question(scores=(-1.0, -0.99, -0.98))]
+    rows.append(question(scores=(-3.0, -2.0, -0.1)))
+    plain = {"lambda_cost": 0.05}
+    inside = plain | {"baseline_reduction": "pruning", "baseline_pruning_ratio": 0.5}
+    policy, table = PolicySettings(**inside), signals(rows)
+    chosen = decided(inside, table, []).actions
+    assert chosen.tolist() == decided(plain, table, []).actions.tolist() == [COARSE, NO, FULL]
+    views = ["coarse+prune-stride-0.50", "no", "prune-stride-0.50"]
+    assert chosen_views(policy, chosen).tolist() == views
+    assert reduced_views(policy) == ["coarse+prune-stride-0.50", "prune-stride-0.50"]
+    assert setting_columns(policy) == {
+        "baseline_name": "",
+        "lambda_cost": 0.05,
+        "pruning_ratio": 0.5,
+    }
+    assert chosen_views(PolicySettings(**plain), chosen).tolist() == ["coarse", "no", "full"]
+    assert reduced_views(PolicySettings(**plain)) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (RESCALED, r"policy\.baseline_long_side: .* needs a number of pixels"),
+        (RESCALED | {"baseline_budget_mode": "max_pixels"}, r"policy\.baseline_max_pixels: "),
+        (MERGED | {"baseline_enable_prune": True}, r"baseline_pruning_ratio below 1"),
+        (POOLED | {"baseline_reduction": "pruning"}, r"baseline_reduction: .* once more"),
+        ({"baseline_name": "oracle", "baseline_reduction": "pruning"}, "by the signals"),
+    ],
+)
+def test_reductions_that_make_no_sense(policy: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reduced_views(PolicySettings(**policy))
 
 
 # ---- properties --------------------------------------------------------------------------

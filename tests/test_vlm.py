@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from vovnet.data.stream import WorldStream
 from vovnet.inference import Inference
 from vovnet.model import VoVNet
 from vovnet.records import Sample
+from vovnet.views import parse_view
 from vovnet.vlm import load_vlm
 from vovnet.vlm.qwen3_vl import Qwen3VL
+from vovnet.vlm.sequences import pad_left
 
 BUDGETS = VisionBudget()
 TOLERANCE = 2e-5
@@ -207,3 +210,132 @@ def test_the_packaged_model_has_learned_what_each_view_shows() -> None:
         assert accuracy[template, "full"] > 0.9
         assert accuracy[template, "coarse"] > 0.6
         assert accuracy[template, "no"] < 0.5
+
+
+# ---- reduced views -----------------------------------------------------------------------
+
+REDUCED = (
+    "prune-stride-0.50",
+    "prune-topk_norm-0.25",
+    "merge-cosine-norm-0.50",
+    "merge-l2-uniform-0.125",
+    "merge-cosine-uniform-0.50+prune-topk_norm-0.50",
+    "pool-2",
+    "pool-4",
+    "side-96",
+    "pixels-6000",
+    "coarse+prune-stride-0.50",
+)
+UNREDUCED = (
+    "prune-stride-1.00",
+    "prune-topk_norm-1.00",
+    "merge-cosine-norm-1.00",
+    "merge-l2-uniform-1.00",
+    "pool-1",
+    "side-128",
+)
+SIZES = [(128, 128), (128, 96), (90, 128), (40, 128), (33, 60), (31, 500)]
+"""Of images in pixels: grids of 4 x 4, 3 x 4, 4 x 3, 4 x 1, 2 x 1 and 4 x 1 tokens at FULL."""
+
+
+def reduced_sequence(vlm: Qwen3VL, text: str, images: list[Image.Image], view: str):
+    (features,) = vlm.encode_images([images], BUDGETS.budget(view))
+    reductions = parse_view(view).reductions
+    return vlm.sequence(vlm.prompt(text), tuple(image.reduced(reductions) for image in features))
+
+
+@torch.inference_mode()
+def view_logits(vlm: Qwen3VL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
+    sequences = [reduced_sequence(vlm, text, images, view) for text, images in items]
+    hidden_BTD, _, _ = vlm.prefill(sequences)
+    return vlm.logits(hidden_BTD[:, -1])
+
+
+def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("view", [*REDUCED, *UNREDUCED, "full"])
+def test_the_language_model_processes_the_counted_tokens(
+    vlm: Qwen3VL, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contract 5: read from the tensors that enter the real class, with two images a sample."""
+    language_model = vlm.model.model.language_model
+    entered: list[dict[str, Any]] = []
+    forward = language_model.forward
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        entered.append(kwargs)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(language_model, "forward", spy)
+    reductions, budget = parse_view(view).reductions, BUDGETS.budget(view)
+    for first, second in zip(SIZES, reversed(SIZES), strict=True):
+        images = [picture(first, 1), picture(second, 2)]
+        entered.clear()
+        view_logits(vlm, [("What?", images)], view)
+        (inputs,) = entered
+        counted = num_vision_tokens([first, second], budget, BUDGETS.factor, reductions)
+        around = 2 * len(images)  # an image stands between two marks
+        length = len(vlm.prompt("What?").text_ids) + around + counted
+        assert inputs["inputs_embeds"].shape[1] == inputs["attention_mask"].shape[1] == length
+        assert inputs["position_ids"].shape == (3, 1, length)
+        assert int(inputs["visual_pos_masks"].sum()) == counted
+        assert inputs["past_key_values"].get_seq_length() == length
+        assert len(inputs["deepstack_visual_embeds"]) == 2
+        assert all(len(level) == counted for level in inputs["deepstack_visual_embeds"])
+
+
+@pytest.mark.parametrize("view", REDUCED)
+def test_a_reduced_view_is_shorter(vlm: Qwen3VL, view: str) -> None:
+    with torch.inference_mode():
+        lengths = {
+            name: reduced_sequence(vlm, "What?", [picture((128, 128))], name).length
+            for name in (view, "full")
+        }
+    assert lengths[view] < lengths["full"]
+
+
+@pytest.mark.parametrize("view", UNREDUCED)
+def test_nothing_reduced_gives_the_logits_of_full(vlm: Qwen3VL, view: str) -> None:
+    items = [*questions(6), ("Which?", [picture((90, 128)), picture((33, 60))])]
+    assert torch.equal(view_logits(vlm, items, view), last_logits(vlm, items, "full"))
+
+
+@pytest.mark.parametrize("view", ["prune-stride-0.50", "merge-cosine-norm-0.25", "pool-2"])
+def test_padding_changes_nothing_of_a_reduced_view(vlm: Qwen3VL, view: str) -> None:
+    items = [*questions(5), ("Which?", [picture((90, 128)), picture((33, 60))])]
+    together_BV = view_logits(vlm, items, view)
+    for row, item in enumerate(items):
+        alone_V = view_logits(vlm, [item], view)[0]
+        torch.testing.assert_close(together_BV[row], alone_V, atol=TOLERANCE, rtol=0)
+
+
+def test_deepstack_and_positions_follow_the_kept_tokens(vlm: Qwen3VL) -> None:
+    """Pruning is the same as masking the dropped tokens out of FULL: nothing else moves."""
+    text, image, view = "Which shape?", picture((128, 96)), "prune-stride-0.50"
+    with torch.inference_mode():
+        full = reduced_sequence(vlm, text, [image], "full")
+        pruned = reduced_sequence(vlm, text, [image], view)
+        batch = pad_left([full], vlm.pad_id, vlm.device)
+        kept_T = batch.image_mask_BT[0].clone()
+        places = kept_T.nonzero().flatten()
+        kept_T[places[1::2]] = False
+        mask_BT = (kept_T | ~batch.image_mask_BT[0])[None].long()
+        masked_BV = vlm.logits(vlm(batch, None, mask_BT)[:, -1])
+        hidden_BTD, _, _ = vlm.prefill([pruned])
+        pruned_BV = vlm.logits(hidden_BTD[:, -1])
+    assert torch.equal(pruned.positions_3T, full.positions_3T[:, mask_BT[0].bool()])
+    torch.testing.assert_close(pruned_BV, masked_BV, atol=TOLERANCE, rtol=0)
+
+
+def test_reduced_features_keep_their_grid(vlm: Qwen3VL) -> None:
+    with torch.inference_mode():
+        ((image,),) = vlm.encode_images([[picture((128, 96))]], BUDGETS.budget("full"))
+    pooled = image.reduced(parse_view("pool-2").reductions)
+    assert (image.grid, pooled.grid) == ((3, 4), (3, 4))
+    assert pooled.positions_2K.tolist() == [[0, 0, 2, 2], [0, 2, 0, 2]]
+    for level, before in zip(pooled.deepstack, image.deepstack, strict=True):
+        torch.testing.assert_close(level[2], before[8:10].mean(dim=0))
+        torch.testing.assert_close(level[0], before[[0, 1, 4, 5]].mean(dim=0))

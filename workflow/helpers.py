@@ -17,9 +17,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vovnet.closure import closure_digest
-from vovnet.config import Resources, Settings, run_settings, validate
+from vovnet.config import Resources, Settings, policy_points, run_settings, validate
 from vovnet.errors import ConfigError, VovnetError
 from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
+from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
 from vovnet.steps import (
     experiment_seeds,
@@ -61,9 +62,12 @@ class Plan:
         self.settings = settings
         self.layout = Layout(Path(settings.results_dir))
         self._configs: dict[tuple[Any, ...], str] = {}
+        self._views: dict[tuple[str, int, str], list[str]] = {}
         _check_names(settings)
         for run in settings.runs:
             _check_devices(settings, run)
+        for name in settings.experiments:
+            self.reduces(name)  # a reduced view that lacks a setting is an error before any job
 
     def lock(self) -> None:
         """Keep other Snakemake runs off the results folder until this process ends, however."""
@@ -202,6 +206,25 @@ class Plan:
         parts = (wildcards.run, wildcards.seed, wildcards.eval_set)
         return [self.shard(*parts, str(index), str(count)) for index in range(count)]
 
+    def views(self, wildcards: Wildcards) -> list[str]:
+        """Reduced views that the experiments on a set need of a trained model."""
+        return self.needed_views(wildcards.run, int(wildcards.seed), wildcards.eval_set)
+
+    def needed_views(self, run: str, seed: int, eval_set: str) -> list[str]:
+        key = (run, seed, eval_set)
+        if key not in self._views:
+            self._views[key] = needed_views(self.settings, *key)
+        return self._views[key]
+
+    def view_shard(self, run: str, seed: str, eval_set: str, part: str, parts: str) -> Path:
+        """The manifest of one shard of the reduced views, written last."""
+        return self.layout.view_shard(run, seed, eval_set, part, parts) / "manifest.json"
+
+    def view_shards(self, wildcards: Wildcards) -> list[Path]:
+        count = self.settings.eval.num_shards
+        parts = (wildcards.run, wildcards.seed, wildcards.eval_set)
+        return [self.view_shard(*parts, str(index), str(count)) for index in range(count)]
+
     def observation(self, run: str, seed: int, eval_set: str) -> list[Path]:
         """The tables of an observation; timings are apart, because no decision reads them."""
         folder = self.layout.observations(run, seed, eval_set)
@@ -273,9 +296,20 @@ class Plan:
             for eval_set in sets
             for path in self.observation(run, seed, eval_set)
         ]
+        if self.reduces(name):
+            tables += [
+                self.layout.views_manifest(run, seed, eval_set)
+                for seed in experiment_seeds(settings, name)
+                for eval_set in sets
+            ]
         samples = self.samples(settings.data.eval_sets[eval_set] for eval_set in sets)
         fitted = self.router_observations(name) if uses_router_fit(settings, name) else []
         return [*tables, *samples, *fitted]
+
+    def reduces(self, name: str) -> bool:
+        """Whether an experiment reads reduced views."""
+        value = run_settings(self.settings, self.settings.experiments[name].run)
+        return any(reduced_views(point) for point in policy_points(value, name))
 
     def router_observations(self, name: str) -> list[Path]:
         """What a router of this experiment is fitted on."""

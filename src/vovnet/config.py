@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from vovnet.cost import ViewBudget
 from vovnet.errors import ConfigError
+from vovnet.views import parse_view
 
 BaselineName = Literal[
     "always_full",
@@ -32,6 +33,9 @@ BaselineName = Literal[
     "oracle",
     "oracle_full_correct",
     "vision_token_pruning_proxy",
+    "token_merge_prune_proxy",
+    "resolution_scaling_proxy",
+    "multi_granularity_proxy",
 ]
 
 
@@ -160,14 +164,15 @@ class VisionBudget(Section):
         return self.patch_size * self.spatial_merge_size
 
     def budget(self, view: str) -> ViewBudget | None:
-        """Budget of an action's view; None for `no`."""
-        if view == "no":
+        """Budget of a view by its name (see vovnet.views); None for `no`."""
+        budget = parse_view(view).budget
+        if isinstance(budget, ViewBudget):
+            return budget
+        if budget == "no":
             return None
-        if view == "coarse":
+        if budget == "coarse":
             return ViewBudget(self.coarse_long_side, self.coarse_max_pixels)
-        if view == "full":
-            return ViewBudget(self.full_long_side, self.full_max_pixels)
-        raise ConfigError(f"view {view!r} is unknown, expected no, coarse or full")
+        return ViewBudget(self.full_long_side, self.full_max_pixels)
 
 
 class PolicySettings(Section):
@@ -196,8 +201,22 @@ class PolicySettings(Section):
         None, description="Nats between the buckets; quantiles of the set if left out."
     )
     baseline_seed: int = 42
-    baseline_pruning_ratio: float = Field(1.0, gt=0, le=1)
+    # reduced views
+    baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
     baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
+    baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
+    baseline_merge_mode: Literal["cosine", "l2"] = "cosine"
+    baseline_merge_weight: Literal["norm", "uniform"] = "norm"
+    baseline_enable_prune: bool = Field(
+        False, description="Prune what merging left, by baseline_pruning_ratio and _mode."
+    )
+    baseline_pool_factor: int = Field(1, gt=0, lt=1000)
+    baseline_budget_mode: Literal["long_side", "max_pixels"] = "long_side"
+    baseline_long_side: int | None = Field(None, gt=0, description="Pixels.")
+    baseline_max_pixels: int | None = Field(None, gt=0)
+    baseline_reduction: Literal["pruning", "merging"] | None = Field(
+        None, description="Reduces whichever view the policy chose."
+    )
     # fallback: NO is overruled when the text pass is unsure
     fallback_mode: Literal["coarse", "full"] | None = None
     fallback_entropy_threshold: Extended | None = None

@@ -3,7 +3,7 @@
 The cost of a view is the number of vision tokens that enter the language model
 (contract 6), times `cost_scale`. The number follows from the image size alone, by the
 resize below, which the VLM adapters apply themselves; they check it against the tokens
-they really feed.
+they really feed. What a reduction leaves of an image's tokens follows from its grid alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,33 @@ class ViewBudget:
 
     long_side: int | None
     max_pixels: int | None
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Keep a share of an image's tokens: evenly spaced ones, or those of the largest norm."""
+
+    mode: Literal["stride", "topk_norm"]
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Average similar tokens, weighted by their norm or alike, until a share is left."""
+
+    mode: Literal["cosine", "l2"]
+    weight: Literal["norm", "uniform"]
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Average the tokens of each square of `factor` x `factor` on the grid."""
+
+    factor: int
+
+
+Reduction = Prune | Merge | Pool
 
 
 def resized_size(width: int, height: int, budget: ViewBudget, factor: int) -> tuple[int, int]:
@@ -48,16 +76,39 @@ def resized_size(width: int, height: int, budget: ViewBudget, factor: int) -> tu
     return sides[0] * factor, sides[1] * factor
 
 
+def reduced_tokens(rows: int, columns: int, reductions: Sequence[Reduction] = ()) -> int:
+    """Tokens that `reductions`, one after the other, leave of a grid of rows x columns."""
+    count = rows * columns
+    for reduction in reductions:
+        if isinstance(reduction, Pool):
+            rows, columns = (math.ceil(side / reduction.factor) for side in (rows, columns))
+            count = rows * columns
+        else:
+            count = kept_tokens(count, reduction.ratio)
+    return count
+
+
+def kept_tokens(count: int, ratio: float) -> int:
+    """The nearest whole number to `ratio` of `count` tokens, halves up, at least one."""
+    return max(1, math.floor(count * ratio + 0.5))
+
+
 def num_vision_tokens(
-    sizes: Sequence[tuple[int, int]], budget: ViewBudget | None, factor: int
+    sizes: Sequence[tuple[int, int]],
+    budget: ViewBudget | None,
+    factor: int,
+    reductions: Sequence[Reduction] = (),
 ) -> int:
-    """Vision tokens that a view of images of `sizes` (width, height) costs; None means no look."""
+    """Vision tokens that a view of images of `sizes` (width, height) costs; None means no look.
+
+    Each image is reduced by itself.
+    """
     if budget is None:
         return 0
     total = 0
     for width, height in sizes:
         shown_width, shown_height = resized_size(width, height, budget, factor)
-        total += (shown_width // factor) * (shown_height // factor)
+        total += reduced_tokens(shown_height // factor, shown_width // factor, reductions)
     return total
 
 

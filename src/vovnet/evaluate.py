@@ -17,7 +17,7 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.files import read_json, sha256_file, sha256_json
 from vovnet.layout import ROUTER_FIT, Layout
 from vovnet.matching import fill_ratios, matched_path, read_matched
-from vovnet.policies import setting_columns
+from vovnet.policies import reduced_views, setting_columns
 from vovnet.provenance import package_versions, source_digest
 from vovnet.replay import (
     Questions,
@@ -49,6 +49,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     points = policy_points(settings, name)
     seeds, run = experiment_seeds(settings, name), experiment.run
     routers = {seed: load_routers(settings, layout, run, seed, points) for seed in seeds}
+    views = list(dict.fromkeys(view for point in points for view in reduced_views(point)))
     matched = read_matched(layout, name) if experiment.match else None
     rows: list[Facts] = []
     tables: list[pd.DataFrame] = []
@@ -65,7 +66,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
         )
         scored: ScoreCache = {}
         for seed in seeds:
-            observed = load_observed(layout, run, seed, questions, scored)
+            observed = load_observed(layout, run, seed, questions, scored, views)
             policies = points
             if matched is not None:
                 path = matched_path(layout, name)
@@ -80,6 +81,8 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                 tables.append(sample_rows(outcome, dataset, seed, point))
                 slices.append(_slices(questions, outcome, seed, point))
             facts = _observation_facts(settings, layout, run, seed, dataset)
+            if views:
+                facts["views"] = _view_facts(layout, run, seed, dataset, views, facts)
             if routers[seed]:
                 facts["router_unseen_rate"] = {
                     key: router.unseen_rate(questions.groups(key))
@@ -185,6 +188,23 @@ def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, 
         ],
         **hashes,
     }
+
+
+def _view_facts(
+    layout: Layout, run: str, seed: int, name: str, views: Sequence[str], facts: Facts
+) -> Facts:
+    """The manifest of the reduced views, which must be of the same model as the actions."""
+    path = layout.views_manifest(run, seed, name)
+    manifest = read_json(path)
+    try:
+        missing = [view for view in views if view not in manifest["outputs"]]
+        same = manifest["key"]["checkpoint"] == facts["checkpoint_hash"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the manifest of reduced views, {error} is missing") from None
+    if missing or not same:
+        fault = f"view {missing[0]!r} is missing" if missing else "of another model"
+        raise DataError(f"{path}: {fault}, observe the reduced views of {name!r} again")
+    return {"manifest": _file_facts(path), "names": list(views)}
 
 
 def _file_facts(path: Path) -> dict[str, str]:

@@ -299,7 +299,7 @@ def _point_metrics(ground: Ground, points: Points, decided: Decided) -> Row:
     point = int(np.abs(points.costs[0] - target).argmin())
     return {
         "aiq": float(aiq(ends.costs, ends.accuracies, ground.full_cost)[0]),
-        "mcc": mcc(decided.actions[:, point] > 0, ground.needed_N),
+        "mcc": mcc(decided.actions[:, point] != 0, ground.needed_N),
         "mcc_point": point,
     }
 

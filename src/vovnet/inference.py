@@ -16,17 +16,22 @@ from PIL import Image
 from torch import Tensor
 
 from vovnet.config import Settings, check_prompt_order
-from vovnet.cost import num_vision_tokens
+from vovnet.cost import ViewBudget, num_vision_tokens
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
 from vovnet.errors import ConfigError, DataError
 from vovnet.layout import Layout
 from vovnet.model import VoVNet
 from vovnet.records import ACTIONS, Sample
+from vovnet.views import parse_view
 from vovnet.vlm.qwen3_vl import Prefix, Prompt, open_image
+from vovnet.vlm.sequences import ImageFeatures
 
 Signals = dict[str, str | float | int]
 """A row of signals.parquet."""
+
+Encoded = list[tuple[ImageFeatures, ...]]
+"""The encoded images of each sample."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Inference:
         """Vision tokens that a view of this sample costs, known from its image sizes."""
         sizes = [(image.width, image.height) for image in sample.images]
         budgets = self.settings.vision_budget
-        return num_vision_tokens(sizes, budgets.budget(view), budgets.factor)
+        reductions = parse_view(view).reductions
+        return num_vision_tokens(sizes, budgets.budget(view), budgets.factor, reductions)
 
     @torch.inference_mode()
     def text_pass(self, samples: Sequence[Sample]) -> TextPass:
@@ -113,18 +119,25 @@ class Inference:
         return TextPass(samples, prompts, signals, logits_BV, positions_B, prefix)
 
     @torch.inference_mode()
+    def encode(self, images: Sequence[Sequence[Image.Image]], budget: ViewBudget | None) -> Encoded:
+        """Each sample's images, encoded once for every view of this budget."""
+        return self.vlm.encode_images(images, budget)
+
+    @torch.inference_mode()
     def answer(
         self,
         samples: Sequence[Sample],
         view: str,
         images: Sequence[Sequence[Image.Image]],
         text_pass: TextPass | None = None,
+        encoded: Encoded | None = None,
     ) -> list[Answer]:
         """Answer under a view by free generation.
 
         `text_pass` is that of the same samples; with `eval.cache_reuse` its cache is cropped
         back to the shared prefix and extended, otherwise, or without it, everything is
-        computed anew. `images` holds each sample's images (none are read for `no`).
+        computed anew. `images` holds each sample's images (none are read for `no`); `encoded`
+        is what `encode` made of them within the view's budget, where that was done before.
         """
         if self.settings.eval.num_beams > 1:
             return [
@@ -134,10 +147,11 @@ class Inference:
         reuse = text_pass if self.settings.eval.cache_reuse else None
         prompts = reuse.prompts if reuse else self.prompts(samples)
         budget = self.settings.vision_budget.budget(view)
-        features = self.vlm.encode_images(images, budget)
+        encoded = self.encode(images, budget) if encoded is None else encoded
+        reductions = parse_view(view).reductions
         sequences = [
-            self.vlm.sequence(prompt, shown)
-            for prompt, shown in zip(prompts, features, strict=True)
+            self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
+            for prompt, shown in zip(prompts, encoded, strict=True)
         ]
         self._check_counts(samples, view, [sequence.num_vision_tokens for sequence in sequences])
         if reuse and budget is None:
@@ -171,6 +185,8 @@ class Inference:
         ]
 
     def _beams(self, sample: Sample, view: str, images: Sequence[Image.Image]) -> Answer:
+        if parse_view(view).reductions:
+            raise ConfigError(f"eval.num_beams: must be 1 for the reduced view {view!r}")
         (prompt,) = self.prompts([sample])
         evaluation = self.settings.eval
         budget = self.settings.vision_budget.budget(view)

@@ -52,6 +52,17 @@ class Layout:
         name = f"{shard}-of-{num_shards}"
         return self.observations(run, seed, eval_set) / "shards" / name
 
+    def views_manifest(self, run: str, seed: int | str, eval_set: str) -> Path:
+        """Manifest of the reduced views; their tables lie beside it, as those of the actions."""
+        return self.observations(run, seed, eval_set) / "views.manifest.json"
+
+    def view_shard(
+        self, run: str, seed: int | str, eval_set: str, shard: int | str, num_shards: int | str
+    ) -> Path:
+        """Folder of one shard of the reduced views."""
+        name = f"{shard}-of-{num_shards}"
+        return self.observations(run, seed, eval_set) / "view_shards" / name
+
     def eval(self, experiment: str) -> Path:
         return self.root / "eval" / experiment
 

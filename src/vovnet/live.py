@@ -26,7 +26,14 @@ from vovnet.inference import Answer, Inference, TextPass, load_images
 from vovnet.layout import Layout
 from vovnet.matching import fill_ratios, matched_path, read_matched
 from vovnet.model import load_trained, pick_device, weights_file
-from vovnet.policies import Router, decide, group_of, kind_of, setting_columns
+from vovnet.policies import (
+    Router,
+    chosen_views,
+    decide,
+    group_of,
+    kind_of,
+    setting_columns,
+)
 from vovnet.provenance import package_versions, source_digest
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, Sample
 from vovnet.replay import Questions, load_questions, load_routers
@@ -105,7 +112,7 @@ class LivePolicy:
             with _clock(timing, "text_pass", device):
                 text_pass = self.inference.text_pass([sample])
         action, fallback = self._decide(sample, text_pass)
-        view = ACTIONS[action]
+        (view,) = chosen_views(self.policy, np.array([action]))
         with _clock(timing, "image_loading", device):
             images = load_images(self.inference.settings, self.layout, sample) if action else []
         with _clock(timing, "answer", device):
@@ -232,7 +239,7 @@ def live_outcome(
         ids=[sample.id for sample in questions.samples],
         units=questions.units,
         actions=actions_N,
-        views=np.array(ACTIONS, dtype=object)[actions_N],
+        views=chosen_views(policy, actions_N),
         texts=np.array([item.answer.text for item in answers], dtype=object),
         scores=np.array([score.value for score in scores]),
         parse_fallback=np.array([score.parse_fallback for score in scores]),

@@ -7,12 +7,14 @@ block is a file of its own, so that a killed job loses at most one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 
-from vovnet.blocks import BLOCK_COLUMNS, block_path, shard_blocks
+from vovnet.blocks import BLOCK_COLUMNS, VIEW_COLUMNS, block_path, shard_blocks
 from vovnet.closure import closure_digest
 from vovnet.config import Settings, run_settings
 from vovnet.data.sets import load_set
@@ -25,6 +27,8 @@ from vovnet.records import ACTIONS, Sample, write_table
 from vovnet.steps import step_digest
 
 OnBlock = Callable[[int, int], None]
+Row = dict[str, object]
+T = TypeVar("T")
 
 
 def observe_shard(
@@ -38,63 +42,148 @@ def observe_shard(
     on_block: OnBlock | None = None,
 ) -> None:
     """Observe one shard (counted from 0) of a set; its manifest is written last."""
-    own_settings = run_settings(settings, run, seed)
-    samples = load_set(own_settings, layout, name)
-    digest = step_digest(settings, "observe", run=run, seed=seed, eval_set=name)
-    settings = own_settings
+    job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.shard(run, seed, name, shard, num_shards)
-    checkpoint = layout.stage(run, seed, 2)
-    key = {
-        "config": digest,
-        "block_rows": str(settings.eval.shard_rows),
-        "checkpoint": sha256_file(weights_file(checkpoint)),
-        "samples": sha256_json([sample.model_dump(mode="json") for sample in samples]),
-        "code": closure_digest(__name__),
-    }
-    claim_folder(folder, key)
-    blocks = shard_blocks(len(samples), settings.eval.shard_rows, shard, num_shards)
-    waiting = [block for block in blocks if not block_path(folder, block[0]).exists()]
+    claim_folder(folder, job.key)
+    waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
     if waiting:
-        inference = Inference(load_trained(settings, checkpoint, pick_device()), settings)
+        inference = job.inference()
         for done, (index, rows) in enumerate(waiting, start=1):
-            table = observe_rows(inference, layout, [samples[row] for row in rows])
+            table = observe_rows(inference, layout, [job.samples[row] for row in rows])
             write_table(block_path(folder, index), table, BLOCK_COLUMNS)
             if on_block is not None:
                 on_block(done, len(waiting))
-    write_manifest(
-        folder / "manifest.json",
-        step="observe",
-        settings=settings,
-        inputs={"checkpoint": weights_file(checkpoint)},
-        run=run,
-        seed=seed,
-        set=name,
-        shard=shard,
-        num_shards=num_shards,
-        blocks=[index for index, _ in blocks],
-        key=key,
-        device=_device_name(),
-    )
+    job.write_manifest(folder)
+
+
+def observe_views_shard(
+    settings: Settings,
+    layout: Layout,
+    run: str,
+    seed: int,
+    name: str,
+    views: Sequence[str],
+    shard: int,
+    num_shards: int,
+    on_block: OnBlock | None = None,
+) -> None:
+    """Observe reduced views on one shard of a set; its manifest is written last.
+
+    A view that was observed before is kept when others are asked for beside it.
+    """
+    job = _Job(settings, layout, run, seed, name, shard, num_shards)
+    folder = layout.view_shard(run, seed, name, shard, num_shards)
+    claim_folder(folder, job.key)
+    missing = [
+        (index, rows, [view for view in views if not block_path(folder, index, view).exists()])
+        for index, rows in job.blocks
+    ]
+    waiting = [block for block in missing if block[2]]
+    if waiting:
+        inference = job.inference()
+        for done, (index, rows, new) in enumerate(waiting, start=1):
+            tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
+            for view, table in tables.items():
+                write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
+            if on_block is not None:
+                on_block(done, len(waiting))
+    job.write_manifest(folder, views=list(views))
+
+
+class _Job:
+    """One shard of a set, and what it is observed with."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        layout: Layout,
+        run: str,
+        seed: int,
+        name: str,
+        shard: int,
+        num_shards: int,
+    ) -> None:
+        self.settings = run_settings(settings, run, seed)
+        self.samples = load_set(self.settings, layout, name)
+        digest = step_digest(settings, "observe", run=run, seed=seed, eval_set=name)
+        self.checkpoint = layout.stage(run, seed, 2)
+        self.key = {
+            "config": digest,
+            "block_rows": str(self.settings.eval.shard_rows),
+            "checkpoint": sha256_file(weights_file(self.checkpoint)),
+            "samples": sha256_json([sample.model_dump(mode="json") for sample in self.samples]),
+            "code": closure_digest(__name__),
+        }
+        self.blocks = shard_blocks(
+            len(self.samples), self.settings.eval.shard_rows, shard, num_shards
+        )
+        self.facts: dict[str, Any] = {
+            "run": run,
+            "seed": seed,
+            "set": name,
+            "shard": shard,
+            "num_shards": num_shards,
+        }
+
+    def inference(self) -> Inference:
+        model = load_trained(self.settings, self.checkpoint, pick_device())
+        return Inference(model, self.settings)
+
+    def write_manifest(self, folder: Path, **facts: Any) -> None:
+        write_manifest(
+            folder / "manifest.json",
+            step="observe",
+            settings=self.settings,
+            inputs={"checkpoint": weights_file(self.checkpoint)},
+            **self.facts,
+            blocks=[index for index, _ in self.blocks],
+            key=self.key,
+            device=_device_name(),
+            **facts,
+        )
 
 
 def observe_rows(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> pd.DataFrame:
     """Signals and every view of `samples`, in their order; columns are `BLOCK_COLUMNS`."""
+    rows = _in_batches(inference, samples, lambda batch: _observe_batch(inference, layout, batch))
+    return pd.DataFrame(rows, columns=list(BLOCK_COLUMNS))
+
+
+def observe_views(
+    inference: Inference, layout: Layout, samples: Sequence[Sample], views: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Reduced views of `samples`, in their order; columns are `VIEW_COLUMNS`."""
+    rows = _in_batches(
+        inference, samples, lambda batch: _observe_reduced(inference, layout, batch, views)
+    )
+    return {
+        view: pd.DataFrame([row[view] for row in rows], columns=list(VIEW_COLUMNS))
+        for view in views
+    }
+
+
+def _in_batches(
+    inference: Inference,
+    samples: Sequence[Sample],
+    observe: Callable[[Sequence[Sample]], Iterable[T]],
+) -> list[T]:
+    """What `observe` yields of each sample, in batches of questions of like length."""
     lengths = [len(prompt.text_ids) for prompt in inference.prompts(samples)]
     order = sorted(range(len(samples)), key=lambda row: (lengths[row], row))
     size = inference.settings.eval.batch_size
-    rows: dict[int, dict[str, object]] = {}
+    rows: dict[int, T] = {}
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        observed = _observe_batch(inference, layout, [samples[row] for row in chosen])
+        observed = observe([samples[row] for row in chosen])
         rows.update(zip(chosen, observed, strict=True))
-    return pd.DataFrame([rows[row] for row in range(len(samples))], columns=list(BLOCK_COLUMNS))
+    return [rows[row] for row in range(len(samples))]
 
 
 def _observe_batch(
     inference: Inference, layout: Layout, samples: Sequence[Sample]
-) -> Iterator[dict[str, object]]:
+) -> Iterator[Row]:
     text_pass = inference.text_pass(samples)
-    rows: list[dict[str, object]] = [dict(signals) for signals in text_pass.signals]
+    rows: list[Row] = [dict(signals) for signals in text_pass.signals]
     images = [load_images(inference.settings, layout, sample) for sample in samples]
     for view in ACTIONS:
         began = time.perf_counter()
@@ -103,6 +192,30 @@ def _observe_batch(
         for row, answer in zip(rows, answers, strict=True):
             row |= {f"{view}.{name}": value for name, value in vars(answer).items()}
             row[f"{view}.latency_ms"] = latency_ms
+    yield from rows
+
+
+def _observe_reduced(
+    inference: Inference, layout: Layout, samples: Sequence[Sample], views: Sequence[str]
+) -> Iterator[dict[str, Row]]:
+    """Per sample a row of each view. Images are encoded once for all views of a budget.
+
+    The latency of each view counts the encoding, which it would need alone.
+    """
+    text_pass = inference.text_pass(samples) if inference.settings.eval.cache_reuse else None
+    images = [load_images(inference.settings, layout, sample) for sample in samples]
+    rows: list[dict[str, Row]] = [{} for _ in samples]
+    budgets = {view: inference.settings.vision_budget.budget(view) for view in views}
+    for budget in dict.fromkeys(budgets.values()):
+        began = time.perf_counter()
+        encoded = inference.encode(images, budget)
+        encoding_s = time.perf_counter() - began
+        for view in (view for view in views if budgets[view] == budget):
+            began = time.perf_counter()
+            answers = inference.answer(samples, view, images, text_pass, encoded)
+            latency_ms = (time.perf_counter() - began + encoding_s) * 1000 / len(samples)
+            for row, sample, answer in zip(rows, samples, answers, strict=True):
+                row[view] = {"id": sample.id, **vars(answer), "latency_ms": latency_ms}
     yield from rows
 
 

@@ -173,6 +173,7 @@ RESULT_COLUMNS: tuple[str, ...] = (
     "merge_ratio",
     "pool_factor",
     "long_side",
+    "max_pixels",
     "num_samples",
     "accuracy",
     "accuracy_lo",

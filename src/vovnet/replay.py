@@ -6,8 +6,8 @@ is then a table operation. Shapes: N rows, A actions, U questions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,15 @@ from vovnet.cost import expected_cost
 from vovnet.data.sets import load_set, scorer_of
 from vovnet.errors import DataError
 from vovnet.layout import ROUTER_FIT, Layout
-from vovnet.policies import GroupKey, Router, decide, fit_router, group_of, kind_of
+from vovnet.policies import (
+    GroupKey,
+    Router,
+    chosen_views,
+    decide,
+    fit_router,
+    group_of,
+    kind_of,
+)
 from vovnet.records import ACTIONS, OBSERVATION_COLUMNS, SIGNAL_COLUMNS, Sample, read_table
 from vovnet.results import Outcome
 from vovnet.scoring import Score, score_sample
@@ -66,14 +74,40 @@ class Questions:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a trained model did under one view, a row per sample, (N,)."""
+
+    texts: NDArray[np.object_]
+    scores: Floats
+    parse_fallback: Bools
+    vision_tokens: Ints
+
+
+@dataclass(frozen=True)
 class Observed:
-    """What one trained model did on a set: a row per sample, a column per action."""
+    """What one trained model did on a set: a row per sample, a column per action.
+
+    `reduced` holds further views by their name.
+    """
 
     signals: pd.DataFrame
     texts: NDArray[np.object_]
     scores: Floats
     parse_fallback: Bools
     vision_tokens: Ints
+    reduced: Mapping[str, Shown] = field(default_factory=dict)
+
+    def shown(self, view: str) -> Shown:
+        """What the model did under a view of an action or a reduced one."""
+        if view not in ACTIONS:
+            return self.reduced[view]
+        action = ACTIONS.index(view)
+        return Shown(
+            texts=self.texts[:, action],
+            scores=self.scores[:, action],
+            parse_fallback=self.parse_fallback[:, action],
+            vision_tokens=self.vision_tokens[:, action],
+        )
 
 
 def load_questions(
@@ -96,27 +130,39 @@ def load_questions(
 
 
 def load_observed(
-    layout: Layout, run: str, seed: int, questions: Questions, cache: ScoreCache | None = None
+    layout: Layout,
+    run: str,
+    seed: int,
+    questions: Questions,
+    cache: ScoreCache | None = None,
+    views: Iterable[str] = (),
 ) -> Observed:
-    """Read and score what a trained model said about `questions`.
+    """Read and score what a trained model said about `questions`, also under reduced `views`.
 
     Rows that are not those of the prepared set, in its order, are an error.
     """
     folder = layout.observations(run, seed, questions.name)
     signals = _read_rows(folder / "signals.parquet", questions, SIGNAL_COLUMNS)
-    views = [
-        _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS) for view in ACTIONS
-    ]
     cache = {} if cache is None else cache
-    scores = [list(_scores(questions, view["text"], cache)) for view in views]
+    actions = [_load_view(folder, view, questions, cache) for view in ACTIONS]
     return Observed(
         signals=signals,
-        texts=np.stack([view["text"].to_numpy(dtype=object) for view in views], axis=1),
-        scores=np.array([[score.value for score in column] for column in scores]).T,
-        parse_fallback=np.array(
-            [[score.parse_fallback for score in column] for column in scores]
-        ).T,
-        vision_tokens=np.stack([view["vision_tokens"].to_numpy() for view in views], axis=1),
+        texts=np.stack([shown.texts for shown in actions], axis=1),
+        scores=np.stack([shown.scores for shown in actions], axis=1),
+        parse_fallback=np.stack([shown.parse_fallback for shown in actions], axis=1),
+        vision_tokens=np.stack([shown.vision_tokens for shown in actions], axis=1),
+        reduced={view: _load_view(folder, view, questions, cache) for view in views},
+    )
+
+
+def _load_view(folder: Path, view: str, questions: Questions, cache: ScoreCache) -> Shown:
+    table = _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS)
+    scores = list(_scores(questions, table["text"], cache))
+    return Shown(
+        texts=table["text"].to_numpy(dtype=object),
+        scores=np.array([score.value for score in scores]),
+        parse_fallback=np.array([score.parse_fallback for score in scores]),
+        vision_tokens=table["vision_tokens"].to_numpy(),
     )
 
 
@@ -149,19 +195,32 @@ def replay(
         groups=questions.groups(kind.router) if kind.router else None,
         router=(routers or {})[kind.router] if kind.router else None,
     )
-    chosen = (np.arange(len(decision.actions)), decision.actions)
-    tokens_N = observed.vision_tokens[chosen]
+    views_N = chosen_views(policy, decision.actions)
+    shown = _pick(observed, views_N)
     return Outcome(
         ids=[sample.id for sample in questions.samples],
         units=questions.units,
         actions=decision.actions,
-        views=np.array(ACTIONS, dtype=object)[decision.actions],
-        texts=observed.texts[chosen],
-        scores=observed.scores[chosen],
-        parse_fallback=observed.parse_fallback[chosen],
-        costs=expected_cost(tokens_N, policy.cost_scale),
-        vision_tokens=tokens_N,
+        views=views_N,
+        texts=shown.texts,
+        scores=shown.scores,
+        parse_fallback=shown.parse_fallback,
+        costs=expected_cost(shown.vision_tokens, policy.cost_scale),
+        vision_tokens=shown.vision_tokens,
         fallback=None if policy.fallback_mode is None else decision.fallback_triggered,
+    )
+
+
+def _pick(observed: Observed, views_N: NDArray[np.object_]) -> Shown:
+    """Of each row, what the model did under the view that was chosen for it."""
+    names, codes_N = np.unique(views_N.astype(str), return_inverse=True)
+    shown = [observed.shown(str(name)) for name in names]
+    rows = np.arange(len(views_N))
+    return Shown(
+        texts=np.stack([item.texts for item in shown])[codes_N, rows],
+        scores=np.stack([item.scores for item in shown])[codes_N, rows],
+        parse_fallback=np.stack([item.parse_fallback for item in shown])[codes_N, rows],
+        vision_tokens=np.stack([item.vision_tokens for item in shown])[codes_N, rows],
     )
 
 

@@ -27,7 +27,14 @@ from vovnet.records import (
 )
 from vovnet.stats import Bools, Floats, Ints, percentile_interval, resampled_means, unit_minima
 
-SHORT_NAMES = {"lambda_cost": "lambda", "baseline_pruning_ratio": "pruning"}
+SHORT_NAMES = {
+    "lambda_cost": "lambda",
+    "baseline_pruning_ratio": "pruning",
+    "baseline_merge_ratio": "merge",
+    "baseline_long_side": "resolution",
+    "baseline_max_pixels": "resolution",
+    "baseline_pool_factor": "granularity",
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def action_shares(actions_N: Ints) -> dict[str, float] | None:
 
 
 def sweep_name(experiment: Experiment) -> str | None:
-    """Short name of the swept key, as in pareto_<name>.csv: `lambda`, `threshold`, `pruning`."""
+    """Short name of the swept key, as in pareto_<name>.csv: `lambda`, `threshold`, `merge`."""
     for key in experiment.sweep:
         return SHORT_NAMES.get(key, key.removeprefix("baseline_"))
     return None

@@ -160,30 +160,44 @@ def observe_missing(
 
     With `gpus`, each of these devices observes its shard of every set in a process of its own.
     """
-    from vovnet.blocks import gather
+    from vovnet.blocks import gather, gather_views
 
     observe_all = partial(_observe_shards, settings, layout)
     if gpus is None:
         observe_all(0, 1)
     else:
         run_on_devices(observe_all, gpus)
+    seed = settings.seeds[0]
     for name in layout.observed:
-        gather(settings, layout, RUN, settings.seeds[0], name)
+        gather(settings, layout, RUN, seed, name)
+        if views := _views(settings, name):
+            gather_views(settings, layout, RUN, seed, name, views)
 
 
 def _observe_shards(
     settings: Settings, layout: CheckpointLayout, shard: int, num_shards: int
 ) -> None:
-    """Observe one shard of every set."""
-    from vovnet.observe import observe_shard
+    """Observe one shard of every set, under the actions and the reduced views that are needed."""
+    from vovnet.observe import observe_shard, observe_views_shard
     from vovnet.progress import progress
 
+    seed = settings.seeds[0]
     part = f", shard {shard}/{num_shards}" if num_shards > 1 else ""
     for name in layout.observed:
         with progress(f"observing {name}{part}") as on_block:
-            observe_shard(
-                settings, layout, RUN, settings.seeds[0], name, shard, num_shards, on_block
-            )
+            observe_shard(settings, layout, RUN, seed, name, shard, num_shards, on_block)
+        if views := _views(settings, name):
+            with progress(f"observing reduced views of {name}{part}") as on_block:
+                observe_views_shard(
+                    settings, layout, RUN, seed, name, views, shard, num_shards, on_block
+                )
+
+
+def _views(settings: Settings, name: str) -> list[str]:
+    """The reduced views of a set that the experiment by hand reads."""
+    from vovnet.policies import needed_views
+
+    return needed_views(settings, RUN, settings.seeds[0], name)
 
 
 def _digest(checkpoint: Path) -> str:

@@ -15,11 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, help="a key of runs")
     parser.add_argument("--seed", type=int, required=True, help="the seed it was trained with")
     parser.add_argument("--dataset", required=True, help="a key of data.eval_sets, or router_fit")
+    parser.add_argument(
+        "--views", nargs="+", metavar="VIEW", help="reduced views, instead of those of the actions"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.blocks import gather
+    from vovnet.blocks import gather, gather_views
     from vovnet.layout import Layout
 
     settings = load_settings(args)
-    gather(settings, Layout(Path(settings.results_dir)), args.run, args.seed, args.dataset)
+    layout = Layout(Path(settings.results_dir))
+    if args.views:
+        gather_views(settings, layout, args.run, args.seed, args.dataset, args.views)
+    else:
+        gather(settings, layout, args.run, args.seed, args.dataset)

@@ -1,4 +1,4 @@
-"""`vovnet observe`: a trained model on every view of a set."""
+"""`vovnet observe`: a trained model on every view of a set, or on reduced ones."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="part I (from 0) of N; all if left out",
     )
+    parser.add_argument(
+        "--views",
+        nargs="+",
+        metavar="VIEW",
+        help="reduced views such as prune-stride-0.50, instead of those of the actions",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     from vovnet.layout import Layout
-    from vovnet.observe import observe_shard
+    from vovnet.observe import observe_shard, observe_views_shard
     from vovnet.progress import progress
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     shard, num_shards = args.shard
+    part = (args.run, args.seed, args.dataset)
     with progress("observing blocks") as on_block:
-        observe_shard(
-            settings, layout, args.run, args.seed, args.dataset, shard, num_shards, on_block
-        )
+        if args.views:
+            observe_views_shard(settings, layout, *part, args.views, shard, num_shards, on_block)
+        else:
+            observe_shard(settings, layout, *part, shard, num_shards, on_block)

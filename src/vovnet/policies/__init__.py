@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings
-from vovnet.errors import ConfigError
 from vovnet.policies import fixed, learned, oracle, randomized, router, uncertainty
 from vovnet.policies.base import Actions, Bools, Floats, PolicyInputs
+from vovnet.policies.reduced import chosen_views, needed_views, reduced_views, reduction_columns
 from vovnet.policies.router import GroupKey, Router, fit_router, group_of
 from vovnet.policies.uncertainty import overrule
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS
@@ -27,10 +27,13 @@ __all__ = [
     "PolicyKind",
     "Router",
     "check_complete",
+    "chosen_views",
     "decide",
     "fit_router",
     "group_of",
     "kind_of",
+    "needed_views",
+    "reduced_views",
     "setting_columns",
 ]
 
@@ -58,13 +61,20 @@ POLICIES: dict[str | None, PolicyKind] = {
     "dataset_router": PolicyKind(router.by_group_cost, reads_lambda=True, router="dataset"),
     "oracle": PolicyKind(oracle.cheapest_correct, reads_correctness=True),
     "oracle_full_correct": PolicyKind(oracle.cheapest_as_full, reads_correctness=True),
+    "vision_token_pruning_proxy": PolicyKind(fixed.always_reduced),
+    "token_merge_prune_proxy": PolicyKind(fixed.always_reduced),
+    "resolution_scaling_proxy": PolicyKind(fixed.always_reduced),
+    "multi_granularity_proxy": PolicyKind(fixed.always_reduced),
 }
 """By `policy.baseline_name`; None is the learned policy, VoVNet itself."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Index into `records.ACTIONS` and whether the fallback overruled a NO, both (N,)."""
+    """Index into `records.ACTIONS` and whether the fallback overruled a NO, both (N,).
+
+    The index is -1 where the policy shows its reduced view; `chosen_views` names what is shown.
+    """
 
     actions: Actions
     fallback_triggered: Bools
@@ -97,7 +107,7 @@ def decide(
 def check_complete(policy: PolicySettings) -> None:
     """Refuse a policy that lacks a setting, with the words of `decide`, before any model runs."""
     kind = kind_of(policy)
-    if kind.reads_router:  # it is fitted on observations, and reads no setting of its own
+    if kind.router is not None:  # it is fitted on observations, and reads no setting of its own
         return
     nothing = pd.DataFrame(columns=list(SIGNAL_COLUMNS))
     correct_NA = np.zeros((0, len(ACTIONS))) if kind.reads_correctness else None
@@ -105,14 +115,8 @@ def check_complete(policy: PolicySettings) -> None:
 
 
 def kind_of(policy: PolicySettings) -> PolicyKind:
-    """The policy that `baseline_name` stands for; a baseline that needs the model is an error."""
-    kind = POLICIES.get(policy.baseline_name)
-    if kind is None:
-        raise ConfigError(
-            f"policy.baseline_name: {policy.baseline_name!r} is no decision over stored "
-            "observations, evaluate it with mode: live"
-        )
-    return kind
+    """The policy that `baseline_name` stands for."""
+    return POLICIES[policy.baseline_name]
 
 
 def setting_columns(policy: PolicySettings, *, matched: bool = False) -> dict[str, str | float]:
@@ -126,4 +130,4 @@ def setting_columns(policy: PolicySettings, *, matched: bool = False) -> dict[st
         columns["lambda_cost"] = policy.lambda_cost
     if kind.reads_threshold and policy.baseline_threshold is not None:
         columns["threshold"] = policy.baseline_threshold
-    return columns
+    return columns | reduction_columns(policy)

@@ -24,6 +24,8 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 NO, COARSE, FULL = range(len(ACTIONS))
+REDUCED = -1
+"""Stands for the one view of a policy that always shows the same reduced view."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vovnet.policies.base import COARSE, FULL, NO, Actions, PolicyInputs
+from vovnet.policies.base import COARSE, FULL, NO, REDUCED, Actions, PolicyInputs
 
 
 def no_vision(inputs: PolicyInputs) -> Actions:
@@ -17,3 +17,8 @@ def always_coarse(inputs: PolicyInputs) -> Actions:
 
 def always_full(inputs: PolicyInputs) -> Actions:
     return np.full(inputs.num_samples, FULL)
+
+
+def always_reduced(inputs: PolicyInputs) -> Actions:
+    """The same reduced view always, which is none of the actions."""
+    return np.full(inputs.num_samples, REDUCED)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vovnet.cost import Reduction
+from vovnet.reduction import reduce_tokens
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -38,6 +41,18 @@ class ImageFeatures:
     @property
     def num_tokens(self) -> int:
         return self.embeddings_KD.shape[0]
+
+    def reduced(self, reductions: Sequence[Reduction]) -> ImageFeatures:
+        """The image after `reductions` of its whole grid: deepstack and positions follow."""
+        if not reductions:
+            return self
+        left = reduce_tokens(self.embeddings_KD, self.grid, reductions)
+        return ImageFeatures(
+            left.apply(self.embeddings_KD),
+            tuple(left.apply(level) for level in self.deepstack),
+            self.positions_2K[:, left.anchors_G],
+            self.grid,
+        )
 
 
 @dataclass(frozen=True)
