@@ -17,6 +17,7 @@ from vovnet.errors import VovnetError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("vovnet.commands.synthesize", "render a synthetic dataset in its raw layout"),
+    "fetch": ("vovnet.commands.fetch", "download a dataset of the hub"),
     "prepare": ("vovnet.commands.prepare", "turn one raw split into unified samples"),
     "leakage": ("vovnet.commands.leakage", "compare the training mix with the evaluation sets"),
     "train": ("vovnet.commands.train", "train one stage of one run and seed"),

@@ -67,7 +67,10 @@ class PromptTemplates(Section):
 
 
 class DatasetSettings(Section):
-    """A raw dataset in its original layout; `files` maps a split to a path under `root`."""
+    """A raw dataset in its original layout; `files` maps a split to a path under `root`.
+
+    Files of `source: hub` are downloaded from the dataset repository `repo_id` at `revision`.
+    """
 
     format: Literal["mmbench", "mmmu", "textvqa", "llava"]
     source: Literal["synthetic", "local", "hub"] = "local"
@@ -76,6 +79,12 @@ class DatasetSettings(Section):
     revision: str | None = None
     files: dict[str, str]
     image_root: str | None = Field(None, description="Where image paths start, under `root`.")
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetSettings:
+        if self.source == "hub" and not self.repo_id:
+            raise ValueError("source 'hub' needs a repo_id")
+        return self
 
 
 class SplitRef(Section):

@@ -94,6 +94,10 @@ def _synthesize(settings: Settings, dataset: str) -> Value:
     return _step(data={"datasets": definition} | _part(data, {"synthetic"}))
 
 
+def _fetch(settings: Settings, dataset: str) -> Value:
+    return _step(data={"datasets": {dataset: _dump(settings.data.datasets[dataset])}})
+
+
 def _prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
     value = _dump(definition) | {"files": {split: definition.files[split]}}
@@ -209,6 +213,7 @@ def _report(settings: Settings) -> Value:
 
 _STEPS: dict[str, Callable[..., Value]] = {
     "synthesize": _synthesize,
+    "fetch": _fetch,
     "prepare": _prepare,
     "leakage": _leakage,
     "train": _train,

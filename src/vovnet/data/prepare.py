@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings
+from vovnet.config import DatasetSettings, Settings
 from vovnet.data import llava, mmbench, mmmu, textvqa
+from vovnet.data.hub import fetched
 from vovnet.data.images import ImageStore
 from vovnet.data.source import Source, find_files
 from vovnet.errors import ConfigError, DataError
@@ -30,12 +31,14 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
 
     Equal raw files give equal bytes. The images of all splits of a dataset lie together.
     """
+    chosen = _chosen(settings, dataset)
+    origin = {"hub": fetched(dataset, chosen)} if chosen.source == "hub" else {}
     source = open_source(settings, dataset, split, layout)
     manifest = layout.data_manifest(dataset, split)
     manifest.unlink(missing_ok=True)
     target = layout.samples(dataset, split)
     digests: set[str] = set()
-    samples = READERS[settings.data.datasets[dataset].format](source)
+    samples = READERS[chosen.format](source)
     num_samples = write_samples(target, _checked(source, samples, digests))
     facts = {
         "num_samples": num_samples,
@@ -52,6 +55,7 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
         split=split,
         images_sha256=sha256_bytes("\n".join(sorted(digests)).encode()),
         schema_version=SCHEMA_VERSION,
+        **origin,
         **facts,
     )
     return facts
@@ -59,15 +63,7 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
 
 def open_source(settings: Settings, dataset: str, split: str, layout: Layout) -> Source:
     """Find the raw files of a split; errors name the configuration's key."""
-    if dataset not in settings.data.datasets:
-        names = sorted(settings.data.datasets)
-        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
-    chosen = settings.data.datasets[dataset]
-    if chosen.source == "hub":
-        raise DataError(
-            f"data.datasets.{dataset}.source: downloads from the hub are not available yet; "
-            "download the files and use source 'local'"
-        )
+    chosen = _chosen(settings, dataset)
     root = Path(chosen.root)
     return Source(
         dataset=dataset,
@@ -77,6 +73,13 @@ def open_source(settings: Settings, dataset: str, split: str, layout: Layout) ->
         image_root=root / (chosen.image_root or ""),
         images=ImageStore(layout.data(dataset) / "images"),
     )
+
+
+def _chosen(settings: Settings, dataset: str) -> DatasetSettings:
+    if dataset not in settings.data.datasets:
+        names = sorted(settings.data.datasets)
+        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    return settings.data.datasets[dataset]
 
 
 def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> Iterator[Sample]:
