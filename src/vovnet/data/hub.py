@@ -22,7 +22,7 @@ from typing import Any
 
 from vovnet.config import DatasetSettings, Settings
 from vovnet.data.images import inside
-from vovnet.errors import ConfigError, DataError
+from vovnet.errors import ConfigError, DataError, one_line
 from vovnet.files import atomic_path, read_json
 from vovnet.progress import LOG_INTERVAL_S
 from vovnet.provenance import write_manifest
@@ -185,7 +185,7 @@ def _failure(key: str, chosen: DatasetSettings, error: Exception) -> DataError:
     elif "Consistency check failed" in str(error):
         reason = "a download broke off; fetch again, finished files are kept"
     else:
-        reason = f"{type(error).__name__}: {redact(str(error).partition(chr(10))[0])}"
+        reason = f"{type(error).__name__}: {redact(one_line(error))}"
     return DataError(f"{key}: {chosen.repo_id} at revision {revision!r}: {reason}")
 
 

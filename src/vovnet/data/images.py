@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from vovnet.errors import DataError
+from vovnet.errors import DataError, one_line
 from vovnet.files import sha256_bytes, write_bytes
 from vovnet.records import ImageRef
 
@@ -44,7 +45,8 @@ def inspect(content: bytes, where: str) -> tuple[str, int, int]:
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"{where}: the image has more than {limit} pixels") from None
     except Exception as error:  # decoders raise whatever the broken bytes lead them into
-        reason = str(error) if not isinstance(error, Image.UnidentifiedImageError) else "unknown"
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "unknown" if unknown else one_line(error)
         raise DataError(f"{where}: not a decodable image ({reason})") from None
 
 
@@ -57,10 +59,15 @@ def inside(relative: str, where: str) -> PurePosixPath:
 
 
 class ImageStore:
-    """Writes images below `folder`; `ImageRef.path` is relative to the folder's parent."""
+    """Writes images below `folder`; `ImageRef.path` is relative to the folder's parent.
+
+    They lie aside until `publish`, so that a dataset that turns out to be broken leaves none
+    behind. Other splits may be writing to the same folder: an image is moved in whole.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         self._by_hash: dict[str, ImageRef] = {}
         self._by_path: dict[Path, ImageRef] = {}
 
@@ -69,13 +76,25 @@ class ImageStore:
         digest = sha256_bytes(content)
         if digest not in self._by_hash:
             kind, width, height = inspect(content, where)
-            target = self.folder / f"{digest}.{EXTENSIONS[kind]}"
-            if not target.exists():
-                write_bytes(target, content)
-            path = f"{self.folder.name}/{target.name}"
+            name = f"{digest}.{EXTENSIONS[kind]}"
+            if not (self.folder / name).exists():
+                write_bytes(self._aside / name, content)
+            path = f"{self.folder.name}/{name}"
             ref = ImageRef(path=path, width=width, height=height, sha256=digest)
             self._by_hash[digest] = ref
         return self._by_hash[digest]
+
+    def publish(self) -> None:
+        """Move the images that were added to their folder."""
+        if self._aside.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self._aside.iterdir():
+                path.replace(self.folder / path.name)
+            self._aside.rmdir()
+
+    def discard(self) -> None:
+        """Remove the images that were added and not published."""
+        shutil.rmtree(self._aside, ignore_errors=True)
 
     def add_file(self, root: Path, relative: str, where: str) -> ImageRef:
         """Store the image file `relative`, which must lie below `root`."""

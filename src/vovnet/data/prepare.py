@@ -39,7 +39,10 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
     target = layout.samples(dataset, split)
     digests: set[str] = set()
     samples = READERS[chosen.format](source)
-    num_samples = write_samples(target, _checked(source, samples, digests))
+    try:
+        num_samples = write_samples(target, _checked(source, samples, digests))
+    finally:
+        source.images.discard()
     facts = {
         "num_samples": num_samples,
         "num_images": len(digests),
@@ -83,7 +86,10 @@ def _chosen(settings: Settings, dataset: str) -> DatasetSettings:
 
 
 def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> Iterator[Sample]:
-    """Pass the samples on and collect their image hashes; an empty dataset is refused."""
+    """Pass the samples on and collect their image hashes, then publish the images.
+
+    An empty dataset is refused.
+    """
     empty = True
     for sample in samples:
         empty = False
@@ -92,6 +98,7 @@ def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> It
     if empty:
         reasons = _describe(source.skipped)
         raise DataError(f"{source.files[0]}: the dataset is empty, no sample was read{reasons}")
+    source.images.publish()
 
 
 def _describe(skipped: Counter[str]) -> str:

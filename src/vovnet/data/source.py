@@ -72,7 +72,7 @@ class Row:
             return ""
         if not isinstance(value, str):
             raise self.error(column, f"expected text, got {type(value).__name__}")
-        return value
+        return self.writable(column, value)
 
     def identifier(self, column: str) -> str:
         """An id, which may be a whole number or a text."""
@@ -88,7 +88,15 @@ class Row:
             return []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(column, "expected a list of texts")
-        return value
+        return [self.writable(column, item) for item in value]
+
+    def writable(self, column: str, text: str) -> str:
+        """The text, which must be one: JSON can hold halves of characters, UTF-8 cannot."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(column, f"holds no valid text ({error.reason})") from None
+        return text
 
 
 def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:
