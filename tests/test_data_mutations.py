@@ -186,7 +186,7 @@ def refusal(root: Path, layout: str, err: str) -> str:
     assert err.startswith(f"vovnet: error: {root / KINDS[layout].file}"), err
     assert err.endswith("\n") and err.count("\n") == 1, err
     assert [path for path in (root / "results").rglob("*") if not path.is_dir()] == []
-    assert [path for path in (root / "results").rglob("*.partial")] == []
+    assert not list((root / "results").rglob("*.partial"))
     return err
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from vovnet.data.perceptual import perceptual_hash
 from vovnet.errors import DataError, one_line
 from vovnet.files import sha256_bytes, write_bytes
 from vovnet.records import ImageRef
@@ -27,20 +29,24 @@ EXTENSIONS = {
 
 OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
 
+DRAFT_SIDE = 64
+"""Side in pixels that a JPEG is decoded to at least; plenty for the perceptual hash."""
 
-def inspect(content: bytes, where: str) -> tuple[str, int, int]:
-    """Format, width and height of an encoded image; a DataError if it cannot be decoded.
 
-    A JPEG is decoded at an eighth of its size, which still reads all of its data.
+def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
+    """Format, width, height and perceptual hash of an encoded image.
+
+    A DataError if it cannot be decoded. A JPEG is decoded at a fraction of its size, which
+    still reads all of its data.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(content), formats=OPENERS) as image:
                 width, height = image.size
-                image.draft(None, (1, 1))
+                image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
                 image.load()
-                return str(image.format), width, height
+                return str(image.format), width, height, perceptual_hash(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"{where}: the image has more than {limit} pixels") from None
@@ -75,22 +81,22 @@ class ImageStore:
         """Store encoded bytes; `where` opens the error message."""
         digest = sha256_bytes(content)
         if digest not in self._by_hash:
-            kind, width, height = inspect(content, where)
+            kind, width, height, perceptual = inspect(content, where)
             name = f"{digest}.{EXTENSIONS[kind]}"
             if not (self.folder / name).exists():
                 write_bytes(self._aside / name, content)
             path = f"{self.folder.name}/{name}"
-            ref = ImageRef(path=path, width=width, height=height, sha256=digest)
-            self._by_hash[digest] = ref
+            self._by_hash[digest] = ImageRef(
+                path=path, width=width, height=height, sha256=digest, perceptual=perceptual
+            )
         return self._by_hash[digest]
 
-    def publish(self) -> None:
-        """Move the images that were added to their folder."""
-        if self._aside.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for path in self._aside.iterdir():
+    def publish(self, digests: Collection[str]) -> None:
+        """Move the added images with these hashes to their folder."""
+        for path in sorted(self._aside.glob("*")):
+            if path.stem in digests:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 path.replace(self.folder / path.name)
-            self._aside.rmdir()
 
     def discard(self) -> None:
         """Remove the images that were added and not published."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vovnet.config import DatasetSettings, Settings
 from vovnet.data import llava, mmbench, mmmu, textvqa
+from vovnet.data.division import division_of
 from vovnet.data.hub import fetched
 from vovnet.data.images import ImageStore
 from vovnet.data.source import Source, find_files
@@ -32,8 +34,12 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
     Equal raw files give equal bytes. The images of all splits of a dataset lie together.
     """
     chosen = _chosen(settings, dataset)
-    origin = {"hub": fetched(dataset, chosen)} if chosen.source == "hub" else {}
+    origin: dict[str, Any] = {}
+    if chosen.source == "hub":
+        origin["hub"] = fetched(dataset, chosen)
     source = open_source(settings, dataset, split, layout)
+    if source.division:
+        origin["division"] = asdict(source.division)
     manifest = layout.data_manifest(dataset, split)
     manifest.unlink(missing_ok=True)
     target = layout.samples(dataset, split)
@@ -75,6 +81,7 @@ def open_source(settings: Settings, dataset: str, split: str, layout: Layout) ->
         files=find_files(dataset, chosen, split),
         image_root=root / (chosen.image_root or ""),
         images=ImageStore(layout.data(dataset) / "images"),
+        division=division_of(settings, dataset, split),
     )
 
 
@@ -98,7 +105,7 @@ def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> It
     if empty:
         reasons = _describe(source.skipped)
         raise DataError(f"{source.files[0]}: the dataset is empty, no sample was read{reasons}")
-    source.images.publish()
+    source.images.publish(digests)
 
 
 def _describe(skipped: Counter[str]) -> str:

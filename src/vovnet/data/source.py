@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config import DatasetSettings
+from vovnet.data.division import Division
 from vovnet.data.images import ImageStore
 from vovnet.errors import ConfigError, DataError
 
@@ -23,6 +24,7 @@ class Source:
     files: tuple[Path, ...]
     image_root: Path
     images: ImageStore
+    division: Division | None = None
     skipped: Counter[str] = field(default_factory=Counter)
     _ids: set[str] = field(default_factory=set)
 
