@@ -26,6 +26,31 @@ for dataset in plan.synthetic:
             " > {log} 2>&1"
 
 
+for dataset in plan.remote:
+
+    rule:
+        name:
+            f"fetch_{dataset}"
+        output:
+            manifest=plan.raw_manifest(dataset),
+        log:
+            plan.log("fetch", dataset),
+        # Compute nodes often reach no network.
+        localrule: True
+        conda:
+            "../envs/environment.yaml"
+        threads: plan.threads("light")
+        resources:
+            **plan.resources("light"),
+        params:
+            config=plan.config("fetch", dataset=dataset),
+            code=plan.code("fetch"),
+            dataset=dataset,
+        shell:
+            "python -m vovnet fetch --config {params.config} --dataset {params.dataset}"
+            " > {log} 2>&1"
+
+
 rule prepare:
     input:
         plan.prepare_inputs,

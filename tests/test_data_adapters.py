@@ -556,8 +556,9 @@ def test_wrong_names_are_clear(tmp_path: Path) -> None:
         prepare(settings, "toy", "y", layout)
     with pytest.raises(DataError, match=r"gone\.tsv: file not found \(data\.datasets\.toy\.files"):
         prepare(settings, "toy", "dev", layout)
-    with pytest.raises(DataError, match="downloads from the hub are not available yet"):
-        prepare(settings_for(tmp_path, "mmbench", "a.tsv", source="hub"), "toy", "dev", layout)
+    with pytest.raises(DataError, match="run `vovnet fetch --dataset toy`"):
+        hub = settings_for(tmp_path, "mmbench", "a.tsv", source="hub", repo_id="org/bench")
+        prepare(hub, "toy", "dev", layout)
     for name in ("a.tsv", "b.tsv"):
         write_tsv(raw(tmp_path, name), [mc_row(1)])
     with pytest.raises(DataError, match="split 'dev' takes one file, got"):

@@ -82,6 +82,14 @@ def test_the_paper_suite_needs_no_data_to_be_planned(project: Path) -> None:
     assert jobs["train_stage2"] == 18
 
 
+def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) -> None:
+    (project / "hub.yaml").write_text(
+        "data: {datasets: {textvqa: {source: hub, repo_id: org/textvqa}}}\n"
+    )
+    jobs = planned(project, "all", "--configfile", "config/paper.yaml", "hub.yaml")
+    assert (jobs["fetch_textvqa"], jobs["prepare"]) == (1, 5)
+
+
 def test_the_slurm_profile_is_found(project: Path) -> None:
     assert planned(project, "--profile", "slurm", "all")["all"] == 1
 

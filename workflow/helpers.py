@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from vovnet.closure import closure_digest
 from vovnet.config import Resources, Settings, policy_points, run_settings, validate
+from vovnet.data import hub
 from vovnet.errors import ConfigError, VovnetError
 from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
@@ -103,12 +104,22 @@ class Plan:
 
     @property
     def synthetic(self) -> list[str]:
+        return self._from("synthetic")
+
+    @property
+    def remote(self) -> list[str]:
+        """Datasets that are downloaded."""
+        return self._from("hub")
+
+    def _from(self, source: str) -> list[str]:
         datasets = self.settings.data.datasets
-        return [name for name, item in datasets.items() if item.source == "synthetic"]
+        return [name for name, item in datasets.items() if item.source == source]
 
     def raw_manifest(self, dataset: str) -> Path:
-        """Written last by `vovnet synthesize`."""
-        return Path(self.settings.data.datasets[dataset].root) / "manifest.json"
+        """Written last by `vovnet synthesize` or `vovnet fetch`."""
+        definition = self.settings.data.datasets[dataset]
+        name = hub.MANIFEST if definition.source == "hub" else "manifest.json"
+        return Path(definition.root) / name
 
     def raw_files(self, dataset: str) -> list[Path]:
         """The files of a dataset whose names are known in advance, globs left out."""
@@ -131,6 +142,8 @@ class Plan:
             others = [other for other in definition.files.values() if other != name]
             edited = _edited(root, manifest, others)
             return list(dict.fromkeys([manifest, *listed, *edited]))
+        if definition.source == "hub":
+            return [self.raw_manifest(dataset)]
         if _is_glob(name):
             return sorted(root.glob(name))
         if (root / name).is_dir():

@@ -18,7 +18,9 @@ from vovnet.errors import VovnetError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("vovnet.commands.synthesize", "render a synthetic dataset in its raw layout"),
+    "fetch": ("vovnet.commands.fetch", "download a dataset of the hub"),
     "prepare": ("vovnet.commands.prepare", "turn one raw split into unified samples"),
+    "inspect": ("vovnet.commands.inspect", "look at a prepared dataset, with a contact sheet"),
     "leakage": ("vovnet.commands.leakage", "compare the training mix with the evaluation sets"),
     "train": ("vovnet.commands.train", "train one stage of one run and seed"),
     "observe": ("vovnet.commands.observe", "run a trained model on every view of a set"),

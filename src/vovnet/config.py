@@ -86,7 +86,10 @@ class PromptTemplates(Section):
 
 
 class DatasetSettings(Section):
-    """A raw dataset in its original layout; `files` maps a split to a path under `root`."""
+    """A raw dataset in its original layout; `files` maps a split to a path under `root`.
+
+    Files of `source: hub` are downloaded from the dataset repository `repo_id` at `revision`.
+    """
 
     format: Literal["mmbench", "mmmu", "textvqa", "llava"]
     source: Literal["synthetic", "local", "hub"] = "local"
@@ -95,6 +98,22 @@ class DatasetSettings(Section):
     revision: str | None = None
     files: dict[str, str]
     image_root: str | None = Field(None, description="Where image paths start, under `root`.")
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetSettings:
+        if self.source == "hub" and not self.repo_id:
+            raise ValueError("source 'hub' needs a repo_id")
+        return self
+
+
+def mmbench_part(dataset: DatasetSettings, split: str) -> tuple[str, str] | None:
+    """(`dev`, `train`) for the split `dev_train` of MMBench; None for a split that is no part.
+
+    `<split>_train` and `<split>_eval` are the two parts of a file that has no training split.
+    """
+    base, _, part = split.rpartition("_")
+    divided = dataset.format == "mmbench" and base and part in ("train", "eval")
+    return (base, part) if divided else None
 
 
 class SplitRef(Section):
@@ -127,8 +146,9 @@ class SyntheticSettings(Section):
 class LeakageSettings(Section):
     """What stops the run when training mix and evaluation sets share it."""
 
-    fail_on: list[Literal["question", "image", "id", "question_and_image"]] = [
+    fail_on: list[Literal["question", "image", "near_image", "id", "question_and_image"]] = [
         "image",
+        "near_image",
         "id",
         "question_and_image",
     ]
@@ -146,6 +166,30 @@ class DataSettings(Section):
     eval_sets: dict[str, EvalSet] = {}
     synthetic: SyntheticSettings = SyntheticSettings()
     leakage: LeakageSettings = LeakageSettings()
+    mmbench_train_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of an MMBench file's questions in its part `<split>_train`; the rest is"
+        " `<split>_eval`. 0 leaves such parts out of the training mix.",
+    )
+    mmbench_train_seed: int = 0
+
+    @model_validator(mode="after")
+    def _leave_out_empty_parts(self) -> DataSettings:
+        if self.mmbench_train_fraction > 0:
+            return self
+        kept = {
+            key: [part for part in getattr(self, key) if not self._is_mmbench_train(part)]
+            for key in ("train", "router_fit")
+        }
+        unchanged = all(kept[key] == getattr(self, key) for key in kept)
+        return self if unchanged else self.model_copy(update=kept)
+
+    def _is_mmbench_train(self, part: SplitRef) -> bool:
+        known = self.datasets.get(part.dataset)
+        named = mmbench_part(known, part.split) if known else None
+        return named is not None and named[1] == "train"
 
 
 class VisionBudget(Section):

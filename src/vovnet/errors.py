@@ -18,3 +18,8 @@ class DataError(VovnetError):
 
 class CheckpointError(VovnetError):
     """A model or training checkpoint cannot be read."""
+
+
+def one_line(error: Exception) -> str:
+    """The text of a library's error, whose lines are joined."""
+    return " ".join(str(error).split())

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vovnet.errors import DataError
+from vovnet.errors import DataError, one_line
 
 
 @contextmanager
@@ -51,8 +51,17 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({json_reason(error)})") from None
+
+
+def json_reason(error: Exception) -> str:
+    """Why a text is no JSON: its syntax, its encoding, its depth, or a number that is too long."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return error.msg if isinstance(error, json.JSONDecodeError) else one_line(error)
 
 
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
@@ -64,9 +73,10 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
                 if line.strip():
                     try:
                         yield number, json.loads(line)
-                    except json.JSONDecodeError as error:
+                    except (ValueError, RecursionError) as error:
+                        reason = json_reason(error)
                         raise DataError(
-                            f"{path}, line {number}: not valid JSON ({error.msg})"
+                            f"{path}, line {number}: not valid JSON ({reason})"
                         ) from None
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None

@@ -31,12 +31,16 @@ class _Record(BaseModel):
 
 
 class ImageRef(_Record):
-    """An image file beside the JSONL; width and height in pixels, EXIF rotation ignored."""
+    """An image file beside the JSONL; width and height in pixels, EXIF rotation ignored.
+
+    `perceptual` is the hash of its look, "" where the image is too plain to have one.
+    """
 
     path: str
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     sha256: str
+    perceptual: str = ""
 
 
 class Sample(_Record):

@@ -19,6 +19,7 @@ from vovnet.config import (
     Section,
     Settings,
     SplitRef,
+    mmbench_part,
     policy_points,
     run_settings,
 )
@@ -97,10 +98,15 @@ def _synthesize(settings: Settings, dataset: str) -> Value:
     return _step(data={"datasets": definition} | _part(data, {"synthetic"}))
 
 
+def _fetch(settings: Settings, dataset: str) -> Value:
+    return _step(data={"datasets": {dataset: _dump(settings.data.datasets[dataset])}})
+
+
 def _prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
     value = _dump(definition) | {"files": {split: definition.files[split]}}
-    return _step(data={"datasets": {dataset: value}})
+    ref = SplitRef(dataset=dataset, split=split)
+    return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
 
 
 def _leakage(settings: Settings) -> Value:
@@ -114,6 +120,7 @@ def _leakage(settings: Settings) -> Value:
             "train": _dump_all(train),
             "router_fit": _dump_all(router_fit),
             "eval_sets": sets,
+            **_division(settings, refs),
             **_part(settings.data, {"leakage"}),
         }
     )
@@ -136,6 +143,7 @@ def _train(settings: Settings, run: str, seed: int, stage: int) -> Value:
         "data": {
             **_part(value.data, PROMPT_KEYS),
             "datasets": _datasets(settings, value.data.train),
+            **_division(settings, value.data.train),
             "train": _dump_all(value.data.train),
         },
         "vision_budget": _dump(value.vision_budget),
@@ -222,6 +230,7 @@ def _report(settings: Settings) -> Value:
 
 _STEPS: dict[str, Callable[..., Value]] = {
     "synthesize": _synthesize,
+    "fetch": _fetch,
     "prepare": _prepare,
     "leakage": _leakage,
     "pretrain": _pretrain,
@@ -292,6 +301,14 @@ def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
     return datasets
 
 
+def _division(settings: Settings, refs: Iterable[SplitRef]) -> Value:
+    """How MMBench files are divided, where `refs` name a part of one."""
+    datasets = settings.data.datasets
+    if any(mmbench_part(datasets[ref.dataset], ref.split) for ref in refs):
+        return _part(settings.data, {"mmbench_train_fraction", "mmbench_train_seed"})
+    return {}
+
+
 def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Value:
     """Evaluation sets, on demand also the router's, and the datasets that they are part of."""
     names = list(names)
@@ -299,6 +316,7 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
     return {
         "datasets": _datasets(settings, [*(settings.data.eval_sets[name] for name in names), *fit]),
         "eval_sets": _eval_sets(settings, names),
+        **_division(settings, fit),
         "router_fit": [
             _dump(part) | {"max_samples": _smallest(part.max_samples, settings.quick)}
             for part in fit

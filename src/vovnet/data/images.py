@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from vovnet.errors import DataError
+from vovnet.data.perceptual import perceptual_hash
+from vovnet.errors import DataError, one_line
 from vovnet.files import sha256_bytes, write_bytes
 from vovnet.records import ImageRef
 
@@ -26,25 +29,30 @@ EXTENSIONS = {
 
 OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
 
+DRAFT_SIDE = 64
+"""Side in pixels that a JPEG is decoded to at least; plenty for the perceptual hash."""
 
-def inspect(content: bytes, where: str) -> tuple[str, int, int]:
-    """Format, width and height of an encoded image; a DataError if it cannot be decoded.
 
-    A JPEG is decoded at an eighth of its size, which still reads all of its data.
+def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
+    """Format, width, height and perceptual hash of an encoded image.
+
+    A DataError if it cannot be decoded. A JPEG is decoded at a fraction of its size, which
+    still reads all of its data.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(content), formats=OPENERS) as image:
                 width, height = image.size
-                image.draft(None, (1, 1))
+                image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
                 image.load()
-                return str(image.format), width, height
+                return str(image.format), width, height, perceptual_hash(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"{where}: the image has more than {limit} pixels") from None
     except Exception as error:  # decoders raise whatever the broken bytes lead them into
-        reason = str(error) if not isinstance(error, Image.UnidentifiedImageError) else "unknown"
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "unknown" if unknown else one_line(error)
         raise DataError(f"{where}: not a decodable image ({reason})") from None
 
 
@@ -57,10 +65,15 @@ def inside(relative: str, where: str) -> PurePosixPath:
 
 
 class ImageStore:
-    """Writes images below `folder`; `ImageRef.path` is relative to the folder's parent."""
+    """Writes images below `folder`; `ImageRef.path` is relative to the folder's parent.
+
+    They lie aside until `publish`, so that a dataset that turns out to be broken leaves none
+    behind. Other splits may be writing to the same folder: an image is moved in whole.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         self._by_hash: dict[str, ImageRef] = {}
         self._by_path: dict[Path, ImageRef] = {}
 
@@ -68,14 +81,26 @@ class ImageStore:
         """Store encoded bytes; `where` opens the error message."""
         digest = sha256_bytes(content)
         if digest not in self._by_hash:
-            kind, width, height = inspect(content, where)
-            target = self.folder / f"{digest}.{EXTENSIONS[kind]}"
-            if not target.exists():
-                write_bytes(target, content)
-            path = f"{self.folder.name}/{target.name}"
-            ref = ImageRef(path=path, width=width, height=height, sha256=digest)
-            self._by_hash[digest] = ref
+            kind, width, height, perceptual = inspect(content, where)
+            name = f"{digest}.{EXTENSIONS[kind]}"
+            if not (self.folder / name).exists():
+                write_bytes(self._aside / name, content)
+            path = f"{self.folder.name}/{name}"
+            self._by_hash[digest] = ImageRef(
+                path=path, width=width, height=height, sha256=digest, perceptual=perceptual
+            )
         return self._by_hash[digest]
+
+    def publish(self, digests: Collection[str]) -> None:
+        """Move the added images with these hashes to their folder."""
+        for path in sorted(self._aside.glob("*")):
+            if path.stem in digests:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path.replace(self.folder / path.name)
+
+    def discard(self) -> None:
+        """Remove the images that were added and not published."""
+        shutil.rmtree(self._aside, ignore_errors=True)
 
     def add_file(self, root: Path, relative: str, where: str) -> ImageRef:
         """Store the image file `relative`, which must lie below `root`."""

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from vovnet.data.source import Row
 from vovnet.errors import DataError
-from vovnet.files import read_jsonl
+from vovnet.files import json_reason, read_jsonl
 
 CHUNK_CHARS = 1 << 20
 MAX_ROW_CHARS = 1 << 26
@@ -92,10 +92,10 @@ class _Window:
             try:
                 value, self._position = self._decoder.raw_decode(self._text, self._position)
                 return value
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 too_long = len(self._text) - self._position > MAX_ROW_CHARS
                 if too_long or not self._refill():
-                    raise _SyntaxError(getattr(error, "msg", "nested too deeply")) from None
+                    raise _SyntaxError(json_reason(error)) from None
 
 
 def _starts_array(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """The leakage gate: what the training mix shares with the evaluation sets.
 
-Four kinds are compared: normalised questions together with their choices (in any order),
-images by content, pairs of both, and ids qualified by dataset (circular replicas count as
-one id). Evaluation sets are compared whole, whatever their caps are.
+Five kinds are compared: normalised questions together with their choices (in any order),
+images by content and by look, pairs of question and image, and ids qualified by dataset
+(circular replicas count as one id). Evaluation sets are compared whole, whatever their caps are.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from vovnet.config import EvalSet, Settings, SplitRef
+from vovnet.data.perceptual import NearHashes
 from vovnet.data.sets import iter_part
 from vovnet.errors import DataError
 from vovnet.files import write_json
 from vovnet.layout import Layout
 from vovnet.records import Sample, iter_samples
 
-KINDS = ("question", "image", "id", "question_and_image")
+KINDS = ("question", "image", "near_image", "id", "question_and_image")
 MAX_EXAMPLES = 10
 
 _MARK = re.compile(r"[^\w\s]|_")
@@ -86,6 +87,7 @@ def sample_keys(sample: Sample) -> Keys:
     return {
         "question": [question],
         "image": images,
+        "near_image": [image.perceptual for image in sample.images if image.perceptual],
         "id": [f"{sample.dataset}/{sample.group or sample.id}"],
         "question_and_image": [f"{question} @ {image}" for image in images],
     }
@@ -110,9 +112,13 @@ def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:
 def _search(found: Found, train: Iterable[Sample]) -> int:
     """Fill in the first training sample of every key; returns how many samples were read."""
     count = 0
+    near = NearHashes(found["near_image"])
     for sample in train:
         count += 1
-        for kind, keys in sample_keys(sample).items():
+        keys_by_kind = sample_keys(sample)
+        looks = keys_by_kind["near_image"]
+        keys_by_kind["near_image"] = [key for look in looks for key in near.near(look)]
+        for kind, keys in keys_by_kind.items():
             for key in keys:
                 if found[kind].get(key) == "":
                     found[kind][key] = _reference(sample)

@@ -82,5 +82,5 @@ def _turns(row: Row) -> list[str]:
             raise row.error("conversations", f"expected turn {position} to be from {role!r}")
         if not isinstance(turn.get("value"), str):
             raise row.error("conversations", f"expected the value of turn {position} to be text")
-        texts.append(turn["value"])
+        texts.append(row.writable("conversations", turn["value"]))
     return texts

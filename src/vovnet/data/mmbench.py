@@ -15,10 +15,15 @@ CIRCULAR_STEP = 1_000_000
 
 
 def read(source: Source) -> Iterator[Sample]:
-    """The samples in file order; every text stays as it stands in the file."""
+    """The samples in file order; every text stays as it stands in the file.
+
+    A part of a divided split is read whole first: which images questions share decides.
+    """
     images = TsvImages(source.file, source.images)
-    for row in rows_of_split(source.file, REQUIRED, source.split, source.skipped):
-        yield _sample(source, row, images)
+    split = source.division.base if source.division else source.split
+    rows = rows_of_split(source.file, REQUIRED, split, source.skipped)
+    samples = (_sample(source, row, images) for row in rows)
+    yield from source.division.select(samples) if source.division else samples
 
 
 def _sample(source: Source, row: Row, images: TsvImages) -> Sample:

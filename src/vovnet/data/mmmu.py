@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from vovnet.data.literals import text_list
 from vovnet.data.source import Row, Source, require_columns
 from vovnet.data.tsv import TsvImages, lettered_choices, rows_of_split
-from vovnet.errors import DataError
+from vovnet.errors import DataError, one_line
 from vovnet.records import ImageRef, QuestionType, Sample
 
 IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
@@ -97,8 +97,9 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for values in batch.to_pylist():
                 number += 1
                 yield Row(path, number, values)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}, row {number + 1}: not readable as parquet ({error})") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = one_line(error)
+        raise DataError(f"{path}, row {number + 1}: not readable as parquet ({reason})") from None
 
 
 def _subject(source: Source, row: Row) -> str:

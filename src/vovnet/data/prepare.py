@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings
+from vovnet.config import DatasetSettings, Settings
 from vovnet.data import llava, mmbench, mmmu, textvqa
+from vovnet.data.division import division_of
+from vovnet.data.hub import fetched
 from vovnet.data.images import ImageStore
 from vovnet.data.source import Source, find_files
 from vovnet.errors import ConfigError, DataError
@@ -30,13 +33,22 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
 
     Equal raw files give equal bytes. The images of all splits of a dataset lie together.
     """
+    chosen = _chosen(settings, dataset)
+    origin: dict[str, Any] = {}
+    if chosen.source == "hub":
+        origin["hub"] = fetched(dataset, chosen)
     source = open_source(settings, dataset, split, layout)
+    if source.division:
+        origin["division"] = asdict(source.division)
     manifest = layout.data_manifest(dataset, split)
     manifest.unlink(missing_ok=True)
     target = layout.samples(dataset, split)
     digests: set[str] = set()
-    samples = READERS[settings.data.datasets[dataset].format](source)
-    num_samples = write_samples(target, _checked(source, samples, digests))
+    samples = READERS[chosen.format](source)
+    try:
+        num_samples = write_samples(target, _checked(source, samples, digests))
+    finally:
+        source.images.discard()
     facts = {
         "num_samples": num_samples,
         "num_images": len(digests),
@@ -52,6 +64,7 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
         split=split,
         images_sha256=sha256_bytes("\n".join(sorted(digests)).encode()),
         schema_version=SCHEMA_VERSION,
+        **origin,
         **facts,
     )
     return facts
@@ -59,15 +72,7 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
 
 def open_source(settings: Settings, dataset: str, split: str, layout: Layout) -> Source:
     """Find the raw files of a split; errors name the configuration's key."""
-    if dataset not in settings.data.datasets:
-        names = sorted(settings.data.datasets)
-        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
-    chosen = settings.data.datasets[dataset]
-    if chosen.source == "hub":
-        raise DataError(
-            f"data.datasets.{dataset}.source: downloads from the hub are not available yet; "
-            "download the files and use source 'local'"
-        )
+    chosen = _chosen(settings, dataset)
     root = Path(chosen.root)
     return Source(
         dataset=dataset,
@@ -76,11 +81,22 @@ def open_source(settings: Settings, dataset: str, split: str, layout: Layout) ->
         files=find_files(dataset, chosen, split),
         image_root=root / (chosen.image_root or ""),
         images=ImageStore(layout.data(dataset) / "images"),
+        division=division_of(settings, dataset, split),
     )
 
 
+def _chosen(settings: Settings, dataset: str) -> DatasetSettings:
+    if dataset not in settings.data.datasets:
+        names = sorted(settings.data.datasets)
+        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    return settings.data.datasets[dataset]
+
+
 def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> Iterator[Sample]:
-    """Pass the samples on and collect their image hashes; an empty dataset is refused."""
+    """Pass the samples on and collect their image hashes, then publish the images.
+
+    An empty dataset is refused.
+    """
     empty = True
     for sample in samples:
         empty = False
@@ -89,6 +105,7 @@ def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> It
     if empty:
         reasons = _describe(source.skipped)
         raise DataError(f"{source.files[0]}: the dataset is empty, no sample was read{reasons}")
+    source.images.publish(digests)
 
 
 def _describe(skipped: Counter[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config import DatasetSettings
+from vovnet.data.division import Division
 from vovnet.data.images import ImageStore
 from vovnet.errors import ConfigError, DataError
 
@@ -23,6 +24,7 @@ class Source:
     files: tuple[Path, ...]
     image_root: Path
     images: ImageStore
+    division: Division | None = None
     skipped: Counter[str] = field(default_factory=Counter)
     _ids: set[str] = field(default_factory=set)
 
@@ -72,7 +74,7 @@ class Row:
             return ""
         if not isinstance(value, str):
             raise self.error(column, f"expected text, got {type(value).__name__}")
-        return value
+        return self.writable(column, value)
 
     def identifier(self, column: str) -> str:
         """An id, which may be a whole number or a text."""
@@ -88,7 +90,15 @@ class Row:
             return []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(column, "expected a list of texts")
-        return value
+        return [self.writable(column, item) for item in value]
+
+    def writable(self, column: str, text: str) -> str:
+        """The text, which must be one: JSON can hold halves of characters, UTF-8 cannot."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(column, f"holds no valid text ({error.reason})") from None
+        return text
 
 
 def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:

@@ -1,0 +1,280 @@
+"""Datasets of the hub: download a revision, check every file, link it below `root`.
+
+The files themselves lie in the cache of huggingface_hub (`HF_HOME`), once per machine. Files
+that are complete there are not downloaded again, a connection that breaks inside a file is
+taken up where it broke, and with `HF_HUB_OFFLINE=1` nothing but the cache is read. What a
+download left behind is checked against the repository's own hashes: SHA-256 of large files,
+git object ids of small ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vovnet.config import DatasetSettings, Settings
+from vovnet.data.images import inside
+from vovnet.errors import ConfigError, DataError, one_line
+from vovnet.files import atomic_path, read_json
+from vovnet.progress import LOG_INTERVAL_S
+from vovnet.provenance import write_manifest
+
+MANIFEST = "fetch.manifest.json"
+"""Written last, below `root`: its existence means that every file is there and checked."""
+
+DEFAULT_REVISION = "main"
+CHUNK_BYTES = 1 << 20
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SECRETS = (
+    (re.compile(r"(\w+://)[^/\s@]*@"), r"\1"),  # user:password@host
+    (re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*"), r"\1"),  # signatures of download addresses
+    (re.compile(r"((?i:bearer)\s+|\bhf_)[\w.-]+"), r"\1***"),
+)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file of a snapshot: its path in the repository, where it lies, and what it holds."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
+    """Download a dataset of the hub and link its files below its root; returns what it fetched.
+
+    Nothing below the root changes unless every file is complete.
+    """
+    chosen = _hub_dataset(settings, dataset)
+    key = f"data.datasets.{dataset}"
+    patterns = {split: _patterns(name, split) for split, name in chosen.files.items()}
+    images = [f"{chosen.image_root.strip('/')}/*"] if chosen.image_root else []
+    allowed = sorted({*images, *(item for found in patterns.values() for item in found)})
+    with _redacted_logs():
+        commit, snapshot = _download(key, chosen, allowed)
+        tree = _tree(key, chosen, commit)
+    names = _matching(tree, allowed)
+    for split, wanted in patterns.items():
+        if not _matching(tree, wanted):
+            raise DataError(
+                f"{key}.files.{split}: no file of {chosen.repo_id}@{commit} matches {wanted[0]!r}"
+            )
+    files = [_checked(key, name, snapshot / name, tree[name]) for name in names]
+    facts: dict[str, Any] = {
+        "dataset": dataset,
+        "repo_id": chosen.repo_id,
+        "revision": chosen.revision or DEFAULT_REVISION,
+        "commit": commit,
+        "files": {file.name: {"sha256": file.sha256, "size": file.size} for file in files},
+    }
+    root = Path(chosen.root)
+    _link(key, root, snapshot.parents[1], files)
+    write_manifest(root / MANIFEST, step="fetch", settings=settings, **facts)
+    return facts
+
+
+def fetched(dataset: str, chosen: DatasetSettings) -> dict[str, str]:
+    """Repository and commit that lie below the root of a dataset, for the manifests made of it."""
+    path = Path(chosen.root) / MANIFEST
+    hint = f"run `vovnet fetch --dataset {dataset}` with this configuration"
+    if not path.is_file():
+        raise DataError(f"{path}: not found, {hint}")
+    facts = read_json(path)
+    asked = (chosen.repo_id, chosen.revision or DEFAULT_REVISION)
+    if not isinstance(facts, dict) or (facts.get("repo_id"), facts.get("revision")) != asked:
+        raise DataError(f"{path}: is not of {asked[0]} at revision {asked[1]!r}, {hint}")
+    return {name: str(facts[name]) for name in ("repo_id", "revision", "commit")}
+
+
+def redact(text: str) -> str:
+    """The text without passwords, tokens and the queries of addresses, which may be signed."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+# ---- the download ----------------------------------------------------------------------
+
+
+def _hub_dataset(settings: Settings, dataset: str) -> DatasetSettings:
+    datasets = settings.data.datasets
+    if dataset not in datasets:
+        names = sorted(datasets)
+        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    if datasets[dataset].source != "hub":
+        raise ConfigError(
+            f"data.datasets.{dataset}.source: expected 'hub', got {datasets[dataset].source!r}"
+        )
+    return datasets[dataset]
+
+
+def _patterns(name: str, split: str) -> list[str]:
+    """What to download for a split: a file, a glob, or a folder's files of the split.
+
+    The same names mean the same as in `vovnet.data.source.find_files`.
+    """
+    folder = PurePosixPath(name)
+    return [folder.as_posix(), (folder / f"*/{split}-*.parquet").as_posix()]
+
+
+def _download(key: str, chosen: DatasetSettings, allowed: list[str]) -> tuple[str, Path]:
+    """The commit that the revision stands for, and the folder of its files."""
+    from huggingface_hub import HfApi, is_offline_mode, snapshot_download
+
+    assert chosen.repo_id is not None
+    revision = chosen.revision or DEFAULT_REVISION
+    try:
+        if not is_offline_mode() and not _COMMIT.fullmatch(revision):
+            # A branch that cannot be looked up is an error, not whatever the cache holds.
+            HfApi().repo_info(chosen.repo_id, repo_type="dataset", revision=revision)
+        snapshot = snapshot_download(
+            chosen.repo_id,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=allowed,
+            tqdm_class=_bar_class(),
+        )
+    except Exception as error:  # the client raises its own, the network's and the disk's
+        raise _failure(key, chosen, error) from None
+    return Path(snapshot).name, Path(snapshot)
+
+
+def _tree(key: str, chosen: DatasetSettings, commit: str) -> dict[str, Any]:
+    """The files of a commit by path, as the download has listed them."""
+    from huggingface_hub import get_cached_repo_tree
+
+    assert chosen.repo_id is not None
+    try:
+        files = get_cached_repo_tree(chosen.repo_id, repo_type="dataset", revision=commit)
+    except Exception as error:
+        raise _failure(key, chosen, error) from None
+    return {file.path: file for file in files}
+
+
+def _matching(tree: dict[str, Any], patterns: list[str]) -> list[str]:
+    from huggingface_hub.utils import filter_repo_objects
+
+    return sorted(filter_repo_objects(list(tree), allow_patterns=patterns))
+
+
+def _failure(key: str, chosen: DatasetSettings, error: Exception) -> DataError:
+    from huggingface_hub import errors, is_offline_mode
+
+    revision = chosen.revision or DEFAULT_REVISION
+    if is_offline_mode():
+        reason = "is not complete in the cache, and HF_HUB_OFFLINE forbids a download"
+    elif isinstance(error, errors.GatedRepoError):
+        reason = "is gated: accept its terms on the hub and set HF_TOKEN"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        reason = "no such dataset, or a private one for which HF_TOKEN is not set"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        reason = "no such revision"
+    elif isinstance(error, errors.HfHubHTTPError):
+        reason = f"the hub answered with status {error.response.status_code}"
+    elif "Consistency check failed" in str(error):
+        reason = "a download broke off; fetch again, finished files are kept"
+    else:
+        reason = f"{type(error).__name__}: {redact(one_line(error))}"
+    return DataError(f"{key}: {chosen.repo_id} at revision {revision!r}: {reason}")
+
+
+# ---- what was downloaded ---------------------------------------------------------------
+
+
+def _checked(key: str, name: str, path: Path, listed: Any) -> Fetched:
+    """Hash a file and hold it against the repository's listing; a broken one leaves the cache."""
+    inside(name, key)
+    sha256 = hashlib.sha256()
+    git_id = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            git_id.update(chunk)
+    right = (
+        sha256.hexdigest() == listed.lfs.sha256
+        if listed.lfs is not None
+        else git_id.hexdigest() == listed.blob_id
+    )
+    if not right:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise DataError(
+            f"{key}: {name} is not what the repository lists (expected"
+            f" {listed.lfs.size if listed.lfs else listed.size} bytes with its hash); the broken"
+            " copy is removed from the cache, fetch again"
+        )
+    return Fetched(name, path, path.stat().st_size, sha256.hexdigest())
+
+
+def _link(key: str, root: Path, repository: Path, files: list[Fetched]) -> None:
+    """Make the links below `root` those of `files`; files that are no links are not touched."""
+    for file in files:
+        target = root / file.name
+        if target.exists() and not target.is_symlink():
+            raise DataError(
+                f"{target}: is a file of your own where {key} puts a link; "
+                "choose another root, or source 'local'"
+            )
+    (root / MANIFEST).unlink(missing_ok=True)
+    wanted = {root / file.name for file in files}
+    for path in sorted(root.rglob("*")) if root.is_dir() else []:
+        stale = path.is_symlink() and path not in wanted
+        if stale and path.readlink().is_relative_to(repository):
+            path.unlink()
+    for file in files:
+        with atomic_path(root / file.name) as partial:
+            partial.symlink_to(file.path)
+
+
+# ---- progress and logs -----------------------------------------------------------------
+
+
+def _bar_class() -> type[Any]:
+    """The client's bar on a terminal, lines in a log file."""
+    from huggingface_hub.utils import tqdm
+
+    if sys.stderr.isatty():
+        return tqdm
+
+    class Lines(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            disable = bool(kwargs.pop("disable", None))
+            lines = {"mininterval": LOG_INTERVAL_S, "leave": True, "file": io.StringIO()}
+            super().__init__(*args, disable=disable, **(kwargs | lines))
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            print(msg or str(self), file=sys.stderr, flush=True)
+
+    return Lines
+
+
+@contextmanager
+def _redacted_logs() -> Iterator[None]:
+    """The client's own log messages show addresses; keep what is secret in them out."""
+    logger = logging.getLogger("huggingface_hub")
+    import huggingface_hub.utils.logging  # noqa: F401  (attaches the handlers)
+
+    handlers = [*logger.handlers, *logging.getLogger().handlers]
+    for handler in handlers:
+        handler.addFilter(_redact_record)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_redact_record)
+
+
+def _redact_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True

@@ -1,0 +1,77 @@
+"""The evaluation layers under config/: each loads on the paper's suite and says what it says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from vovnet.commands.by_hand import checkpoint_settings
+from vovnet.config import Settings, load, mmbench_part
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+PAPER = CONFIG / "paper.yaml"
+SETS = {
+    "eval_mmbench_dev_text": ["mmbench_dev"],
+    "eval_mmbench_dev_text_fuzzy": ["mmbench_dev_fuzzy"],
+    "eval_mmmu_text": ["mmmu_val"],
+    "eval_textvqa": ["textvqa_val"],
+    "eval_generalization_text": ["mmbench_dev", "mmmu_val", "textvqa_val"],
+}
+LAYERS = ("eval_single_gpu", "eval_quick_200")
+
+
+def by_hand(*layers: str, sets: str | None = None) -> Settings:
+    """The settings of a command by hand with these layers on the paper's suite."""
+    args = argparse.Namespace(
+        config=[PAPER, *(CONFIG / f"{name}.yaml" for name in layers)],
+        dataset_config=[CONFIG / f"{sets}.yaml"] if sets else [],
+        max_samples=None,
+    )
+    return checkpoint_settings(args, {}, {})
+
+
+def test_every_evaluation_layer_is_tried_here() -> None:
+    found = {path.stem for path in CONFIG.glob("eval_*.yaml")}
+    assert found == {*SETS, *LAYERS}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_dataset_layer_evaluates_its_sets_and_no_others(name: str) -> None:
+    settings = by_hand(sets=name)
+    assert list(settings.data.eval_sets) == SETS[name]
+    assert [item.fuzzy for item in settings.data.eval_sets.values()] == [
+        "fuzzy" in name for name in SETS[name]
+    ]
+    base = load([PAPER])
+    assert settings.training == base.training and settings.model == base.model
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_dataset_layer_names_sets_of_the_paper_as_the_paper_has_them(name: str) -> None:
+    paper = load([PAPER]).data.eval_sets
+    layered = load([PAPER, CONFIG / f"{name}.yaml"]).data.eval_sets
+    for known, chosen in paper.items():
+        assert layered[known] == chosen
+
+
+def test_one_gpu_takes_half_precision_and_one_question_at_a_time() -> None:
+    settings, base = by_hand("eval_single_gpu", sets="eval_textvqa"), load([PAPER])
+    assert (settings.model.dtype, settings.eval.batch_size) == ("float16", 1)
+    assert settings.training == base.training
+    assert settings.eval.max_new_tokens == base.eval.max_new_tokens
+
+
+def test_the_quick_layer_caps_every_set() -> None:
+    assert by_hand("eval_quick_200", sets="eval_mmmu_text").quick == 200
+    assert by_hand(sets="eval_mmmu_text").quick is None
+
+
+def test_the_training_part_of_mmbench_is_never_evaluated() -> None:
+    settings = load([PAPER, CONFIG / "mmbench_train.yaml"])
+    trained = [part for part in settings.data.train if part.dataset == "mmbench"]
+    assert [part.split for part in trained] == ["dev_train"]
+    evaluated = settings.data.eval_sets["mmbench_dev"]
+    assert mmbench_part(settings.data.datasets["mmbench"], evaluated.split) == ("dev", "eval")
+    assert not any(part.dataset == "mmbench" for part in load([PAPER]).data.train)

@@ -1,0 +1,139 @@
+"""`vovnet inspect`: the counts it prints and the contact sheet it draws."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import settings_of
+from PIL import Image
+
+from vovnet import cli
+from vovnet.config import Settings
+from vovnet.data.sheet import CELL_WIDTH, NUM_COLUMNS, write_sheet
+from vovnet.data.summary import answer_type, summarise
+from vovnet.errors import DataError
+from vovnet.files import sha256_file
+from vovnet.layout import Layout
+from vovnet.records import ImageRef, Sample, read_samples
+
+
+def sample(name: str, **more: object) -> Sample:
+    value = {
+        "id": name,
+        "dataset": "toy",
+        "split": "dev",
+        "question_type": "vqa",
+        "question": "what?",
+        "images": [ImageRef(path="a", width=100, height=60, sha256="a")],
+    }
+    return Sample.model_validate(value | more)
+
+
+def test_the_summary_counts_what_is_there() -> None:
+    choices = {"A": "x", "B": "y"}
+    turned = {"question_type": "multiple-choice", "choices": choices, "answer": "B", "group": "1"}
+    wide = ImageRef(path="b", width=300, height=30, sha256="b")
+    samples = [
+        sample("1", category="ocr", **turned),
+        sample("1000001", category="ocr", pass_index=1, **turned),
+        sample("2", answers=["a"] * 10, answer="a", images=[wide, wide]),
+        sample("3"),
+    ]
+    summary = summarise(samples, Settings().vision_budget)
+    lines = list(summary.lines())
+    assert lines == [
+        "samples: 4 in 1 circular groups",
+        "question types: multiple-choice 2, vqa 2",
+        "answer types: letter 2, 10 answers 1, none 1",
+        "gold letters: B 2",
+        "choices: 2 2",
+        "categories: ocr 2, (none) 2",
+        "images: 2 distinct, per question 1 3, 2 1",
+        "image width: 100 to 300, median 100 px",
+        "image height: 30 to 60, median 30 px",
+        "tokens NO: 0 to 0, median 0, mean 0.0",
+        # 64 x 38 px is shown as 2 x 1 tokens of 32 px, each 64 x 6 px image as 2 x 1.
+        "tokens COARSE: 2 to 4, median 2, mean 2.5",
+        # 100 x 60 px as 3 x 2 tokens, each 128 x 13 px image as 4 x 1.
+        "tokens FULL: 6 to 8, median 6, mean 6.5",
+    ]
+    assert summary.num_questions == 3
+
+
+def test_answer_types() -> None:
+    assert answer_type(sample("1", answer="7", answers=["7"])) == "text"
+    assert answer_type(sample("1", answer="7", answers=["7", "seven"])) == "2 answers"
+    assert answer_type(sample("1")) == "none"
+
+
+def inspected(layout: Layout, *arguments: str) -> int:
+    import yaml
+
+    config = layout.root / "config.yaml"
+    config.write_text(yaml.safe_dump(settings_of(layout).model_dump(mode="json")))
+    return cli.main(["inspect", *arguments, "--config", str(config)])
+
+
+@pytest.fixture
+def own(world: Path, tmp_path: Path) -> Layout:
+    shutil.copytree(world / "data", tmp_path / "data")
+    return Layout(tmp_path)
+
+
+def test_the_command_prints_and_draws(own: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspected(own, "synth_mmbench", "--split", "dev", "--samples", "6") == 0
+    printed = capsys.readouterr().out.splitlines()
+    samples = read_samples(own.samples("synth_mmbench", "dev"))
+    assert printed[0] == "synth_mmbench/dev"
+    assert printed[1].startswith(f"  samples: {len(samples)} in ")
+    sheet = own.data("synth_mmbench") / "dev.sheet.png"
+    assert printed[-1] == f"  sheet: {sheet}"
+    with Image.open(sheet) as image:
+        assert image.width == NUM_COLUMNS * CELL_WIDTH
+        drawn = np.asarray(image)
+    columns = [drawn[:, first : first + CELL_WIDTH] for first in range(0, 1680, CELL_WIDTH)]
+    assert all((column != 255).any() for column in columns)
+    before = sha256_file(sheet)
+    assert inspected(own, "synth_mmbench", "--split", "dev", "--samples", "6") == 0
+    assert sha256_file(sheet) == before
+
+
+def test_a_sheet_shows_the_pictures_themselves(own: Layout) -> None:
+    """A picture of one colour that appears nowhere else is found on the sheet."""
+    chosen = read_samples(own.samples("synth_textvqa", "val"))[0]
+    colour = (201, 33, 119)
+    Image.new("RGB", (90, 60), colour).save(own.data("synth_textvqa") / chosen.images[0].path)
+    path = own.root / "sheet.png"
+    write_sheet(path, settings_of(own), own, [chosen])
+    with Image.open(path) as image:
+        found = (np.asarray(image) == colour).all(axis=2).sum()
+    assert found > 90 * 60
+
+
+def test_long_words_and_many_lines_stay_inside_their_cell(own: Layout) -> None:
+    chosen = read_samples(own.samples("synth_textvqa", "val"))[0]
+    long = chosen.model_copy(update={"question": "w" * 500 + "\n" * 80 + "end"})
+    path = own.root / "sheet.png"
+    write_sheet(path, settings_of(own), own, [long])
+    with Image.open(path) as image:
+        drawn = np.asarray(image)
+    assert image.width == CELL_WIDTH
+    assert (drawn[5:-5, -8:-2] == 255).all(), "the margin is free"
+
+
+def test_what_is_not_there_is_one_line(own: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspected(own, "nothing") == 2
+    assert "no dataset named 'nothing'" in capsys.readouterr().err
+    assert inspected(own, "synth_mmbench", "--split", "none") == 2
+    assert "none.jsonl: file not found" in capsys.readouterr().err
+    shutil.rmtree(own.data("synth_mmmu"))
+    assert inspected(own, "synth_mmmu") == 2
+    assert "no split is prepared, run `vovnet prepare`" in capsys.readouterr().err
+    chosen = read_samples(own.samples("synth_textvqa", "val"))[0]
+    (own.data("synth_textvqa") / chosen.images[0].path).write_bytes(b"junk")
+    with pytest.raises(DataError, match="not a readable image"):
+        write_sheet(own.root / "sheet.png", settings_of(own), own, [chosen])
+    assert not (own.root / "sheet.png").exists()
