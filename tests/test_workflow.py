@@ -260,3 +260,37 @@ def test_every_requirement_is_pinned() -> None:
         re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "envs/requirements.txt").read_text(), re.M)
     )
     assert names <= set(pinned)
+
+
+# ---- GPUs of this machine --------------------------------------------------------------
+
+TRAINING = "results/paper_suite/runs/vovnet/seed0/stage1/manifest.json"
+
+
+@pytest.mark.parametrize("limit", [[], ["--resources", "gpu=4"]])
+def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str]
+) -> None:
+    monkeypatch.setenv("VOVNET_GPUS", "4")
+    result = snakemake(project, TRAINING, "--configfile", "config/paper.yaml", *limit)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    rule = "rule train_stage1 asks for 8 GPUs (resources.train.gpu), but there are 4"
+    assert errors == [f"vovnet: error: {rule}"]
+    assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
+
+
+def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
+        monkeypatch.setenv("VOVNET_GPUS", gpus)
+        assert plan(config="paper.yaml").gpu_limit() == limit
+    assert plan().gpu_limit() is None
+
+
+def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
+    wildcards = SimpleNamespace(run="vovnet", seed="0")
+    made = plan(config="paper.yaml")
+    assert made.leased(wildcards, {"gpu": 1}).startswith("python -m vovnet lease --gpus 1 -- ")
+    assert made.launcher(wildcards, {"gpu": 8}).startswith("python -m vovnet lease --gpus 8 -- ")
+    assert made.leased(wildcards, {}) == plan().launcher(wildcards, {}) == "python -m vovnet"

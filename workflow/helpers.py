@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from vovnet.closure import closure_digest
 from vovnet.config import Resources, Settings, run_settings, validate
+from vovnet.devices import visible_devices
 from vovnet.errors import ConfigError, VovnetError
 from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
 from vovnet.records import ACTIONS
@@ -33,6 +34,7 @@ NAME = r"[A-Za-z0-9][\w.-]*"
 """What names of datasets, splits, sets, runs and experiments look like: they become paths."""
 
 NEVER = r"(?!)"
+LEASE = "python -m vovnet lease --gpus {} --"
 OBSERVATION_TABLES = ("signals", *ACTIONS)
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
 TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
@@ -73,6 +75,41 @@ class Plan:
             self._lock.acquire()
         except Timeout:
             sys.exit(f"vovnet: error: {self.layout.root}: another Snakemake run is at work there")
+
+    # ---- the machine -------------------------------------------------------------------
+
+    @property
+    def gpu_kinds(self) -> dict[str, str]:
+        """Rule -> its kind under `resources`, for the rules that ask for GPUs."""
+        kinds = {"train_stage1": "train", "train_stage2": "train"}
+        kinds |= {"observe": "observe", "live": "observe"}
+        return {rule: kind for rule, kind in kinds.items() if self.gpus(kind) > 0}
+
+    def gpus(self, kind: str) -> int:
+        asked: Resources = getattr(self.settings.resources, kind)
+        return asked.gpu
+
+    def gpu_limit(self) -> int | None:
+        """How many GPUs the jobs of this machine may use at once; None without such jobs.
+
+        Where one job asks for more there is no limit either: Snakemake would clamp the job to
+        it, and `check_gpus` is to see what was asked for.
+        """
+        most = max(map(self.gpus, self.gpu_kinds.values()), default=0)
+        found = _visible_gpus() if most else 0
+        return found if found >= most > 0 else None
+
+    def check_gpus(self, rules: Iterable[str], limit: int | None = None) -> None:
+        """End Snakemake where a rule asks for more GPUs than the limit, or than there are."""
+        asking = sorted(set(rules) & set(self.gpu_kinds))
+        available = _visible_gpus() if asking and limit is None else limit or 0
+        for rule in asking:
+            kind = self.gpu_kinds[rule]
+            if self.gpus(kind) > available:
+                sys.exit(
+                    f"vovnet: error: rule {rule} asks for {self.gpus(kind)} GPUs"
+                    f" (resources.{kind}.gpu), but there are {available}"
+                )
 
     # ---- experiments and targets -------------------------------------------------------
 
@@ -174,16 +211,22 @@ class Plan:
         if gpus not in (0, count):
             raise ConfigError(f"training.num_processes is {count}, but the job may use {gpus} GPUs")
         if count == 1:
-            return "python -m vovnet"
+            return self.leased(wildcards, resources)
         if gpus == 0:
             return (
                 f"python -m torch.distributed.run --standalone --nproc_per_node {count} -m vovnet"
             )
         return (
-            f"accelerate launch --multi_gpu --num_machines 1 --num_processes {count}"
-            f" --main_process_port 0 --mixed_precision {training.mixed_precision}"
+            f"{LEASE.format(gpus)} accelerate launch --multi_gpu --num_machines 1"
+            f" --num_processes {count} --main_process_port 0 --mixed_precision {training.mixed_precision}"
             " --dynamo_backend no -m vovnet"
         )
+
+    @staticmethod
+    def leased(wildcards: Wildcards, resources: Any) -> str:
+        """How a command is started: on devices of its own where it asks for some."""
+        gpus = resources.get("gpu", 0)
+        return f"{LEASE.format(gpus)} python -m vovnet" if gpus else "python -m vovnet"
 
     # ---- observations ------------------------------------------------------------------
 
@@ -366,6 +409,13 @@ class Plan:
     def threads(self, kind: str) -> int:
         asked: Resources = getattr(self.settings.resources, kind)
         return asked.threads
+
+
+def _visible_gpus() -> int:
+    try:
+        return len(visible_devices())
+    except VovnetError as error:
+        sys.exit(f"vovnet: error: {error}")
 
 
 def _prepend(variable: str, folder: Path) -> None:
