@@ -32,6 +32,7 @@ elif is_local and plan.gpu_limit() is not None:
 
 
 onstart:
+    plan.check_executor(workflow.executor_plugin.name)
     if is_local and not workflow.touch:
         plan.check_gpus(job.rule.name for job in workflow.dag.needrun_jobs())
     plan.lock()

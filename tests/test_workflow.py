@@ -83,7 +83,29 @@ def test_the_paper_suite_needs_no_data_to_be_planned(project: Path) -> None:
 
 
 def test_the_slurm_profile_is_found(project: Path) -> None:
-    assert planned(project, "--profile", "slurm", "all")["all"] == 1
+    jobs = planned(project, "--profile", "slurm", "all")
+    assert jobs["train_stage2"] == 18, "the real suite, unless told otherwise"
+    told = planned(project, "--profile", "slurm", "all", "--configfile", "config/test.yaml")
+    assert told["train_stage2"] == 2
+
+
+def test_the_box_profile_is_found(project: Path) -> None:
+    assert planned(project, "--profile", "profiles/box", "all")["all"] == 1
+
+
+def test_without_slurm_one_line_says_what_is_missing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("bash", "env", "sh", "which"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = snakemake(project, "--profile", "slurm", "all")
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        "vovnet: error: --profile slurm: this machine has no sbatch, squeue, scancel: "
+    )
 
 
 def test_a_target_of_the_configuration_is_a_target_of_the_dag(project: Path) -> None:
@@ -228,6 +250,15 @@ def test_resources_name_gpus_only_where_there_are_some() -> None:
     assert paper.resources("train")["gpu"] == 8
     assert paper.resources("train")["nodes"] == 1
     assert "nodes" not in paper.resources("observe")
+
+
+def test_what_slurm_is_told_stands_in_the_configuration() -> None:
+    train = {"partition": "gpu", "gpu_model": "h100"}
+    told = {"resources": {"account": "paper", "train": train, "light": {"gpu_model": "h100"}}}
+    made = plan(told, "paper.yaml")
+    expected = {"slurm_account": "paper", "slurm_partition": "gpu", "gpu_model": "h100"}
+    assert expected.items() <= made.resources("train").items()
+    assert set(made.resources("light")) == {"mem_mb", "runtime", "slurm_account"}
 
 
 @pytest.mark.parametrize("name", ["../evil", "a b", "", "_hull"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -35,6 +36,7 @@ NAME = r"[A-Za-z0-9][\w.-]*"
 
 NEVER = r"(?!)"
 LEASE = "python -m vovnet lease --gpus {} --"
+SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 OBSERVATION_TABLES = ("signals", *ACTIONS)
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
 TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
@@ -110,6 +112,16 @@ class Plan:
                     f"vovnet: error: rule {rule} asks for {self.gpus(kind)} GPUs"
                     f" (resources.{kind}.gpu), but there are {available}"
                 )
+
+    @staticmethod
+    def check_executor(name: str) -> None:
+        """End Snakemake where jobs are to go to Slurm and its programs are missing."""
+        missing = [program for program in SLURM_PROGRAMS if shutil.which(program) is None]
+        if name == "slurm" and missing:
+            sys.exit(
+                f"vovnet: error: --profile slurm: this machine has no {', '.join(missing)}: call it"
+                " on a login node of a Slurm cluster, or without --profile to run here"
+            )
 
     # ---- experiments and targets -------------------------------------------------------
 
@@ -218,8 +230,8 @@ class Plan:
             )
         return (
             f"{LEASE.format(gpus)} accelerate launch --multi_gpu --num_machines 1"
-            f" --num_processes {count} --main_process_port 0 --mixed_precision {training.mixed_precision}"
-            " --dynamo_backend no -m vovnet"
+            f" --num_processes {count} --main_process_port 0"
+            f" --mixed_precision {training.mixed_precision} --dynamo_backend no -m vovnet"
         )
 
     @staticmethod
@@ -396,12 +408,19 @@ class Plan:
     def benchmark(self, rule: str, *parts: str) -> str:
         return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
 
-    def resources(self, kind: str) -> dict[str, int]:
+    def resources(self, kind: str) -> dict[str, int | str]:
         """What the scheduler is told; `gpu` only where devices are asked for."""
         asked: Resources = getattr(self.settings.resources, kind)
-        values = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+        values: dict[str, int | str] = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+        if self.settings.resources.account:
+            values["slurm_account"] = self.settings.resources.account
+        if asked.partition:
+            values["slurm_partition"] = asked.partition
         if asked.gpu > 0:
             values["gpu"] = asked.gpu
+            # Without GPUs a model would ask for one: the plugin's default count.
+            if asked.gpu_model:
+                values["gpu_model"] = asked.gpu_model
         if asked.gpu > 1:
             values["nodes"] = 1
         return values
