@@ -1,6 +1,7 @@
 # make paper_tables    every table and figure of config/config.yaml, under results/paper
 # make all             the same, and every experiment's results
 # make test            the checks and the tests
+# make test-slurm      the whole DAG on a real Slurm of one node; as root it installs Slurm
 #
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv. Options of
 # snakemake go into ARGS: make paper_tables ARGS="--config quick=200".
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: paper_tables all mvp setup test checks schema
+.PHONY: paper_tables all mvp setup test test-slurm checks schema
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -36,6 +37,9 @@ $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
 
 test: checks
 	$(BIN)/python -m pytest
+
+test-slurm: $(TOOLS)
+	VOVNET_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/test_slurm.py
 
 checks: $(TOOLS)
 	$(BIN)/ruff check .

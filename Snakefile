@@ -23,7 +23,19 @@ plan = make_plan(config, workflow.configfiles)
 layout = plan.layout
 
 
+# Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.
+is_local = workflow.is_main_process and workflow.nodes is None
+gpu_limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
+if gpu_limit is not None:
+    plan.check_gpus(plan.gpu_kinds, gpu_limit)
+elif is_local and plan.gpu_limit() is not None:
+    workflow.register_resource("gpu", plan.gpu_limit())
+
+
 onstart:
+    plan.check_executor(workflow.executor_plugin.name)
+    if is_local and not workflow.touch:
+        plan.check_gpus(job.rule.name for job in workflow.dag.needrun_jobs())
     plan.lock()
 
 

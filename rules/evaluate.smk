@@ -70,6 +70,7 @@ rule live:
     params:
         config=plan.config("live"),
         code=plan.code("live"),
+        launcher=plan.leased,
     shell:
-        "python -m vovnet live --config {params.config} --experiment {wildcards.experiment}"
+        "{params.launcher} live --config {params.config} --experiment {wildcards.experiment}"
         " > {log} 2>&1"

@@ -21,8 +21,9 @@ rule observe:
     params:
         config=plan.config("observe"),
         code=plan.code("observe"),
+        launcher=plan.leased,
     shell:
-        "python -m vovnet observe --config {params.config} --run {wildcards.run}"
+        "{params.launcher} observe --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set}"
         " --shard {wildcards.part}/{wildcards.parts} > {log} 2>&1"
 

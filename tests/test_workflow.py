@@ -91,7 +91,29 @@ def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) 
 
 
 def test_the_slurm_profile_is_found(project: Path) -> None:
-    assert planned(project, "--profile", "slurm", "all")["all"] == 1
+    jobs = planned(project, "--profile", "slurm", "all")
+    assert jobs["train_stage2"] == 18, "the real suite, unless told otherwise"
+    told = planned(project, "--profile", "slurm", "all", "--configfile", "config/test.yaml")
+    assert told["train_stage2"] == 2
+
+
+def test_the_box_profile_is_found(project: Path) -> None:
+    assert planned(project, "--profile", "profiles/box", "all")["all"] == 1
+
+
+def test_without_slurm_one_line_says_what_is_missing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("bash", "env", "sh", "which"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = snakemake(project, "--profile", "slurm", "all")
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        "vovnet: error: --profile slurm: this machine has no sbatch, squeue, scancel: "
+    )
 
 
 def test_a_target_of_the_configuration_is_a_target_of_the_dag(project: Path) -> None:
@@ -238,6 +260,15 @@ def test_resources_name_gpus_only_where_there_are_some() -> None:
     assert "nodes" not in paper.resources("observe")
 
 
+def test_what_slurm_is_told_stands_in_the_configuration() -> None:
+    train = {"partition": "gpu", "gpu_model": "h100"}
+    told = {"resources": {"account": "paper", "train": train, "light": {"gpu_model": "h100"}}}
+    made = plan(told, "paper.yaml")
+    expected = {"slurm_account": "paper", "slurm_partition": "gpu", "gpu_model": "h100"}
+    assert expected.items() <= made.resources("train").items()
+    assert set(made.resources("light")) == {"mem_mb", "runtime", "slurm_account"}
+
+
 @pytest.mark.parametrize("name", ["../evil", "a b", "", "_hull"])
 def test_names_are_safe_as_paths(name: str) -> None:
     with pytest.raises(ConfigError, match="experiments"):
@@ -268,3 +299,37 @@ def test_every_requirement_is_pinned() -> None:
         re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "envs/requirements.txt").read_text(), re.M)
     )
     assert names <= set(pinned)
+
+
+# ---- GPUs of this machine --------------------------------------------------------------
+
+TRAINING = "results/paper_suite/runs/vovnet/seed0/stage1/manifest.json"
+
+
+@pytest.mark.parametrize("limit", [[], ["--resources", "gpu=4"]])
+def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str]
+) -> None:
+    monkeypatch.setenv("VOVNET_GPUS", "4")
+    result = snakemake(project, TRAINING, "--configfile", "config/paper.yaml", *limit)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    rule = "rule train_stage1 asks for 8 GPUs (resources.train.gpu), but there are 4"
+    assert errors == [f"vovnet: error: {rule}"]
+    assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
+
+
+def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
+        monkeypatch.setenv("VOVNET_GPUS", gpus)
+        assert plan(config="paper.yaml").gpu_limit() == limit
+    assert plan().gpu_limit() is None
+
+
+def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
+    wildcards = SimpleNamespace(run="vovnet", seed="0")
+    made = plan(config="paper.yaml")
+    assert made.leased(wildcards, {"gpu": 1}).startswith("python -m vovnet lease --gpus 1 -- ")
+    assert made.launcher(wildcards, {"gpu": 8}).startswith("python -m vovnet lease --gpus 8 -- ")
+    assert made.leased(wildcards, {}) == plan().launcher(wildcards, {}) == "python -m vovnet"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 from vovnet.closure import closure_digest
 from vovnet.config import Resources, Settings, policy_points, run_settings, validate
 from vovnet.data import hub
+from vovnet.devices import visible_devices
 from vovnet.errors import ConfigError, VovnetError
 from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
@@ -35,6 +37,8 @@ NAME = r"[A-Za-z0-9][\w.-]*"
 """What names of datasets, splits, sets, runs and experiments look like: they become paths."""
 
 NEVER = r"(?!)"
+LEASE = "python -m vovnet lease --gpus {} --"
+SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 OBSERVATION_TABLES = ("signals", *ACTIONS)
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
 TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
@@ -78,6 +82,51 @@ class Plan:
             self._lock.acquire()
         except Timeout:
             sys.exit(f"vovnet: error: {self.layout.root}: another Snakemake run is at work there")
+
+    # ---- the machine -------------------------------------------------------------------
+
+    @property
+    def gpu_kinds(self) -> dict[str, str]:
+        """Rule -> its kind under `resources`, for the rules that ask for GPUs."""
+        kinds = {"train_stage1": "train", "train_stage2": "train"}
+        kinds |= {"observe": "observe", "live": "observe"}
+        return {rule: kind for rule, kind in kinds.items() if self.gpus(kind) > 0}
+
+    def gpus(self, kind: str) -> int:
+        asked: Resources = getattr(self.settings.resources, kind)
+        return asked.gpu
+
+    def gpu_limit(self) -> int | None:
+        """How many GPUs the jobs of this machine may use at once; None without such jobs.
+
+        Where one job asks for more there is no limit either: Snakemake would clamp the job to
+        it, and `check_gpus` is to see what was asked for.
+        """
+        most = max(map(self.gpus, self.gpu_kinds.values()), default=0)
+        found = _visible_gpus() if most else 0
+        return found if found >= most > 0 else None
+
+    def check_gpus(self, rules: Iterable[str], limit: int | None = None) -> None:
+        """End Snakemake where a rule asks for more GPUs than the limit, or than there are."""
+        asking = sorted(set(rules) & set(self.gpu_kinds))
+        available = _visible_gpus() if asking and limit is None else limit or 0
+        for rule in asking:
+            kind = self.gpu_kinds[rule]
+            if self.gpus(kind) > available:
+                sys.exit(
+                    f"vovnet: error: rule {rule} asks for {self.gpus(kind)} GPUs"
+                    f" (resources.{kind}.gpu), but there are {available}"
+                )
+
+    @staticmethod
+    def check_executor(name: str) -> None:
+        """End Snakemake where jobs are to go to Slurm and its programs are missing."""
+        missing = [program for program in SLURM_PROGRAMS if shutil.which(program) is None]
+        if name == "slurm" and missing:
+            sys.exit(
+                f"vovnet: error: --profile slurm: this machine has no {', '.join(missing)}: call it"
+                " on a login node of a Slurm cluster, or without --profile to run here"
+            )
 
     # ---- experiments and targets -------------------------------------------------------
 
@@ -191,16 +240,22 @@ class Plan:
         if gpus not in (0, count):
             raise ConfigError(f"training.num_processes is {count}, but the job may use {gpus} GPUs")
         if count == 1:
-            return "python -m vovnet"
+            return self.leased(wildcards, resources)
         if gpus == 0:
             return (
                 f"python -m torch.distributed.run --standalone --nproc_per_node {count} -m vovnet"
             )
         return (
-            f"accelerate launch --multi_gpu --num_machines 1 --num_processes {count}"
-            f" --main_process_port 0 --mixed_precision {training.mixed_precision}"
-            " --dynamo_backend no -m vovnet"
+            f"{LEASE.format(gpus)} accelerate launch --multi_gpu --num_machines 1"
+            f" --num_processes {count} --main_process_port 0"
+            f" --mixed_precision {training.mixed_precision} --dynamo_backend no -m vovnet"
         )
+
+    @staticmethod
+    def leased(wildcards: Wildcards, resources: Any) -> str:
+        """How a command is started: on devices of its own where it asks for some."""
+        gpus = resources.get("gpu", 0)
+        return f"{LEASE.format(gpus)} python -m vovnet" if gpus else "python -m vovnet"
 
     # ---- observations ------------------------------------------------------------------
 
@@ -411,12 +466,19 @@ class Plan:
     def benchmark(self, rule: str, *parts: str) -> str:
         return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
 
-    def resources(self, kind: str) -> dict[str, int]:
+    def resources(self, kind: str) -> dict[str, int | str]:
         """What the scheduler is told; `gpu` only where devices are asked for."""
         asked: Resources = getattr(self.settings.resources, kind)
-        values = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+        values: dict[str, int | str] = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+        if self.settings.resources.account:
+            values["slurm_account"] = self.settings.resources.account
+        if asked.partition:
+            values["slurm_partition"] = asked.partition
         if asked.gpu > 0:
             values["gpu"] = asked.gpu
+            # Without GPUs a model would ask for one: the plugin's default count.
+            if asked.gpu_model:
+                values["gpu_model"] = asked.gpu_model
         if asked.gpu > 1:
             values["nodes"] = 1
         return values
@@ -424,6 +486,13 @@ class Plan:
     def threads(self, kind: str) -> int:
         asked: Resources = getattr(self.settings.resources, kind)
         return asked.threads
+
+
+def _visible_gpus() -> int:
+    try:
+        return len(visible_devices())
+    except VovnetError as error:
+        sys.exit(f"vovnet: error: {error}")
 
 
 def _prepend(variable: str, folder: Path) -> None:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tables": ("vovnet.commands.tables", "write the paper's tables"),
     "figures": ("vovnet.commands.figures", "draw the paper's figures"),
     "sanity": ("vovnet.commands.sanity", "check that the results are what they must be"),
+    "plan": ("vovnet.commands.plan", "what a suite will cost, before anything is spent"),
+    "lease": ("vovnet.commands.lease", "run a command on GPUs that nobody else uses"),
     "pretrain": ("vovnet.commands.pretrain", "make the tiny base model of the package"),
     "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
     "pareto_threshold": ("vovnet.commands.pareto_threshold", "by hand: sweep a threshold"),

@@ -405,9 +405,12 @@ class Resources(Section):
     threads: int = Field(1, gt=0)
     mem_mb: int = Field(3000, gt=0)
     runtime_min: int = Field(60, gt=0)
+    gpu_model: str | None = Field(None, description="Slurm's name of the GPUs to be given.")
+    partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
 
 
 class ResourceSettings(Section):
+    account: str | None = Field(None, description="Slurm's account that pays for the jobs.")
     train: Resources = Resources()
     observe: Resources = Resources()
     light: Resources = Resources(mem_mb=1500, runtime_min=10)

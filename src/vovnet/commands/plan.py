@@ -1,0 +1,88 @@
+"""`vovnet plan`: what a suite will cost, before anything is spent."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.errors import VovnetError
+
+HELP = """count the jobs and GPU-hours of a target, simulate its run on N GPUs under the schedulers
+and under the packing by hand, and draw the schedules; call it beside the Snakefile"""
+
+CORES_PER_GPU = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", default=["all"], help="of the Snakefile; or: all")
+    parser.add_argument(
+        "--configfile",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="as for snakemake; repeat it to layer files",
+    )
+    parser.add_argument("--gpus", type=int, help="devices to plan for; those of this machine")
+    parser.add_argument("--cores", type=int, help=f"CPU cores; {CORES_PER_GPU} per GPU")
+    parser.add_argument("--all_jobs", action="store_true", help="count finished jobs as well")
+    parser.add_argument("--output", type=Path, default=Path("results/plan"), metavar="DIR")
+
+
+def run(args: argparse.Namespace) -> None:
+    from vovnet.devices import visible_devices
+    from vovnet.files import atomic_path
+    from vovnet.report.gantt import draw_gantt
+    from vovnet.scheduling.compare import compare, schedule_rows, stage_rows
+    from vovnet.scheduling.dag import load_tasks
+    from vovnet.scheduling.tasks import lower_bound_s
+
+    gpus = len(visible_devices()) if args.gpus is None else args.gpus
+    cores = args.cores or CORES_PER_GPU * max(gpus, 1)
+    for file in args.configfile:
+        if not file.is_file():
+            raise VovnetError(f"{file}: file not found")
+    tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
+    if not tasks:
+        print("nothing to be done")
+        return
+    schedules = compare(tasks, gpus, cores)
+    stages, lengths = stage_rows(tasks), schedule_rows(schedules, tasks, gpus)
+    bound_s = lower_bound_s(tasks, gpus)
+    text = "\n".join(
+        [
+            f"{len(tasks)} jobs, {sum(task.gpu_hours for task in tasks):,.1f} GPU-hours\n",
+            _table(stages),
+            f"\non {gpus} GPUs and {cores} cores, lower bound {bound_s / 3600:,.2f} hours:\n",
+            _table(lengths),
+        ]
+    )
+    print(text)
+    for name, rows in (("stages", stages), ("schedules", lengths)):
+        with atomic_path(args.output / f"{name}.csv") as partial:
+            _write_csv(partial, rows)
+        print(args.output / f"{name}.csv")
+    for path in draw_gantt(schedules, gpus, bound_s, args.output):
+        print(path)
+
+
+def _table(rows: list[dict[str, object]]) -> str:
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in cells
+    )
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

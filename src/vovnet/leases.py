@@ -1,0 +1,113 @@
+"""Exclusive GPUs for the lifetime of a process, without a server.
+
+A device is held by an flock on a file of its own. The lock belongs to the open file, which a
+process keeps through `exec` and hands to its children: it is given back by the system when the
+last of them ends, however it ends.
+
+Who takes devices holds the turnstile while it collects them, one after the other as they come
+free. So there is never more than one who holds a few and waits for more, which rules out
+deadlock, and nobody overtakes a job that waits for many.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vovnet.devices import VISIBLE, DeviceError, visible_devices
+
+FOLDER = "VOVNET_LEASES"
+"""Environment variable: where the lock files lie, instead of the system's temporary folder."""
+
+POLL_S = 0.05
+
+
+class Lease:
+    """Devices held by this process until `release`, or until it and its children end."""
+
+    def __init__(self, devices: Sequence[str], files: Sequence[int]) -> None:
+        self.devices = list(devices)
+        self._files = list(files)
+
+    def environment(self) -> dict[str, str]:
+        """What a command must find in its environment to use the devices and no others."""
+        # nvidia-smi counts along the bus, CUDA by speed if it is not told otherwise.
+        return {VISIBLE: ",".join(self.devices), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+    def keep_through_exec(self) -> None:
+        """Hand the locks to the command that replaces this process."""
+        for file in self._files:
+            os.set_inheritable(file, True)
+
+    def release(self) -> None:
+        while self._files:
+            os.close(self._files.pop())
+
+
+def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
+    """Wait until `count` of the visible devices are free, and hold them."""
+    devices = visible_devices(environ)
+    if count > len(devices):
+        where = "Slurm granted" if "SLURM_JOB_ID" in environ else "this machine offers"
+        raise DeviceError(
+            f"{count} GPUs are asked for, but {where} {len(devices)}"
+            f" ({VISIBLE}={environ.get(VISIBLE, 'not set')})"
+        )
+    folder = lease_folder(environ)
+    held: dict[str, int] = {}
+    turnstile = _open(folder / "turnstile.lock")
+    try:
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        while len(held) < count:
+            free = next(_free(folder, [name for name in devices if name not in held]), None)
+            if free is None:
+                time.sleep(POLL_S)
+            else:
+                held.update([free])
+    except BaseException:
+        for file in held.values():
+            os.close(file)
+        raise
+    finally:
+        os.close(turnstile)
+    order = [name for name in devices if name in held]
+    return Lease(order, [held[name] for name in order])
+
+
+def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the locks of this machine's devices lie.
+
+    A Slurm job has a folder of its own: its devices are its own already, and under the numbers
+    that it sees them by, another job may see others.
+    """
+    folder = Path(environ.get(FOLDER) or Path(tempfile.gettempdir()) / "vovnet-leases")
+    job = environ.get("SLURM_JOB_ID")
+    for path in (folder, folder / f"slurm-{job}") if job else (folder,):
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            # All users of a machine share its devices.
+            path.chmod(0o777)
+    return path
+
+
+def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yield (name, open locked file) of devices that nobody holds."""
+    for name in names:
+        file = _open(folder / f"gpu-{name.replace('/', '_')}.lock")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+        else:
+            yield name, file
+
+
+def _open(path: Path) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    if os.fstat(file).st_uid == os.getuid():
+        os.fchmod(file, 0o666)
+    return file

@@ -1,0 +1,190 @@
+"""A real Slurm of one node with eight declared GPUs, from Debian's packages, for tests.
+
+Needs root: it installs packages and writes /etc/slurm, from which it removes its files again.
+The devices are nodes that no driver serves: Slurm hands them out, nothing can be computed there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+NUM_GPUS = 8
+NUM_CPUS = 16
+MEMORY_MB = 64000
+ETC = Path("/etc/slurm")
+MARK = "# written by the tests"
+DEVICE = "/dev/vovnet_gpu"
+PACKAGES = ("slurmd", "slurmctld", "slurm-client", "munge")
+START_LIMIT_S = 60
+
+PROLOG = """#!/bin/sh
+echo "$SLURM_JOB_ID $SLURM_JOB_GPUS" >> {folder}/devices
+"""
+"""Run by slurmd before each job: scontrol forgets a job's devices when it ends."""
+
+SLURM_CONF = f"""{MARK}
+ClusterName=tests
+SlurmctldHost={{host}}(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+GresTypes=gpu
+StateSaveLocation={{folder}}/state
+SlurmdSpoolDir={{folder}}/spool
+SlurmctldPidFile={{folder}}/slurmctld.pid
+SlurmdPidFile={{folder}}/slurmd.pid
+ReturnToService=2
+MinJobAge=86400
+Prolog={{folder}}/prolog
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+NodeName={{host}} NodeAddr=127.0.0.1 CPUs={NUM_CPUS} RealMemory={MEMORY_MB} Gres=gpu:{NUM_GPUS}
+PartitionName=all Nodes={{host}} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class MissingError(Exception):
+    """Slurm cannot be had here; the text says why."""
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """What Slurm recorded of a job. Times have a resolution of a second."""
+
+    rule: str
+    state: str
+    start: datetime
+    end: datetime
+    devices: tuple[int, ...]
+
+
+@contextmanager
+def slurm_cluster(folder: Path) -> Iterator[None]:
+    """Run the daemons while the block lasts; state, logs and records lie in `folder`."""
+    _install()
+    if any(MARK not in path.read_text() for path in ETC.glob("*.conf") if path.stem in OURS):
+        raise MissingError(f"{ETC} holds a configuration of this machine's own")
+    host = socket.gethostname().partition(".")[0]
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    with ExitStack() as stack:
+        stack.callback(_remove_files)
+        (ETC / "slurm.conf").write_text(SLURM_CONF.format(host=host, folder=folder))
+        (ETC / "gres.conf").write_text(
+            f"{MARK}\nNodeName={host} Name=gpu File={DEVICE}[0-{NUM_GPUS - 1}]\n"
+        )
+        (folder / "prolog").write_text(PROLOG.format(folder=folder))
+        (folder / "prolog").chmod(0o755)
+        for number in range(NUM_GPUS):
+            if not Path(f"{DEVICE}{number}").exists():
+                os.mknod(f"{DEVICE}{number}", 0o20666, os.makedev(195, number))
+        _start_munge(stack, folder)
+        for daemon in ("slurmctld", "slurmd"):
+            _start(stack, [daemon, "-D"], folder / f"{daemon}.log")
+        _wait_until_idle(folder)
+        yield
+
+
+OURS = {"slurm", "gres"}
+
+
+def recorded_jobs(folder: Path) -> list[SlurmJob]:
+    """Every job that Slurm knows of, ended ones included."""
+    lines = (folder / "devices").read_text().splitlines()
+    granted = dict(line.split(" ", 1) for line in lines)
+    text = _output("scontrol", "--oneliner", "show", "job")
+    return [_parse(line, granted) for line in text.splitlines() if "JobId=" in line]
+
+
+def _parse(line: str, granted: dict[str, str]) -> SlurmJob:
+    facts = dict(re.findall(r"(\w+)=(\S*)", line))
+    devices = granted.get(facts["JobId"], "")
+    return SlurmJob(
+        # The plugin writes rule_<name>_wildcards_<values> into the comment.
+        rule=facts.get("Comment", "").removeprefix("rule_").partition("_wildcards_")[0],
+        state=facts["JobState"],
+        start=datetime.fromisoformat(facts["StartTime"]),
+        end=datetime.fromisoformat(facts["EndTime"]),
+        devices=tuple(int(device) for device in devices.split(",") if device),
+    )
+
+
+def _install() -> None:
+    if os.getuid() != 0:
+        raise MissingError("a Slurm of the tests' own needs root")
+    if all(map(shutil.which, ("slurmctld", "slurmd", "sbatch", "munged"))):
+        return
+    if not shutil.which("apt-get"):
+        raise MissingError("there is no Slurm, and no apt-get to install it")
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
+    for step in (["apt-get", "update", "-qq"], command):
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        result = subprocess.run(step, capture_output=True, text=True, env=environment)
+        if result.returncode != 0:
+            raise MissingError(f"apt-get cannot install Slurm: {result.stderr.strip()[-200:]}")
+
+
+def _start_munge(stack: ExitStack, folder: Path) -> None:
+    if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+        return
+    run = Path("/run/munge")
+    run.mkdir(exist_ok=True)
+    run.chmod(0o755)
+    shutil.chown(run, "munge", "munge")
+    _start(stack, ["runuser", "-u", "munge", "--", "munged", "--foreground"], folder / "munge.log")
+    for _ in range(START_LIMIT_S):
+        if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+            return
+        time.sleep(1)
+    raise MissingError(f"munge does not start: {(folder / 'munge.log').read_text()[-500:]}")
+
+
+def _start(stack: ExitStack, command: list[str], log: Path) -> None:
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+    stack.callback(_stop, process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _wait_until_idle(folder: Path) -> None:
+    for _ in range(START_LIMIT_S):
+        result = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True
+        )
+        if result.stdout.strip() == "idle":
+            return
+        time.sleep(1)
+    logs = "\n".join(path.read_text()[-1000:] for path in sorted(folder.glob("slurm*.log")))
+    raise MissingError(f"Slurm's node does not become idle:\n{logs}")
+
+
+def _remove_files() -> None:
+    for name in OURS:
+        (ETC / f"{name}.conf").unlink(missing_ok=True)
+    for number in range(NUM_GPUS):
+        Path(f"{DEVICE}{number}").unlink(missing_ok=True)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,207 @@
+"""GPU leases: which devices a process may use, and that nobody else uses them meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vovnet import devices, leases
+from vovnet.devices import DeviceError, visible_devices
+from vovnet.files import write_text
+from vovnet.leases import take
+
+UUIDS = {"0": "GPU-aaaa1111-00", "1": "GPU-bbbb2222-00", "2": "GPU-bbbb3333-00"}
+
+
+def environment(folder: Path, gpus: int = 8, **variables: str) -> dict[str, str]:
+    return {"VOVNET_LEASES": str(folder), "VOVNET_GPUS": str(gpus), **variables}
+
+
+# ---- devices ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (None, ["0", "1", "2"]),
+        ("2,0", ["2", "0"]),
+        ("GPU-bbbb2", ["1"]),
+        ("GPU-aaaa1111-00, 2, 0", ["0", "2"]),
+        ("", []),
+        ("1,-1,2", ["1"]),
+        ("MIG-aaaa1111-00", ["MIG-aaaa1111-00"]),
+    ],
+)
+def test_an_inherited_list_is_respected(
+    monkeypatch: pytest.MonkeyPatch, listed: str | None, expected: list[str]
+) -> None:
+    monkeypatch.setattr(devices, "_ask_nvidia_smi", lambda: dict(UUIDS))
+    assert visible_devices({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed}) == expected
+
+
+@pytest.mark.parametrize("entry", ["3", "GPU-bbbb", "GPU-cccc", "first"])
+def test_an_unknown_or_ambiguous_device_is_named(
+    monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.setattr(devices, "_ask_nvidia_smi", lambda: dict(UUIDS))
+    with pytest.raises(DeviceError, match=f"no device '{entry}', its devices are: 0, 1, 2"):
+        visible_devices({"CUDA_VISIBLE_DEVICES": entry})
+
+
+def test_a_slurm_job_has_what_slurm_granted(tmp_path: Path) -> None:
+    granted = environment(tmp_path, 0, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0,1")
+    first = take(2, granted)
+    assert first.devices == ["0", "1"]
+    # Under the same numbers another job may see other devices.
+    second = take(1, granted | {"SLURM_JOB_ID": "8"})
+    with pytest.raises(DeviceError, match="1 GPUs are asked for, but Slurm granted 0"):
+        take(1, environment(tmp_path, 8, SLURM_JOB_ID="9"))
+    first.release()
+    second.release()
+
+
+def test_nvidia_smi_names_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-aa'\necho '1, GPU-bb'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.machine_devices({}) == {"0": "GPU-aa", "1": "GPU-bb"}
+
+
+# ---- leases ----------------------------------------------------------------------------
+
+
+def test_a_device_is_held_once_and_comes_back(tmp_path: Path) -> None:
+    shared = environment(tmp_path, 3)
+    first, second = take(2, shared), take(1, shared)
+    assert first.devices + second.devices == ["0", "1", "2"]
+    assert first.environment()["CUDA_VISIBLE_DEVICES"] == "0,1"
+    first.release()
+    third = take(2, shared | {"CUDA_VISIBLE_DEVICES": "1,0"})
+    assert third.devices == ["1", "0"]
+    second.release()
+    third.release()
+
+
+def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="9 GPUs are asked for, but this machine offers 8"):
+        take(9, environment(tmp_path))
+
+
+def lease(folder: Path, gpus: int, *command: str, machine: int = 8) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vovnet", "lease", "--gpus", str(gpus), "--", *command],
+        env={**os.environ, **environment(folder, machine)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_command_sees_its_devices_and_passes_its_status_on(tmp_path: Path) -> None:
+    process = lease(tmp_path, 2, "sh", "-c", "echo $CUDA_VISIBLE_DEVICES; exit 3")
+    assert process.communicate()[0] == "0,1\n"
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("gpus", "command", "message"),
+    [
+        (9, "true", "9 GPUs are asked for, but this machine offers 8"),
+        (0, "true", "--gpus: expected at least 1, got 0"),
+        (1, "no-such-command", "no-such-command: No such file or directory"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path: Path, gpus: int, command: str, message: str) -> None:
+    process = lease(tmp_path, gpus, command)
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    assert errors.startswith(f"vovnet: error: {message}")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_device_stays_held_while_a_child_of_the_command_lives(tmp_path: Path) -> None:
+    process = lease(tmp_path, 1, "sh", "-c", "sleep 30 >/dev/null 2>&1 & echo $!", machine=1)
+    child = int(process.communicate()[0])
+    waiting = lease(tmp_path, 1, "true", machine=1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(1)
+    os.kill(child, signal.SIGKILL)
+    assert waiting.wait(20) == 0
+
+
+# ---- many jobs, some killed ------------------------------------------------------------
+
+NUM_JOBS = 200
+NUM_KILLED = 40
+
+
+def job(folder: Path, number: int, gpus: int, duration_s: float) -> None:
+    """Hold devices for a while, and note where somebody else still claims one of them."""
+    lease = take(gpus)
+    claims = [folder / f"claim-{device}" for device in lease.devices]
+    for claim in claims:
+        # A killed job leaves its claims behind.
+        if claim.exists() and not (folder / f"killed-{claim.read_text()}").exists():
+            (folder / f"double-{number}").write_text(f"{claim.name} of {claim.read_text()}")
+        write_text(claim, str(number))
+    time.sleep(duration_s)
+    for claim in claims:
+        claim.unlink()
+    (folder / f"done-{number}").touch()
+
+
+def fork_job(folder: Path, number: int, gpus: int, duration_s: float) -> int:
+    """Run `job` in a fork: two hundred interpreters would take a minute to start."""
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            job(folder, number, gpus, duration_s)
+            status = 0
+        finally:
+            os._exit(status)
+    return process
+
+
+def test_two_hundred_jobs_with_random_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "POLL_S", 0.005)
+    for name, value in environment(tmp_path / "leases").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    dice = random.Random(5)
+    jobs = {}
+    for number in range(NUM_JOBS):
+        gpus = dice.choice([1, 2, 4, 8])
+        jobs[number] = fork_job(tmp_path, number, gpus, dice.uniform(0.005, 0.05))
+    killed = dice.sample(range(NUM_JOBS), NUM_KILLED)
+    for number in killed:
+        time.sleep(dice.uniform(0, 0.05))
+        (tmp_path / f"killed-{number}").touch()
+        os.kill(jobs[number], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    running = dict(jobs)
+    while running and time.monotonic() < deadline:
+        time.sleep(0.01)
+        running = {key: job for key, job in running.items() if os.waitpid(job, os.WNOHANG)[0] == 0}
+    for process in running.values():
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    assert not running, f"starved: {sorted(running)}"
+    assert not list(tmp_path.glob("double-*"))
+    done = {int(path.name.removeprefix("done-")) for path in tmp_path.glob("done-*")}
+    assert set(range(NUM_JOBS)) - set(killed) <= done
+    assert len(done) < NUM_JOBS, "no kill hit a job"
+    everything = take(8)
+    assert len(everything.devices) == 8, "a device was lost"
+    everything.release()

@@ -1,0 +1,237 @@
+"""The choice of jobs by GPUs and run times, simulated runs, and the scheduler in Snakemake."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vovnet import cli
+from vovnet.scheduling import choice
+from vovnet.scheduling.choice import Candidate, Running, UnsureError, choose, reserve
+from vovnet.scheduling.compare import BY_HAND, OURS, compare
+from vovnet.scheduling.dag import load_tasks
+from vovnet.scheduling.simulate import makespan_s, pack_by_hand
+from vovnet.scheduling.tasks import Task, in_order, lower_bound_s, measured_s, tails
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def job(name: str, gpus: int, duration_s: float, tail_s: float = 0.0, cores: int = 1) -> Candidate:
+    resources = {"gpu": gpus, "_cores": cores}
+    return Candidate(name, duration_s, tail_s or duration_s, 0, resources)
+
+
+# ---- the choice ------------------------------------------------------------------------
+
+
+def test_the_critical_path_goes_first() -> None:
+    ready = [job("short", 1, 60, 60), job("long", 1, 60, 600), job("middle", 1, 60, 300)]
+    assert choose(ready, [], {"gpu": 2, "_cores": 8}) == ["long", "middle"]
+
+
+def test_more_gpus_in_use_go_before_urgency() -> None:
+    ready = [job("urgent", 1, 60, 600), job("three", 3, 60, 60), job("four", 4, 60, 60)]
+    assert choose(ready, [], {"gpu": 4, "_cores": 8}) == ["urgent", "three"]
+
+
+def test_priority_goes_before_everything() -> None:
+    wanted = Candidate("wanted", 60, 60, 1, {"gpu": 1, "_cores": 1})
+    assert choose([job("eight", 8, 60, 900), wanted], [], {"gpu": 8, "_cores": 8}) == ["wanted"]
+
+
+def test_devices_are_kept_for_a_waiting_job_of_many_gpus() -> None:
+    ready = [job("four", 4, 100, 500), job("longer", 1, 61, 61), job("fits", 1, 60, 60)]
+    running = [Running(1, 30), Running(1, 60), Running(1, 45)]
+    kept = reserve(ready, running, {"gpu": 1, "_cores": 8})
+    assert kept is not None
+    assert (kept.key, kept.start_s, kept.spare) == ("four", 60, 0)
+    assert choose(ready, running, {"gpu": 1, "_cores": 8}) == ["fits"]
+    beside = [job("three", 3, 100, 500), job("long", 1, 99, 300), job("other", 1, 99, 99)]
+    assert choose(beside, [Running(2, 60)], {"gpu": 2, "_cores": 8}) == ["long"], "one is spare"
+
+
+def test_an_unclear_count_of_gpus_is_no_choice() -> None:
+    ready = [job("four", 4, 100)]
+    with pytest.raises(UnsureError, match="unclear"):
+        choose(ready, None, {"gpu": 1, "_cores": 8})
+    assert choose([job("one", 1, 100)], None, {"gpu": 1, "_cores": 8}) == ["one"]
+
+
+def test_a_failing_solver_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise choice.pulp.PulpSolverError("no solver")
+
+    monkeypatch.setattr(choice.pulp.LpProblem, "solve", fail)
+    with pytest.raises(UnsureError, match="no solver"):
+        choose([job("a", 1, 9), job("b", 1, 9)], [], {"gpu": 1, "_cores": 8})
+
+
+# ---- times -----------------------------------------------------------------------------
+
+
+def test_tails_run_along_the_longest_path() -> None:
+    needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+    durations = {"a": 1.0, "b": 5.0, "c": 2.0, "d": 1.0}
+    assert tails(durations, needs) == {"a": 7.0, "b": 6.0, "c": 3.0, "d": 1.0}
+
+
+def test_a_benchmark_file_is_a_run_time(tmp_path: Path) -> None:
+    path = tmp_path / "b.tsv"
+    assert measured_s(path) is None
+    path.write_text("s\th:m:s\n1.5\t0:00:01\n2.5\t0:00:02\n")
+    assert measured_s(path) == 2.0
+    path.write_text("s\th:m:s\n-\t-\n")
+    assert measured_s(path) is None
+
+
+# ---- whole runs ------------------------------------------------------------------------
+
+
+def small_suite() -> list[Task]:
+    """Two trainings of four GPUs, the second ready late, beside a stream of short jobs."""
+    short = [Task(f"observe {i}", "observe", f"observe {i}", 1, 1, 600) for i in range(16)]
+    return in_order(
+        [
+            *short,
+            Task("prepare", "prepare", "prepare", 0, 1, 300),
+            Task("train", "train_stage1", "train", 4, 4, 1800, ("prepare",)),
+            Task("figures", "figures", "figures", 0, 1, 1200, ("train",)),
+        ]
+    )
+
+
+def check_spans(spans: list, tasks: list[Task], gpus: int) -> None:
+    """Every job once, after its needs, on as many devices as it asks for, none held twice."""
+    assert sorted(span.task.name for span in spans) == sorted(task.name for task in tasks)
+    ends = {span.task.name: span.end_s for span in spans}
+    for span in spans:
+        assert all(ends[name] <= span.start_s for name in span.task.needs)
+        assert len(set(span.devices)) == span.task.gpus
+    for device in range(gpus):
+        held = sorted((span.start_s, span.end_s) for span in spans if device in span.devices)
+        assert all(first[1] <= second[0] for first, second in pairwise(held))
+
+
+def test_a_late_job_of_many_gpus_is_not_starved() -> None:
+    tasks = small_suite()
+    schedules = {item.name: item for item in compare(tasks, 4, 16)}
+    for item in schedules.values():
+        check_spans(item.spans, tasks, 4)
+    starts = {span.task.name: span.start_s for span in schedules[OURS].spans}
+    assert starts["train"] == 600, "as soon as the first four jobs have ended"
+    for name in ("ilp", "greedy", BY_HAND):
+        assert schedules[OURS].longest_s < schedules[name].shortest_s, name
+
+
+def test_the_packing_by_hand_runs_the_shards_of_a_command_on_one_device() -> None:
+    shards = [
+        Task(f"observe {name} {part}", "observe", f"observe {name}", 1, 1, 60, ("train",))
+        for name in ("a", "b")
+        for part in range(3)
+    ]
+    train = Task("train", "train_stage1", "train", 8, 8, 600)
+    later = Task("train again", "train_stage2", "train again", 8, 8, 600, ("train",))
+    spans = pack_by_hand(in_order([train, later, *shards]), 8)
+    check_spans(spans, [train, later, *shards], 8)
+    devices = {span.task.unit: span.devices for span in spans}
+    assert devices["observe a"] == (0,)
+    assert devices["observe b"] == (1,)
+    assert makespan_s(spans) == 600 + 3 * 60 + 600
+
+
+def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others() -> None:
+    tasks = load_tasks(["all"], [ROOT / "config/paper.yaml"], everything=True)
+    schedules = {item.name: item for item in compare(tasks, 8, 128)}
+    for item in schedules.values():
+        check_spans(item.spans, tasks, 8)
+    ours = schedules.pop(OURS)
+    assert ours.longest_s <= 1.10 * lower_bound_s(tasks, 8)
+    for name, other in schedules.items():
+        assert ours.longest_s < other.shortest_s, name
+
+
+# ---- `vovnet plan` ---------------------------------------------------------------------
+
+
+def test_a_plan_says_what_a_suite_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("resources: {observe: {gpu: 1}, train: {gpu: 1}}\n")
+    arguments = ["mvp", "--configfile", "config/test.yaml", "--configfile", str(overlay)]
+    arguments += ["--all_jobs", "--gpus", "2", "--output", str(tmp_path / "plan")]
+    assert cli.main(["plan", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[1:] == ["jobs,", "16.0", "GPU-hours"]
+    with (tmp_path / "plan/stages.csv").open() as file:
+        stages = {row["stage"]: row for row in csv.DictReader(file)}
+    assert stages["observe"]["jobs"] == "12"
+    assert stages["observe"]["gpu_hours"] == "12.0"
+    assert stages["train_stage1"]["gpu_hours"] == "2.0"
+    assert (tmp_path / "plan/gantt.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plan_for_too_few_gpus_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    arguments = ["all", "--configfile", "config/paper.yaml", "--gpus", "4"]
+    assert cli.main(["plan", *arguments, "--output", str(tmp_path)]) == 2
+    error = r"vovnet: error: train_stage\d \w+ \d: asks for 8 GPUs, but there are 4\n"
+    assert re.fullmatch(error, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- in Snakemake ----------------------------------------------------------------------
+
+SNAKEFILE = """
+rule all:
+    input: expand("short{i}", i=range(8)), "wide"
+
+rule short:
+    output: "short{i}"
+    resources: gpu=1, RUNTIME
+    shell: "date +%s.%N > {output}; sleep 1"
+
+rule first:
+    output: "first"
+    resources: runtime=1
+    shell: "touch {output}"
+
+rule wide:
+    input: "first"
+    output: "wide"
+    resources: gpu=2, runtime=9
+    shell: "date +%s.%N > {output}; sleep 1"
+"""
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_snakemake_finds_the_scheduler_and_it_says_when_it_is_unsure(
+    tmp_path: Path, declared: bool
+) -> None:
+    text = SNAKEFILE.replace("RUNTIME", "runtime=1" if declared else "mem_mb=1")
+    (tmp_path / "Snakefile").write_text(text)
+    command = [sys.executable, "-m", "snakemake", "--scheduler", "gpu", "--cores", "4"]
+    result = subprocess.run(
+        [*command, "--resources", "gpu=2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert result.returncode == 0, result.stderr
+    unsure = "gpu scheduler: rule short declares no runtime and was never measured"
+    assert (unsure in result.stderr) is not declared
+    starts = {path.name: float(path.read_text()) for path in tmp_path.glob("[sw]*[e0-9]")}
+    later = sum(start > starts["wide"] for start in starts.values())
+    if declared:
+        assert later >= 5, f"the job of two GPUs was not last: {starts}"
