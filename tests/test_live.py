@@ -9,13 +9,14 @@ import torch
 from conftest import settings_of
 from test_observe import make_inference
 
-from vovnet.blocks import gather
-from vovnet.config import Settings, policy_points
+from vovnet.blocks import gather, gather_views
+from vovnet.config import PolicySettings, Settings, policy_points
 from vovnet.errors import ConfigError
 from vovnet.layout import Layout
 from vovnet.live import LivePolicy, live_experiment, live_outcome, profile_of
 from vovnet.model import save_weights
-from vovnet.observe import observe_shard
+from vovnet.observe import observe_shard, observe_views_shard
+from vovnet.policies import reduced_views
 from vovnet.records import read_results
 from vovnet.replay import load_observed, load_questions, replay
 
@@ -39,7 +40,15 @@ POLICIES: dict[str, dict[str, Any]] = {
     },
     "always_coarse": {"baseline_name": "always_coarse"},
     "no_vision": {"baseline_name": "no_vision"},
+    "pruning": {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5},
+    "granularity": {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2},
+    "merging_inside": {
+        "lambda_cost": 0.02,
+        "baseline_reduction": "merging",
+        "baseline_merge_ratio": 0.5,
+    },
 }
+VIEWS = [view for policy in POLICIES.values() for view in reduced_views(PolicySettings(**policy))]
 SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
 EXPERIMENTS = {
     name: {"title": name, "policy": policy, "mode": "live", "seeds": [0]}
@@ -60,6 +69,8 @@ def observed(fresh: Layout) -> Layout:
     for name in SETS:
         observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
         gather(settings, fresh, "vovnet", 0, name)
+        observe_views_shard(settings, fresh, "vovnet", 0, name, VIEWS, 0, 1)
+        gather_views(settings, fresh, "vovnet", 0, name, VIEWS)
     return fresh
 
 
@@ -70,13 +81,14 @@ def test_live_equals_replay(observed: Layout) -> None:
     taken: set[int] = set()
     for name in SETS:
         questions = load_questions(settings, observed, name)
-        stored = load_observed(observed, "vovnet", 0, questions)
+        stored = load_observed(observed, "vovnet", 0, questions, views=VIEWS)
         for experiment in POLICIES:
             (policy,) = policy_points(settings, experiment)
             stored_outcome = replay(policy, questions, stored)
             live = LivePolicy(inference, observed, policy)
             outcome = live_outcome(questions, policy, [live(item) for item in questions.samples])
             assert outcome.texts.tolist() == stored_outcome.texts.tolist()
+            assert outcome.views.tolist() == stored_outcome.views.tolist()
             for column in ("actions", "costs", "vision_tokens", "scores", "parse_fallback"):
                 found, expected = getattr(outcome, column), getattr(stored_outcome, column)
                 assert found.tolist() == expected.tolist(), (name, experiment, column)
@@ -84,7 +96,7 @@ def test_live_equals_replay(observed: Layout) -> None:
                 assert outcome.fallback is not None and stored_outcome.fallback is not None
                 assert outcome.fallback.tolist() == stored_outcome.fallback.tolist()
             taken |= set(outcome.actions.tolist())
-    assert taken == {0, 1, 2}
+    assert taken == {-1, 0, 1, 2}
 
 
 def test_fixed_policies_do_not_pay_for_a_text_pass(
@@ -96,7 +108,8 @@ def test_fixed_policies_do_not_pay_for_a_text_pass(
     original = inference.text_pass
     monkeypatch.setattr(inference, "text_pass", lambda s: passes.append(s) or original(s))
     sample = load_questions(settings, observed, "synth_mmmu").samples[0]
-    for name, count in {"no_vision": 0, "always_coarse": 0, "random": 0, "vovnet": 1}.items():
+    counts = {"no_vision": 0, "always_coarse": 0, "random": 0, "pruning": 0, "vovnet": 1}
+    for name, count in counts.items():
         passes.clear()
         (policy,) = policy_points(settings, name)
         timing = LivePolicy(inference, observed, policy)(sample).timing

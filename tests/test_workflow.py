@@ -73,6 +73,7 @@ def test_the_embedded_suite_is_the_default(project: Path) -> None:
 def test_the_test_suite_scatters_and_gathers(project: Path) -> None:
     jobs = planned(project, "paper_tables", "--configfile", "config/test.yaml")
     assert jobs["observe"] == 2 * jobs["gather"]
+    assert jobs["observe_views"] == 2 * jobs["gather_views"]
     assert jobs["tables"] == jobs["figures"] == jobs["sanity"] == jobs["hull_metrics"] == 1
 
 
@@ -186,9 +187,19 @@ def append(name: str, text: str) -> Callable[[Path], None]:
     return change
 
 
+def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return change
+
+
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
-DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | SHARED
+VIEWS = {"observe_views", "gather_views"}
+DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | SHARED
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "comment": (append("src/vovnet/records.py", "# a comment\n"), [], set()),
     "table": (append("src/vovnet/report/tables.py", "EDITED = 1\n"), [], {"tables", "all"}),
@@ -196,6 +207,11 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
         append("src/vovnet/commands/evaluate.py", "EDITED = 1\n"),
         [],
         {"evaluate", "match"} | SHARED,
+    ),
+    "reduced view": (
+        replace("config/test.yaml", "baseline_pool_factor: [2]", "baseline_pool_factor: [2, 4]"),
+        [],
+        {"evaluate"} | VIEWS | SHARED,
     ),
     "lambda": (lambda folder: None, ["report={target_lambda: 0.1}"], SHARED),
     "evaluation split": (
@@ -273,6 +289,26 @@ def test_what_slurm_is_told_stands_in_the_configuration() -> None:
 def test_names_are_safe_as_paths(name: str) -> None:
     with pytest.raises(ConfigError, match="experiments"):
         plan({"experiments": {name: {"title": "x"}}})
+
+
+def test_reduced_views_follow_from_the_experiments() -> None:
+    reduced = plan()
+    views = reduced.needed_views("vovnet", 0, "synth_mmbench")
+    assert {"pool-2", "side-96", "prune-stride-0.50", "coarse+prune-stride-0.50"} <= set(views)
+    assert reduced.needed_views("vovnet", 9, "synth_mmbench") == []
+    manifest = reduced.layout.views_manifest("vovnet", 1, "synth_mmmu")
+    for name in reduced.experiments("replay"):
+        reads = manifest in reduced.experiment_observations(name)
+        assert reads == (
+            name in {"pruning_stride", "token_merge", "resolution", "granularity"}
+            or name == "vovnet_pruning"
+        ), name
+
+
+def test_a_reduced_view_without_its_setting_is_refused() -> None:
+    stanza = {"title": "Resolution", "policy": {"baseline_name": "resolution_scaling_proxy"}}
+    with pytest.raises(ConfigError, match=r"policy\.baseline_long_side: "):
+        plan({"experiments": {"unset": stanza}})
 
 
 def test_the_router_set_is_no_evaluation_set() -> None:

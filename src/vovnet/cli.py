@@ -37,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("vovnet.commands.pretrain", "make the tiny base model of the package"),
     "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
     "pareto_threshold": ("vovnet.commands.pareto_threshold", "by hand: sweep a threshold"),
+    "pareto_pruning": ("vovnet.commands.pareto_pruning", "by hand: sweep token pruning"),
+    "pareto_merge": ("vovnet.commands.pareto_merge", "by hand: sweep token merging"),
+    "pareto_resolution": ("vovnet.commands.pareto_resolution", "by hand: sweep the image size"),
+    "pareto_granularity": ("vovnet.commands.pareto_granularity", "by hand: sweep token pooling"),
     "oracle_action": ("vovnet.commands.oracle_action", "by hand: analyse the oracle's actions"),
 }
 """Name -> (module, one line of help)."""

@@ -1,0 +1,134 @@
+"""The checks of reduced views tell good results from bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from replay_world import configuration
+
+from vovnet.config import merge, validate
+from vovnet.layout import Layout
+from vovnet.records import RESULT_COLUMNS
+from vovnet.report.checks import Check, run_check
+from vovnet.report.inputs import Inputs
+from vovnet.report.reductions import REDUCTION_BLOCKS, REDUCTIONS, SWEPT
+
+STANZAS = {
+    "pruning": ("vision_token_pruning_proxy", "baseline_pruning_ratio", [1.0, 0.5, 0.25]),
+    "merging": ("token_merge_prune_proxy", "baseline_merge_ratio", [1.0, 0.5, 0.25]),
+    "resolution": ("resolution_scaling_proxy", "baseline_long_side", [64, 128]),
+    "pooling": ("multi_granularity_proxy", "baseline_pool_factor", [1, 2, 4]),
+}
+TOKENS = {"resolution": [4, 16], "pooling": [16, 4, 1]}
+ACCURACIES = {"resolution": [0.6, 0.9], "pooling": [0.9, 0.7, 0.5]}
+
+
+def points(name: str, seed: int) -> list[dict[str, Any]]:
+    """Rows of results as they should be."""
+    baseline, _, values = STANZAS[name]
+    column = next(column for found, column in SWEPT.values() if found == baseline)
+    tokens = TOKENS.get(name, [16, 8, 4])
+    accuracies = ACCURACIES.get(name, [0.9, 0.8, 0.6])
+    keys = {"experiment": name, "baseline_name": baseline, "seed": seed, "role": "heuristic"}
+    return [
+        keys | {column: value, "avg_vision_tokens": count, "accuracy": accuracy}
+        for value, count, accuracy in zip(values, tokens, accuracies, strict=True)
+    ]
+
+
+def inputs_of(change: Any = None) -> Inputs:
+    stanzas = {
+        name: {"title": name, "policy": {"baseline_name": baseline}, "sweep": {key: values}}
+        for name, (baseline, key, values) in STANZAS.items()
+    }
+    value = merge(configuration(Path("results"), ["graded"], [0, 1]), {"experiments": stanzas})
+    full = {"experiment": "always_full", "baseline_name": "always_full", "role": "fixed"}
+    rows = [row for seed in (0, 1) for name in STANZAS for row in points(name, seed)]
+    rows += [full | {"seed": s, "avg_vision_tokens": 16, "accuracy": 0.9} for s in (0, 1)]
+    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, "role"]).assign(
+        dataset="graded", run="vovnet", num_samples=100, mode="replay"
+    )
+    if change is not None:
+        change(table)
+    nothing = pd.DataFrame()
+    return Inputs(validate(value, "test"), Layout(Path("results")), table, nothing, nothing)
+
+
+def outcomes(inputs: Inputs) -> dict[str, Check]:
+    checks = [run_check(rule, inputs) for rule in REDUCTIONS]
+    return {f"{check.block} {check.name}": check for check in checks}
+
+
+def test_good_results_pass() -> None:
+    found = outcomes(inputs_of())
+    assert len(found) == len(REDUCTIONS)
+    assert {check.block for check in found.values()} == set(REDUCTION_BLOCKS)
+    assert all(check.passed for check in found.values()), found
+    assert (
+        "0.5 leaves 0.500"
+        in found["B4 remaining_vision_tokens scales roughly with pruning ratio"].numbers
+    )
+
+
+def set_value(name: str, place: int, column: str, value: float) -> Any:
+    def change(table: pd.DataFrame) -> None:
+        rows = table.index[(table["experiment"] == name) & (table["seed"] == 1)]
+        table.loc[rows[place], column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        (
+            set_value("pruning", 0, "avg_vision_tokens", 15),
+            {
+                "B4 at ratio 1 pruning costs what FULL costs",
+                "B4 remaining_vision_tokens scales roughly with pruning ratio",
+            },
+        ),
+        (
+            set_value("merging", 1, "avg_vision_tokens", 16),
+            {"B5 remaining vision tokens scale roughly with merge ratio"},
+        ),
+        (
+            set_value("pruning", 2, "accuracy", 0.85),
+            {"B4 accuracy drops smoothly as pruning_ratio decreases"},
+        ),
+        (
+            set_value("resolution", 1, "avg_vision_tokens", 17),
+            {"B6 at FULL's long side an image costs what FULL costs"},
+        ),
+        (
+            set_value("resolution", 0, "accuracy", 0.95),
+            {"B6 accuracy drops smoothly as the image shrinks"},
+        ),
+        (
+            set_value("pooling", 0, "accuracy", 0.91),
+            {"B7 at factor 1 pooling is right where FULL is"},
+        ),
+        (
+            set_value("merging", 0, "accuracy", 0.89),
+            {"B5 at ratio 1 merging is right where FULL is"},
+        ),
+    ],
+)
+def test_bad_results_fail(change: Any, failing: set[str]) -> None:
+    found = outcomes(inputs_of(change))
+    assert {name for name, check in found.items() if check.passed is False} == failing
+    for name in failing:
+        assert "graded" in found[name].numbers
+        assert "seed" in found[name].numbers
+
+
+def test_without_such_experiments_nothing_is_run() -> None:
+    inputs = inputs_of()
+    others = inputs.points[inputs.points["experiment"] == "always_full"]
+    bare = Inputs(inputs.settings, inputs.layout, others, inputs.hull, inputs.curves)
+    found = outcomes(bare)
+    assert all(check.passed is None for check in found.values())
+    assert all("no experiment has the policy" in check.numbers for check in found.values())
