@@ -45,6 +45,7 @@ localrules:
     tables,
     figures,
     sanity,
+    reliability_report,
 
 
 rule all:
@@ -52,6 +53,7 @@ rule all:
         layout.leakage_report,
         plan.results(plan.settings.experiments),
         plan.report_files,
+        plan.reliability_files,
 
 
 rule paper_tables:
@@ -59,13 +61,13 @@ rule paper_tables:
         plan.report_files,
 
 
-for target, experiments in plan.settings.targets.items():
+for target in plan.settings.targets:
 
     rule:
         name:
             target
         input:
-            plan.results(experiments),
+            plan.target_files(target),
         localrule: True
 
 

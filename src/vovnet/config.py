@@ -307,6 +307,9 @@ class Experiment(Section):
     match: Match | None = None
     mode: Literal["replay", "live"] = "replay"
     max_samples: int | None = Field(None, gt=0)
+    error_slices: bool = Field(
+        False, description="Also write where the policy errs, and how well it is calibrated."
+    )
     role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
 
     @model_validator(mode="after")

@@ -38,17 +38,17 @@ class CheckpointLayout(Layout):
         return self.output_dir
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """`--config`, `--dataset_config`, `--checkpoint`, `--output_dir`, `--max_samples`."""
     add_config_arguments(parser)
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        required=True,
+        required=required,
         metavar="PATH",
         help="a stage folder, an accelerate state folder, or a .pt file",
     )
-    parser.add_argument("--output_dir", type=Path, required=True, help="where results go")
+    parser.add_argument("--output_dir", type=Path, required=required, help="where results go")
     parser.add_argument(
         "--max_samples", type=int, metavar="N", help="use the first N questions of each dataset"
     )
