@@ -158,16 +158,21 @@ def append(name: str, text: str) -> Callable[[Path], None]:
 
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
-DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | SHARED
+RESULTS = SHARED | {"error_slices", "reliability_report"}
+DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | RESULTS
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "comment": (append("src/vovnet/records.py", "# a comment\n"), [], set()),
     "table": (append("src/vovnet/report/tables.py", "EDITED = 1\n"), [], {"tables", "all"}),
     "decision": (
         append("src/vovnet/commands/evaluate.py", "EDITED = 1\n"),
         [],
-        {"evaluate", "match"} | SHARED,
+        {"evaluate", "match"} | RESULTS,
     ),
-    "lambda": (lambda folder: None, ["report={target_lambda: 0.1}"], SHARED),
+    "lambda": (
+        lambda folder: None,
+        ["report={target_lambda: 0.1}"],
+        SHARED | {"reliability_report"},
+    ),
     "evaluation split": (
         append(f"{RAW}/synth_textvqa/TextVQA_0.5.1_val.json", " "),
         [],

@@ -274,7 +274,9 @@ class EvalSettings(Section):
     num_shards: int = Field(1, gt=0)
     shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
     max_samples: int | None = Field(None, gt=0)
-    profile: bool = False
+    profile: bool = Field(
+        False, description="By hand: run live, for latency and memory; the suite has mode: live."
+    )
     bootstrap_samples: int = Field(2000, gt=0)
 
 
@@ -307,6 +309,9 @@ class Experiment(Section):
     match: Match | None = None
     mode: Literal["replay", "live"] = "replay"
     max_samples: int | None = Field(None, gt=0)
+    compare_cache_reuse: bool = Field(
+        False, description="Answer with and without cache reuse, live; tokens must be the same."
+    )
     error_slices: bool = Field(
         False, description="Also write where the policy errs, and how well it is calibrated."
     )
@@ -318,6 +323,8 @@ class Experiment(Section):
             raise ValueError(f"sweep takes one key, got {sorted(self.sweep)}")
         if any(not values for values in self.sweep.values()):
             raise ValueError("sweep needs at least one value")
+        if self.compare_cache_reuse and self.mode != "live":
+            raise ValueError("compare_cache_reuse needs mode: live")
         return self
 
 

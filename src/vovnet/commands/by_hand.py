@@ -72,6 +72,9 @@ def evaluate_checkpoint(
 
     settings = checkpoint_settings(args, policy, sweep)
     layout = CheckpointLayout(Path(settings.results_dir), args.checkpoint, args.output_dir)
+    if settings.eval.profile:
+        _profile(settings, layout)
+        return settings, layout
     observe_missing(settings, layout)
     evaluate_experiment(settings, layout, EXPERIMENT)
     return settings, layout
@@ -102,12 +105,22 @@ def checkpoint_settings(
     value = settings.model_dump()
     value["data"]["eval_sets"] = sets
     experiment = {"title": RUN, "run": RUN, "policy": policy, "sweep": sweep, "role": "vovnet"}
+    experiment["mode"] = "live" if settings.eval.profile else "replay"
     overrides = {
         "seeds": [settings.training.seed],
         "eval": {"num_shards": 1},
     }
     whole = {"runs": {RUN: {}}, "experiments": {EXPERIMENT: experiment}, "targets": {}}
     return validate(merge(value, overrides) | whole, " + ".join(map(str, paths)))
+
+
+def _profile(settings: Settings, layout: Layout) -> None:
+    """Run the policy live: the same results, with latency and memory measured."""
+    from vovnet.live import live_experiment
+    from vovnet.progress import progress
+
+    with progress("answering") as on_sample:
+        live_experiment(settings, layout, EXPERIMENT, on_sample)
 
 
 def observe_missing(settings: Settings, layout: Layout) -> None:
