@@ -25,6 +25,7 @@ from vovnet.steps import (
     experiment_seeds,
     experiment_sets,
     fallback_experiments,
+    report_experiments,
     train_parts,
     uses_router_fit,
     write_step_config,
@@ -113,8 +114,13 @@ class Plan:
 
     @property
     def result_tables(self) -> list[Path]:
-        """What the report reads of every experiment."""
-        return [self.layout.eval(name) / "results.csv" for name in self.settings.experiments]
+        """What the report reads of the experiments that it shows."""
+        return [self.layout.eval(name) / "results.csv" for name in self.reported]
+
+    @cached_property
+    def reported(self) -> list[str]:
+        """Names of the experiments that paper_tables shows."""
+        return report_experiments(self.settings)
 
     # ---- data --------------------------------------------------------------------------
 
@@ -317,8 +323,9 @@ class Plan:
     # ---- report ------------------------------------------------------------------------
 
     def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """All results, and the observations behind them."""
-        names = self.experiments("replay")
+        """The replayed results that the report shows, and the observations behind them."""
+        stanzas = self.settings.experiments
+        names = [name for name in self.reported if stanzas[name].mode == "replay"]
         observed = [path for name in names for path in self.experiment_observations(name)]
         return list(dict.fromkeys([*self.results(names), *observed]))
 
@@ -357,11 +364,11 @@ class Plan:
 
     @cached_property
     def training_logs(self) -> list[Path]:
-        """Manifests of every stage behind the experiments; logs and calibration lie beside them."""
+        """Manifests of the stages behind the report; logs and calibration lie beside them."""
         settings = self.settings
         pairs = [
-            (item.run, seed)
-            for name, item in settings.experiments.items()
+            (settings.experiments[name].run, seed)
+            for name in self.reported
             for seed in experiment_seeds(settings, name)
         ]
         stages = [

@@ -333,6 +333,9 @@ class ReportSettings(Section):
     target_lambda: float = Field(
         0.02, ge=0, description="The row of a sweep that main tables show."
     )
+    target: str | None = Field(
+        None, description="The list under targets that paper_tables shows; everything if left out."
+    )
 
 
 class Resources(Section):
@@ -406,6 +409,8 @@ class Settings(Section):
                 if swept not in PolicySettings.model_fields:
                     raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
+        if self.report.target is not None and self.report.target not in self.targets:
+            raise ValueError(f"report.target: {self.report.target!r} is not in targets")
         for target, names in self.targets.items():
             for name in names:
                 if name not in self.experiments:

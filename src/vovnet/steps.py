@@ -88,6 +88,14 @@ def uses_router_fit(settings: Settings, name: str) -> bool:
     return any(point.baseline_name in ROUTERS for point in policy_points(settings, name))
 
 
+def report_experiments(settings: Settings) -> list[str]:
+    """The experiments that paper_tables shows, in their order, with those they are matched to."""
+    target = settings.report.target
+    return _with_sources(
+        settings, settings.experiments if target is None else settings.targets[target]
+    )
+
+
 def fallback_experiments(settings: Settings) -> list[str]:
     """The replayed experiments in which a NO may be overruled."""
     return [
@@ -223,9 +231,13 @@ def _reliability(settings: Settings) -> Value:
 
 def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
     """A report's configuration with some experiments, and those that they are matched to."""
-    kept = {other for name in names for other in _with_matched(settings, name)}
-    stanzas = {name: item for name, item in value["experiments"].items() if name in kept}
-    return value | {"experiments": stanzas}
+    kept = _with_sources(settings, names)
+    return value | {"experiments": {name: value["experiments"][name] for name in kept}}
+
+
+def _paper(settings: Settings) -> Value:
+    """The report, of the experiments that paper_tables shows."""
+    return _only(_report(settings), settings, report_experiments(settings))
 
 
 def _report(settings: Settings) -> Value:
@@ -233,6 +245,7 @@ def _report(settings: Settings) -> Value:
     value = _dump(settings, exclude={"results_dir", "targets", "resources", "quick"})
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
+    value["report"].pop("target")
     return value
 
 
@@ -246,10 +259,10 @@ _STEPS: dict[str, Callable[..., Value]] = {
     "evaluate": _evaluate,
     "error_slices": _error_slices,
     "live": _live,
-    "hull_metrics": _report,
-    "tables": _report,
-    "figures": _report,
-    "sanity": _report,
+    "hull_metrics": _paper,
+    "tables": _paper,
+    "figures": _paper,
+    "sanity": _paper,
     "reliability": _reliability,
 }
 
@@ -334,6 +347,12 @@ def _eval_set(settings: Settings, chosen: EvalSet) -> Value:
 
 def _smallest(*caps: int | None) -> int | None:
     return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _with_sources(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Some experiments and those that they are matched to, in the configuration's order."""
+    kept = {other for name in names for other in _with_matched(settings, name)}
+    return [name for name in settings.experiments if name in kept]
 
 
 def _with_matched(settings: Settings, name: str) -> list[str]:
