@@ -59,6 +59,7 @@ localrules:
     tables,
     figures,
     sanity,
+    reliability_report,
 
 
 rule all:
@@ -66,6 +67,7 @@ rule all:
         layout.leakage_report,
         plan.results(plan.settings.experiments),
         plan.report_files,
+        plan.reliability_files,
 
 
 rule paper_tables:
@@ -73,13 +75,13 @@ rule paper_tables:
         plan.report_files,
 
 
-for target, experiments in plan.settings.targets.items():
+for target in plan.settings.targets:
 
     rule:
         name:
             target
         input:
-            plan.results(experiments),
+            plan.target_files(target),
         localrule: True
 
 

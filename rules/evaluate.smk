@@ -50,6 +50,30 @@ rule evaluate:
         " --experiment {wildcards.experiment} > {log} 2>&1"
 
 
+rule error_slices:
+    input:
+        plan.slice_inputs,
+    output:
+        plan.slice_files("{experiment}"),
+    log:
+        plan.log("error_slices", "{experiment}"),
+    benchmark:
+        plan.benchmark("error_slices", "{experiment}")
+    wildcard_constraints:
+        experiment=plan.sliced_pattern,
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("error_slices"),
+        code=plan.code("error_slices"),
+    shell:
+        "python -m vovnet error_slices --config {params.config}"
+        " --experiment {wildcards.experiment} > {log} 2>&1"
+
+
 rule live:
     input:
         plan.live_inputs,

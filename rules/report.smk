@@ -103,3 +103,30 @@ rule sanity:
         code=plan.code("sanity"),
     shell:
         "python -m vovnet sanity --config {params.config} > {log} 2>&1"
+
+
+if plan.sliced:
+
+    rule reliability_report:
+        input:
+            plan.reliability_inputs,
+        output:
+            report(
+                plan.reliability_files,
+                caption="../workflow/report/reliability.rst",
+                category="Reliability",
+            ),
+        log:
+            plan.log("reliability"),
+        benchmark:
+            plan.benchmark("reliability")
+        conda:
+            "../envs/environment.yaml"
+        threads: plan.threads("light")
+        resources:
+            **plan.resources("light"),
+        params:
+            config=plan.config("reliability"),
+            code=plan.code("reliability"),
+        shell:
+            "python -m vovnet reliability --config {params.config} > {log} 2>&1"

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import settings_of
 from test_observe import make_inference
 
+import vovnet.live
+from vovnet import cli
 from vovnet.blocks import gather, gather_views
-from vovnet.config import PolicySettings, Settings, policy_points
-from vovnet.errors import ConfigError
+from vovnet.config import PolicySettings, Settings, merge, policy_points, validate
+from vovnet.errors import ConfigError, DataError
+from vovnet.files import read_json
+from vovnet.inference import Inference
 from vovnet.layout import Layout
-from vovnet.live import LivePolicy, live_experiment, live_outcome, profile_of
+from vovnet.live import LivePolicy, answer_both_ways, live_experiment, live_outcome
 from vovnet.model import save_weights
 from vovnet.observe import observe_shard, observe_views_shard
 from vovnet.policies import reduced_views
+from vovnet.profiling import PARTS
 from vovnet.records import read_results
 from vovnet.replay import load_observed, load_questions, replay
 
@@ -126,7 +136,9 @@ def test_a_fallback_executes_one_view_and_pays_for_it(
     views = []
     original = inference.answer
     monkeypatch.setattr(
-        inference, "answer", lambda s, view, *rest: views.append(view) or original(s, view, *rest)
+        inference,
+        "answer",
+        lambda s, view, *rest, **kw: views.append(view) or original(s, view, *rest, **kw),
     )
     (policy,) = policy_points(settings, "fallback")
     questions = load_questions(settings, observed, "synth_mmmu")
@@ -158,19 +170,159 @@ def test_oracles_cannot_run_live(observed: Layout) -> None:
 
 def test_live_results(observed: Layout) -> None:
     settings = live_settings(observed)
-    live_experiment(settings, observed, "vovnet")
-    results = read_results(observed.eval("vovnet") / "results.csv")
-    assert results["dataset"].tolist() == list(SETS)
-    assert (results["latency_p50_ms"] > 0).all()
-    assert (results["latency_p90_ms"] >= results["latency_p50_ms"]).all()
-    assert results["mem_peak_p50_mb"].isna().all() or torch.cuda.is_available()
+    for name in ("vovnet", "no_vision"):
+        live_experiment(settings, observed, name)
+        results = read_results(observed.eval(name) / "results.csv")
+        assert results["dataset"].tolist() == list(SETS)
+        assert (results["latency_p50_ms"] > 0).all()
+        assert (results["latency_p90_ms"] >= results["latency_p50_ms"]).all()
+        assert results["mem_peak_p50_mb"].isna().all() or torch.cuda.is_available()
+        profiles = read_json(observed.eval(name) / "summary.json")["profile"]
+        assert len(profiles) == len(SETS)
+        for item, (_, row) in zip(profiles, results.iterrows(), strict=True):
+            assert item["tokens_s"] > 0
+            assert sum(item["time_shares"].values()) == pytest.approx(1)
+            assert sum(item["parts_ms"].values()) == pytest.approx(row["latency_ms"])
+            assert item["text_pass"] == (item["parts_ms"]["text_pass"] > 0) == (name == "vovnet")
+            looked = row["action_rate_no"] < 1
+            for part in ("image_loading", "vision_encoding"):
+                assert (item["parts_ms"][part] > 0.05) == looked
 
 
-def test_profile_counts_every_part(observed: Layout) -> None:
+def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delay in any part shows in that part, and in no other one."""
+    settings = live_settings(observed)
+    inference = make_inference(settings)
+    (policy,) = policy_points(settings, "vovnet")
+    sample = load_questions(settings, observed, "synth_mmmu").samples[0]
+    places = {
+        "text_pass": (inference, "text_pass"),
+        "decision": (vovnet.live, "decide"),
+        "image_loading": (vovnet.live, "load_images"),
+        "preprocessing": (type(inference.vlm), "preprocess"),
+        "vision_encoding": (type(inference.vlm), "encode"),
+        "prefill": (inference, "_prefill"),
+        "generation": (type(inference.vlm), "generate"),
+    }
+    assert tuple(places) == PARTS
+    live = LivePolicy(inference, observed, policy.model_copy(update={"lambda_cost": 0.0}))
+    live.warm_up([sample])
+    assert live(sample).action > 0
+    plain = live(sample).timing.parts
+    for part, (owner, name) in places.items():
+        original = getattr(owner, name)
+
+        def late(*args: Any, original: Any = original, **kw: Any) -> Any:
+            time.sleep(0.3)
+            return original(*args, **kw)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, late)
+            slow = live(sample).timing.parts
+        added = {other: slow[other] - plain[other] for other in PARTS}
+        assert added[part] > 250, part
+        assert all(value < 200 for other, value in added.items() if other != part), (part, added)
+
+
+def test_warm_up_takes_every_view(observed: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = live_settings(observed)
+    inference = make_inference(settings)
+    (policy,) = policy_points(settings, "no_vision")
+    views = []
+    original = inference.answer
+    monkeypatch.setattr(
+        inference,
+        "answer",
+        lambda s, view, *rest, **kw: views.append(view) or original(s, view, *rest, **kw),
+    )
+    sample = load_questions(settings, observed, "synth_mmmu").samples[0]
+    LivePolicy(inference, observed, policy).warm_up([sample])
+    assert views == ["no", "no", "coarse", "full"]
+
+
+# ---- cache reuse -------------------------------------------------------------------------
+
+
+def test_cache_reuse_changes_no_token(observed: Layout) -> None:
+    """And its summary tells the paired ratio, which is that of the stored latencies."""
+    settings = live_settings(observed)
+    compared = {"title": "both", "mode": "live", "seeds": [0], "compare_cache_reuse": True}
+    settings = validate(
+        merge(settings.model_dump(), {"experiments": {"both": compared}}), "test settings"
+    )
+    live_experiment(settings, observed, "both")
+    profiles = read_json(observed.eval("both") / "summary.json")["profile"]
+    taken: set[str] = set()
+    for item in profiles:
+        facts = item["cache_reuse_comparison"]
+        assert (facts["num_different"], facts["different"]) == (0, [])
+        assert facts["num_samples"] == item["num_samples"]
+        assert facts["latency_ratio_lo"] <= facts["latency_ratio"] <= facts["latency_ratio_hi"]
+        assert facts["without"]["latency_p50_ms"] > 0
+        taken |= set(facts["latency_ratio_by_action"])
+    assert taken
+
+
+def test_both_ways_differ_in_the_cache_alone(observed: Layout) -> None:
     settings = live_settings(observed)
     (policy,) = policy_points(settings, "vovnet")
+    samples = load_questions(settings, observed, "synth_mmmu").samples[:4]
+    done: list[None] = []
     live = LivePolicy(make_inference(settings), observed, policy)
-    answers = [live(item) for item in load_questions(settings, observed, "synth_mmmu").samples]
-    profile = profile_of(answers)
-    assert sum(profile["facts"]["time_shares"].values()) == pytest.approx(1)
-    assert profile["facts"]["tokens_s"] > 0
+    first, second = answer_both_ways(live, samples, lambda: done.append(None))
+    assert len(done) == len(samples)
+    for a, b in zip(first, second, strict=True):
+        assert a.answer == b.answer and a.action == b.action
+        assert a.timing.parts["text_pass"] > 0 and b.timing.parts["text_pass"] > 0
+
+
+def test_a_reuse_that_changes_tokens_fails(
+    observed: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = live_settings(observed)
+    compared = {"title": "both", "mode": "live", "seeds": [0], "compare_cache_reuse": True}
+    settings = validate(
+        merge(settings.model_dump(), {"experiments": {"both": compared}}), "test settings"
+    )
+    original = Inference.answer
+
+    def wrong(self: Inference, *args: Any, **kw: Any) -> Any:
+        (answer,) = original(self, *args, **kw)
+        extra = () if self.settings.eval.cache_reuse else (0,)
+        return [replace(answer, token_ids=answer.token_ids + extra)]
+
+    monkeypatch.setattr(Inference, "answer", wrong)
+    with pytest.raises(DataError, match="cache reuse changes the generated tokens"):
+        live_experiment(settings, observed, "both")
+    assert not observed.eval("both").exists()
+
+
+def test_only_live_experiments_compare_cache_reuse(observed: Layout) -> None:
+    value = settings_of(observed).model_dump()
+    stanza = {"experiments": {"both": {"title": "both", "compare_cache_reuse": True}}}
+    with pytest.raises(ConfigError, match="compare_cache_reuse needs mode: live"):
+        validate(merge(value, stanza), "test")
+
+
+def test_profiling_by_hand_gives_the_columns(observed: Layout, tmp_path: Path) -> None:
+    """`eval.profile: true` adds timings to what the same command says without them."""
+    value = live_settings(observed).model_dump(mode="json") | {"experiments": {}, "targets": {}}
+    config, profile = tmp_path / "config.yaml", tmp_path / "profile.yaml"
+    config.write_text(yaml.safe_dump(value))
+    profile.write_text("eval: {profile: true, max_samples: 3}\n")
+    checkpoint = str(observed.stage("vovnet", 0, 2))
+    (tmp_path / "plain.yaml").write_text("eval: {max_samples: 3}\n")
+    found = {}
+    for name in ("plain", "profile"):
+        arguments = ["--config", str(config), "--config", str(tmp_path / f"{name}.yaml")]
+        output = tmp_path / f"out_{name}"
+        arguments += ["--checkpoint", checkpoint, "--output_dir", str(output)]
+        assert cli.main(["eval", *arguments]) == 0
+        found[name] = read_results(output / "results.csv")
+    timed = ["latency_ms", "latency_p50_ms", "latency_p90_ms"]
+    assert found["plain"][timed].isna().all().all()
+    assert (found["profile"][timed] > 0).all().all()
+    same = ["dataset", "num_samples", "accuracy", "avg_cost", "action_ratio"]
+    pd.testing.assert_frame_equal(found["profile"][same], found["plain"][same])
+    summary = read_json(tmp_path / "out_profile" / "summary.json")
+    assert all(item["tokens_s"] > 0 for item in summary["profile"])

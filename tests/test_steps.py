@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
+from vovnet.errors import ConfigError
 from vovnet.layout import Layout, stage1_owner
 from vovnet.steps import EXECUTION_KEYS, step_settings, write_step_config
 
@@ -133,6 +134,23 @@ def test_every_file_is_a_valid_configuration(tmp_path: Path, name: str) -> None:
     assert path.parent == tmp_path / "config"
     assert path.name.startswith(f"{step}-")
     assert load([path]).results_dir == settings().results_dir
+
+
+def test_the_paper_shows_the_experiments_of_its_target(tmp_path: Path) -> None:
+    """Another experiment touches it no more; what a shown one is matched to is shown with it."""
+    change = {"targets": {"paper": ["random"]}, "report": {"target": "paper"}}
+    own = validate(step_settings(settings(change), "tables"), "step")
+    assert list(own.experiments) == ["pareto", "random"]
+    assert own.report.target is None
+    extra = {"soft": {"sweep": {"lambda_cost": [1]}}}
+    before = write_step_config(settings(change), Layout(tmp_path), "tables")
+    changed = settings(change | {"experiments": extra})
+    assert write_step_config(changed, Layout(tmp_path), "tables") == before
+    extra = {"pareto": {"sweep": {"lambda_cost": [1]}}}
+    changed = settings(change | {"experiments": extra})
+    assert write_step_config(changed, Layout(tmp_path), "tables") != before
+    with pytest.raises(ConfigError, match=r"report\.target: 'papers' is not in targets"):
+        settings({"report": {"target": "papers"}})
 
 
 def test_writing_again_leaves_the_file_alone(tmp_path: Path) -> None:

@@ -66,8 +66,32 @@ def test_the_embedded_suite_is_the_default(project: Path) -> None:
     jobs = planned(project)
     settings = load([ROOT / "config" / "config.yaml"])
     assert jobs["all"] == 1
-    assert jobs["train_stage1"] == jobs["train_stage2"] == len(settings.seeds)
+    assert jobs["train_stage1"] == len(settings.seeds), "ablations share stage 1"
+    assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)
     assert jobs["evaluate"] + jobs["live"] == len(settings.experiments)
+
+
+def test_paper_tables_train_no_ablation(project: Path) -> None:
+    settings = load([ROOT / "config" / "config.yaml"])
+    jobs = planned(project, "paper_tables")
+    assert jobs["train_stage1"] == jobs["train_stage2"] == len(settings.seeds)
+    assert jobs["evaluate"] + jobs["live"] == len(settings.targets["paper"])
+    jobs = planned(project, "ablations")
+    assert jobs["train_stage1"] == len(settings.seeds)
+    assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_experiment_has_its_targets(name: str) -> None:
+    """Nothing is forgotten: `full` is everything, `paper` all but the ablations and one pair."""
+    settings = load([ROOT / "config" / name])
+    expected = {"mvp", "full", "paper", "generalization", "ablations", "reliability"}
+    assert expected | {"profiling", "oracle"} == set(settings.targets)
+    assert settings.targets["full"] == list(settings.experiments)
+    left_out = set(settings.experiments) - set(settings.targets["paper"])
+    ablations = set(settings.targets["ablations"]) - {"pareto_vovnet"}
+    assert left_out == ablations | {"cache_reuse"}
+    assert {settings.experiments[item].run for item in ablations} == set(settings.runs) - {"vovnet"}
 
 
 def test_the_test_suite_scatters_and_gathers(project: Path) -> None:
@@ -80,7 +104,7 @@ def test_the_test_suite_scatters_and_gathers(project: Path) -> None:
 def test_the_paper_suite_needs_no_data_to_be_planned(project: Path) -> None:
     jobs = planned(project, "all", "--configfile", "config/paper.yaml")
     assert jobs["train_stage1"] == 3, "recipes that differ in stage 2 share stage 1"
-    assert jobs["train_stage2"] == 18
+    assert jobs["train_stage2"] == 21
 
 
 def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) -> None:
@@ -199,21 +223,26 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
 VIEWS = {"observe_views", "gather_views"}
-DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | SHARED
+RESULTS = SHARED | {"error_slices", "reliability_report"}
+DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | RESULTS
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "comment": (append("src/vovnet/records.py", "# a comment\n"), [], set()),
     "table": (append("src/vovnet/report/tables.py", "EDITED = 1\n"), [], {"tables", "all"}),
     "decision": (
         append("src/vovnet/commands/evaluate.py", "EDITED = 1\n"),
         [],
-        {"evaluate", "match"} | SHARED,
+        {"evaluate", "match"} | RESULTS,
+    ),
+    "lambda": (
+        lambda folder: None,
+        ["report={target_lambda: 0.1}"],
+        SHARED | {"reliability_report"},
     ),
     "reduced view": (
         replace("config/test.yaml", "baseline_pool_factor: [2]", "baseline_pool_factor: [2, 4]"),
         [],
         {"evaluate"} | VIEWS | SHARED,
     ),
-    "lambda": (lambda folder: None, ["report={target_lambda: 0.1}"], SHARED),
     "evaluation split": (
         append(f"{RAW}/synth_textvqa/TextVQA_0.5.1_val.json", " "),
         [],

@@ -28,6 +28,8 @@ from vovnet.records import ACTIONS
 from vovnet.steps import (
     experiment_seeds,
     experiment_sets,
+    fallback_experiments,
+    report_experiments,
     train_parts,
     uses_router_fit,
     write_step_config,
@@ -40,6 +42,8 @@ NEVER = r"(?!)"
 LEASE = "python -m vovnet lease --gpus {} --"
 SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 OBSERVATION_TABLES = ("signals", *ACTIONS)
+SLICE_FILES = ("error_slices.csv", "error_slices.json")
+RELIABILITY_TABLES = ("error_slices", "action_errors", "fallback", "calibration_error")
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
 TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
 TABLE_SUFFIXES = (".csv", ".md", ".tex")
@@ -141,13 +145,36 @@ class Plan:
     def results(self, experiments: Iterable[str]) -> list[Path]:
         return [path for name in experiments for path in self.result_files(name)]
 
+    def target_files(self, target: str) -> list[Path]:
+        """The results of a target's experiments, and the tables that are about them alone."""
+        names = self.settings.targets[target]
+        tables = {"reliability": self.reliability_files}
+        return [*self.results(names), *tables.get(target, [])]
+
     def result_files(self, experiment: str) -> list[Path]:
         return [self.layout.eval(experiment) / name for name in RESULT_FILES]
 
+    def slice_files(self, experiment: str) -> list[Path]:
+        return [self.layout.eval(experiment) / name for name in SLICE_FILES]
+
+    @property
+    def sliced(self) -> list[str]:
+        """Names of the experiments that are cut into slices."""
+        return [name for name, item in self.settings.experiments.items() if item.error_slices]
+
+    @property
+    def sliced_pattern(self) -> str:
+        return "|".join(map(re.escape, self.sliced)) or NEVER
+
     @property
     def result_tables(self) -> list[Path]:
-        """What the report reads of every experiment."""
-        return [self.layout.eval(name) / "results.csv" for name in self.settings.experiments]
+        """What the report reads of the experiments that it shows."""
+        return [self.layout.eval(name) / "results.csv" for name in self.reported]
+
+    @cached_property
+    def reported(self) -> list[str]:
+        """Names of the experiments that paper_tables shows."""
+        return report_experiments(self.settings)
 
     # ---- data --------------------------------------------------------------------------
 
@@ -333,6 +360,12 @@ class Plan:
     def matched_file(self, experiment: str) -> Path:
         return self.layout.eval(experiment) / "matched.yaml"
 
+    def slice_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """What an experiment did, and the observations that it is held against."""
+        name = wildcards.experiment
+        samples = self.layout.eval(name) / "samples.parquet"
+        return [samples, *self.experiment_observations(name)]
+
     def match_inputs(self, wildcards: Wildcards) -> list[Path]:
         """Results of the matched experiment; for buckets also its samples and their signals."""
         name = wildcards.experiment
@@ -392,8 +425,9 @@ class Plan:
     # ---- report ------------------------------------------------------------------------
 
     def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """All results, and the observations behind them."""
-        names = self.experiments("replay")
+        """The replayed results that the report shows, and the observations behind them."""
+        stanzas = self.settings.experiments
+        names = [name for name in self.reported if stanzas[name].mode == "replay"]
         observed = [path for name in names for path in self.experiment_observations(name)]
         return list(dict.fromkeys([*self.results(names), *observed]))
 
@@ -412,16 +446,31 @@ class Plan:
         return [*self.hull_files, *self.table_files, figures, *self.sanity_files]
 
     @property
+    def reliability_inputs(self) -> list[Path]:
+        """Slices, and the results of the experiments with a fallback."""
+        names = fallback_experiments(self.settings)
+        sliced = [path for name in self.sliced for path in self.slice_files(name)]
+        return [*sliced, *(self.layout.eval(name) / "results.csv" for name in names)]
+
+    @property
+    def reliability_files(self) -> list[Path]:
+        """Tables and the reliability figure; none where no experiment is cut into slices."""
+        if not self.sliced:
+            return []
+        names = [name + end for name in RELIABILITY_TABLES for end in TABLE_SUFFIXES]
+        return [self.layout.paper / name for name in (*names, "reliability.pdf", "reliability.png")]
+
+    @property
     def sanity_files(self) -> list[Path]:
         return [self.layout.paper / name for name in ("sanity.md", "sanity.json")]
 
     @cached_property
     def training_logs(self) -> list[Path]:
-        """Manifests of every stage behind the experiments; logs and calibration lie beside them."""
+        """Manifests of the stages behind the report; logs and calibration lie beside them."""
         settings = self.settings
         pairs = [
-            (item.run, seed)
-            for name, item in settings.experiments.items()
+            (settings.experiments[name].run, seed)
+            for name in self.reported
             for seed in experiment_seeds(settings, name)
         ]
         stages = [

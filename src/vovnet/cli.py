@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "match": ("vovnet.commands.match", "read the action ratios that a random policy copies"),
     "evaluate": ("vovnet.commands.evaluate", "score an experiment from stored observations"),
     "live": ("vovnet.commands.live", "run an experiment sample by sample, with timings"),
+    "error_slices": ("vovnet.commands.error_slices", "tell where an experiment errs"),
+    "reliability": ("vovnet.commands.reliability", "report errors, calibration and fallbacks"),
     "hull_metrics": ("vovnet.commands.hull_metrics", "compare policies with the mixing hull"),
     "tables": ("vovnet.commands.tables", "write the paper's tables"),
     "figures": ("vovnet.commands.figures", "draw the paper's figures"),

@@ -347,7 +347,9 @@ class EvalSettings(Section):
     num_shards: int = Field(1, gt=0)
     shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
     max_samples: int | None = Field(None, gt=0)
-    profile: bool = False
+    profile: bool = Field(
+        False, description="By hand: run live, for latency and memory; the suite has mode: live."
+    )
     bootstrap_samples: int = Field(2000, gt=0)
 
 
@@ -380,6 +382,12 @@ class Experiment(Section):
     match: Match | None = None
     mode: Literal["replay", "live"] = "replay"
     max_samples: int | None = Field(None, gt=0)
+    compare_cache_reuse: bool = Field(
+        False, description="Answer with and without cache reuse, live; tokens must be the same."
+    )
+    error_slices: bool = Field(
+        False, description="Also write where the policy errs, and how well it is calibrated."
+    )
     role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
 
     @model_validator(mode="after")
@@ -388,6 +396,8 @@ class Experiment(Section):
             raise ValueError(f"sweep takes one key, got {sorted(self.sweep)}")
         if any(not values for values in self.sweep.values()):
             raise ValueError("sweep needs at least one value")
+        if self.compare_cache_reuse and self.mode != "live":
+            raise ValueError("compare_cache_reuse needs mode: live")
         return self
 
 
@@ -395,6 +405,9 @@ class ReportSettings(Section):
     title: str = "VoVNet"
     target_lambda: float = Field(
         0.02, ge=0, description="The row of a sweep that main tables show."
+    )
+    target: str | None = Field(
+        None, description="The list under targets that paper_tables shows; everything if left out."
     )
 
 
@@ -472,6 +485,8 @@ class Settings(Section):
                 if swept not in PolicySettings.model_fields:
                     raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
+        if self.report.target is not None and self.report.target not in self.targets:
+            raise ValueError(f"report.target: {self.report.target!r} is not in targets")
         for target, names in self.targets.items():
             for name in names:
                 if name not in self.experiments:

@@ -7,7 +7,8 @@ differ. Shapes: B samples, T tokens, D hidden size, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from vovnet.model import VoVNet
 from vovnet.records import ACTIONS, Sample
 from vovnet.views import parse_view
 from vovnet.vlm.qwen3_vl import Prefix, Prompt, open_image
-from vovnet.vlm.sequences import ImageFeatures
+from vovnet.vlm.sequences import ImageFeatures, TokenSequence
 
 Signals = dict[str, str | float | int]
 """A row of signals.parquet."""
@@ -36,12 +37,21 @@ Encoded = list[tuple[ImageFeatures, ...]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a view yields for one sample; a row of an observation without its id."""
+    """What a view yields for one sample: a row of an observation, and the generated tokens."""
 
     text: str
     vision_tokens: int
     prompt_tokens: int
     generated_tokens: int
+    token_ids: tuple[int, ...]
+
+
+Clock = Callable[[str], AbstractContextManager[None]]
+"""Times the named part of an answer (`vovnet.profiling.PARTS`)."""
+
+
+def untimed(part: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,17 @@ class Inference:
         return TextPass(samples, prompts, signals, logits_BV, positions_B, prefix)
 
     @torch.inference_mode()
-    def encode(self, images: Sequence[Sequence[Image.Image]], budget: ViewBudget | None) -> Encoded:
+    def encode(
+        self,
+        images: Sequence[Sequence[Image.Image]],
+        budget: ViewBudget | None,
+        clock: Clock = untimed,
+    ) -> Encoded:
         """Each sample's images, encoded once for every view of this budget."""
-        return self.vlm.encode_images(images, budget)
+        with clock("preprocessing"):
+            pixels = [self.vlm.preprocess(shown, budget) for shown in images]
+        with clock("vision_encoding"):
+            return self.vlm.encode(pixels)
 
     @torch.inference_mode()
     def answer(
@@ -131,6 +149,7 @@ class Inference:
         images: Sequence[Sequence[Image.Image]],
         text_pass: TextPass | None = None,
         encoded: Encoded | None = None,
+        clock: Clock = untimed,
     ) -> list[Answer]:
         """Answer under a view by free generation.
 
@@ -141,63 +160,79 @@ class Inference:
         """
         if self.settings.eval.num_beams > 1:
             return [
-                self._beams(sample, view, shown)
+                self._beams(sample, view, shown, clock)
                 for sample, shown in zip(samples, images, strict=True)
             ]
         reuse = text_pass if self.settings.eval.cache_reuse else None
-        prompts = reuse.prompts if reuse else self.prompts(samples)
         budget = self.settings.vision_budget.budget(view)
-        encoded = self.encode(images, budget) if encoded is None else encoded
-        reductions = parse_view(view).reductions
-        sequences = [
-            self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
-            for prompt, shown in zip(prompts, encoded, strict=True)
-        ]
-        self._check_counts(samples, view, [sequence.num_vision_tokens for sequence in sequences])
-        if reuse and budget is None:
-            logits_BV, positions_B = reuse.logits_BV, reuse.next_positions_B
-            prefix = reuse.prefix.copy()
-        else:
-            if reuse:
-                (drop,) = {len(prompt.tail) for prompt in prompts}
-                parts = [
-                    sequence.take(prompt.num_shared)
-                    for sequence, prompt in zip(sequences, prompts, strict=True)
-                ]
-                hidden_BTD, _, prefix = self.vlm.prefill(parts, reuse.prefix.copy(drop))
+        with clock("preprocessing"):
+            prompts = reuse.prompts if reuse else self.prompts(samples)
+        if encoded is None:
+            encoded = self.encode(images, budget, clock)
+        with clock("prefill"):
+            reductions = parse_view(view).reductions
+            sequences = [
+                self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
+                for prompt, shown in zip(prompts, encoded, strict=True)
+            ]
+            counts = [sequence.num_vision_tokens for sequence in sequences]
+            self._check_counts(samples, view, counts)
+            if reuse and budget is None:
+                logits_BV, positions_B = reuse.logits_BV, reuse.next_positions_B
+                prefix = reuse.prefix.copy()
             else:
-                hidden_BTD, _, prefix = self.vlm.prefill(sequences)
-            logits_BV = self.vlm.logits(hidden_BTD[:, -1])
-            positions_B = torch.tensor(
-                [sequence.next_position for sequence in sequences], device=logits_BV.device
+                logits_BV, positions_B, prefix = self._prefill(sequences, prompts, reuse)
+        with clock("generation"):
+            rows = self.vlm.generate(
+                logits_BV,
+                positions_B,
+                prefix,
+                self.settings.eval.max_new_tokens,
+                self.settings.eval.temperature if self.settings.eval.do_sample else None,
+                [self._seed(sample, view) for sample in samples],
             )
-        rows = self.vlm.generate(
-            logits_BV,
-            positions_B,
-            prefix,
-            self.settings.eval.max_new_tokens,
-            self.settings.eval.temperature if self.settings.eval.do_sample else None,
-            [self._seed(sample, view) for sample in samples],
-        )
+            texts = [self.vlm.decode_text(row) for row in rows]
         return [
-            Answer(self.vlm.decode_text(row), sequence.num_vision_tokens, sequence.length, len(row))
-            for row, sequence in zip(rows, sequences, strict=True)
+            Answer(text, sequence.num_vision_tokens, sequence.length, len(row), tuple(row))
+            for text, row, sequence in zip(texts, rows, sequences, strict=True)
         ]
 
-    def _beams(self, sample: Sample, view: str, images: Sequence[Image.Image]) -> Answer:
+    def _prefill(
+        self, sequences: list[TokenSequence], prompts: list[Prompt], reuse: TextPass | None
+    ) -> tuple[Tensor, Tensor, Prefix]:
+        """Next-token logits (B, V), positions (B,) and cache after the prompts of a view."""
+        if reuse:
+            (drop,) = {len(prompt.tail) for prompt in prompts}
+            parts = [
+                sequence.take(prompt.num_shared)
+                for sequence, prompt in zip(sequences, prompts, strict=True)
+            ]
+            hidden_BTD, _, prefix = self.vlm.prefill(parts, reuse.prefix.copy(drop))
+        else:
+            hidden_BTD, _, prefix = self.vlm.prefill(sequences)
+        logits_BV = self.vlm.logits(hidden_BTD[:, -1])
+        positions_B = torch.tensor(
+            [sequence.next_position for sequence in sequences], device=logits_BV.device
+        )
+        return logits_BV, positions_B, prefix
+
+    def _beams(
+        self, sample: Sample, view: str, images: Sequence[Image.Image], clock: Clock
+    ) -> Answer:
         if parse_view(view).reductions:
             raise ConfigError(f"eval.num_beams: must be 1 for the reduced view {view!r}")
         (prompt,) = self.prompts([sample])
         evaluation = self.settings.eval
         budget = self.settings.vision_budget.budget(view)
         tokens = self.view_tokens(sample, view)
-        row = self.vlm.generate_beams(
-            prompt, images, budget, evaluation.num_beams, evaluation.max_new_tokens
-        )
+        with clock("generation"):
+            row = self.vlm.generate_beams(
+                prompt, images, budget, evaluation.num_beams, evaluation.max_new_tokens
+            )
         (features,) = self.vlm.encode_images([images], budget)
         sequence = self.vlm.sequence(prompt, features)
         self._check_counts([sample], view, [sequence.num_vision_tokens])
-        return Answer(self.vlm.decode_text(row), tokens, sequence.length, len(row))
+        return Answer(self.vlm.decode_text(row), tokens, sequence.length, len(row), tuple(row))
 
     def _check_counts(self, samples: Sequence[Sample], view: str, counts: Sequence[int]) -> None:
         """The cost that a policy was told must be what entered the model (contract 6)."""

@@ -1,16 +1,13 @@
 """Live evaluation: the policy runs sample by sample, as it would be deployed, with timings.
 
 Decisions, predictions and costs are those of a replay of stored observations; latency and
-memory are what only a live run can measure. Times are wall clock in milliseconds, taken after
-the device has finished, at batch size 1, warm-up discarded.
+memory are what only a live run can measure. The batch size is 1, warm-up is discarded.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +15,17 @@ import pandas as pd
 import torch
 
 from vovnet.closure import closure_digest
-from vovnet.config import PolicySettings, Settings, policy_points, run_settings
+from vovnet.config import (
+    Experiment,
+    PolicySettings,
+    Settings,
+    merge,
+    policy_points,
+    run_settings,
+    validate,
+)
 from vovnet.cost import expected_cost
-from vovnet.errors import ConfigError
+from vovnet.errors import ConfigError, DataError
 from vovnet.files import sha256_file
 from vovnet.inference import Answer, Inference, TextPass, load_images
 from vovnet.layout import Layout
@@ -34,30 +39,19 @@ from vovnet.policies import (
     kind_of,
     setting_columns,
 )
+from vovnet.profiling import Timing, paired_ratio, profile_columns, profile_facts
 from vovnet.provenance import package_versions, source_digest
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, Sample
 from vovnet.replay import Questions, load_questions, load_routers
 from vovnet.results import Outcome, measured_columns, sample_rows, write_experiment
 from vovnet.scoring import score_sample
-from vovnet.stats import bootstrap_counts
+from vovnet.stats import Floats, bootstrap_counts
 from vovnet.steps import experiment_seeds, experiment_sets, step_digest
 
 WARM_UP = 3
-"""Samples that are answered once before the clock counts."""
+"""Samples that are answered under every view before the clock counts."""
 
-PARTS = ("text_pass", "image_loading", "answer")
-
-
-@dataclass
-class Timing:
-    """Milliseconds per part of one sample, and the device's peak memory (None on the CPU)."""
-
-    parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    memory_mb: float | None = None
-
-    @property
-    def latency_ms(self) -> float:
-        return sum(self.parts.values())
+OnSample = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -102,24 +96,42 @@ class LivePolicy:
         )
 
     def __call__(self, sample: Sample) -> LiveAnswer:
-        """Read the question, decide, look if decided so, and answer."""
-        timing = Timing()
-        device = self.inference.vlm.device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        """Read the question if the policy does, decide, look if decided so, and answer."""
+        timing = Timing(self.inference.vlm.device)
+        timing.start()
         text_pass = None
         if self.reads_text_pass:
-            with _clock(timing, "text_pass", device):
+            with timing.clock("text_pass"):
                 text_pass = self.inference.text_pass([sample])
-        action, fallback = self._decide(sample, text_pass)
-        (view,) = chosen_views(self.policy, np.array([action]))
-        with _clock(timing, "image_loading", device):
-            images = load_images(self.inference.settings, self.layout, sample) if action else []
-        with _clock(timing, "answer", device):
-            (answer,) = self.inference.answer([sample], view, [images], text_pass)
-        if device.type == "cuda":
-            timing.memory_mb = torch.cuda.max_memory_allocated(device) / 2**20
+        with timing.clock("decision"):
+            action, fallback = self._decide(sample, text_pass)
+            (view,) = self._views(action)
+        answer = self._look(sample, view, text_pass, timing)
+        timing.stop()
         return LiveAnswer(action, fallback, answer, timing)
+
+    def warm_up(self, samples: Sequence[Sample]) -> None:
+        """Take every way once that the policy may take: nothing is prepared in timed answers."""
+        for sample in samples:
+            self(sample)
+            text_pass = self.inference.text_pass([sample]) if self.reads_text_pass else None
+            for view in self._views(*range(len(ACTIONS))):
+                self._look(sample, view, text_pass, Timing(self.inference.vlm.device))
+
+    def _views(self, *actions: int) -> list[str]:
+        """What the policy shows for each action."""
+        return [str(view) for view in chosen_views(self.policy, np.array(actions))]
+
+    def _look(
+        self, sample: Sample, view: str, text_pass: TextPass | None, timing: Timing
+    ) -> Answer:
+        """The one view that is executed."""
+        images = []
+        if view != "no":
+            with timing.clock("image_loading"):
+                images = load_images(self.inference.settings, self.layout, sample)
+        (answer,) = self.inference.answer([sample], view, [images], text_pass, clock=timing.clock)
+        return answer
 
     def _decide(self, sample: Sample, text_pass: TextPass | None) -> tuple[int, bool]:
         signals = text_pass.signals[0] if text_pass else self._costs(sample)
@@ -144,12 +156,7 @@ def live_experiment(
     on_sample: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run an experiment of mode live on every set, seed and sweep point; write its files."""
-    experiment = settings.experiments.get(name)
-    if experiment is None or experiment.mode != "live":
-        known = [key for key, item in settings.experiments.items() if item.mode == "live"]
-        raise ConfigError(
-            f"experiments: no live experiment named {name!r}, expected one of {known}"
-        )
+    experiment = _live_stanza(settings, name)
     digest = step_digest(settings, "live", experiment=name)
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
@@ -159,8 +166,7 @@ def live_experiment(
         for dataset in experiment_sets(settings, name)
     ]
     seeds = experiment_seeds(settings, name)
-    total = len(seeds) * len(points) * sum(len(questions.samples) for questions in sets)
-    done = 0
+    tick = _ticker(on_sample, len(seeds) * len(points) * sum(len(item.samples) for item in sets))
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     profiles: list[dict[str, Any]] = []
@@ -182,34 +188,29 @@ def live_experiment(
             for point, policy in enumerate(policies):
                 key = kind_of(policy).router
                 live = LivePolicy(inference, layout, policy, routers[key] if key else None)
-                for sample in questions.samples[:WARM_UP]:
-                    live(sample)
-                answers = []
-                for sample in questions.samples:
-                    answers.append(live(sample))
-                    done += 1
-                    if on_sample is not None:
-                        on_sample(done, total)
+                answers, compared = _answers(live, questions, experiment, counts_BU, tick)
                 outcome = live_outcome(questions, policy, answers)
-                keys = {"experiment": name, "dataset": questions.name, "run": experiment.run}
                 (measured,) = measured_columns([outcome], counts_BU)
-                profile = profile_of(answers)
+                timings = [item.timing for item in answers]
+                keys = {"experiment": name, "dataset": questions.name, "run": experiment.run}
                 rows.append(
                     keys
                     | {"seed": seed, "scoring": questions.scoring}
                     | setting_columns(policy, matched=matched is not None)
                     | measured
-                    | profile["columns"]
+                    | profile_columns(timings)
                 )
                 tables.append(sample_rows(outcome, questions.name, seed, point))
-                profiles.append(
-                    {"dataset": questions.name, "seed": seed, "point": point} | profile["facts"]
-                )
+                facts = {"dataset": questions.name, "seed": seed, "point": point}
+                facts["text_pass"] = live.reads_text_pass
+                generated = sum(item.answer.generated_tokens for item in answers)
+                profiles.append(facts | profile_facts(timings, generated) | compared)
     summary = {
         "experiment": name,
         "key": {"config": digest, "code": closure_digest(__name__)},
         "mode": "live",
         "cache_reuse": settings.eval.cache_reuse,
+        "warm_up": WARM_UP,
         "profile": profiles,
         "checkpoints": checkpoints,
         "datasets": {
@@ -219,7 +220,7 @@ def live_experiment(
         },
         "source_digest": source_digest(),
         "versions": package_versions(),
-        "device": str(pick_device()),
+        "device": _device_name(),
     }
     write_experiment(layout.eval(name), experiment, rows, tables, summary)
 
@@ -249,35 +250,102 @@ def live_outcome(
     )
 
 
-def profile_of(answers: Sequence[LiveAnswer]) -> dict[str, dict[str, Any]]:
-    """`columns` of results.csv, and `facts` for summary.json."""
-    latency_N = np.array([item.timing.latency_ms for item in answers])
-    generated = sum(item.answer.generated_tokens for item in answers)
-    columns = {
-        "latency_ms": float(latency_N.mean()),
-        "latency_p50_ms": float(np.percentile(latency_N, 50)),
-        "latency_p90_ms": float(np.percentile(latency_N, 90)),
-    }
-    memory = [item.timing.memory_mb for item in answers if item.timing.memory_mb is not None]
-    if memory:
-        columns["mem_peak_p50_mb"] = float(np.percentile(memory, 50))
-        columns["mem_peak_p90_mb"] = float(np.percentile(memory, 90))
-    total_ms = float(latency_N.sum())
-    shares = {part: sum(item.timing.parts[part] for item in answers) / total_ms for part in PARTS}
-    facts = {
-        "num_samples": len(answers),
-        "warm_up": WARM_UP,
-        "tokens_s": generated / (total_ms / 1000),
-        "time_shares": shares,
-        **columns,
-    }
-    return {"columns": columns, "facts": facts}
+# ---- with and without cache reuse ------------------------------------------------------
 
 
-@contextmanager
-def _clock(timing: Timing, part: str, device: torch.device) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    timing.parts[part] += (time.perf_counter() - began) * 1000
+def answer_both_ways(
+    live: LivePolicy, samples: Sequence[Sample], tick: OnSample
+) -> tuple[list[LiveAnswer], list[LiveAnswer]]:
+    """Answers with cache reuse and without, of the same model.
+
+    The two take turns in going first, so that neither profits from a warm file or a quiet
+    moment.
+    """
+    settings = live.inference.settings
+    ways = []
+    for reuse in (True, False):
+        own = merge(settings.model_dump(), {"eval": {"cache_reuse": reuse}})
+        inference = Inference(live.inference.model, validate(own, "eval.cache_reuse"))
+        ways.append(LivePolicy(inference, live.layout, live.policy, live.router))
+        ways[-1].warm_up(samples[:WARM_UP])
+    answers: tuple[list[LiveAnswer], list[LiveAnswer]] = ([], [])
+    for row, sample in enumerate(samples):
+        for way in (row % 2, 1 - row % 2):
+            answers[way].append(ways[way](sample))
+        tick()
+    return answers
+
+
+def compare_ways(
+    questions: Questions,
+    with_reuse: Sequence[LiveAnswer],
+    without: Sequence[LiveAnswer],
+    counts_BU: Floats,
+) -> dict[str, Any]:
+    """How many answers differ in a token, and the paired ratio of latencies, also per action."""
+    rows = list(zip(questions.samples, with_reuse, without, strict=True))
+    different = [sample.id for sample, a, b in rows if a.answer.token_ids != b.answer.token_ids]
+    facts: dict[str, Any] = {"num_different": len(different), "different": different[:10]}
+    timings = [[item.timing for item in answers] for answers in (with_reuse, without)]
+    facts |= paired_ratio(timings[0], timings[1], questions.units, counts_BU)
+    facts["without"] = profile_columns(timings[1])
+    actions_N = np.array([item.action for item in with_reuse])
+    logs_N = np.array([np.log(a.latency_ms / b.latency_ms) for a, b in zip(*timings, strict=True)])
+    facts["latency_ratio_by_action"] = {
+        action: float(np.exp(logs_N[actions_N == index].mean()))
+        for index, action in enumerate(ACTIONS)
+        if (actions_N == index).any()
+    }
+    return facts
+
+
+def _answers(
+    live: LivePolicy,
+    questions: Questions,
+    experiment: Experiment,
+    counts_BU: Floats,
+    tick: OnSample,
+) -> tuple[list[LiveAnswer], dict[str, Any]]:
+    """The answers of an experiment, and the comparison of cache reuse where it asks for one."""
+    if not experiment.compare_cache_reuse:
+        live.warm_up(questions.samples[:WARM_UP])
+        answers = []
+        for sample in questions.samples:
+            answers.append(live(sample))
+            tick()
+        return answers, {}
+    answers, without = answer_both_ways(live, questions.samples, tick)
+    facts = compare_ways(questions, answers, without, counts_BU)
+    exact = live.inference.settings.model.dtype == "float32" and pick_device().type == "cpu"
+    if exact and facts["num_different"]:
+        raise DataError(
+            f"sample {facts['different'][0]!r} of set {questions.name!r}: cache reuse changes the"
+            " generated tokens (float32 on the CPU must give the same)"
+        )
+    return answers, {"cache_reuse_comparison": facts}
+
+
+def _live_stanza(settings: Settings, name: str) -> Experiment:
+    experiment = settings.experiments.get(name)
+    if experiment is None or experiment.mode != "live":
+        known = [key for key, item in settings.experiments.items() if item.mode == "live"]
+        raise ConfigError(
+            f"experiments: no live experiment named {name!r}, expected one of {known}"
+        )
+    return experiment
+
+
+def _ticker(on_sample: Callable[[int, int], None] | None, total: int) -> OnSample:
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if on_sample is not None:
+            on_sample(done, total)
+
+    return tick
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,19 @@ def percentile_interval(values_BK: Floats) -> tuple[Floats, Floats]:
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(values_BK, [tail, 100 - tail], axis=0)
     return low, high
+
+
+def wilson_interval(mean: float, count: int) -> tuple[float, float]:
+    """Wilson's score interval of a share of `count` independent questions.
+
+    For scores within [0, 1] that are graded it is too wide rather than too narrow: no such
+    score of mean p varies more than one of 0 and 1, whose variance is p (1 - p).
+    """
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    spread = z**2 / count
+    centre = (mean + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * sqrt(mean * (1 - mean) / count + spread / (4 * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def unit_codes(names: Sequence[str]) -> Ints:

@@ -89,6 +89,23 @@ def uses_router_fit(settings: Settings, name: str) -> bool:
     return any(point.baseline_name in ROUTERS for point in policy_points(settings, name))
 
 
+def report_experiments(settings: Settings) -> list[str]:
+    """The experiments that paper_tables shows, in their order, with those they are matched to."""
+    target = settings.report.target
+    return _with_sources(
+        settings, settings.experiments if target is None else settings.targets[target]
+    )
+
+
+def fallback_experiments(settings: Settings) -> list[str]:
+    """The replayed experiments in which a NO may be overruled."""
+    return [
+        name
+        for name, item in settings.experiments.items()
+        if item.mode == "replay" and item.policy.get("fallback_mode") is not None
+    ]
+
+
 # ---- the steps -------------------------------------------------------------------------
 
 
@@ -185,6 +202,10 @@ def _evaluate(settings: Settings, experiment: str) -> Value:
     return _decide(settings, experiment, with_eval={"seed", "bootstrap_samples"})
 
 
+def _error_slices(settings: Settings, experiment: str) -> Value:
+    return _decide(settings, experiment, with_eval=set())
+
+
 def _decide(settings: Settings, experiment: str, with_eval: set[str]) -> Value:
     names = _with_matched(settings, experiment)
     value = run_settings(settings, settings.experiments[experiment].run)
@@ -220,11 +241,29 @@ def _live(settings: Settings, experiment: str) -> Value:
     )
 
 
+def _reliability(settings: Settings) -> Value:
+    """The report, of the experiments that are cut into slices or have a fallback."""
+    sliced = [name for name, item in settings.experiments.items() if item.error_slices]
+    return _only(_report(settings), settings, [*sliced, *fallback_experiments(settings)])
+
+
+def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
+    """A report's configuration with some experiments, and those that they are matched to."""
+    kept = _with_sources(settings, names)
+    return value | {"experiments": {name: value["experiments"][name] for name in kept}}
+
+
+def _paper(settings: Settings) -> Value:
+    """The report, of the experiments that paper_tables shows."""
+    return _only(_report(settings), settings, report_experiments(settings))
+
+
 def _report(settings: Settings) -> Value:
     """Tables and figures show everything, so they depend on everything but its execution."""
     value = _dump(settings, exclude={"results_dir", "targets", "resources", "quick"})
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
+    value["report"].pop("target")
     return value
 
 
@@ -238,11 +277,13 @@ _STEPS: dict[str, Callable[..., Value]] = {
     "observe": _observe,
     "match": _match,
     "evaluate": _evaluate,
+    "error_slices": _error_slices,
     "live": _live,
-    "hull_metrics": _report,
-    "tables": _report,
-    "figures": _report,
-    "sanity": _report,
+    "hull_metrics": _paper,
+    "tables": _paper,
+    "figures": _paper,
+    "sanity": _paper,
+    "reliability": _reliability,
 }
 
 
@@ -337,6 +378,12 @@ def _smallest(*caps: int | None) -> int | None:
     return min((cap for cap in caps if cap is not None), default=None)
 
 
+def _with_sources(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Some experiments and those that they are matched to, in the configuration's order."""
+    kept = {other for name in names for other in _with_matched(settings, name)}
+    return [name for name in settings.experiments if name in kept]
+
+
 def _with_matched(settings: Settings, name: str) -> list[str]:
     """An experiment and those whose action ratios it is matched to."""
     names = [name]
@@ -348,10 +395,11 @@ def _with_matched(settings: Settings, name: str) -> list[str]:
 
 
 def _stanza(settings: Settings, name: str) -> Value:
-    """An experiment with its sets and seeds spelled out; its title touches the report only."""
+    """An experiment with its sets and seeds spelled out; title and slices change no result."""
     stanza: Experiment = settings.experiments[name]
     return _dump(stanza) | {
         "title": name,
+        "error_slices": False,
         "datasets": experiment_sets(settings, name),
         "seeds": experiment_seeds(settings, name),
     }

@@ -46,17 +46,17 @@ class CheckpointLayout(Layout):
         return self.output_dir
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """`--config`, `--dataset_config`, `--checkpoint`, `--output_dir`, `--max_samples`."""
     add_config_arguments(parser)
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        required=True,
+        required=required,
         metavar="PATH",
         help="a stage folder, an accelerate state folder, or a .pt file",
     )
-    parser.add_argument("--output_dir", type=Path, required=True, help="where results go")
+    parser.add_argument("--output_dir", type=Path, required=required, help="where results go")
     parser.add_argument(
         "--max_samples", type=count, metavar="N", help="use the first N questions of each dataset"
     )
@@ -96,6 +96,9 @@ def evaluate_checkpoint(
     for point in policy_points(settings, EXPERIMENT):
         check_complete(point)
     layout = checkpoint_layout(settings, args.checkpoint, args.output_dir)
+    if settings.eval.profile:
+        _profile(settings, layout)
+        return settings, layout
     observe_missing(settings, layout, args.gpus)
     evaluate_experiment(settings, layout, EXPERIMENT)
     return settings, layout
@@ -126,12 +129,22 @@ def checkpoint_settings(
     value = settings.model_dump()
     value["data"]["eval_sets"] = sets
     experiment = {"title": RUN, "run": RUN, "policy": policy, "sweep": sweep, "role": "vovnet"}
+    experiment["mode"] = "live" if settings.eval.profile else "replay"
     overrides = {
         "seeds": [settings.training.seed],
         "eval": {"num_shards": len(args.gpus or [0])},
     }
     whole = {"runs": {RUN: {}}, "experiments": {EXPERIMENT: experiment}, "targets": {}}
     return validate(merge(value, overrides) | whole, " + ".join(map(str, paths)))
+
+
+def _profile(settings: Settings, layout: Layout) -> None:
+    """Run the policy live: the same results, with latency and memory measured."""
+    from vovnet.live import live_experiment
+    from vovnet.progress import progress
+
+    with progress("answering") as on_sample:
+        live_experiment(settings, layout, EXPERIMENT, on_sample)
 
 
 def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) -> CheckpointLayout:

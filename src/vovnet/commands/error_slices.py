@@ -1,0 +1,33 @@
+"""`vovnet error_slices`: where a policy errs, of an experiment or of a checkpoint by hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands import by_hand
+from vovnet.commands.common import load_settings
+from vovnet.errors import ConfigError
+from vovnet.layout import Layout
+from vovnet.slices import write_error_slices
+
+HELP = "accuracy, entropy, cost and false skips per action and per field of the dataset"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--experiment", help="a key of experiments that is evaluated already")
+    by_hand.add_arguments(parser, required=False)
+
+
+def run(args: argparse.Namespace) -> None:
+    by_checkpoint = (args.checkpoint, args.output_dir)
+    if args.experiment is not None and by_checkpoint == (None, None):
+        settings = load_settings(args)
+        layout, name = Layout(Path(settings.results_dir)), args.experiment
+    elif args.experiment is None and None not in by_checkpoint:
+        settings, layout = by_hand.evaluate_checkpoint(args, {}, {})
+        name = by_hand.EXPERIMENT
+    else:
+        raise ConfigError("error_slices: expected --experiment, or --checkpoint and --output_dir")
+    for path in write_error_slices(settings, layout, name):
+        print(path)

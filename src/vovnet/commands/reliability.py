@@ -1,0 +1,22 @@
+"""`vovnet reliability`: tables and figure of where VoVNet errs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.layout import Layout
+from vovnet.report.reliability import write_reliability
+
+HELP = "write the tables and the figure of errors, calibration and fallbacks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = load_settings(args)
+    for path in write_reliability(settings, Layout(Path(settings.results_dir))):
+        print(path)

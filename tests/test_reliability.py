@@ -1,0 +1,139 @@
+"""The reliability report over the generated world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from replay_world import EVEN, GRADED, LAMBDAS, write_world
+
+from vovnet import cli
+from vovnet.config import Settings, merge, validate
+from vovnet.errors import ConfigError
+from vovnet.evaluate import evaluate_experiment
+from vovnet.layout import Layout
+from vovnet.report.reliability import write_reliability
+from vovnet.slices import write_error_slices
+from vovnet.steps import step_settings
+
+World = tuple[Settings, Layout]
+FALLBACK = {
+    "title": "Falls back",
+    "role": "vovnet",
+    "policy": {"fallback_mode": "coarse", "fallback_entropy_threshold": 0.6},
+    "sweep": {"lambda_cost": LAMBDAS},
+}
+
+
+def write_all(root: Path) -> World:
+    """Two sets whose order is not the alphabet's."""
+    change = {"experiments": {"vovnet": {"error_slices": True}, "fallback": FALLBACK}}
+    sets = {"graded": GRADED, "even": EVEN}
+    settings, layout = write_world(root, sets, [0, 1, 2], 400, change)
+    for name in ("vovnet", "fallback"):
+        evaluate_experiment(settings, layout, name)
+    write_error_slices(settings, layout, "vovnet")
+    return settings, layout
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    settings, layout = write_all(tmp_path_factory.mktemp("reliability"))
+    write_reliability(settings, layout)
+    return settings, layout
+
+
+def table(layout: Layout, name: str) -> pd.DataFrame:
+    return pd.read_csv(layout.paper / f"{name}.csv")
+
+
+def test_every_table_and_the_figure(world: World) -> None:
+    _, layout = world
+    names = {path.name for path in layout.paper.iterdir()}
+    for stem in ("action_errors", "error_slices", "calibration_error", "fallback"):
+        assert {f"{stem}{end}" for end in (".csv", ".md", ".tex")} <= names
+    assert {"reliability.png", "reliability.pdf", "reliability.manifest.json"} <= names
+
+
+def test_actions_are_means_over_seeds_at_the_target(world: World) -> None:
+    _, layout = world
+    slices = pd.read_csv(layout.eval("vovnet") / "error_slices.csv")
+    slices = slices[(slices["lambda_cost"] == 0.02) & (slices["field"] == "action")]
+    rows = table(layout, "action_errors")
+    assert len(rows) == 6
+    for _, row in rows.iterrows():
+        found = slices[(slices["dataset"] == row["dataset"]) & (slices["value"] == row["value"])]
+        assert row["num_seeds"] == len(found) == 3
+        assert row["accuracy_mean"] == pytest.approx(found["accuracy"].mean())
+        assert row["accuracy_sd"] == pytest.approx(found["accuracy"].std(ddof=1))
+        assert row["accuracy_lo"] == pytest.approx(found["accuracy_lo"].mean())
+        assert pd.isna(row["false_skip_rate"]) == (row["value"] != "no")
+    text = (layout.paper / "action_errors.md").read_text()
+    assert "FULL" in text and "nan" not in text
+
+
+def test_fallback_moves_no_to_its_view(world: World) -> None:
+    _, layout = world
+    rows = table(layout, "fallback")
+    assert len(rows) == 2 and (rows["fallback_trigger_rate_mean"] > 0).all()
+    rate = rows["fallback_trigger_rate_mean"]
+    assert (rows["before_no"] - rows["action_rate_no"]).tolist() == pytest.approx(rate.tolist())
+    moved = rows["action_rate_coarse"] - rows["before_coarse"]
+    assert moved.tolist() == pytest.approx(rate.tolist())
+    assert rows["before_full"].tolist() == pytest.approx(rows["action_rate_full"].tolist())
+    before = rows[[f"before_{action}" for action in ("no", "coarse", "full")]]
+    assert before.sum(axis=1).tolist() == pytest.approx([1, 1])
+
+
+def test_worst_slices_lie_below_the_whole(world: World) -> None:
+    _, layout = world
+    rows = table(layout, "error_slices")
+    assert rows["dataset"].tolist() == ["graded", "even"]
+    assert set(rows["field"]) == {"category"}  # the world's questions differ in nothing else
+    assert (rows["gap"] < 0).all()
+
+
+def test_equal_inputs_give_equal_bytes(world: World) -> None:
+    settings, layout = world
+    before = {path: path.read_bytes() for path in layout.paper.iterdir()}
+    write_reliability(settings, layout)
+    assert {path: path.read_bytes() for path in layout.paper.iterdir()} == before
+
+
+def test_the_report_runs_from_its_own_settings(world: World) -> None:
+    """The DAG hands it only the experiments that it is about."""
+    settings, layout = world
+    value = step_settings(settings, "reliability")
+    assert set(value["experiments"]) == {"vovnet", "fallback"}
+    own = validate(value | {"results_dir": str(layout.root)}, "own")
+    before = (layout.paper / "fallback.csv").read_bytes()
+    write_reliability(own, layout)
+    assert (layout.paper / "fallback.csv").read_bytes() == before
+
+
+def test_without_slices_or_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, layout = write_all(tmp_path)
+    without = validate(
+        merge(settings.model_dump(), {"experiments": {"vovnet": {"error_slices": False}}}), "test"
+    )
+    with pytest.raises(ConfigError, match="error_slices: true"):
+        write_reliability(without, layout)
+    other = validate(merge(settings.model_dump(), {"report": {"target_lambda": 0.7}}), "test")
+    with pytest.raises(ConfigError, match=r"target_lambda: 0\.7 is not a point of .* 'vovnet'"):
+        write_reliability(other, layout)
+    (layout.eval("vovnet") / "error_slices.csv").unlink()
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    assert cli.main(["reliability", "--config", str(config)]) == 2
+    assert "`vovnet error_slices --experiment vovnet` writes it" in capsys.readouterr().err
+    assert not layout.paper.exists()
+
+
+def test_without_a_fallback_its_table_is_empty(tmp_path: Path) -> None:
+    settings, layout = write_all(tmp_path)
+    value = settings.model_dump()
+    del value["experiments"]["fallback"]
+    write_reliability(validate(value, "test"), layout)
+    assert table(layout, "fallback").empty

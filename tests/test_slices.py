@@ -1,0 +1,238 @@
+"""Error slices and calibration: by hand, against the generated world, and by command."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from replay_world import GRADED, LAMBDAS, write_world
+
+from vovnet import cli
+from vovnet.calibration import (
+    action_calibration,
+    action_probabilities,
+    reliability,
+    value_calibration,
+)
+from vovnet.config import PolicySettings, Settings
+from vovnet.errors import DataError
+from vovnet.evaluate import evaluate_experiment
+from vovnet.files import read_json
+from vovnet.layout import Layout
+from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table, write_table
+from vovnet.replay import load_observed, load_questions
+from vovnet.slices import COLUMNS, octave, worst, write_error_slices
+from vovnet.stats import wilson_interval
+
+World = tuple[Settings, Layout]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """VoVNet and a fixed policy, evaluated and cut into slices; tests only read them."""
+    root = tmp_path_factory.mktemp("slices")
+    settings, layout = write_world(root, {"graded": GRADED}, [0, 1], count=400)
+    for name in ("vovnet", "no_vision"):
+        evaluate_experiment(settings, layout, name)
+        write_error_slices(settings, layout, name)
+    return settings, layout
+
+
+def slices(layout: Layout, name: str = "vovnet") -> pd.DataFrame:
+    return pd.read_csv(layout.eval(name) / "error_slices.csv", keep_default_na=True)
+
+
+# ---- slices ------------------------------------------------------------------------------
+
+
+def test_wilsons_interval() -> None:
+    """Values of the textbook example: 10 of 20 give 0.2993 to 0.7007; ends stay in [0, 1]."""
+    assert wilson_interval(0.5, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert wilson_interval(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    low, high = wilson_interval(1.0, 10)
+    assert (low, high) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+def test_octaves() -> None:
+    assert [octave(count) for count in (0, 1, 2, 3, 4, 7, 8, 15, 16)] == [
+        "0", "1", "2-3", "2-3", "4-7", "4-7", "8-15", "8-15", "16-31",
+    ]  # fmt: skip
+
+
+def test_slices_of_actions_are_means_of_their_samples(world: World) -> None:
+    settings, layout = world
+    table = slices(layout)
+    assert tuple(table.columns) == COLUMNS
+    samples = read_table(layout.eval("vovnet") / "samples.parquet", SAMPLE_RESULT_COLUMNS)
+    questions = load_questions(settings, layout, "graded")
+    checked = 0
+    for (seed, point), rows in samples.groupby(["seed", "point"]):
+        observed = load_observed(layout, "vovnet", seed, questions)
+        for view, found in rows.groupby("view"):
+            at = found.index - rows.index[0]
+            (row,) = table[
+                (table["seed"] == seed) & (table["point"] == point)
+                & (table["field"] == "action") & (table["value"] == view)
+            ].to_dict("records")  # fmt: skip
+            assert row["lambda_cost"] == LAMBDAS[point]
+            assert row["num_rows"] == row["num_questions"] == len(found)
+            assert row["accuracy"] == pytest.approx(found["score"].mean())
+            assert row["avg_cost"] == pytest.approx(found["cost"].mean())
+            assert row["avg_entropy"] == pytest.approx(observed.signals["entropy"].iloc[at].mean())
+            if view == "no":
+                better = observed.scores[at, 2] > found["score"].to_numpy()
+                assert row["false_skip_rate"] == pytest.approx(better.mean())
+                assert row["false_skip_lo"] <= row["false_skip_rate"] <= row["false_skip_hi"]
+            else:
+                assert math.isnan(row["false_skip_rate"])
+            checked += 1
+    assert checked > 20
+
+
+def test_fields_cut_the_whole_set(world: World) -> None:
+    """The slices of a field that every question has add up to the whole."""
+    _, layout = world
+    table = slices(layout)
+    for _, rows in table.groupby(["seed", "point"]):
+        (whole,) = rows[rows["field"] == "all"].to_dict("records")
+        for field in ("category", "question_type", "image_size", "num_choices", "answer_words"):
+            parts = rows[rows["field"] == field]
+            assert parts["num_questions"].sum() == whole["num_questions"] == 400
+            mean = np.average(parts["accuracy"], weights=parts["num_questions"])
+            assert mean == pytest.approx(whole["accuracy"])
+            assert parts["num_skips"].sum() == whole["num_skips"]
+            assert (parts["gap"] - (parts["accuracy"] - whole["accuracy"])).abs().max() < 1e-12
+
+
+def test_never_looking_skips_wrongly_where_full_is_needed(world: World) -> None:
+    settings, layout = world
+    table = slices(layout, "no_vision")
+    assert table["lambda_cost"].isna().all()
+    questions = load_questions(settings, layout, "graded")
+    for seed in (0, 1):
+        scores_NA = load_observed(layout, "vovnet", seed, questions).scores
+        rows = table[(table["seed"] == seed) & (table["field"] == "all")]
+        expected = (scores_NA[:, 2] > scores_NA[:, 0]).mean()
+        assert rows["false_skip_rate"].tolist() == pytest.approx([expected])
+    first = worst(table)
+    assert first[first["field"] == "category"]["value"].iloc[0] in ("needs_full", "needs_coarse")
+
+
+def test_circular_passes_are_one_question(tmp_path: Path) -> None:
+    from test_evaluate import circular
+
+    layout = Layout(tmp_path)
+    settings = circular(layout, "all")
+    evaluate_experiment(settings, layout, "full")
+    write_error_slices(settings, layout, "full")
+    table = slices(layout, "full").set_index(["field", "value"])
+    row = table.loc[("category", "c")]
+    assert (row["num_questions"], row["num_rows"]) == (3, 6)
+    assert row["accuracy"] == pytest.approx(1 / 3)
+    assert (row["accuracy_lo"], row["accuracy_hi"]) == pytest.approx(wilson_interval(1 / 3, 3))
+    by_row = table.loc[("action", "full")]
+    assert by_row["accuracy"] == pytest.approx(0.5)  # of single passes
+    assert by_row["num_questions"] == 3
+
+
+def test_worst_slices_are_sure_ones() -> None:
+    """Two wrong answers out of two do not beat sixty out of a hundred."""
+    keys = {"dataset": "d", "seed": 0, "point": 0, "lambda_cost": 0.1, "field": "category"}
+    rows = []
+    for value, count, accuracy in (("few", 2, 0.0), ("many", 100, 0.4), ("good", 100, 0.9)):
+        ends = wilson_interval(accuracy, count)
+        rows.append(keys | {"value": value, "num_questions": count, "accuracy": accuracy}
+                    | {"accuracy_hi": ends[1], "gap": accuracy - 0.6})  # fmt: skip
+    assert worst(pd.DataFrame(rows))["value"].tolist() == ["many", "few"]
+
+
+# ---- calibration -------------------------------------------------------------------------
+
+
+def test_expected_calibration_error() -> None:
+    """Bins 0.2 to 0.3 and 0.9 to 1: (2 * |0.25 - 0.5| + 2 * |0.95 - 1|) / 4."""
+    found = reliability(np.array([0.2, 0.3 - 1e-9, 0.9, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
+    assert found["ece"] == pytest.approx(0.15)
+    assert [item["count"] for item in found["bins"]] == [2, 2]
+    assert reliability(np.array([]), np.array([]))["ece"] is None
+
+
+def test_probabilities_are_those_of_training() -> None:
+    policy = PolicySettings(lambda_cost=0.5, entropy_weight=2.0)
+    scores, costs = np.array([[0.0, 1.0, 3.0]]), np.array([[0.0, 2.0, 4.0]])
+    weights = np.exp([0.0, 0.0, 0.5])
+    assert action_probabilities(policy, scores, costs)[0] == pytest.approx(weights / weights.sum())
+    never = policy.model_copy(update={"lambda_cost": math.inf})
+    assert action_probabilities(never, scores, costs).tolist() == [[1, 0, 0]]
+
+
+def test_a_head_that_knows_is_calibrated() -> None:
+    """Outcomes drawn from the head's own probabilities: an ECE near 0; inverted ones are far."""
+    rng = np.random.default_rng(0)
+    value_N = rng.normal(0, 2, 20_000)
+    right_N = rng.random(20_000) < 1 / (1 + np.exp(-value_N))
+    correct_N2 = np.stack([~right_N, right_N], axis=1).astype(float)
+    assert value_calibration(value_N, correct_N2)["ece"] < 0.01
+    assert value_calibration(-value_N, correct_N2)["ece"] > 0.4
+    same = value_calibration(value_N, np.ones((20_000, 2)))
+    assert (same["num_equal"], same["num_samples"], same["ece"]) == (20_000, 0, None)
+
+
+def test_the_best_action_is_the_cheapest_right_one() -> None:
+    tokens = np.array([[0, 4, 16]] * 2)
+    scores = np.array([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
+    correct = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+    found = action_calibration(PolicySettings(), scores, tokens, correct)
+    (only,) = found["bins"]
+    assert only["measured"] == 0.5 and only["predicted"] > 0.99
+    binary = PolicySettings(action_space="binary")
+    assert action_calibration(binary, scores[:, [0, 1, 2]], tokens, correct)["num_samples"] == 2
+
+
+def test_the_file_has_both_calibrations_of_every_point(world: World) -> None:
+    _, layout = world
+    facts = read_json(layout.eval("vovnet") / "error_slices.json")
+    kinds = [(item["seed"], item["point"], item["kind"]) for item in facts["calibration"]]
+    assert len(kinds) == len(set(kinds)) == 2 * len(LAMBDAS) * 2
+    assert all(0 <= item["ece"] <= 1 for item in facts["calibration"])
+    assert read_json(layout.eval("no_vision") / "error_slices.json")["calibration"] == []
+    assert {row["value"] for row in facts["by_action"]} == {"no", "coarse", "full"}
+
+
+# ---- files and command -------------------------------------------------------------------
+
+
+def test_equal_inputs_give_equal_bytes(world: World) -> None:
+    settings, layout = world
+    files = [layout.eval("vovnet") / f"error_slices{end}" for end in (".csv", ".json")]
+    before = [path.read_bytes() for path in files]
+    assert write_error_slices(settings, layout, "vovnet") == files
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_samples_of_another_set_are_refused(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], count=40)
+    evaluate_experiment(settings, layout, "vovnet")
+    path = layout.eval("vovnet") / "samples.parquet"
+    table = read_table(path, SAMPLE_RESULT_COLUMNS)
+    write_table(path, table[table["id"] != "q7"], SAMPLE_RESULT_COLUMNS)
+    with pytest.raises(DataError, match=r"samples\.parquet: .* set 'graded', evaluate again"):
+        write_error_slices(settings, layout, "vovnet")
+    assert not (layout.eval("vovnet") / "error_slices.csv").exists()
+
+
+def test_the_command(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, layout = world
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    options = ["error_slices", "--config", str(config)]
+    assert cli.main([*options, "--experiment", "vovnet"]) == 0
+    assert str(layout.eval("vovnet") / "error_slices.json") in capsys.readouterr().out
+    assert cli.main([*options, "--experiment", "nothing"]) == 2
+    assert cli.main(options) == 2
+    assert cli.main([*options, "--experiment", "vovnet", "--output_dir", str(tmp_path)]) == 2
+    assert "expected --experiment, or" in capsys.readouterr().err
