@@ -213,35 +213,76 @@ def append(name: str, text: str) -> Callable[[Path], None]:
 
 def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        text = (folder / name).read_text()
-        assert old in text
-        (folder / name).write_text(text.replace(old, new))
+        path = folder / name
+        text = path.read_text()
+        assert text.count(old) == 1, (name, old)
+        path.write_text(text.replace(old, new))
 
     return change
 
 
+def comments(*names: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        for name in names:
+            append(name, "# a comment\n")(folder)
+
+    return change
+
+
+EDIT = "EDITED = 1\n"
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
 VIEWS = {"observe_views", "gather_views"}
 RESULTS = SHARED | {"error_slices", "reliability_report"}
 DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | RESULTS
+EVALUATION = {"evaluate", "match"} | RESULTS
+TRAINING = {"train_stage1", "train_stage2"}
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
-    "comment": (append("src/vovnet/records.py", "# a comment\n"), [], set()),
-    "table": (append("src/vovnet/report/tables.py", "EDITED = 1\n"), [], {"tables", "all"}),
-    "decision": (
-        append("src/vovnet/commands/evaluate.py", "EDITED = 1\n"),
+    "comment": (comments("src/vovnet/records.py"), [], set()),
+    "comments in neighbours": (
+        comments("src/vovnet/training/pretrain.py", "src/vovnet/report/figures.py"),
         [],
-        {"evaluate", "match"} | RESULTS,
+        set(),
     ),
-    "lambda": (
+    "module that no rule imports": (append("src/vovnet/training/pretrain.py", EDIT), [], set()),
+    "figure": (append("src/vovnet/report/figures.py", EDIT), [], {"figures", "all"}),
+    "figure style": (
+        append("src/vovnet/report/style.py", EDIT),
+        [],
+        {"figures", "reliability_report", "all"},
+    ),
+    "table": (append("src/vovnet/report/tables.py", EDIT), [], {"tables", "all"}),
+    "scorer": (append("src/vovnet/scoring/textvqa.py", EDIT), [], EVALUATION | {"live"}),
+    "decision": (append("src/vovnet/commands/evaluate.py", EDIT), [], EVALUATION),
+    "target lambda": (
         lambda folder: None,
         ["report={target_lambda: 0.1}"],
         SHARED | {"reliability_report"},
     ),
+    "lambda list": (
+        replace(
+            "config/test.yaml",
+            "sweep: {lambda_cost: [0, 0.02,",
+            "sweep: {lambda_cost: [0, 3, 0.02,",
+        ),
+        [],
+        EVALUATION,
+    ),
+    "threshold list": (
+        replace("config/test.yaml", "baseline_threshold: [0.1,", "baseline_threshold: [0.2,"),
+        [],
+        {"evaluate"} | SHARED | {"reliability_report"},
+    ),
     "reduced view": (
         replace("config/test.yaml", "baseline_pool_factor: [2]", "baseline_pool_factor: [2, 4]"),
         [],
-        {"evaluate"} | VIEWS | SHARED,
+        {"evaluate"} | VIEWS | SHARED | {"reliability_report"},
+    ),
+    "objective": (append("src/vovnet/training/objective.py", EDIT), [], TRAINING | DOWNSTREAM),
+    "setting of the objective": (
+        lambda folder: None,
+        ["policy={entropy_weight: 2.0}"],
+        {"train_stage2"} | DOWNSTREAM,
     ),
     "evaluation split": (
         append(f"{RAW}/synth_textvqa/TextVQA_0.5.1_val.json", " "),
@@ -256,8 +297,26 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "training image": (
         append(f"{RAW}/synth_llava/images/1.png", " "),
         [],
-        {"prepare", "leakage", "train_stage1", "train_stage2"} | DOWNSTREAM,
+        {"prepare", "leakage"} | TRAINING | DOWNSTREAM,
     ),
+    "training split": (
+        append(f"{RAW}/synth_textvqa/TextVQA_0.5.1_train.json", " "),
+        [],
+        {"prepare", "leakage"} | TRAINING | DOWNSTREAM,
+    ),
+}
+ONE_SET = {"prepare": 1, "observe": 4, "gather": 2}
+"""Jobs of one evaluation set: two seeds, each observed in two shards."""
+
+COUNTS: dict[str, dict[str, int]] = {
+    "scorer": {"evaluate": 9, "live": 1},
+    "lambda list": {"evaluate": 2, "match": 1},  # the sweep, and the policy matched to it
+    "threshold list": {"evaluate": 1},
+    "setting of the objective": {"train_stage2": 2},
+    "evaluation split": ONE_SET,
+    "globbed file": ONE_SET,
+    "training image": {"prepare": 1},
+    "training split": {"prepare": 1},
 }
 
 
@@ -270,8 +329,8 @@ def test_only_what_a_change_touches_runs_again(finished: Path, tmp_path: Path, n
     arguments = ["all", "--configfile", "config/test.yaml"]
     jobs = planned(folder, *arguments, *(["--config", *config] if config else []))
     assert set(jobs) == expected
-    if "prepare" in jobs:
-        assert jobs["prepare"] == 1
+    for rule, count in COUNTS.get(name, {}).items():
+        assert jobs[rule] == count, rule
 
 
 # ---- the plan --------------------------------------------------------------------------

@@ -1,0 +1,201 @@
+"""The whole DAG for real, once undisturbed, and once killed again and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
+TARGETS = ("tables", "figures")
+CONFIG = ("--configfile", "config/test.yaml", "small.yaml")
+SMALL = """\
+data: {synthetic: {num_eval_questions: 8, num_train_questions: 16}}
+training: {batch_size: 4, calibration_samples: 4}
+eval: {num_shards: 1, shard_rows: 4, bootstrap_samples: 50}
+seeds: [0]
+"""
+LIVE = "live_vovnet"
+LIVE_TITLE = "VoVNet, live"
+TIMINGS = re.compile("latency|mem_peak|samples_per_s")
+
+pytestmark = pytest.mark.slow
+
+
+class Project:
+    """A copy of the project, in which the one command is called."""
+
+    def __init__(self, folder: Path, root: Path = ROOT) -> None:
+        self.folder = folder
+        self.results = folder / "results/test"
+        for name in PROJECT:
+            source = root / name
+            if source.is_symlink() or source.is_file():
+                shutil.copy2(source, folder / name, follow_symlinks=False)
+            else:
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "small.yaml").write_text(SMALL)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "snakemake", *TARGETS, *CONFIG]
+        with (self.folder / "output.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": str(self.folder / "src")},
+            )
+
+    def finish(self) -> str:
+        """Run to the end; returns what was said meanwhile."""
+        before = len(self.output)
+        assert self.start().wait() == 0, self.output[-4000:]
+        return self.output[before:]
+
+    @property
+    def output(self) -> str:
+        path = self.folder / "output.log"
+        return path.read_text() if path.exists() else ""
+
+    def kill_when(self, moment: Callable[[], bool]) -> bool:
+        """Start, and kill -9 the whole process tree at a moment; False if it ended before."""
+        process = self.start()
+        while not moment():
+            if process.poll() is not None:
+                assert process.returncode == 0, self.output[-4000:]
+                return False
+            time.sleep(0.02)
+        kill_tree(process.pid)
+        process.wait()
+        return True
+
+    def contents(self) -> dict[str, object]:
+        """Name -> content of everything that must not depend on interruptions."""
+        return {str(path.relative_to(self.results)): timeless(path) for path in self._compared()}
+
+    def _compared(self) -> Iterator[Path]:
+        patterns = (
+            "data/**/*.jsonl",
+            "runs/*/*/*/model.safetensors",
+            "runs/*/*/*/calibration.json",
+            "runs/*/*/*/train_log.jsonl",
+            "observations/*/*/*/*.parquet",
+            "eval/*/*",
+            "paper/*.*",
+        )
+        for pattern in patterns:
+            found = sorted(path for path in self.results.glob(pattern) if path.is_file())
+            assert found, pattern
+            for path in found:
+                timed = path.name.endswith(".timings.parquet") or path.parent.name == LIVE
+                if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
+                    yield path
+
+
+def kill_tree(pid: int) -> None:
+    """Stop every process first, so that none starts another while the others are killed."""
+    parent = psutil.Process(pid)
+    tree: set[psutil.Process] = set()
+    while (found := {parent, *parent.children(recursive=True)}) - tree:
+        for process in found - tree:
+            tree.add(process)
+            signal_to(process, signal.SIGSTOP)
+    for process in tree:
+        signal_to(process, signal.SIGKILL)
+    psutil.wait_procs(tree - {parent}, timeout=10)
+
+
+def signal_to(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def timeless(path: Path) -> object:
+    """The bytes of a file; of files that also hold timings, the rest."""
+    if path.parent.name == "paper" and path.name.startswith("pareto"):
+        if path.suffix == ".csv":
+            table = pd.read_csv(path)
+            return table[[name for name in table if not TIMINGS.search(name)]].to_csv()
+        lines = path.read_text().splitlines()
+        return [re.sub(r"[\s-]+", " ", line) for line in lines if LIVE_TITLE not in line]
+    if path.name == "train_log.jsonl":
+        logged = [json.loads(line) for line in path.read_text().splitlines()]
+        return [{k: v for k, v in line.items() if not TIMINGS.search(k)} for line in logged]
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, float]:
+    """A finished project, and how many seconds it took."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    began = time.monotonic()
+    project.finish()
+    return project, time.monotonic() - began
+
+
+def test_one_command_leaves_everything(undisturbed: tuple[Project, float]) -> None:
+    project, _ = undisturbed
+    paper = project.results / "paper"
+    for table in ("main_table", "pareto", "action_ratio", "hull_metrics"):
+        for suffix in (".csv", ".md", ".tex"):
+            assert (paper / (table + suffix)).stat().st_size > 0
+    for figure in ("accuracy_cost", "action_ratio"):
+        for suffix in (".pdf", ".png"):
+            assert (paper / "figures" / (figure + suffix)).stat().st_size > 0
+    names = set(project.contents())
+    assert "observations/vovnet/seed0/synth_mmmu/signals.parquet" in names
+    assert "runs/vovnet/seed0/stage2/model.safetensors" in names
+    assert f"eval/{LIVE}/samples.parquet" in names
+
+
+def test_a_second_call_does_nothing(undisturbed: tuple[Project, float]) -> None:
+    project, _ = undisturbed
+    assert "Nothing to be done" in project.finish()
+
+
+def test_killed_at_any_moment_it_finishes_with_the_same_bytes(
+    undisturbed: tuple[Project, float], tmp_path: Path
+) -> None:
+    """Killed in the first jobs, amid training and amid observation, and at random moments."""
+    whole, took_s = undisturbed
+    project = Project(tmp_path, whole.folder)
+    rng = random.Random(20)
+
+    def after(share: float) -> Callable[[], bool]:
+        deadline = time.monotonic() + share * took_s
+        return lambda: time.monotonic() > deadline
+
+    def exists(pattern: str, unless: str) -> Callable[[], bool]:
+        return lambda: any(project.results.glob(pattern)) and not any(project.results.glob(unless))
+
+    stage2 = "runs/vovnet/seed0/stage2"
+    shard = "observations/vovnet/seed0/*/shards/0-of-1"
+    kills = [
+        project.kill_when(after(rng.uniform(0.03, 0.2))),
+        project.kill_when(after(rng.uniform(0.1, 0.3))),
+        project.kill_when(exists(f"{stage2}/checkpoint-*", f"{stage2}/manifest.json")),
+        project.kill_when(exists(f"{shard}/block-000000.parquet", f"{shard}/manifest.json")),
+    ]
+    assert all(kills)
+    for _ in range(3):
+        project.kill_when(after(rng.uniform(0.1, 0.4)))
+    project.finish()
+    assert "Nothing to be done" in project.finish()
+    expected, found = whole.contents(), project.contents()
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
