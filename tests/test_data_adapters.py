@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import json
 from io import BytesIO
 from pathlib import Path
@@ -563,3 +564,18 @@ def test_wrong_names_are_clear(tmp_path: Path) -> None:
         write_tsv(raw(tmp_path, name), [mc_row(1)])
     with pytest.raises(DataError, match="split 'dev' takes one file, got"):
         prepare(settings_for(tmp_path, "mmbench", "*.tsv"), "toy", "dev", layout)
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = raw(tmp_path, "dev.tsv")
+    write_tsv(path, [mc_row(1)])
+    digests = {name: hashlib.new(name, path.read_bytes()).hexdigest() for name in ("md5", "sha256")}
+    for name, digits in digests.items():
+        assert prepared(tmp_path, "mmbench", "dev.tsv", checksums={"dev": f"{name}:{digits}"})
+    path.write_text(path.read_text() + "\n")
+    (tmp_path / "results/data/toy/dev.jsonl").unlink()
+    (tmp_path / "results/data/toy/dev.manifest.json").unlink()
+    message = failure(tmp_path, "mmbench", "dev.tsv", checksums={"dev": f"md5:{digests['md5']}"})
+    assert message.startswith("dev.tsv: is another version, or damaged: its md5 is ")
+    with pytest.raises(ConfigError, match=r"checksums\.dev: expected <algorithm>:<digits>"):
+        prepared(tmp_path, "mmbench", "dev.tsv", checksums={"dev": "crc:1"})

@@ -98,6 +98,11 @@ class DatasetSettings(Section):
     revision: str | None = None
     files: dict[str, str]
     image_root: str | None = Field(None, description="Where image paths start, under `root`.")
+    checksums: dict[str, str] = Field(
+        {},
+        description="Per split the hash that its file must have: `md5:<digits>` or"
+        " `sha256:<digits>`.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DatasetSettings:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from PIL import Image
 
@@ -27,10 +28,16 @@ EXTENSIONS = {
 }
 """Image formats that are accepted, by PIL's name, and the file name extension of each."""
 
+Key = TypeVar("Key", str, Path)
+
 OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
 
 DRAFT_SIDE = 64
 """Side in pixels that a JPEG is decoded to at least; plenty for the perceptual hash."""
+
+NUM_KNOWN = 20_000
+"""So many images are remembered, so that memory does not grow with the dataset; one that is
+forgotten is read again."""
 
 
 def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
@@ -75,7 +82,7 @@ class ImageStore:
         self.folder = folder
         self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         self._by_hash: dict[str, ImageRef] = {}
-        self._by_path: dict[Path, ImageRef] = {}
+        self._by_path: dict[Path, ImageRef] = {}  # both hold the latest NUM_KNOWN only
 
     def add(self, content: bytes, where: str) -> ImageRef:
         """Store encoded bytes; `where` opens the error message."""
@@ -83,12 +90,13 @@ class ImageStore:
         if digest not in self._by_hash:
             kind, width, height, perceptual = inspect(content, where)
             name = f"{digest}.{EXTENSIONS[kind]}"
-            if not (self.folder / name).exists():
+            if not ((self.folder / name).exists() or (self._aside / name).exists()):
                 write_bytes(self._aside / name, content)
             path = f"{self.folder.name}/{name}"
-            self._by_hash[digest] = ImageRef(
+            ref = ImageRef(
                 path=path, width=width, height=height, sha256=digest, perceptual=perceptual
             )
+            _remember(self._by_hash, digest, ref)
         return self._by_hash[digest]
 
     def publish(self, digests: Collection[str]) -> None:
@@ -112,5 +120,12 @@ class ImageStore:
                 raise DataError(f"{where}: image file {path} not found") from None
             except (OSError, ValueError) as error:
                 raise DataError(f"{where}: image file {path!s} is not readable ({error})") from None
-            self._by_path[path] = self.add(content, where)
+            _remember(self._by_path, path, self.add(content, where))
         return self._by_path[path]
+
+
+def _remember(known: dict[Key, ImageRef], key: Key, ref: ImageRef) -> None:
+    """Put an entry into a dictionary, and out its oldest one where it is full."""
+    if len(known) >= NUM_KNOWN:
+        del known[next(iter(known))]
+    known[key] = ref

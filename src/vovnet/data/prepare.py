@@ -13,7 +13,7 @@ from vovnet.data import llava, mmbench, mmmu, textvqa
 from vovnet.data.division import division_of
 from vovnet.data.hub import fetched
 from vovnet.data.images import ImageStore
-from vovnet.data.source import Source, find_files
+from vovnet.data.source import Source, check_hash, find_files
 from vovnet.errors import ConfigError, DataError
 from vovnet.files import sha256_bytes
 from vovnet.layout import Layout
@@ -74,11 +74,13 @@ def open_source(settings: Settings, dataset: str, split: str, layout: Layout) ->
     """Find the raw files of a split; errors name the configuration's key."""
     chosen = _chosen(settings, dataset)
     root = Path(chosen.root)
+    files = find_files(dataset, chosen, split)
+    check_hash(dataset, chosen, split, files)
     return Source(
         dataset=dataset,
         split=split,
         root=root,
-        files=find_files(dataset, chosen, split),
+        files=files,
         image_root=root / (chosen.image_root or ""),
         images=ImageStore(layout.data(dataset) / "images"),
         division=division_of(settings, dataset, split),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,9 @@ from vovnet.config import DatasetSettings
 from vovnet.data.division import Division
 from vovnet.data.images import ImageStore
 from vovnet.errors import ConfigError, DataError
+
+HASHES = ("md5", "sha256")
+"""Algorithms by which a configuration may name the file it expects."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,26 @@ def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> 
     for name in required:
         if name not in names:
             raise DataError(f"{path}: column {name!r} is missing, it has {names}")
+
+
+def check_hash(name: str, dataset: DatasetSettings, split: str, files: tuple[Path, ...]) -> None:
+    """Hold the split's one file against the hash that the configuration expects, if any."""
+    expected = dataset.checksums.get(split)
+    if expected is None:
+        return
+    key = f"data.datasets.{name}.checksums.{split}"
+    algorithm, _, digits = expected.partition(":")
+    if algorithm not in HASHES or not re.fullmatch(r"[0-9a-f]+", digits):
+        raise ConfigError(f"{key}: expected <algorithm>:<digits> with one of {list(HASHES)}")
+    if len(files) != 1:
+        raise ConfigError(f"{key}: a hash is of one file, the split has {len(files)}")
+    with files[0].open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != digits:
+        raise DataError(
+            f"{files[0]}: is another version, or damaged: its {algorithm} is {found}, expected"
+            f" {digits} ({key})"
+        )
 
 
 def find_files(name: str, dataset: DatasetSettings, split: str) -> tuple[Path, ...]:
