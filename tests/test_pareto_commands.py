@@ -109,6 +109,26 @@ def test_sweeps(hand: tuple[Path, list[str]], name: str) -> None:
     assert [row["lambda_cost"] for row in listed] == [None] * len(values)
 
 
+def test_one_ratio_of_the_configuration(hand: tuple[Path, list[str]]) -> None:
+    """The specification's single-ratio command: the baseline is a layer of the configuration."""
+    root, shared = hand
+    layer = root / "baseline_pruning_ratio_050.yaml"
+    policy = {
+        "baseline_name": "vision_token_pruning_proxy",
+        "baseline_pruning_ratio": 0.50,
+        "baseline_pruning_mode": "stride",
+    }
+    layer.write_text(yaml.safe_dump({"policy": policy}))
+    flags = ["--config", str(layer), "--output_dir", str(root / "out")]
+    assert cli.main(["eval", *shared, *flags]) == 0
+    rows = read_results(root / "out/results.csv")
+    assert rows[["baseline_name", "pruning_ratio"]].values.tolist() == [
+        ["vision_token_pruning_proxy", 0.5]
+    ]
+    assert rows["avg_vision_tokens"].tolist() == [mean_tokens(root, "prune-stride-0.50")]
+    assert (root / "out/summary.json").exists()
+
+
 def test_the_results_table_takes_a_name(hand: tuple[Path, list[str]]) -> None:
     root, shared = hand
     flags = ["--pooling_list", "4", "--output_dir", str(root / "out"), "--output_prefix", "pooled"]

@@ -14,7 +14,9 @@ from vovnet.layout import Layout
 from vovnet.records import RESULT_COLUMNS
 from vovnet.report.checks import Check, run_check
 from vovnet.report.inputs import Inputs
+from vovnet.report.reduced_views import reduced_views
 from vovnet.report.reductions import REDUCTION_BLOCKS, REDUCTIONS, SWEPT
+from vovnet.report.style import paper_style
 
 STANZAS = {
     "pruning": ("vision_token_pruning_proxy", "baseline_pruning_ratio", [1.0, 0.5, 0.25]),
@@ -55,6 +57,18 @@ def inputs_of(change: Any = None) -> Inputs:
         change(table)
     nothing = pd.DataFrame()
     return Inputs(validate(value, "test"), Layout(Path("results")), table, nothing, nothing)
+
+
+def with_vovnet(table: pd.DataFrame) -> None:
+    """Points of VoVNet itself beside those of the reduced views."""
+    for seed in (0, 1):
+        for place, (tokens, accuracy) in enumerate([(16, 0.9), (8, 0.88), (2, 0.7)]):
+            row = {"dataset": "graded", "run": "vovnet", "mode": "replay", "role": "vovnet"}
+            row |= {"experiment": "vovnet", "baseline_name": "", "seed": seed, "num_samples": 100}
+            row |= {"lambda_cost": place / 100, "avg_vision_tokens": tokens, "accuracy": accuracy}
+            table.loc[len(table), list(row)] = list(row.values())
+    table["accuracy_lo"], table["accuracy_hi"] = table["accuracy"] - 0.05, table["accuracy"] + 0.05
+    table["point"] = table.groupby(["experiment", "seed"]).cumcount()
 
 
 def outcomes(inputs: Inputs) -> dict[str, Check]:
@@ -132,3 +146,16 @@ def test_without_such_experiments_nothing_is_run() -> None:
     found = outcomes(bare)
     assert all(check.passed is None for check in found.values())
     assert all("no experiment has the policy" in check.numbers for check in found.values())
+
+
+def test_the_figure_draws_every_sweep() -> None:
+    inputs = inputs_of(with_vovnet)
+    with paper_style():
+        figure = reduced_views(inputs)
+    (axes,) = figure.axes
+    lines = {str(line.get_label()): line for line in axes.get_lines()}
+    assert set(lines) == {"VoVNet", *STANZAS}
+    assert lines["pruning"].get_xdata().tolist() == [4, 8, 16]
+    assert lines["pruning"].get_ydata() == pytest.approx([60, 80, 90])
+    looks = [(line.get_color(), line.get_marker()) for line in lines.values()]
+    assert len(set(looks)) == len(looks)

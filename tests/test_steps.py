@@ -83,6 +83,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"vision_budget": {"coarse_long_side": 32}}, TRAINING | OBSERVATIONS | {"live"}),
     ({"policy": {"lambda_cost": 0.5}}, {"stage2", "soft"} | DECISIONS),
     ({"policy": {"baseline_seed": 1}}, DECISIONS),
+    ({"policy": {"baseline_pruning_ratio": 0.5}}, DECISIONS),
+    ({"policy": {"baseline_reduction": "pruning"}}, DECISIONS),
     ({"policy": {"feature_mode": "hidden_entropy"}}, {"stage2", "soft"} | OBSERVATIONS | DECISIONS),
     ({"training": {"stage2_epochs": 2}}, {"stage2", "soft"}),
     ({"training": {"stage1_epochs": 2}}, TRAINING),

@@ -28,6 +28,7 @@ POINT_COLUMNS = (
     "merge_ratio",
     "pool_factor",
     "long_side",
+    "max_pixels",
 )
 GAINS = ("gain_at_25", "gain_at_50", "gain_at_75")
 HULL_SCORES = ("hull_to_oracle_captured", "hull_to_bayes_captured", "apgr", "aiq", "mcc")
@@ -165,7 +166,15 @@ def point_label(settings: Settings, name: str, point: int) -> str:
     swept = ["lambda_cost"] if experiment.match else list(experiment.sweep)
     if not swept and experiment.role == "vovnet":
         swept = ["lambda_cost"]
-    symbols = {"lambda_cost": "λ", "baseline_threshold": "t", "baseline_pruning_ratio": "keep"}
+    symbols = {
+        "lambda_cost": "λ",
+        "baseline_threshold": "t",
+        "baseline_pruning_ratio": "keep",
+        "baseline_merge_ratio": "keep",
+        "baseline_pool_factor": "factor",
+        "baseline_long_side": "side",
+        "baseline_max_pixels": "pixels",
+    }
     return ", ".join(f"{symbols.get(key, key)} = {_plain(getattr(policy, key))}" for key in swept)
 
 
