@@ -314,7 +314,7 @@ def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
     result = snakemake(project, TRAINING, "--configfile", "config/paper.yaml", *limit)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
-    rule = "rule train_stage1 asks for 8 GPUs (resources.train.gpu), but there are 4"
+    rule = "rule train_stage1 asks for 8 GPUs (see resources in the configuration), but there are 4"
     assert errors == [f"vovnet: error: {rule}"]
     assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
 
@@ -323,8 +323,8 @@ def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
         monkeypatch.setenv("VOVNET_GPUS", gpus)
-        assert plan(config="paper.yaml").gpu_limit() == limit
-    assert plan().gpu_limit() is None
+        assert Plan.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
+    assert Plan.gpu_limit({}) is None
 
 
 def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
