@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: paper_tables all mvp setup test test-slurm checks schema
+.PHONY: paper_tables all mvp setup test test-slurm checks schema environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -52,3 +52,7 @@ checks: $(TOOLS)
 # The configuration's JSON schema, for editors.
 schema: $(TOOLS)
 	$(BIN)/python workflow/schema.py
+
+# The conda environment and the container recipe, from envs/requirements.txt.
+environments:
+	$(PYTHON) workflow/environments.py

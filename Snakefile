@@ -23,19 +23,11 @@ plan = make_plan(config, workflow.configfiles)
 layout = plan.layout
 
 
-# Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.
-is_local = workflow.is_main_process and workflow.nodes is None
-gpu_limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
-if gpu_limit is not None:
-    plan.check_gpus(plan.gpu_kinds, gpu_limit)
-elif is_local and plan.gpu_limit() is not None:
-    workflow.register_resource("gpu", plan.gpu_limit())
-
-
 onstart:
     plan.check_executor(workflow.executor_plugin.name)
     if is_local and not workflow.touch:
-        plan.check_gpus(job.rule.name for job in workflow.dag.needrun_jobs())
+        asking = {job.rule.name for job in workflow.dag.needrun_jobs()} & set(declared_gpus)
+        plan.check_gpus({rule: declared_gpus[rule] for rule in asking})
     plan.lock()
 
 
@@ -91,3 +83,15 @@ include: "rules/pretrain.smk"
 include: "rules/observe.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+
+
+# Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.
+is_local = workflow.is_main_process and workflow.nodes is None
+declared_gpus = {
+    item.name: item.resources["gpu"].value for item in workflow.rules if "gpu" in item.resources
+}
+gpu_limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
+if gpu_limit is not None:
+    plan.check_gpus(declared_gpus, gpu_limit)
+elif is_local and plan.gpu_limit(declared_gpus) is not None:
+    workflow.register_resource("gpu", plan.gpu_limit(declared_gpus))

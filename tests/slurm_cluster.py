@@ -22,6 +22,7 @@ NUM_GPUS = 8
 NUM_CPUS = 16
 MEMORY_MB = 64000
 ETC = Path("/etc/slurm")
+OURS = {"slurm", "gres"}
 MARK = "# written by the tests"
 DEVICE = "/dev/vovnet_gpu"
 PACKAGES = ("slurmd", "slurmctld", "slurm-client", "munge")
@@ -95,15 +96,14 @@ def slurm_cluster(folder: Path) -> Iterator[None]:
         _start_munge(stack, folder)
         for daemon in ("slurmctld", "slurmd"):
             _start(stack, [daemon, "-D"], folder / f"{daemon}.log")
+        # Jobs outlive their daemons.
+        stack.callback(_cancel_jobs)
         _wait_until_idle(folder)
         yield
 
 
-OURS = {"slurm", "gres"}
-
-
 def recorded_jobs(folder: Path) -> list[SlurmJob]:
-    """Every job that Slurm knows of, ended ones included."""
+    """Every job that Slurm knows of; all of them must have ended."""
     lines = (folder / "devices").read_text().splitlines()
     granted = dict(line.split(" ", 1) for line in lines)
     text = _output("scontrol", "--oneliner", "show", "job")
@@ -177,6 +177,15 @@ def _wait_until_idle(folder: Path) -> None:
         time.sleep(1)
     logs = "\n".join(path.read_text()[-1000:] for path in sorted(folder.glob("slurm*.log")))
     raise MissingError(f"Slurm's node does not become idle:\n{logs}")
+
+
+def _cancel_jobs() -> None:
+    subprocess.run(["scancel", "--user", str(os.getuid())], capture_output=True)
+    for _ in range(START_LIMIT_S):
+        listed = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True).stdout
+        if not listed.strip():
+            return
+        time.sleep(1)
 
 
 def _remove_files() -> None:

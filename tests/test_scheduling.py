@@ -9,15 +9,17 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from snakemake_scheduler_plugin_gpu import Scheduler
 from vovnet import cli
 from vovnet.scheduling import choice
 from vovnet.scheduling.choice import Candidate, Running, UnsureError, choose, reserve
 from vovnet.scheduling.compare import BY_HAND, OURS, compare
 from vovnet.scheduling.dag import load_tasks
-from vovnet.scheduling.simulate import makespan_s, pack_by_hand
+from vovnet.scheduling.simulate import PretendedDag, makespan_s, pack_by_hand
 from vovnet.scheduling.tasks import Task, in_order, lower_bound_s, measured_s, tails
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,6 +190,54 @@ def test_a_plan_for_too_few_gpus_is_one_line(
     error = r"vovnet: error: train_stage\d \w+ \d: asks for 8 GPUs, but there are 4\n"
     assert re.fullmatch(error, capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
+
+
+# ---- the plugin ------------------------------------------------------------------------
+
+
+class Session:
+    """The plugin on three pretended GPUs, with a clock that stands still unless it is set."""
+
+    def __init__(self) -> None:
+        tasks = [Task(f"one {i}", "observe", f"one {i}", 1, 1, 60 * (i + 1)) for i in range(3)]
+        tasks += [Task("two", "train_stage1", "two", 2, 1, 600)]
+        self.dag = PretendedDag(tasks, 8)
+        self.warnings: list[str] = []
+        self.scheduler = Scheduler(self.dag, None, SimpleNamespace(warning=self.warnings.append))
+        self.now_s = 0.0
+        self.scheduler.clock = lambda: self.now_s  # type: ignore[method-assign]
+
+    def select(self, ready: str, remaining: str, gpus: int) -> list[str] | None:
+        """Names of the chosen jobs; jobs are named by their place, such as `02`."""
+        jobs = list(self.dag.jobs.values())
+        free = {"gpu": gpus, "_cores": 8, "_job_count": 99}
+        offered, left = ([jobs[int(place)] for place in places] for places in (ready, remaining))
+        chosen = self.scheduler.select_jobs(offered, left, free, {})
+        return None if chosen is None else [job.task.name for job in chosen]
+
+
+def test_a_reservation_knows_jobs_that_another_scheduler_started() -> None:
+    session = Session()
+    session.select("12", "0123", 3)
+    # Of the two offered, only the second was started, at 0 s and for 180 s.
+    session.now_s = 100.0
+    assert session.select("01", "013", 2) == ["one 0", "one 1"]
+    session.now_s = 110.0
+    session.dag.ended.add("one 0")
+    assert session.select("3", "3", 1) == [], "kept until the third job ends"
+    assert session.warnings == []
+
+
+def test_a_failed_job_leaves_the_gpus_unclear() -> None:
+    session = Session()
+    assert session.select("012", "0123", 3) == ["one 0", "one 1", "one 2"]
+    assert session.select("3", "3", 0) == [], "three run, none is free"
+    # One of them failed for good: it neither runs nor remains, and its GPU is free.
+    assert session.select("3", "3", 1) is None
+    assert session.warnings == [
+        "gpu scheduler: which jobs hold the GPUs is unclear since one failed;"
+        " the greedy scheduler chooses instead"
+    ]
 
 
 # ---- in Snakemake ----------------------------------------------------------------------

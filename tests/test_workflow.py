@@ -13,12 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from vovnet.config import load, merge, read_yaml, validate  # noqa: E402
 from vovnet.errors import ConfigError  # noqa: E402
+from workflow.environments import environment_files, pinned  # noqa: E402
 from workflow.helpers import Plan  # noqa: E402
 from workflow.schema import SCHEMA_PATH, schema_text  # noqa: E402
 
@@ -411,10 +413,16 @@ def test_the_stored_schema_is_the_settings() -> None:
     assert SCHEMA_PATH.read_text() == schema_text(), "run `make schema`"
 
 
-def test_the_conda_environment_has_the_pinned_versions() -> None:
-    pinned = re.findall(r"^[\w.-]+==\S+$", (ROOT / "envs/requirements.txt").read_text(), re.M)
-    conda = re.findall(r"^ +- (\S+==\S+)$", (ROOT / "envs/environment.yaml").read_text(), re.M)
-    assert conda == pinned
+def test_conda_and_container_have_the_pinned_versions() -> None:
+    for path, text in environment_files().items():
+        assert path.read_text() == text, f"{path.name}: run `make environments`"
+    conda = yaml.safe_load((ROOT / "envs/environment.yaml").read_text())["dependencies"]
+    assert conda[-1]["pip"] == pinned()
+    container = (ROOT / "envs/Dockerfile").read_text()
+    assert f"FROM python:{conda[0].removeprefix('python=')}-slim" in container
+    assert "--requirement /opt/vovnet/envs/requirements.txt" in container
+    for line in re.findall(r"^COPY (.*) \S+$", container, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in line.split())
 
 
 def test_every_requirement_is_pinned() -> None:
@@ -438,7 +446,7 @@ def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
     result = snakemake(project, TRAINING, "--configfile", "config/paper.yaml", *limit)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
-    rule = "rule train_stage1 asks for 8 GPUs (resources.train.gpu), but there are 4"
+    rule = "rule train_stage1 asks for 8 GPUs (see resources in the configuration), but there are 4"
     assert errors == [f"vovnet: error: {rule}"]
     assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
 
@@ -447,8 +455,8 @@ def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
         monkeypatch.setenv("VOVNET_GPUS", gpus)
-        assert plan(config="paper.yaml").gpu_limit() == limit
-    assert plan().gpu_limit() is None
+        assert Plan.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
+    assert Plan.gpu_limit({}) is None
 
 
 def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:

@@ -89,37 +89,26 @@ class Plan:
 
     # ---- the machine -------------------------------------------------------------------
 
-    @property
-    def gpu_kinds(self) -> dict[str, str]:
-        """Rule -> its kind under `resources`, for the rules that ask for GPUs."""
-        kinds = {"train_stage1": "train", "train_stage2": "train"}
-        kinds |= {"observe": "observe", "live": "observe"}
-        return {rule: kind for rule, kind in kinds.items() if self.gpus(kind) > 0}
-
-    def gpus(self, kind: str) -> int:
-        asked: Resources = getattr(self.settings.resources, kind)
-        return asked.gpu
-
-    def gpu_limit(self) -> int | None:
+    @staticmethod
+    def gpu_limit(declared: Mapping[str, int]) -> int | None:
         """How many GPUs the jobs of this machine may use at once; None without such jobs.
 
-        Where one job asks for more there is no limit either: Snakemake would clamp the job to
-        it, and `check_gpus` is to see what was asked for.
+        Where one rule asks for more there is no limit either: Snakemake would clamp its jobs to
+        it, and `check_gpus` is to see what was asked for. `declared` maps rules to GPUs.
         """
-        most = max(map(self.gpus, self.gpu_kinds.values()), default=0)
+        most = max(declared.values(), default=0)
         found = _visible_gpus() if most else 0
         return found if found >= most > 0 else None
 
-    def check_gpus(self, rules: Iterable[str], limit: int | None = None) -> None:
+    @staticmethod
+    def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> None:
         """End Snakemake where a rule asks for more GPUs than the limit, or than there are."""
-        asking = sorted(set(rules) & set(self.gpu_kinds))
-        available = _visible_gpus() if asking and limit is None else limit or 0
-        for rule in asking:
-            kind = self.gpu_kinds[rule]
-            if self.gpus(kind) > available:
+        available = _visible_gpus() if declared and limit is None else limit or 0
+        for rule, gpus in sorted(declared.items()):
+            if gpus > available:
                 sys.exit(
-                    f"vovnet: error: rule {rule} asks for {self.gpus(kind)} GPUs"
-                    f" (resources.{kind}.gpu), but there are {available}"
+                    f"vovnet: error: rule {rule} asks for {gpus} GPUs (see resources in the"
+                    f" configuration), but there are {available}"
                 )
 
     @staticmethod

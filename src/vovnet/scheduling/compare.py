@@ -10,7 +10,7 @@ from vovnet.scheduling.simulate import Span, makespan_s, pack_by_hand, simulate
 from vovnet.scheduling.tasks import Task, by_stage, lower_bound_s
 
 OURS, BY_HAND = "gpu", "by hand"
-NUM_ORDERS = 3
+NUM_ORDERS = 2
 """In how many orders the ready jobs are offered to Snakemake's schedulers, which heed it."""
 
 

@@ -1,0 +1,60 @@
+"""Write envs/environment.yaml and envs/Dockerfile from envs/requirements.txt, the one source of
+versions: `make environments`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ENVS = Path(__file__).resolve().parents[1] / "envs"
+PYTHON = "3.11"
+
+CONDA = """\
+# For `snakemake --software-deployment-method conda`: the versions of requirements.txt.
+name: vovnet
+channels:
+  - conda-forge
+dependencies:
+  - python={python}
+  - pip
+  - pip:
+"""
+
+CONTAINER = """\
+# The project with the versions of requirements.txt. Written by `make environments`.
+#
+#   docker build --file envs/Dockerfile --tag vovnet .
+#   docker run --rm --gpus all --ipc host --volume "$PWD:/work" vovnet snakemake
+#   apptainer build vovnet.sif docker-daemon:vovnet:latest       for clusters without docker
+FROM python:{python}-slim
+RUN apt-get update \\
+    && apt-get install --yes --no-install-recommends git \\
+    && rm -rf /var/lib/apt/lists/*
+COPY envs/requirements.txt envs/requirements.in /opt/vovnet/envs/
+RUN pip install --no-cache-dir --requirement /opt/vovnet/envs/requirements.txt
+COPY pyproject.toml /opt/vovnet/
+COPY src /opt/vovnet/src
+RUN pip install --no-cache-dir --no-deps --no-build-isolation /opt/vovnet
+WORKDIR /work
+"""
+
+
+def pinned() -> list[str]:
+    """The lines `name==version` of requirements.txt."""
+    text = (ENVS / "requirements.txt").read_text(encoding="utf-8")
+    return re.findall(r"^[\w.-]+==\S+$", text, re.MULTILINE)
+
+
+def environment_files() -> dict[Path, str]:
+    """Path -> text of the files that are made from requirements.txt."""
+    conda = CONDA.format(python=PYTHON) + "".join(f"      - {item}\n" for item in pinned())
+    return {
+        ENVS / "environment.yaml": conda,
+        ENVS / "Dockerfile": CONTAINER.format(python=PYTHON),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in environment_files().items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
