@@ -46,6 +46,7 @@ localrules:
     figures,
     sanity,
     reliability_report,
+    ablation_table,
 
 
 rule all:
@@ -54,6 +55,7 @@ rule all:
         plan.results(plan.settings.experiments),
         plan.report_files,
         plan.reliability_files,
+        plan.ablation_files,
 
 
 rule paper_tables:

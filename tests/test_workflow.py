@@ -182,7 +182,8 @@ def append(name: str, text: str) -> Callable[[Path], None]:
 
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
-RESULTS = SHARED | {"error_slices", "reliability_report"}
+REPORTS = {"reliability_report", "ablation_table"}
+RESULTS = SHARED | REPORTS | {"error_slices"}
 DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | RESULTS
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "comment": (append("src/vovnet/records.py", "# a comment\n"), [], set()),
