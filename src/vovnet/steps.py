@@ -91,9 +91,8 @@ def uses_router_fit(settings: Settings, name: str) -> bool:
 def report_experiments(settings: Settings) -> list[str]:
     """The experiments that paper_tables shows, in their order, with those they are matched to."""
     target = settings.report.target
-    return _with_sources(
-        settings, settings.experiments if target is None else settings.targets[target]
-    )
+    shown = settings.targets[target] if target and settings.targets else settings.experiments
+    return _with_sources(settings, shown)
 
 
 def ablation_experiments(settings: Settings) -> list[str]:
