@@ -52,6 +52,7 @@ localrules:
     figures,
     sanity,
     reliability_report,
+    ablation_table,
 
 
 rule all:
@@ -60,6 +61,7 @@ rule all:
         plan.results(plan.settings.experiments),
         plan.report_files,
         plan.reliability_files,
+        plan.ablation_files,
 
 
 rule paper_tables:

@@ -130,3 +130,30 @@ if plan.sliced:
             code=plan.code("reliability"),
         shell:
             "python -m vovnet reliability --config {params.config} > {log} 2>&1"
+
+
+if plan.ablation_files:
+
+    rule ablation_table:
+        input:
+            plan.ablation_inputs,
+        output:
+            report(
+                plan.ablation_files,
+                caption="../workflow/report/ablations.rst",
+                category="Tables",
+            ),
+        log:
+            plan.log("ablation_table"),
+        benchmark:
+            plan.benchmark("ablation_table")
+        conda:
+            "../envs/environment.yaml"
+        threads: plan.threads("light")
+        resources:
+            **plan.resources("light"),
+        params:
+            config=plan.config("ablation_table"),
+            code=plan.code("ablation_table"),
+        shell:
+            "python -m vovnet ablation_table --config {params.config} > {log} 2>&1"

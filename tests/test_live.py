@@ -326,3 +326,26 @@ def test_profiling_by_hand_gives_the_columns(observed: Layout, tmp_path: Path) -
     pd.testing.assert_frame_equal(found["profile"][same], found["plain"][same])
     summary = read_json(tmp_path / "out_profile" / "summary.json")
     assert all(item["tokens_s"] > 0 for item in summary["profile"])
+
+
+@pytest.mark.parametrize("profiled", [False, True])
+def test_error_slices_by_hand(observed: Layout, tmp_path: Path, profiled: bool) -> None:
+    """A checkpoint's policy, replayed or live: the same slices, beside its results."""
+    value = live_settings(observed).model_dump(mode="json") | {"experiments": {}, "targets": {}}
+    value["eval"] |= {"max_samples": 4, "profile": profiled}
+    config, sets = tmp_path / "config.yaml", tmp_path / "sets.yaml"
+    config.write_text(yaml.safe_dump(value))
+    sets.write_text(
+        yaml.safe_dump({"data": {"eval_sets": {"synth_mmmu": {"split": "validation"}}}})
+    )
+    arguments = ["--config", str(config), "--dataset_config", str(sets)]
+    arguments += ["--checkpoint", str(observed.stage("vovnet", 0, 2))]
+    assert cli.main(["error_slices", *arguments, "--output_dir", str(tmp_path / "out")]) == 0
+    table = pd.read_csv(tmp_path / "out" / "error_slices.csv")
+    assert set(table["dataset"]) == {"synth_mmmu"}
+    (whole,) = table[table["field"] == "all"].to_dict("records")
+    results = read_results(tmp_path / "out" / "results.csv")
+    assert whole["num_questions"] == results["num_samples"].iloc[0] == 4
+    assert whole["accuracy"] == pytest.approx(results["accuracy"].iloc[0])
+    assert {"subject", "num_images", "image_size"} <= set(table["field"])
+    assert results["latency_p50_ms"].isna().all() != profiled

@@ -11,7 +11,7 @@ import pytest
 from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
 from vovnet.errors import ConfigError
 from vovnet.layout import Layout, stage1_owner
-from vovnet.steps import EXECUTION_KEYS, step_settings, write_step_config
+from vovnet.steps import EXECUTION_KEYS, report_experiments, step_settings, write_step_config
 
 BASE: dict[str, Any] = {
     "data": {
@@ -151,6 +151,8 @@ def test_the_paper_shows_the_experiments_of_its_target(tmp_path: Path) -> None:
     extra = {"pareto": {"sweep": {"lambda_cost": [1]}}}
     changed = settings(change | {"experiments": extra})
     assert write_step_config(changed, Layout(tmp_path), "tables") != before
+    alone = settings(change).model_dump() | {"targets": {}}
+    assert report_experiments(validate(alone, "a command's own")) == list(BASE["experiments"])
     with pytest.raises(ConfigError, match=r"report\.target: 'papers' is not in targets"):
         settings({"report": {"target": "papers"}})
 

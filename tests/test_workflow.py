@@ -235,7 +235,8 @@ EDIT = "EDITED = 1\n"
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
 VIEWS = {"observe_views", "gather_views"}
-RESULTS = SHARED | {"error_slices", "reliability_report"}
+REPORTS = {"reliability_report", "ablation_table"}
+RESULTS = SHARED | REPORTS | {"error_slices"}
 DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | RESULTS
 EVALUATION = {"evaluate", "match"} | RESULTS
 TRAINING = {"train_stage1", "train_stage2"}

@@ -26,6 +26,7 @@ from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
 from vovnet.steps import (
+    ablation_experiments,
     experiment_seeds,
     experiment_sets,
     fallback_experiments,
@@ -137,7 +138,7 @@ class Plan:
     def target_files(self, target: str) -> list[Path]:
         """The results of a target's experiments, and the tables that are about them alone."""
         names = self.settings.targets[target]
-        tables = {"reliability": self.reliability_files}
+        tables = {"reliability": self.reliability_files, "ablations": self.ablation_files}
         return [*self.results(names), *tables.get(target, [])]
 
     def result_files(self, experiment: str) -> list[Path]:
@@ -448,6 +449,21 @@ class Plan:
             return []
         names = [name + end for name in RELIABILITY_TABLES for end in TABLE_SUFFIXES]
         return [self.layout.paper / name for name in (*names, "reliability.pdf", "reliability.png")]
+
+    @property
+    def ablation_inputs(self) -> list[Path]:
+        """What the default and the ablations did, and the observations behind it."""
+        names = ablation_experiments(self.settings)
+        samples = [self.layout.eval(name) / "samples.parquet" for name in names]
+        observed = [path for name in names for path in self.experiment_observations(name)]
+        return list(dict.fromkeys([*samples, *observed]))
+
+    @property
+    def ablation_files(self) -> list[Path]:
+        """The table of ablations; none where the configuration has no ablation."""
+        if len(ablation_experiments(self.settings)) < 2:
+            return []
+        return [self.layout.paper / f"ablations{end}" for end in TABLE_SUFFIXES]
 
     @property
     def sanity_files(self) -> list[Path]:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "live": ("vovnet.commands.live", "run an experiment sample by sample, with timings"),
     "error_slices": ("vovnet.commands.error_slices", "tell where an experiment errs"),
     "reliability": ("vovnet.commands.reliability", "report errors, calibration and fallbacks"),
+    "ablation_table": ("vovnet.commands.ablation_table", "compare ablations with the default"),
     "hull_metrics": ("vovnet.commands.hull_metrics", "compare policies with the mixing hull"),
     "tables": ("vovnet.commands.tables", "write the paper's tables"),
     "figures": ("vovnet.commands.figures", "draw the paper's figures"),

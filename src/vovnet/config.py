@@ -490,7 +490,8 @@ class Settings(Section):
                 if swept not in PolicySettings.model_fields:
                     raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
-        if self.report.target is not None and self.report.target not in self.targets:
+        # The configuration of a single command has no targets.
+        if self.targets and self.report.target not in [None, *self.targets]:
             raise ValueError(f"report.target: {self.report.target!r} is not in targets")
         for target, names in self.targets.items():
             for name in names:

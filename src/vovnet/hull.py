@@ -158,7 +158,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     names = [name for name, item in settings.experiments.items() if item.mode == "replay"]
     if not names:
         raise ConfigError("experiments: hull metrics need at least one with mode: replay")
-    comparison = _Comparison(settings, layout, names)
+    comparison = Comparison(settings, layout, names)
     metrics: list[Row] = []
     curves: list[Row] = []
     for dataset in settings.data.eval_sets:
@@ -182,7 +182,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     return paths
 
 
-class _Comparison:
+class Comparison:
     """Reads each table once and keeps what experiments on the same questions share."""
 
     def __init__(self, settings: Settings, layout: Layout, names: Sequence[str]) -> None:
@@ -292,6 +292,12 @@ class _Comparison:
         )
 
 
+def hull_gains(ground: Ground, points: Points) -> Floats:
+    """Percentage points over the hull at `GAIN_SHARES` of FULL's cost, (B, Q)."""
+    at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
+    return 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
+
+
 def _point_metrics(ground: Ground, points: Points, decided: Decided) -> Row:
     """AIQ, and MCC at the point whose cost is nearest to `MCC_SHARE` of FULL's."""
     ends = ground.with_no(points)
@@ -306,8 +312,7 @@ def _point_metrics(ground: Ground, points: Points, decided: Decided) -> Row:
 
 def _gains(ground: Ground, points: Points) -> Row:
     """Percentage points over the hull at shares of FULL's cost, with paired intervals."""
-    at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
-    gains_BQ = 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
+    gains_BQ = hull_gains(ground, points)
     low_Q, high_Q = percentile_interval(gains_BQ[1:])
     row: Row = {}
     for name, gain, low, high in zip(GAIN_SHARES, gains_BQ[0], low_Q, high_Q, strict=True):

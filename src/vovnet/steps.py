@@ -92,9 +92,30 @@ def uses_router_fit(settings: Settings, name: str) -> bool:
 def report_experiments(settings: Settings) -> list[str]:
     """The experiments that paper_tables shows, in their order, with those they are matched to."""
     target = settings.report.target
-    return _with_sources(
-        settings, settings.experiments if target is None else settings.targets[target]
-    )
+    shown = settings.targets[target] if target and settings.targets else settings.experiments
+    return _with_sources(settings, shown)
+
+
+def ablation_experiments(settings: Settings) -> list[str]:
+    """The default, and every other run under its policy: replayed sweeps of VoVNet's lambda.
+
+    The default is the first such sweep; empty where there is none.
+    """
+    swept = [
+        name
+        for name, item in settings.experiments.items()
+        if item.mode == "replay" and item.role == "vovnet" and "lambda_cost" in item.sweep
+    ]
+    if not swept:
+        return []
+    first = settings.experiments[swept[0]]
+    others = [
+        name
+        for name in swept[1:]
+        if settings.experiments[name].run != first.run
+        and settings.experiments[name].policy == first.policy
+    ]
+    return [swept[0], *others]
 
 
 def fallback_experiments(settings: Settings) -> list[str]:
@@ -251,6 +272,11 @@ def _reliability(settings: Settings) -> Value:
     return _only(_report(settings), settings, [*sliced, *fallback_experiments(settings)])
 
 
+def _ablation_table(settings: Settings) -> Value:
+    """The report, of the default and the ablations."""
+    return _only(_report(settings), settings, ablation_experiments(settings))
+
+
 def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
     """A report's configuration with some experiments, and those that they are matched to."""
     kept = _with_sources(settings, names)
@@ -288,6 +314,7 @@ _STEPS: dict[str, Callable[..., Value]] = {
     "figures": _paper,
     "sanity": _paper,
     "reliability": _reliability,
+    "ablation_table": _ablation_table,
 }
 
 

@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> None:
     elif args.experiment is None and None not in by_checkpoint:
         settings, layout = by_hand.evaluate_checkpoint(args, {}, {})
         name = by_hand.EXPERIMENT
+        if settings.eval.profile:  # a live run stores no observations
+            by_hand.observe_missing(settings, layout)
     else:
         raise ConfigError("error_slices: expected --experiment, or --checkpoint and --output_dir")
     for path in write_error_slices(settings, layout, name):

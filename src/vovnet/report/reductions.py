@@ -18,12 +18,6 @@ from vovnet.report.checks import (
 )
 from vovnet.report.inputs import Inputs
 
-REDUCTION_BLOCKS = {
-    "B4": "Token pruning",
-    "B5": "Token merging",
-    "B6": "Resolution scaling",
-    "B7": "Token pooling",
-}
 SWEPT = {
     "B4": ("vision_token_pruning_proxy", "pruning_ratio"),
     "B5": ("token_merge_prune_proxy", "merge_ratio"),

@@ -21,10 +21,13 @@ from vovnet.report.checks import BLOCKS, Check, run_check
 from vovnet.report.expectations import EXPECTATIONS
 from vovnet.report.inputs import load_inputs, named
 from vovnet.report.invariants import INVARIANTS
+from vovnet.report.reductions import REDUCTIONS
 from vovnet.report.render import to_markdown
 
 PASSED, FAILED = "sanity", "sanity.failed"
-CHECKS = sorted([*INVARIANTS, *EXPECTATIONS], key=lambda rule: [*BLOCKS].index(rule.block))
+CHECKS = sorted(
+    [*INVARIANTS, *EXPECTATIONS, *REDUCTIONS], key=lambda rule: [*BLOCKS].index(rule.block)
+)
 WORDS = {True: "pass", False: "**FAIL**", None: "not run"}
 
 

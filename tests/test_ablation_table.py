@@ -1,0 +1,173 @@
+"""The table of ablations over generated observations of three recipes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from replay_world import GRADED, LAMBDAS, write_world
+
+from vovnet import cli
+from vovnet.ablation import compare_ablations
+from vovnet.config import Settings, merge, validate
+from vovnet.errors import ConfigError
+from vovnet.evaluate import evaluate_experiment
+from vovnet.hull import hull_metrics
+from vovnet.layout import Layout
+from vovnet.records import SIGNAL_COLUMNS, read_results, read_table, write_table
+from vovnet.report.ablations import write_ablations
+from vovnet.steps import ablation_experiments, step_settings
+
+World = tuple[Settings, Layout]
+SEEDS = [0, 1, 2]
+NAMES = ["vovnet", "ablation_same", "ablation_blind"]
+
+
+def stanza(run: str) -> dict[str, object]:
+    return {"title": run, "run": run, "role": "vovnet", "sweep": {"lambda_cost": LAMBDAS}}
+
+
+def write_runs(root: Path, seeds: list[int]) -> World:
+    """`same` repeats the default's observations; `blind` has a head that scores at random."""
+    change = {
+        "runs": {"vovnet": {}, "same": {"policy": {"entropy_weight": 2}}, "blind": {}},
+        "experiments": {
+            "ablation_same": stanza("same"),
+            "ablation_blind": stanza("blind"),
+            "again": stanza("vovnet"),
+            "fallback": stanza("same") | {"policy": {"lambda_cost": 0.1}},
+        },
+    }
+    settings, layout = write_world(root, {"graded": GRADED}, seeds, 300, change)
+    rng = np.random.default_rng(5)
+    for seed in seeds:
+        source = layout.observations("vovnet", seed, "graded")
+        for run in ("same", "blind"):
+            shutil.copytree(source, layout.observations(run, seed, "graded"))
+        path = layout.observations("blind", seed, "graded") / "signals.parquet"
+        table = read_table(path, SIGNAL_COLUMNS)
+        for view in ("no", "coarse", "full"):
+            table[f"score_{view}"] = rng.normal(0, 1, len(table))
+        write_table(path, table, SIGNAL_COLUMNS)
+    for name in NAMES:
+        evaluate_experiment(settings, layout, name)
+    return settings, layout
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_runs(tmp_path_factory.mktemp("ablations"), SEEDS)
+
+
+def test_ablations_are_other_runs_under_the_same_policy(world: World) -> None:
+    settings, _ = world
+    assert ablation_experiments(settings) == NAMES
+    value = step_settings(settings, "ablation_table")
+    assert set(value["experiments"]) == set(NAMES)
+    validate(value, "own")
+
+
+def test_values_are_those_of_the_results(world: World) -> None:
+    settings, layout = world
+    rows = compare_ablations(settings, layout).set_index("experiment")
+    assert rows.index.tolist() == NAMES
+    for name in NAMES:
+        results = read_results(layout.eval(name) / "results.csv")
+        there = results[results["lambda_cost"] == 0.02]
+        assert rows.loc[name, "num_seeds"] == len(there) == 3
+        for measure in ("accuracy", "avg_cost"):
+            assert rows.loc[name, f"{measure}_mean"] == pytest.approx(there[measure].mean())
+            assert rows.loc[name, f"{measure}_sd"] == pytest.approx(there[measure].std(ddof=1))
+        rate = there["action_rate_full"].mean()
+        assert rows.loc[name, "action_rate_full"] == pytest.approx(rate)
+
+
+def test_gains_are_those_of_the_hull_metrics(world: World) -> None:
+    settings, layout = world
+    value = step_settings(settings, "ablation_table") | {"results_dir": str(layout.root)}
+    hull_metrics(validate(value, "own"), layout)
+    metrics = pd.read_csv(layout.hull / "hull_metrics.csv").groupby("experiment")["gain_at_50"]
+    rows = compare_ablations(settings, layout).set_index("experiment")
+    for name in NAMES:
+        assert rows.loc[name, "gain_at_50_mean"] == pytest.approx(metrics.mean()[name])
+
+
+def test_a_difference_is_beyond_its_interval_or_not(world: World) -> None:
+    """The copy differs by exactly 0, a head that knows nothing by more than chance."""
+    settings, layout = world
+    rows = compare_ablations(settings, layout).set_index("experiment")
+    assert rows.loc["vovnet", [name for name in rows if name.startswith("diff")]].isna().all()
+    for measure in ("accuracy", "avg_cost", "gain_at_50"):
+        name = f"difference_{measure}"
+        assert (rows.loc["ablation_same", [name, f"{name}_lo", f"{name}_hi"]] == 0).all()
+        assert not rows.loc["ablation_same", f"{name}_beyond"]
+        low, high = (rows.loc["ablation_blind", f"{name}{end}"] for end in ("_lo", "_hi"))
+        found = rows.loc["ablation_blind", name]
+        assert low <= found <= high
+        assert rows.loc["ablation_blind", f"{name}_beyond"] == (low > 0 or high < 0)
+        means = [rows.loc[key, f"{measure}_mean"] for key in ("ablation_blind", "vovnet")]
+        assert found == pytest.approx(means[0] - means[1])
+    assert rows.loc["ablation_blind", "difference_gain_at_50_beyond"]
+    assert rows.loc["ablation_blind", "difference_gain_at_50"] < 0
+
+
+def test_pairing_narrows_the_interval(world: World) -> None:
+    """Resampled apart, the two would differ by chance even where they are the same."""
+    settings, layout = world
+    rows = compare_ablations(settings, layout).set_index("experiment")
+    results = read_results(layout.eval("vovnet") / "results.csv")
+    there = results[results["lambda_cost"] == 0.02]
+    apart = (there["accuracy_hi"] - there["accuracy_lo"]).mean()
+    low, high = (rows.loc["ablation_same", f"difference_accuracy{end}"] for end in ("_lo", "_hi"))
+    assert high - low < 0.01 * apart
+
+
+def test_the_files_and_the_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, layout = world
+    files = write_ablations(settings, layout)
+    before = [path.read_bytes() for path in files]
+    config = layout.root / "config.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    assert cli.main(["ablation_table", "--config", str(config)]) == 0
+    assert str(layout.paper / "ablations.tex") in capsys.readouterr().out
+    assert [path.read_bytes() for path in files] == before
+    lines = (layout.paper / "ablations.md").read_text().splitlines()
+    same, blind = (next(line for line in lines if f"| {run}" in line) for run in ("same", "blind"))
+    assert "| none" in same and same.rstrip(" |").endswith("3")
+    assert "gain" in blind and "nan" not in "".join(lines)
+
+
+def test_a_single_seed_has_no_deviation(tmp_path: Path) -> None:
+    settings, layout = write_runs(tmp_path, [0])
+    rows = compare_ablations(settings, layout)
+    assert rows["accuracy_sd"].isna().all() and (rows["num_seeds"] == 1).all()
+    write_ablations(settings, layout)
+    assert "±" not in (layout.paper / "ablations.md").read_text().splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"experiments": {"ablation_same": {"max_samples": 9}}}, r"ablation_same\.max_samples"),
+        ({"experiments": {"ablation_same": {"seeds": [7]}}}, r"ablation_same\.seeds"),
+        ({"runs": {"same": {"policy": {"cost_scale": 2.0}}}}, r"runs\.same\.policy\.cost_scale"),
+        ({"report": {"target_lambda": 0.7}}, r"target_lambda: 0\.7 is not a point"),
+    ],
+)
+def test_ablations_that_cannot_be_compared(
+    world: World, change: dict[str, object], message: str
+) -> None:
+    settings, layout = world
+    changed = validate(merge(settings.model_dump(), change), "test")
+    with pytest.raises(ConfigError, match=message):
+        compare_ablations(changed, layout)
+
+
+def test_no_ablation_is_one_clear_error(tmp_path: Path) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 20)
+    with pytest.raises(ConfigError, match="no ablation"):
+        compare_ablations(settings, layout)
