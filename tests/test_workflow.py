@@ -265,8 +265,8 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "lambda list": (
         replace(
             "config/test.yaml",
-            "sweep: {lambda_cost: [0, 0.02,",
-            "sweep: {lambda_cost: [0, 3, 0.02,",
+            "error_slices: true\n    sweep: {lambda_cost: [0, 0.02,",
+            "error_slices: true\n    sweep: {lambda_cost: [0, 3, 0.02,",
         ),
         [],
         EVALUATION,

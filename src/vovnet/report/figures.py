@@ -35,6 +35,7 @@ from vovnet.report.inputs import (
     over_seeds,
     train_logs,
 )
+from vovnet.report.reduced_views import PROXIES, reduced_views
 from vovnet.report.style import (
     ACTION_COLORS,
     ACTION_HATCHES,
@@ -60,12 +61,9 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     """Draw every figure and, last, `figures/manifest.json`; returns the figures' files."""
     inputs = load_inputs(settings, layout)
     folder = layout.paper / "figures"
-    figures: tuple[Callable[[Inputs], Figure], ...] = (
-        accuracy_cost,
-        action_ratio,
-        training,
-        calibration,
-    )
+    figures: list[Callable[[Inputs], Figure]] = [accuracy_cost, action_ratio, training, calibration]
+    if inputs.experiments(*PROXIES):
+        figures.append(reduced_views)
     written = []
     with paper_style():
         for draw in figures:
