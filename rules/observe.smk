@@ -76,8 +76,9 @@ rule observe_views:
         config=plan.config("observe"),
         code=plan.code("observe"),
         views=plan.views,
+        launcher=plan.leased,
     shell:
-        "python -m vovnet observe --config {params.config} --run {wildcards.run}"
+        "{params.launcher} observe --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set}"
         " --shard {wildcards.part}/{wildcards.parts} --views {params.views} > {log} 2>&1"
 

@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
-TARGETS = ("tables", "figures")
+TARGETS = ("paper_tables",)
 CONFIG = ("--configfile", "config/test.yaml", "small.yaml")
 SMALL = """\
 data: {synthetic: {num_eval_questions: 8, num_train_questions: 16}}
