@@ -43,6 +43,8 @@ THRESHOLDS: tuple[dict[str, Any], ...] = (
 )
 SINGLE: dict[str, dict[str, Any]] = {
     "bayes_router": {"color": BLUE, "linestyle": "--", "marker": "s", "ms": 2.2, "zorder": 3},
+    "size_router": {"color": GREY, "linestyle": ":", "marker": "p", "ms": 2.5, "lw": 0.8},
+    "dataset_router": {"color": GREY, "linestyle": "--", "marker": "h", "ms": 2.5, "lw": 0.8},
     "random_policy_matched": {"color": GREY, "marker": "x", "linestyle": "none", "zorder": 4},
     "oracle": {"color": BLACK, "marker": "*", "ms": 5, "linestyle": "none", "zorder": 7},
     "oracle_full_correct": {
@@ -126,11 +128,15 @@ def _draw_thresholds(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
 
 
 def _draw_others(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
-    return [
-        _line(axes, _curve(inputs, dataset, name), _title(inputs, name), **look)
-        for baseline, look in SINGLE.items()
-        for name in _comparable(inputs, baseline)
-    ]
+    lines = []
+    for baseline, look in SINGLE.items():
+        for name in _comparable(inputs, baseline):
+            match = inputs.settings.experiments[name].match
+            marker = {"marker": "+"} if match is not None and match.buckets is not None else {}
+            lines.append(
+                _line(axes, _curve(inputs, dataset, name), _title(inputs, name), **look | marker)
+            )
+    return lines
 
 
 def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str) -> None:
