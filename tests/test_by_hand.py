@@ -74,6 +74,7 @@ def write_base(root: Path) -> Path:
     """The configuration of a short training, without experiments: those are by hand."""
     base = root / "base.yaml"
     value = merge(world_config(root), SHORT) | {"experiments": {}, "targets": {}}
+    value["runs"] = {"vovnet": {}}
     base.write_text(yaml.safe_dump(value), encoding="utf-8")
     return base
 

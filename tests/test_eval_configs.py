@@ -28,6 +28,7 @@ def by_hand(*layers: str, sets: str | None = None) -> Settings:
         config=[PAPER, *(CONFIG / f"{name}.yaml" for name in layers)],
         dataset_config=[CONFIG / f"{sets}.yaml"] if sets else [],
         max_samples=None,
+        gpus=None,
     )
     return checkpoint_settings(args, {}, {})
 

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
-from vovnet.report.ablations import write_ablations
 
 HELP = "compare every ablation with the default; writes the table of ablations"
 
@@ -17,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
+    from vovnet.report.ablations import write_ablations
+
     settings = load_settings(args)
     for path in write_ablations(settings, Layout(Path(settings.results_dir))):
         print(path)

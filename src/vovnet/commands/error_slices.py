@@ -8,8 +8,6 @@ from pathlib import Path
 from vovnet.commands import by_hand
 from vovnet.commands.common import load_settings
 from vovnet.errors import ConfigError
-from vovnet.layout import Layout
-from vovnet.slices import write_error_slices
 
 HELP = "accuracy, entropy, cost and false skips per action and per field of the dataset"
 
@@ -20,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
+    from vovnet.slices import write_error_slices
+
     by_checkpoint = (args.checkpoint, args.output_dir)
     if args.experiment is not None and by_checkpoint == (None, None):
         settings = load_settings(args)

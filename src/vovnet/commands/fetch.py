@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.data.hub import fetch
 
 HELP = "download a dataset of the hub (source: hub) at its revision and check its files"
 
@@ -16,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.data.hub import fetch
+
     facts = fetch(load_settings(args), args.dataset)
     size = sum(file["size"] for file in facts["files"].values())
     print(

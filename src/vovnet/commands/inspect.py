@@ -6,14 +6,15 @@ import argparse
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.config import Settings
-from vovnet.data.sheet import write_sheet
-from vovnet.data.summary import summarise
 from vovnet.errors import ConfigError, DataError
-from vovnet.layout import Layout
-from vovnet.records import Sample, iter_samples
+
+if TYPE_CHECKING:
+    from vovnet.config import Settings
+    from vovnet.layout import Layout
+    from vovnet.records import Sample
 
 HELP = "print what a prepared dataset holds and draw a contact sheet of its questions"
 
@@ -34,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.data.sheet import write_sheet
+    from vovnet.data.summary import summarise
+    from vovnet.layout import Layout
+    from vovnet.records import iter_samples
+
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     for split in _splits(settings, layout, args.dataset, args.split):
@@ -68,6 +74,8 @@ def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None)
 
 def _spread(path: Path, num_questions: int, count: int) -> Iterator[Sample]:
     """`count` questions at equal distances, all of them if there are no more."""
+    from vovnet.records import iter_samples
+
     count = min(count, num_questions)
     wanted = {index * num_questions // count for index in range(count)}
     questions = (sample for sample in iter_samples(path) if sample.pass_index == 0)

@@ -26,7 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=int, help="devices to plan for; those of this machine")
     parser.add_argument("--cores", type=int, help=f"CPU cores; {CORES_PER_GPU} per GPU")
     parser.add_argument("--all_jobs", action="store_true", help="count finished jobs as well")
-    parser.add_argument("--output", type=Path, default=Path("results/plan"), metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/plan"),
+        metavar="DIR",
+        help="where the table and the chart go (results/plan if left out)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.layout import Layout
-from vovnet.report.reliability import write_reliability
 
 HELP = "write the tables and the figure of errors, calibration and fallbacks"
 
@@ -17,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.layout import Layout
+    from vovnet.report.reliability import write_reliability
+
     settings = load_settings(args)
     for path in write_reliability(settings, Layout(Path(settings.results_dir))):
         print(path)
