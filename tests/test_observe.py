@@ -125,7 +125,7 @@ def test_images_first_leave_no_prefix_to_reuse(fresh: Layout) -> None:
     with pytest.raises(ConfigError, match=r"eval\.cache_reuse: must be false"):
         observed(fresh, first)
     table = observed(fresh, merge(first, {"eval": {"cache_reuse": False}}))
-    assert len(table) == 12
+    assert len(table) == 14
 
 
 def test_sampling_does_not_depend_on_batching(fresh: Layout) -> None:
