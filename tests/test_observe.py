@@ -287,16 +287,22 @@ def test_images_are_encoded_once_for_a_budget(
     settings = settings_of(fresh)
     inference = make_inference(settings)
     samples = load_set(settings, fresh, "synth_mmbench")[:4]
-    encode, seen = inference.vlm.encode_images, []
+    encode, tower, seen, passes = inference.encode, inference.vlm.encode, [], []
 
-    def counted(images: Any, budget: Any) -> Any:
+    def counted(images: Any, budget: Any, *rest: Any) -> Any:
         seen.append(budget)
-        return encode(images, budget)
+        return encode(images, budget, *rest)
 
-    monkeypatch.setattr(inference.vlm, "encode_images", counted)
+    def run(pixels: Any) -> Any:
+        passes.append(len(pixels))
+        return tower(pixels)
+
+    monkeypatch.setattr(inference, "encode", counted)
+    monkeypatch.setattr(inference.vlm, "encode", run)
     observe_views(inference, fresh, samples, VIEWS)
     budgets = settings.vision_budget
     assert seen == [budgets.budget(view) for view in ("coarse", "full", "side-96")]
+    assert passes == [len(samples)] * 3
 
 
 def test_only_new_views_are_run(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

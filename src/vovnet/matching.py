@@ -107,9 +107,15 @@ def fill_ratios(
     dataset: str,
     seed: int,
 ) -> list[PolicySettings]:
-    """Each point with the ratios of its `lambda_cost`; `path` is the file they come from."""
+    """Each point with the ratios of its `lambda_cost`; `path` is the file they come from.
+
+    Each trained seed has draws of its own, so that seeds are independent repetitions.
+    """
     return [
-        point.model_copy(update=_update(matched, path, dataset, seed, point.lambda_cost))
+        point.model_copy(
+            update=_update(matched, path, dataset, seed, point.lambda_cost)
+            | {"baseline_seed": point.baseline_seed + seed}
+        )
         for point in points
     ]
 
