@@ -12,14 +12,15 @@ rule tiny_model:
     retries: 1
     conda:
         "../envs/environment.yaml"
-    threads: plan.threads("train")
+    threads: plan.threads("observe")
     resources:
-        **plan.resources("train"),
+        **plan.resources("observe"),
     params:
         config=plan.config("pretrain"),
         code=plan.code("pretrain"),
         folder=layout.tiny_model,
         work=layout.root / "pretraining",
+        launcher=plan.leased,
     shell:
-        "python -m vovnet pretrain --config {params.config} --work_dir {params.work}"
+        "{params.launcher} pretrain --config {params.config} --work_dir {params.work}"
         " --output_dir {params.folder} > {log} 2>&1"

@@ -55,7 +55,9 @@ def test_the_dag_takes_real_and_synthetic_rows(tmp_path: Path) -> None:
     settings = load(LAYERS)
     parts = [*settings.data.train, *settings.data.router_fit, *settings.data.eval_sets.values()]
     assert jobs["prepare"] == len({(part.dataset, part.split) for part in parts}) == 12
-    assert jobs["gather"] == len(settings.seeds) * (len(settings.data.eval_sets) + 1)
+    # Every recipe is observed on every set, and the default on the routers' set too.
+    observed = len(settings.runs) * len(settings.data.eval_sets) + 1
+    assert jobs["gather"] == len(settings.seeds) * observed
 
 
 def test_every_layout_is_trained_on_or_evaluated(real: tuple[Settings, Layout]) -> None:
