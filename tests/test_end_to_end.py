@@ -29,8 +29,8 @@ training: {batch_size: 4, calibration_samples: 4}
 eval: {num_shards: 1, shard_rows: 4, bootstrap_samples: 50}
 seeds: [0]
 """
-LIVE = "live_vovnet"
-LIVE_TITLE = "VoVNet, live"
+LIVE = "profile_vovnet"
+LIVE_TITLE = "(live)"
 TIMINGS = re.compile("latency|mem_peak|samples_per_s")
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,7 @@ class Project:
             found = sorted(path for path in self.results.glob(pattern) if path.is_file())
             assert found, pattern
             for path in found:
-                timed = path.name.endswith(".timings.parquet") or path.parent.name == LIVE
+                timed = path.name.endswith(".timings.parquet") or path.parent.name.startswith("profile_")
                 if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
                     yield path
 
