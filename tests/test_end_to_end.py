@@ -102,7 +102,8 @@ class Project:
             found = sorted(path for path in self.results.glob(pattern) if path.is_file())
             assert found, pattern
             for path in found:
-                timed = path.name.endswith(".timings.parquet") or path.parent.name.startswith("profile_")
+                live = path.parent.name.startswith("profile_")
+                timed = path.name.endswith(".timings.parquet") or live
                 if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
                     yield path
 

@@ -260,7 +260,8 @@ class Plan:
             return self.leased(wildcards, resources)
         if gpus == 0:
             return (
-                f"python -m torch.distributed.run --standalone --nproc_per_node {count} -m -- vovnet"
+                "python -m torch.distributed.run --standalone"
+                f" --nproc_per_node {count} -m -- vovnet"
             )
         return (
             f"{LEASE.format(gpus)} accelerate launch --multi_gpu --num_machines 1"
