@@ -1,7 +1,6 @@
 # make paper_tables    every table and figure of config/config.yaml, under results/paper
 # make all             the same, and every experiment's results
 # make test            the checks and the tests
-# make test-kill       a suite that is killed again and again, against an undisturbed one
 # make test-slurm      the whole DAG on a real Slurm of one node; as root it installs Slurm
 #
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv. Options of
@@ -18,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: paper_tables all mvp setup test test-kill test-slurm checks schema environments
+.PHONY: paper_tables all mvp setup test test-slurm checks schema environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -37,10 +36,7 @@ $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
 	touch $@
 
 test: checks
-	$(BIN)/python -m pytest -m "not slow"
-
-test-kill: $(TOOLS)
-	$(BIN)/python -m pytest tests/test_end_to_end.py
+	$(BIN)/python -m pytest
 
 test-slurm: $(TOOLS)
 	VOVNET_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/test_slurm.py
