@@ -11,6 +11,7 @@ import torch
 from conftest import TINY_MODEL
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.config import ModelSettings, Settings, VisionBudget
 from vovnet.cost import num_vision_tokens
@@ -339,3 +340,16 @@ def test_reduced_features_keep_their_grid(vlm: Qwen3VL) -> None:
     for level, before in zip(pooled.deepstack, image.deepstack, strict=True):
         torch.testing.assert_close(level[2], before[8:10].mean(dim=0))
         torch.testing.assert_close(level[0], before[[0, 1, 4, 5]].mean(dim=0))
+
+
+def test_the_processors_own_limits_do_not_count(
+    vlm: Qwen3VL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contract 6: a processor that would enlarge small images leaves a view's budget alone."""
+    limits = {"shortest_edge": 512 * 512, "longest_edge": 1024 * 1024}
+    enlarging = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size=limits)
+    monkeypatch.setattr(vlm, "image_processor", enlarging)
+    for view in ("coarse", "full"):
+        budget = BUDGETS.budget(view)
+        ((features,),) = vlm.encode_images([[picture((128, 96))]], budget)
+        assert features.num_tokens == num_vision_tokens([(128, 96)], budget, BUDGETS.factor)
