@@ -301,7 +301,10 @@ def test_a_reduced_view_is_shorter(vlm: Qwen3VL, view: str) -> None:
 @pytest.mark.parametrize("view", UNREDUCED)
 def test_nothing_reduced_gives_the_logits_of_full(vlm: Qwen3VL, view: str) -> None:
     items = [*questions(6), ("Which?", [picture((90, 128)), picture((33, 60))])]
-    assert torch.equal(view_logits(vlm, items, view), last_logits(vlm, items, "full"))
+    logits_BV = view_logits(vlm, items, view)
+    assert torch.equal(logits_BV, view_logits(vlm, items, "full"))
+    # Images that are encoded together may differ in the last bit on some processors.
+    torch.testing.assert_close(logits_BV, last_logits(vlm, items, "full"), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("view", ["prune-stride-0.50", "merge-cosine-norm-0.25", "pool-2"])
