@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from vovnet.config import Settings
+from vovnet.config import PromptTemplates, Settings
 from vovnet.data import jsonstream
 from vovnet.data.prepare import prepare
+from vovnet.data.prompts import question_text
 from vovnet.errors import ConfigError, DataError
 from vovnet.files import read_json, sha256_bytes
 from vovnet.layout import Layout
@@ -372,6 +373,24 @@ def test_textvqa(tmp_path: Path) -> None:
     assert samples[2].answers == []
     assert [Path(sample.images[0].path).suffix for sample in samples] == [".jpg", ".jpg", ".png"]
     assert samples[0].question_type == "vqa"
+
+
+def test_textvqa_ocr_tokens_are_shown_where_their_file_is_named(tmp_path: Path) -> None:
+    """Rosetta's files: the tokens of an image by its id, some images without any."""
+    raw(tmp_path, "train_images/cd.png").write_bytes(picture())
+    write_textvqa(tmp_path, [textvqa_row(0), textvqa_row(1, image_id="cd")])
+    tokens = [{"image_id": "ab", "ocr_tokens": ["NO", "kia"], "ocr_info": []}]
+    more = {"image_root": "train_images", "ocr_files": {"dev": "ocr.json"}}
+    assert "ocr.json: file not found" in failure(tmp_path, "textvqa", "val.json", **more)
+    raw(tmp_path, "ocr.json").write_text(json.dumps({"data": [{"image_id": "ab"}]}))
+    found = failure(tmp_path, "textvqa", "val.json", **more)
+    assert found.startswith("ocr.json, row 1, column 'ocr_tokens': is missing")
+    raw(tmp_path, "ocr.json").write_text(json.dumps({"data": tokens}))
+    shown, plain = prepared(tmp_path, "textvqa", "val.json", **more)
+    assert (shown.hint, plain.hint) == ("Reference OCR token: NO, kia", "")
+    text = question_text(shown, PromptTemplates())
+    assert text.splitlines()[1] == shown.hint
+    assert question_text(plain, PromptTemplates()).count("\n") == 1
 
 
 TEXTVQA_ERRORS = [

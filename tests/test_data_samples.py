@@ -1,11 +1,19 @@
-"""Real rows of the public datasets, in their original file layouts."""
+"""Real rows of the public datasets, in their original file layouts.
+
+Every file of rows is read, and every stored image is held against the bytes it came from.
+"""
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from shared_data import shared
@@ -30,7 +38,7 @@ def settings_for(
 def prepared(
     tmp_path: Path, kind: str, root: Path, split: str, file: str, **more: Any
 ) -> list[Sample]:
-    """Prepare, and hold every stored image against its recorded size."""
+    """Prepare, and hold every stored image against its recorded size and the source's bytes."""
     settings, layout = settings_for(tmp_path, kind, root, split, file, **more), Layout(tmp_path)
     prepare(settings, kind, split, layout)
     samples = read_samples(layout.samples(kind, split))
@@ -39,7 +47,21 @@ def prepared(
         for ref, path in zip(sample.images, image_paths(settings, layout, sample), strict=True):
             with Image.open(path) as image:
                 assert image.size == (ref.width, ref.height)
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == ref.sha256
     return samples
+
+
+def shown(samples: list[Sample]) -> set[str]:
+    """SHA-256 of every image that the samples show."""
+    return {ref.sha256 for sample in samples for ref in sample.images}
+
+
+def hashed(contents: Iterable[bytes]) -> set[str]:
+    return {hashlib.sha256(content).hexdigest() for content in contents}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_mmbench_rows(tmp_path: Path) -> None:
@@ -60,6 +82,23 @@ def test_mmbench_rows(tmp_path: Path) -> None:
     assert by_id["21"].subject == "finegrained_perception (cross-instance)"
     for group in groups:
         assert len({sample.answer_text for sample in samples if sample.group == group}) == 1
+    with (root / "mmbench_dev_sample_legacy_style.tsv").open(encoding="utf-8", newline="") as table:
+        encoded = [row["image"] for row in csv.DictReader(table, delimiter="\t")]
+    assert len(encoded) == 39
+    assert shown(samples) == hashed(base64.b64decode(text) for text in encoded)
+
+
+def test_mmbench_official_samples(tmp_path: Path) -> None:
+    """The twenty samples that the authors show: JSON rows, each with an image file."""
+    root = shared("samples/mmbench")
+    samples = prepared(tmp_path, "mmbench", root, "dev", "official_samples_20.json")
+    rows = json.loads((root / "official_samples_20.json").read_text(encoding="utf-8"))
+    assert [sample.id for sample in samples] == [str(row["index"]) for row in rows]
+    assert [sample.question for sample in samples] == [row["question"] for row in rows]
+    assert [sample.answer_text for sample in samples] == [row[row["answer"]] for row in rows]
+    assert samples[0].choices["A"].startswith("for x in range(6):\n     print(x)")
+    paths = [root / row["image_file"] for row in rows]
+    assert shown(samples) == hashed(path.read_bytes() for path in paths)
 
 
 def test_mmbench_legacy_rows_give_the_same_samples(tmp_path: Path) -> None:
@@ -84,6 +123,42 @@ def test_mmmu_parquet_and_tsv_rows_agree(tmp_path: Path) -> None:
     assert first.choices == {"A": "$6", "B": "$7", "C": "$8", "D": "$9"}
     assert (first.answer, first.answer_text) == ("B", "$7")
     assert first.category == "Managerial Accounting"
+    table = pq.read_table(root / "Accounting/validation-00000-of-00001.parquet").to_pylist()
+    columns = [f"image_{number}" for number in range(1, 8)]
+    images = [row[column]["bytes"] for row in table for column in columns if row[column]]
+    assert shown(hub) == hashed(images)
+
+
+@pytest.mark.parametrize(("split", "count"), [("dev", 5), ("validation", 3)])
+def test_mmmu_results_of_vlmevalkit_hold_the_rows_of_its_tsv(
+    tmp_path: Path, split: str, count: int
+) -> None:
+    """Rows under `annotation`, with the bare NaN of a field that is empty."""
+    root = shared("samples/mmmu")
+    file = "mmmu_dev_val_8rows_vlmevalkit_tsv_fields.jsonl"
+    assert "NaN" in (root / file).read_text(encoding="utf-8")
+    results = prepared(tmp_path / "a", "mmmu", root, split, file)
+    tsv = prepared(tmp_path / "b", "mmmu", root / "derived", split, "MMMU_DEV_VAL_8rows.tsv")
+    assert results == tsv
+    assert len(results) == count
+
+
+def test_mmmu_pro_rows(tmp_path: Path) -> None:
+    """Options as a list, up to ten; one question has five images, which its options name."""
+    root = shared("samples/mmmu/mmmu_pro_tool")
+    samples = prepared(tmp_path, "mmmu", root, "test", "data.jsonl")
+    rows = lines(root / "data.jsonl")
+    assert len(samples) == len(rows) == 21
+    assert [list(sample.choices.values()) for sample in samples] == [row["options"] for row in rows]
+    assert max(len(sample.choices) for sample in samples) == 10
+    (several,) = [sample for sample in samples if len(sample.images) > 1]
+    row = rows[samples.index(several)]
+    assert len(several.images) == 5
+    assert any("<image 2>" in text for text in several.choices.values())
+    paths = [root / row[f"image_{number}"] for number in range(1, 6)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert [ref.sha256 for ref in several.images] == digests
+    assert several.answer_text == several.choices[row["answer"]]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +170,11 @@ def test_textvqa_rows(tmp_path: Path, split: str, folder: str) -> None:
     file = f"TextVQA_0.5.1_{split}.json"
     samples = prepared(tmp_path, "textvqa", root, split, file, image_root=folder)
     assert len(samples) == 5
+    assert all(not sample.hint for sample in samples)
     raw = json.loads((root / file).read_text())["data"]
+    stored = [root / folder / f"{row['image_id']}.jpg" for row in raw]
+    assert shown(samples) == hashed(path.read_bytes() for path in stored)
+    assert len(stored) > len(set(stored))  # questions share images
     widths = [(row["image_width"], row["image_height"]) for row in raw]
     assert [(s.images[0].width, s.images[0].height) for s in samples] == widths
     if split == "test":
@@ -115,6 +194,31 @@ def test_llava_demo_rows(tmp_path: Path) -> None:
     assert samples[0].id == "single_images:1#0"
     assert samples[0].images == samples[1].images
     assert {sample.category for sample in samples} == {"demo"}
+    rows = json.loads((root / "single_images.json").read_text(encoding="utf-8"))
+    assert all(row["conversations"][0]["value"].endswith("<image>") for row in rows)
+    assert all("<image>" not in sample.question for sample in samples)
+    assert shown(samples) == hashed((root / row["image"]).read_bytes() for row in rows)
+
+
+def test_llava_question_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids that come three times, replies under `output`, and questions without a reply."""
+    root = shared("samples/llava")
+    image = (root / "qwen_demo/demo/images/10149.png").read_bytes()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: image)
+    file = "coco2014_val_gpt4_qa_30x3.jsonl"
+    answered = prepared(tmp_path / "a", "llava", root, "train", file)
+    assert [sample.answer_text for sample in answered] == [
+        row["output"] for row in lines(root / file)
+    ]
+    assert [sample.id for sample in answered[:3]] == [
+        "000000525439#0",
+        "000000525439~2#0",
+        "000000525439~3#0",
+    ]
+    questions = prepared(tmp_path / "b", "llava", root, "test", "qa90_questions.jsonl")
+    assert len(answered) == len(questions) == 90
+    assert {sample.category for sample in questions} == {"conv", "detail", "complex"}
+    assert all(not sample.answer_text for sample in questions)
 
 
 def test_llava_mix_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

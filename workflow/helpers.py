@@ -214,8 +214,9 @@ class Plan:
             return sorted(root.glob(name))
         if (root / name).is_dir():
             return sorted(path for path in (root / name).rglob("*") if path.is_file())
-        images = [root / definition.image_root] if definition.image_root else []
-        return [path for path in [root / name, *images] if path.exists()]
+        others = [definition.image_root or "", definition.ocr_files.get(wildcards.split, "")]
+        found = [root / other for other in (name, *others) if other]
+        return [path for path in found if path.exists()]
 
     def samples(self, refs: Iterable[Any]) -> list[Path]:
         """The unified samples of some splits, each once."""

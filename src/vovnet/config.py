@@ -81,7 +81,7 @@ class PromptTemplates(Section):
 
     multiple_choice: str = "{hint}{question}\n{choices}\nAnswer with the option's text."
     open: str = "{question}\nAnswer in a word or short phrase."
-    vqa: str = "{question}\nAnswer in a word or short phrase."
+    vqa: str = "{question}\n{hint}Answer in a word or short phrase."
     instruction: str = "{question}"
 
 
@@ -104,8 +104,16 @@ class DatasetSettings(Section):
         " `sha256:<digits>`.",
     )
 
+    ocr_files: dict[str, str] = Field(
+        {},
+        description="Per split of TextVQA the file of OCR tokens that go into the prompt; none by"
+        " default.",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> DatasetSettings:
+        if self.ocr_files and self.format != "textvqa":
+            raise ValueError("ocr_files are for the format 'textvqa'")
         if self.source == "hub" and not self.repo_id:
             raise ValueError("source 'hub' needs a repo_id")
         return self

@@ -142,11 +142,11 @@ def _fetch(settings: Settings, dataset: str) -> Value:
 
 def _prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
-    checksums = {name: item for name, item in definition.checksums.items() if name == split}
-    value = _dump(definition) | {
-        "files": {split: definition.files[split]},
-        "checksums": checksums,
+    chosen = {
+        key: {name: item for name, item in getattr(definition, key).items() if name == split}
+        for key in ("files", "checksums", "ocr_files")
     }
+    value = _dump(definition) | chosen
     ref = SplitRef(dataset=dataset, split=split)
     return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
 

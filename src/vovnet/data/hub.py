@@ -60,7 +60,8 @@ def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
     key = f"data.datasets.{dataset}"
     patterns = {split: _patterns(name, split) for split, name in chosen.files.items()}
     images = [f"{chosen.image_root.strip('/')}/*"] if chosen.image_root else []
-    allowed = sorted({*images, *(item for found in patterns.values() for item in found)})
+    ocr = chosen.ocr_files.values()
+    allowed = sorted({*images, *ocr, *(item for found in patterns.values() for item in found)})
     with _redacted_logs():
         commit, snapshot = _download(key, chosen, allowed)
         tree = _tree(key, chosen, commit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Collection
+from collections.abc import Container
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -99,12 +99,15 @@ class ImageStore:
             _remember(self._by_hash, digest, ref)
         return self._by_hash[digest]
 
-    def publish(self, digests: Collection[str]) -> None:
+    def publish(self, digests: Container[str]) -> None:
         """Move the added images with these hashes to their folder."""
-        for path in sorted(self._aside.glob("*")):
-            if path.stem in digests:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                path.replace(self.folder / path.name)
+        if not self._aside.is_dir():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with os.scandir(self._aside) as entries:
+            for entry in entries:
+                if Path(entry.name).stem in digests:
+                    Path(entry).replace(self.folder / entry.name)
 
     def discard(self) -> None:
         """Remove the images that were added and not published."""

@@ -11,6 +11,8 @@ from vovnet.data.source import Row
 from vovnet.errors import DataError
 from vovnet.files import json_reason, read_jsonl
 
+JSON_SUFFIXES = (".json", ".jsonl")
+
 CHUNK_CHARS = 1 << 20
 MAX_ROW_CHARS = 1 << 26
 """A row longer than this is taken for broken JSON, so that memory stays bounded."""

@@ -1,5 +1,7 @@
 """LLaVA-Instruct: a JSON array or JSONL of conversations about an image.
 
+The question files beside it are read too: an `instruction` with its `output`, or a `text` alone.
+
 Every pair of turns becomes a sample of its own, `<id>#<turn>` with turns from 0, because a
 policy decides per question. The published mix repeats ids; the n-th row with an id is
 called `<id>~<n>` from the second on.
@@ -7,11 +9,11 @@ called `<id>~<n>` from the second on.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from vovnet.data.images import inside
 from vovnet.data.jsonstream import iter_rows
+from vovnet.data.seen import Seen
 from vovnet.data.source import Row, Source
 from vovnet.records import Sample
 
@@ -21,7 +23,7 @@ ROLES = ("human", "gpt")
 
 def read(source: Source) -> Iterator[Sample]:
     """The samples in file order; rows without an image are skipped and counted."""
-    occurrences: Counter[str] = Counter()
+    occurrences = Seen()
     for row in iter_rows(source.file):
         paths = _image_paths(row)
         if not paths:
@@ -32,12 +34,14 @@ def read(source: Source) -> Iterator[Sample]:
 
 def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterator[Sample]:
     turns = _turns(row)
+    answered = "text" not in row.values
     images = [source.images.add_file(source.image_root, path, row.at("image")) for path in paths]
+    kind = row.optional_text("category" if "category" in row.values else "type")
     folders = inside(paths[0], row.at("image")).parts[:-1]
     for turn in range(0, len(turns), 2):
         question = turns[turn].replace(IMAGE_TAG, "").strip()
         answer = turns[turn + 1].strip()
-        if not question or not answer:
+        if not question or (answered and not answer):
             source.skipped["turn without text"] += 1
             continue
         yield Sample(
@@ -49,18 +53,18 @@ def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterato
             images=images,
             answer=answer,
             answer_text=answer,
-            category=folders[0] if folders else "",
+            category=kind or (folders[0] if folders else ""),
         )
 
 
-def _row_id(source: Source, row: Row, occurrences: Counter[str]) -> str:
+def _row_id(source: Source, row: Row, occurrences: Seen) -> str:
     """A unique id of the row: its own, or file name and row number where it has none."""
-    if row.values.get("id") is None:
+    column = "id" if "id" in row.values else "question_id"
+    if row.values.get(column) is None:
         return f"{row.path.stem}:{row.number}"
-    name = row.identifier("id")
-    occurrences[name] += 1
-    unique = name if occurrences[name] == 1 else f"{name}~{occurrences[name]}"
-    return source.claim(row, "id", unique)
+    name = row.identifier(column)
+    times = occurrences.add(name)
+    return source.claim(row, column, name if times == 1 else f"{name}~{times}")
 
 
 def _image_paths(row: Row) -> list[str]:
@@ -72,6 +76,10 @@ def _image_paths(row: Row) -> list[str]:
 
 def _turns(row: Row) -> list[str]:
     """The texts of the turns, human and gpt alternating."""
+    if "conversations" not in row.values and "instruction" in row.values:
+        return [row.text("instruction"), row.text("output")]
+    if "conversations" not in row.values and "text" in row.values:
+        return [row.text("text"), ""]
     turns = row.values.get("conversations")
     if not isinstance(turns, list) or not turns or len(turns) % 2:
         raise row.error("conversations", "expected a list of human and gpt turns in pairs")

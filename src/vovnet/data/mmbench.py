@@ -1,4 +1,4 @@
-"""MMBench: a TSV of circular multiple-choice questions with base64 images."""
+"""MMBench: a table of circular multiple-choice questions with base64 images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vovnet.data.source import Row, Source
 from vovnet.data.tsv import TsvImages, lettered_choices, rows_of_split
 from vovnet.records import Sample
 
-REQUIRED = ("index", "question", "A", "B", "image")
+REQUIRED = ("index", "question", "A", "B")
 
 CIRCULAR_STEP = 1_000_000
 """Pass p of the question with index i has the index i + p * CIRCULAR_STEP."""
@@ -19,7 +19,7 @@ def read(source: Source) -> Iterator[Sample]:
 
     A part of a divided split is read whole first: which images questions share decides.
     """
-    images = TsvImages(source.file, source.images)
+    images = TsvImages(source.file, source.image_root, source.images)
     split = source.division.base if source.division else source.split
     rows = rows_of_split(source.file, REQUIRED, split, source.skipped)
     samples = (_sample(source, row, images) for row in rows)

@@ -1,4 +1,4 @@
-"""MMMU: parquet files per subject as the hub has them, or VLMEvalKit's TSV.
+"""MMMU: parquet files per subject as the hub has them, their rows as JSON, or VLMEvalKit's table.
 
 Questions keep their `<image n>` marks; `Sample.images` holds the images in that order.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vovnet.data.jsonstream import JSON_SUFFIXES, iter_rows
 from vovnet.data.literals import text_list
 from vovnet.data.source import Row, Source, require_columns
 from vovnet.data.tsv import TsvImages, lettered_choices, rows_of_split
@@ -23,7 +25,8 @@ from vovnet.records import ImageRef, QuestionType, Sample
 IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
 PARQUET_REQUIRED = ("id", "question", "options", "question_type", "image_1")
 PARQUET_OPTIONAL = ("answer", "subfield", *IMAGE_COLUMNS[1:])
-TSV_REQUIRED = ("index", "question", "question_type", "A", "B", "image")
+ROW_REQUIRED = ("question", "options", "image_1")
+TABLE_REQUIRED = ("index", "question", "question_type", "A", "B", "image")
 
 QUESTION_TYPES: dict[str, QuestionType] = {
     "multiple-choice": "multiple-choice",
@@ -38,9 +41,9 @@ BATCH_ROWS = 32
 
 def read(source: Source) -> Iterator[Sample]:
     """The samples in the order of the files (sorted by subject) and of their rows."""
-    if source.files[0].suffix == ".tsv":
-        images = TsvImages(source.file, source.images)
-        for row in rows_of_split(source.file, TSV_REQUIRED, source.split, source.skipped):
+    if _is_table(source.files[0]):
+        images = TsvImages(source.file, source.image_root, source.images)
+        for row in rows_of_split(source.file, TABLE_REQUIRED, source.split, source.skipped):
             choices = lettered_choices(row)
             name = "id" if "id" in row.values else "index"
             yield _sample(
@@ -48,9 +51,31 @@ def read(source: Source) -> Iterator[Sample]:
             )
         return
     for path in source.files:
-        for row in _parquet_rows(path):
+        for row in _json_rows(path) if path.suffix in JSON_SUFFIXES else _parquet_rows(path):
             refs = _images(source, row)
             yield _sample(source, row, "id", _subject(source, row), _options(row), refs)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file has lettered options, a column for each, and no list of options."""
+    if path.suffix in JSON_SUFFIXES:
+        return all("options" not in row.values for row in islice(iter_rows(path), 1))
+    return path.suffix == ".tsv"
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    """The hub's rows as MMMU-Pro's tools write them: images by path, choices only, no ids."""
+    for row in iter_rows(path):
+        for name in ROW_REQUIRED:
+            if name not in row.values:
+                raise row.error(name, "is missing")
+        named = {"id": f"{path.stem}:{row.number}", "question_type": "multiple-choice"}
+        images = {
+            name: {"bytes": None, "path": value}
+            for name, value in row.values.items()
+            if name in IMAGE_COLUMNS and isinstance(value, str)
+        }
+        yield Row(path, row.number, {**named, **row.values, **images})
 
 
 def _sample(

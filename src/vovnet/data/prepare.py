@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -13,9 +14,9 @@ from vovnet.data import llava, mmbench, mmmu, textvqa
 from vovnet.data.division import division_of
 from vovnet.data.hub import fetched
 from vovnet.data.images import ImageStore
-from vovnet.data.source import Source, check_hash, find_files
+from vovnet.data.seen import Seen
+from vovnet.data.source import Source, check_hash, find_files, find_ocr_file
 from vovnet.errors import ConfigError, DataError
-from vovnet.files import sha256_bytes
 from vovnet.layout import Layout
 from vovnet.provenance import write_manifest
 from vovnet.records import SCHEMA_VERSION, Sample, write_samples
@@ -43,7 +44,7 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
     manifest = layout.data_manifest(dataset, split)
     manifest.unlink(missing_ok=True)
     target = layout.samples(dataset, split)
-    digests: set[str] = set()
+    digests = Seen()
     samples = READERS[chosen.format](source)
     try:
         num_samples = write_samples(target, _checked(source, samples, digests))
@@ -58,11 +59,11 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
         manifest,
         step="prepare",
         settings=settings,
-        inputs={_name(path, source.root): path for path in source.files},
+        inputs={_name(path, source.root): path for path in source.inputs},
         outputs={target.name: target},
         dataset=dataset,
         split=split,
-        images_sha256=sha256_bytes("\n".join(sorted(digests)).encode()),
+        images_sha256=_digest_of(digests),
         schema_version=SCHEMA_VERSION,
         **origin,
         **facts,
@@ -84,6 +85,7 @@ def open_source(settings: Settings, dataset: str, split: str, layout: Layout) ->
         image_root=root / (chosen.image_root or ""),
         images=ImageStore(layout.data(dataset) / "images"),
         division=division_of(settings, dataset, split),
+        ocr_file=find_ocr_file(dataset, chosen, split),
     )
 
 
@@ -94,7 +96,7 @@ def _chosen(settings: Settings, dataset: str) -> DatasetSettings:
     return settings.data.datasets[dataset]
 
 
-def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> Iterator[Sample]:
+def _checked(source: Source, samples: Iterable[Sample], digests: Seen) -> Iterator[Sample]:
     """Pass the samples on and collect their image hashes, then publish the images.
 
     An empty dataset is refused.
@@ -102,12 +104,21 @@ def _checked(source: Source, samples: Iterable[Sample], digests: set[str]) -> It
     empty = True
     for sample in samples:
         empty = False
-        digests.update(image.sha256 for image in sample.images)
+        for image in sample.images:
+            digests.add(image.sha256)
         yield sample
     if empty:
         reasons = _describe(source.skipped)
         raise DataError(f"{source.files[0]}: the dataset is empty, no sample was read{reasons}")
     source.images.publish(digests)
+
+
+def _digest_of(digests: Seen) -> str:
+    """One hash of all images of a split."""
+    whole = hashlib.sha256()
+    for number, digest in enumerate(digests):
+        whole.update(("\n" if number else "").encode() + digest.encode())
+    return whole.hexdigest()
 
 
 def _describe(skipped: Counter[str]) -> str:

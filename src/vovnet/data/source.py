@@ -13,6 +13,7 @@ from typing import Any
 from vovnet.config import DatasetSettings
 from vovnet.data.division import Division
 from vovnet.data.images import ImageStore
+from vovnet.data.seen import Seen
 from vovnet.errors import ConfigError, DataError
 
 HASHES = ("md5", "sha256")
@@ -30,8 +31,9 @@ class Source:
     image_root: Path
     images: ImageStore
     division: Division | None = None
+    ocr_file: Path | None = None
     skipped: Counter[str] = field(default_factory=Counter)
-    _ids: set[str] = field(default_factory=set)
+    _ids: Seen = field(default_factory=Seen)
 
     @property
     def file(self) -> Path:
@@ -41,11 +43,15 @@ class Source:
             raise DataError(f"{self.root}: split {self.split!r} takes one file, got {names}")
         return self.files[0]
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Every file that is read, images apart."""
+        return (*self.files, *([self.ocr_file] if self.ocr_file else []))
+
     def claim(self, row: Row, column: str, name: str) -> str:
         """`name`, which no row of the split may have had before."""
-        if name in self._ids:
+        if self._ids.add(name) > 1:
             raise row.error(column, f"the id {name!r} occurs twice")
-        self._ids.add(name)
         return name
 
 
@@ -154,3 +160,13 @@ def find_files(name: str, dataset: DatasetSettings, split: str) -> tuple[Path, .
     if not found:
         raise DataError(f"{path}: file not found ({key})")
     return tuple(found)
+
+
+def find_ocr_file(name: str, dataset: DatasetSettings, split: str) -> Path | None:
+    """The file of the split's OCR tokens; None where questions are asked without."""
+    if split not in dataset.ocr_files:
+        return None
+    path = Path(dataset.root) / dataset.ocr_files[split]
+    if not path.is_file():
+        raise DataError(f"{path}: file not found (data.datasets.{name}.ocr_files.{split})")
+    return path

@@ -1,17 +1,20 @@
-"""VLMEvalKit's TSV form: base64 images, lettered options, one row per question."""
+"""VLMEvalKit's form: base64 images, lettered options, one row per question; a TSV or JSON."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import csv
+import math
 import string
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vovnet.data.images import ImageStore
+from vovnet.data.jsonstream import JSON_SUFFIXES, iter_rows
 from vovnet.data.literals import text_list
 from vovnet.data.source import Row, require_columns
 from vovnet.errors import DataError
@@ -45,13 +48,39 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
         raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
 
 
+def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
+    """The same rows from JSON, where results of VLMEvalKit hold them under `annotation`."""
+    for row in iter_rows(path):
+        values = row.values.get("annotation", row.values)
+        if not isinstance(values, dict):
+            raise row.error("annotation", "expected an object")
+        table_row = Row(path, row.number, {name: _field(value) for name, value in values.items()})
+        for name in required:
+            if name not in values:
+                raise table_row.error(name, "is missing")
+        yield table_row
+
+
+def _field(value: Any) -> Any:
+    """A value as a TSV would give it: whole numbers as text, "" for what is not there."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
+    """The rows of a TSV, or of a JSON file by the name of one."""
+    read = read_json_table if path.suffix in JSON_SUFFIXES else read_tsv
+    return read(path, required)
+
+
 def rows_of_split(
     path: Path, required: tuple[str, ...], split: str, skipped: Counter[str]
 ) -> Iterator[Row]:
     """The rows of one split. A row without a `split` belongs to every split."""
     others: set[str] = set()
     kept = 0
-    for row in read_tsv(path, required):
+    for row in read_table(path, required):
         named = row.optional_text("split")
         if named in ("", split):
             kept += 1
@@ -76,13 +105,19 @@ class TsvImages:
     (a later one, or one of another split) costs one pass over the file, once.
     """
 
-    def __init__(self, path: Path, store: ImageStore) -> None:
+    def __init__(self, path: Path, folder: Path, store: ImageStore) -> None:
         self._path = path
+        self._folder = folder
         self._store = store
         self._known: dict[str, list[ImageRef]] = {}
         self._scanned = False
 
     def of(self, row: Row) -> list[ImageRef]:
+        """The images of a row; rows of MMBench's published samples name an `image_file`."""
+        if "image" not in row.values and "image_file" in row.values:
+            return [
+                self._store.add_file(self._folder, row.text("image_file"), row.at("image_file"))
+            ]
         value = row.text("image")
         if len(value) > MAX_REFERENCE_LENGTH:
             refs = self._decode(row, value)
@@ -101,10 +136,10 @@ class TsvImages:
     def _scan(self) -> None:
         self._scanned = True
         required = ("index", "image")
-        values = (row.values["image"] for row in read_tsv(self._path, required))
+        values = (row.optional_text("image") for row in read_table(self._path, required))
         wanted = {value for value in values if len(value) <= MAX_REFERENCE_LENGTH}
-        for row in read_tsv(self._path, required):
-            index, value = row.values["index"], row.values["image"]
+        for row in read_table(self._path, required):
+            index, value = row.optional_text("index"), row.optional_text("image")
             holds_image = len(value) > MAX_REFERENCE_LENGTH
             if holds_image and index in wanted and index not in self._known:
                 self._known[index] = self._decode(row, value)
