@@ -30,6 +30,7 @@ from specification import OPENING, Block, Command, read_blocks
 
 from vovnet import cli
 from vovnet.config import load, merge, read_yaml
+from vovnet.files import sha256_file
 from vovnet.records import RESULT_COLUMNS, read_results, read_samples
 from vovnet.training.checkpoints import list_checkpoints
 
@@ -273,8 +274,21 @@ def test_every_evaluation_leaves_its_outputs(walk: Walk) -> None:
         assert list(results.columns) == list(RESULT_COLUMNS)
         assert results["num_samples"].min() > 0
         summary = json.loads((walk.root / folder / "summary.json").read_text())
-        for key in ("config_hash", "checkpoint_hash", "samples_hash"):
-            assert all(len(observed[key]) == 64 for observed in summary["inputs"])
+        assert summary["seeds"] == [42 if "seed42" in str(folder) else 0]
+        assert len(summary["config_hash"]) == 64
+        assert hashes_of_inputs(walk.root, summary) == {CHECKPOINT, *summary["datasets"]}
+
+
+def hashes_of_inputs(root: Path, summary: dict[str, Any]) -> set[str]:
+    """What summary.json names by hash: the checkpoint, if it is that of the walk, and datasets."""
+    if summary.get("mode") == "live":
+        weights = {item["sha256"] for item in summary["checkpoints"]}
+        sets = {name for name, digest in summary["datasets"].items() if len(digest) == 64}
+    else:
+        weights = {item["checkpoint_hash"] for item in summary["inputs"]}
+        sets = {item["set"] for item in summary["inputs"] if item["datasets"][0]["dataset_hash"]}
+    assert weights == {sha256_file(root / CHECKPOINT)}
+    return {CHECKPOINT, *sets}
 
 
 def test_0_answers_as_text(walk: Walk) -> None:
