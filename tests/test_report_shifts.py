@@ -91,7 +91,10 @@ def test_good_results_pass_with_their_numbers(tmp_path: Path) -> None:
     found = outcomes(inputs_of(tmp_path))
     assert all(check.passed for check in found.values()), found
     numbers = {name: check.numbers for name, check in found.items()}
-    assert "FULL 50.0% against 30.0%" in numbers["C1 MMMU shows a higher FULL action ratio than MMBench"]
+    assert (
+        "FULL 50.0% against 30.0%"
+        in numbers["C1 MMMU shows a higher FULL action ratio than MMBench"]
+    )
     assert "NO 10.0%" in numbers["C1 TextVQA has a low NO action ratio, at most 25%"]
     assert "last loss 0.500" in numbers["D2 soft mixture trains: every loss is a number"]
     free = numbers["D3 a model trained without cost tends to higher FULL ratios"]

@@ -29,7 +29,7 @@ from shared_data import shared
 from specification import OPENING, Block, Command, read_blocks
 
 from vovnet import cli
-from vovnet.config import load, merge, read_yaml
+from vovnet.config import load, read_yaml
 from vovnet.files import sha256_file
 from vovnet.records import RESULT_COLUMNS, read_results, read_samples
 from vovnet.training.checkpoints import list_checkpoints

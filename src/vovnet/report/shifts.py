@@ -67,9 +67,7 @@ def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
 def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
     """Both at the target lambda; means over the seeds that they share."""
     free = [
-        run
-        for run in trained(inputs)
-        if run_settings(inputs.settings, run).policy.lambda_cost == 0
+        run for run in trained(inputs) if run_settings(inputs.settings, run).policy.lambda_cost == 0
     ]
     names = {inputs.main(dataset) for dataset in inputs.datasets()}
     swept = _at_lambda(inputs, inputs.settings.report.target_lambda)
