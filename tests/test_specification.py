@@ -350,15 +350,19 @@ def test_ablations_are_layers(walk: Walk, section: str, name: str, key: str, val
 # ---- sanity checks -----------------------------------------------------------------------
 
 
-def falls(values: pd.Series) -> bool:
-    return bool((values.diff().dropna() <= 1e-9).all() and values.iloc[-1] < values.iloc[0])
+def never_rises(values: pd.Series) -> bool:
+    return bool((values.diff().dropna() <= 1e-9).all())
 
 
-def test_a1_cost_falls_with_lambda(walk: Walk) -> None:
+def test_a1_cost_falls_with_lambda(walk: Walk, tmp_path: Path) -> None:
+    """A model of a few steps may be sure enough for all the document's values, not for 9."""
     rows = walk.results("mmbench_dev_pareto")
     assert rows["lambda_cost"].tolist() == LAMBDAS
-    assert falls(rows["avg_cost"]) and falls(rows["action_rate_full"])
-    assert falls(-rows["action_rate_no"])
+    assert never_rises(rows["avg_cost"]) and never_rises(rows["action_rate_full"])
+    assert never_rises(-rows["action_rate_no"])
+    a1_with_other_words(walk, "--pareto 0 0.01 0.02 0.05 0.1", "--pareto 0 9", tmp_path)
+    costs = read_results(tmp_path / "results.csv")["avg_cost"]
+    assert costs[0] == rows["avg_cost"][0] > costs[1] == 0
     mvp = walk.results("mmbench_dev_pareto_mvp")
     pd.testing.assert_frame_equal(
         mvp, rows[rows["lambda_cost"].isin([0, 0.05, 0.1])].reset_index(drop=True)
@@ -465,11 +469,20 @@ def test_h1_the_oracle_is_a_bound(walk: Walk) -> None:
 # ---- what the document says beside its blocks --------------------------------------------
 
 
+def a1_with_other_words(walk: Walk, old: str, new: str, output: Path) -> None:
+    """Run block A1 again with another output folder and some words changed."""
+    (item,) = walk.of("A1")
+    text = item.command.text.replace(item.flag("--output_dir"), str(output))
+    assert old in text
+    with contextlib.chdir(walk.root):
+        run(Command(text.replace(old, new)))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "dataset"),
     [
         # B8: "append ... if you only want 200 samples"; "for lenient scoring, replace ..."
-        ("", " --config configs/eval_quick_200.yaml", "mmbench_dev"),
+        (" > ", " --config configs/eval_quick_200.yaml > ", "mmbench_dev"),
         ("eval_mmbench_dev_text.yaml", "eval_mmbench_dev_text_fuzzy.yaml", "mmbench_dev_fuzzy"),
         ("eval_mmbench_dev_text.yaml", "eval_mmmu_text.yaml", "mmmu_val"),
         ("eval_mmbench_dev_text.yaml", "eval_textvqa.yaml", "textvqa_val"),
@@ -477,13 +490,8 @@ def test_h1_the_oracle_is_a_bound(walk: Walk) -> None:
         (CHECKPOINT, str(STAGE2), "mmbench_dev"),
     ],
 )
-def test_a1_with_one_word_changed(
+def test_a1_in_the_variants_of_the_document(
     walk: Walk, tmp_path: Path, old: str, new: str, dataset: str
 ) -> None:
-    (item,) = walk.of("A1")
-    program, _, output = item.command.text.partition(" > ")
-    text = program.replace(old, new) if old else program + new
-    text = text.replace(item.flag("--output_dir"), str(tmp_path)) + " > " + output
-    with contextlib.chdir(walk.root):
-        run(Command(text))
+    a1_with_other_words(walk, old, new, tmp_path)
     assert set(read_results(tmp_path / "results.csv")["dataset"]) == {dataset}
