@@ -43,6 +43,9 @@ PROCESSES = 2
 CHECKPOINT = "outputs/train_mmbench_llava_textvqa_vovnet_stage2/checkpoint-10000.pt"
 """Where the document's commands look for what block A0 trains."""
 
+TRAINED = {"A0": CHECKPOINT, **{name: f"outputs/{name}.pt" for name in ("D2", "D3", "MVP")}}
+"""Block -> what the walk calls its checkpoint."""
+
 EVALUATED = Path("outputs/eval/ckpt_10000")
 STAGE2 = Path("outputs/runs/vovnet/seed0/stage2")
 LAYERS = ("configs/base.yaml", "configs/train_mmbench_llava_textvqa_vovnet_stage2.yaml")
@@ -147,9 +150,10 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
                 head = run(command)
                 written = {Path(name) for name, _ in files() - before}
                 walk.ran.append(Ran(block, command, head, written))
-                if block.section == "A0":  # the name that the other blocks know it by
-                    Path(CHECKPOINT).parent.mkdir(parents=True)
-                    shutil.copy2(list_checkpoints(STAGE2)[-1][1], CHECKPOINT)
+                if head == "train":  # of each recipe: all of them are trained in one folder
+                    kept = Path(TRAINED[block.section])
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(list_checkpoints(STAGE2)[-1][1], kept)
         yield walk
 
 
@@ -369,6 +373,12 @@ def test_a1_cost_falls_with_lambda(walk: Walk, tmp_path: Path) -> None:
     )
 
 
+def test_mvp_repeats_points_of_a1(walk: Walk) -> None:
+    rows, mvp = walk.results("mmbench_dev_pareto"), walk.results("mmbench_dev_pareto_mvp")
+    same = rows[rows["lambda_cost"].isin([0, 0.05, 0.1])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(mvp, same)
+
+
 def test_a2_the_seed_is_said(walk: Walk) -> None:
     rows = walk.results("mmbench_dev_pareto_seed42")
     assert set(rows["seed"]) == {42}
@@ -487,7 +497,8 @@ def a1_with_other_words(walk: Walk, old: str, new: str, output: Path) -> None:
         ("eval_mmbench_dev_text.yaml", "eval_mmmu_text.yaml", "mmmu_val"),
         ("eval_mmbench_dev_text.yaml", "eval_textvqa.yaml", "textvqa_val"),
         # D2, D3: "evaluate with scripts/eval.py (see A1), using the ablated checkpoint"
-        (CHECKPOINT, str(STAGE2), "mmbench_dev"),
+        (CHECKPOINT, TRAINED["D2"], "mmbench_dev"),
+        (CHECKPOINT, TRAINED["D3"], "mmbench_dev"),
     ],
 )
 def test_a1_in_the_variants_of_the_document(
