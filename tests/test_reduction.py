@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -156,6 +157,21 @@ def test_pooling_is_that_of_the_reference(rows: int, columns: int, factor: int, 
     result = pool(tokens, (rows, columns), factor)
     expected = torch.stack(pooled_by_hand(tokens, rows, columns, factor))
     torch.testing.assert_close(result.apply(tokens), expected, atol=TOLERANCE, rtol=0)
+
+
+@given(count=st.integers(1, 60), ratio=RATIOS, seed=SEEDS)
+def test_stride_keeps_the_first_of_equal_parts(count: int, ratio: float, seed: int) -> None:
+    """As many parts as tokens are left; a token belongs to the part in which it begins."""
+    tokens = random_tokens(count, seed)
+    left = kept_tokens(count, ratio)
+    kept, next_part = [], Fraction(0)
+    for index in range(count):
+        if index + 1 > next_part:
+            kept.append(index)
+            next_part += Fraction(count, left)
+    result = prune(tokens, "stride", ratio)
+    assert result.anchors_G.tolist() == kept
+    assert torch.equal(result.apply(tokens), tokens[kept])
 
 
 @given(count=st.integers(1, 60), ratio=RATIOS, seed=SEEDS)

@@ -307,6 +307,19 @@ def test_nothing_reduced_gives_the_logits_of_full(vlm: Qwen3VL, view: str) -> No
     torch.testing.assert_close(logits_BV, last_logits(vlm, items, "full"), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("view", UNREDUCED)
+def test_nothing_reduced_gives_every_logit_of_full(vlm: Qwen3VL, view: str) -> None:
+    """At every position, with two images on grids of odd sides in the prompt."""
+    images = [picture((128, 96)), picture((90, 128))]
+    with torch.inference_mode():
+        found = [
+            vlm.logits(vlm.prefill([reduced_sequence(vlm, "Which?", images, name)])[0])
+            for name in (view, "full")
+        ]
+    assert found[0].shape[1] > 24  # the tokens of both images, the words and the marks
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("view", ["prune-stride-0.50", "merge-cosine-norm-0.25", "pool-2"])
 def test_padding_changes_nothing_of_a_reduced_view(vlm: Qwen3VL, view: str) -> None:
     items = [*questions(5), ("Which?", [picture((90, 128)), picture((33, 60))])]

@@ -26,7 +26,7 @@ from vovnet.config import (
 )
 from vovnet.cost import expected_cost
 from vovnet.errors import ConfigError, DataError
-from vovnet.files import sha256_file
+from vovnet.files import sha256_file, sha256_json
 from vovnet.inference import Answer, Inference, TextPass, load_images
 from vovnet.layout import Layout
 from vovnet.matching import fill_ratios, matched_path, read_matched
@@ -158,6 +158,7 @@ def live_experiment(
     """Run an experiment of mode live on every set, seed and sweep point; write its files."""
     experiment = _live_stanza(settings, name)
     digest = step_digest(settings, "live", experiment=name)
+    config_hash = sha256_json(settings.model_dump(mode="json"))
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
     matched = read_matched(layout, name) if experiment.match else None
@@ -208,6 +209,8 @@ def live_experiment(
     summary = {
         "experiment": name,
         "key": {"config": digest, "code": closure_digest(__name__)},
+        "run": experiment.run,
+        "seeds": seeds,
         "mode": "live",
         "cache_reuse": settings.eval.cache_reuse,
         "warm_up": WARM_UP,
@@ -218,6 +221,7 @@ def live_experiment(
             for questions in sets
             for chosen in [settings.data.eval_sets[questions.name]]
         },
+        "config_hash": config_hash,
         "source_digest": source_digest(),
         "versions": package_versions(),
         "device": _device_name(),

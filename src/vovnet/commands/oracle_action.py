@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vovnet.commands import by_hand
 from vovnet.files import write_json
@@ -11,8 +11,9 @@ from vovnet.files import write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-HELP = "evaluate oracles and fixed policies of a checkpoint; writes analysis_oracle.json"
+HELP = "hold a checkpoint's policy against oracles; writes analysis_oracle.json"
 
+VOVNET = "vovnet"
 POLICIES = ("oracle", "oracle_full_correct", "no_vision", "always_coarse", "always_full")
 SHOWN = (
     "num_samples",
@@ -36,11 +37,10 @@ def run(args: argparse.Namespace) -> None:
     from vovnet.records import read_results
     from vovnet.results import plain
 
-    by_hand.evaluate_checkpoint(args, {}, {"baseline_name": list(POLICIES)})
+    by_hand.evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})
     results = read_results(args.output_dir / "results.csv")
     analysis = {
-        str(dataset): {str(row["baseline_name"]): _shown(row) for _, row in rows.iterrows()}
-        for dataset, rows in results.groupby("dataset", sort=False)
+        str(dataset): _analysis(rows) for dataset, rows in results.groupby("dataset", sort=False)
     }
     path = args.output_dir / "analysis_oracle.json"
     write_json(path, plain(analysis))
@@ -48,5 +48,15 @@ def run(args: argparse.Namespace) -> None:
     print(path)
 
 
-def _shown(row: pd.Series) -> dict[str, float]:
-    return {name: float(row[name]) for name in SHOWN}
+def _analysis(rows: pd.DataFrame) -> dict[str, Any]:
+    """The oracle beside VoVNet at `policy.lambda_cost`, then every policy in full."""
+    policies = {
+        str(row["baseline_name"]) or VOVNET: {name: float(row[name]) for name in SHOWN}
+        for _, row in rows.iterrows()
+    }
+    compared = {
+        f"{name}_{measure}": policies[name][measure]
+        for name in ("oracle", VOVNET)
+        for measure in ("accuracy", "avg_cost")
+    }
+    return {**compared, "policies": policies}

@@ -13,6 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
+from vovnet.config import PolicySettings, policy_points
 from vovnet.report.inputs import Inputs, seeds_of
 from vovnet.report.render import number
 
@@ -30,7 +31,10 @@ BLOCKS = {
     "B5": "Token merging",
     "B6": "Resolution scaling",
     "B7": "Token pooling",
-    "C1": "Data leakage",
+    "C1": "Generalization and data leakage",
+    "D2": "Soft mixture",
+    "D3": "Cost term",
+    "E1": "Fallback",
     "H1": "Oracle",
     "live": "Live and replay",
     "hull": "Against the mixing hull",
@@ -160,6 +164,16 @@ def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:
     names = [name for name in map(inputs.main, inputs.datasets()) if name is not None]
     vovnet = inputs.points[inputs.points["experiment"].isin(names)]
     return per_seed(vovnet.merge(oracle, on=SAME, suffixes=("", "_oracle")))
+
+
+def replayed_point(inputs: Inputs, run: str, policy: PolicySettings) -> tuple[str, int] | None:
+    """The replayed experiment and point with this run and policy."""
+    for name, item in inputs.settings.experiments.items():
+        if item.mode == "replay" and item.run == run and item.match is None:
+            points = policy_points(inputs.settings, name)
+            if policy in points:
+                return name, points.index(policy)
+    return None
 
 
 def per_seed(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:

@@ -99,14 +99,19 @@ def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
 
 @check("B2", "a threshold that looks more often costs more")
 def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
-    """Entropy looks above the threshold, margin below it."""
+    """Entropy looks above the threshold, margin below it: lower entropy, more FULL actions."""
     for name in named_experiments(inputs, "uncertainty_threshold"):
-        above = policy_points(inputs.settings, name)[0].baseline_uncertainty == "entropy"
+        policy = policy_points(inputs.settings, name)[0]
+        order = 1 if policy.baseline_uncertainty == "entropy" else -1
         for where, seed, rows in _sweeps(of(inputs.points, experiment=name), "threshold"):
             costs = rows["avg_cost"].to_numpy()
-            towards = costs if above else costs[::-1]
-            text = f"{costs[0]:.2f} to {costs[-1]:.2f} as the threshold rises"
-            yield Finding(where, bool((np.diff(towards) <= TOLERANCE).all()), text, seed)
+            shares = rows[f"action_rate_{policy.baseline_vision}"].to_numpy()
+            falls = [(np.diff(values[::order]) <= TOLERANCE).all() for values in (costs, shares)]
+            text = (
+                f"{costs[0]:.2f} to {costs[-1]:.2f}, {policy.baseline_vision.upper()}"
+                f" {percent(shares[0])} to {percent(shares[-1])} as the threshold rises"
+            )
+            yield Finding(where, all(falls), text, seed)
 
 
 @check("B3", "random matched: action_ratio is close to its target")

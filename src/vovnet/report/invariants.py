@@ -23,6 +23,7 @@ from vovnet.report.checks import (
     per_seed,
     percent,
     registry,
+    replayed_point,
     trained,
 )
 from vovnet.report.inputs import Inputs, load_train_log, of
@@ -166,8 +167,9 @@ def live_equals_replay(inputs: Inputs) -> Iterator[Finding]:
     if not live:
         raise NotRunError("no experiment has the mode 'live'")
     for name in live:
-        for point in range(len(policy_points(inputs.settings, name))):
-            twin = _replayed_twin(inputs, name, point)
+        item = inputs.settings.experiments[name]
+        for point, policy in enumerate(policy_points(inputs.settings, name)):
+            twin = None if item.match else replayed_point(inputs, item.run, policy)
             if twin is not None:
                 yield from _compare_samples(inputs, (name, point), twin)
 
@@ -181,18 +183,6 @@ def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
         counts = {kind: compared[kind]["count"] for kind in report["fail_on"]}
         text = ", ".join(f"{kind} {count}" for kind, count in counts.items())
         yield Finding(name, not any(counts.values()), f"shared: {text}")
-
-
-def _replayed_twin(inputs: Inputs, name: str, point: int) -> tuple[str, int] | None:
-    """The replayed experiment and point with the run and the policy of a live one."""
-    live = inputs.settings.experiments[name]
-    policy = policy_points(inputs.settings, name)[point]
-    for other, item in inputs.settings.experiments.items():
-        if item.mode == "replay" and item.run == live.run and item.match is live.match is None:
-            points = policy_points(inputs.settings, other)
-            if policy in points:
-                return other, points.index(policy)
-    return None
 
 
 def _compare_samples(
