@@ -367,10 +367,6 @@ def test_a1_cost_falls_with_lambda(walk: Walk, tmp_path: Path) -> None:
     a1_with_other_words(walk, "--pareto 0 0.01 0.02 0.05 0.1", "--pareto 0 9", tmp_path)
     costs = read_results(tmp_path / "results.csv")["avg_cost"]
     assert costs[0] == rows["avg_cost"][0] > costs[1] == 0
-    mvp = walk.results("mmbench_dev_pareto_mvp")
-    pd.testing.assert_frame_equal(
-        mvp, rows[rows["lambda_cost"].isin([0, 0.05, 0.1])].reset_index(drop=True)
-    )
 
 
 def test_mvp_repeats_points_of_a1(walk: Walk) -> None:

@@ -7,13 +7,16 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from conftest import settings_of
+from safetensors.torch import load_file
 
 from vovnet import cli
 from vovnet.config import Settings
@@ -35,6 +38,11 @@ GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 GOLDEN_TOLERANCE = 1e-3
 """Of a step's loss. Measured: 0 between one thread and two; a changed recipe moves it by 1e-2."""
 
+REORDERED_TOLERANCE = 2e-3
+"""Of a step's loss, where gradients are summed in another order. Measured: TODO."""
+
+BFLOAT16_TOLERANCE = 0.1
+
 SHORT: dict[str, Any] = {
     "training": {
         "batch_size": 8,
@@ -49,6 +57,14 @@ SHORT: dict[str, Any] = {
 
 class KillError(Exception):
     """Stands for a kill between two steps."""
+
+
+def largest_difference(some: list[dict[str, Any]], others: list[dict[str, Any]]) -> float:
+    """Between the losses of two logs of equally many steps."""
+    pairs = zip(some, others, strict=True)
+    found = max(abs(first["loss"] - second["loss"]) for first, second in pairs)
+    print(found)
+    return found
 
 
 def train(settings: Settings, layout: Layout, stage: int, kill_at: int | None = None) -> None:
@@ -191,9 +207,7 @@ def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) ->
         )
         assert result.returncode == 0, result.stderr[-3000:]
         alone, together = log_of(trained, stage), log_of(fresh, stage)
-        assert len(alone) == len(together)
-        for first, second in zip(alone, together, strict=True):
-            assert second["loss"] == pytest.approx(first["loss"], abs=2e-3)
+        assert largest_difference(alone, together) < REORDERED_TOLERANCE
 
 
 def test_several_processes_must_be_the_configured_number(
@@ -339,6 +353,27 @@ def test_calibration_of_a_perfect_and_of_a_doubled_prediction() -> None:
 def test_gradient_accumulation_changes_no_step(trained: Layout, fresh: Layout) -> None:
     training = {**SHORT["training"], "gradient_accumulation_steps": 2}
     train(settings_of(fresh, {"training": training}), fresh, 1)
-    for first, second in zip(log_of(trained, 1), log_of(fresh, 1), strict=True):
-        assert second["loss"] == pytest.approx(first["loss"], abs=2e-3)
-        assert second["learning_rate"] == first["learning_rate"]
+    alone, accumulated = log_of(trained, 1), log_of(fresh, 1)
+    assert largest_difference(alone, accumulated) < REORDERED_TOLERANCE
+    rates = [[step["learning_rate"] for step in log] for log in (alone, accumulated)]
+    assert rates[0] == rates[1]
+
+
+@pytest.fixture
+def new_accelerator() -> Iterator[None]:
+    """A process has one precision; forget it before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("new_accelerator")
+def test_bfloat16_follows_the_losses_of_float32(trained: Layout, fresh: Layout) -> None:
+    """Autocast: passes in half the bits, weights and checkpoints in float32."""
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "mixed_precision": "bf16"}})
+    for stage in (1, 2):
+        train(settings, fresh, stage)
+        exact, rounded = log_of(trained, stage), log_of(fresh, stage)
+        assert 0 < largest_difference(exact, rounded) < BFLOAT16_TOLERANCE
+    weights = load_file(fresh.stage("vovnet", 0, 2) / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
