@@ -409,7 +409,7 @@ class Experiment(Section):
 class BenchSettings(Section):
     """How much `vovnet bench` measures."""
 
-    num_samples: int = Field(96, gt=0, description="Questions of each evaluation set.")
+    num_samples: int = Field(64, gt=0, description="Questions of each evaluation set.")
     repeats: int = Field(5, gt=0, description="Of which medians are taken.")
     growth: list[int] = Field(
         [500, 1000, 2000, 4000],

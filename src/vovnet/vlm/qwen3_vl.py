@@ -59,8 +59,12 @@ class Prefix:
     mask_BT: Tensor
 
     def copy(self, drop: int = 0) -> Prefix:
-        """A copy without the last `drop` tokens."""
-        cache = copy.deepcopy(self.cache)
+        """A copy without the last `drop` tokens; growing it leaves this one as it is.
+
+        The tensors are shared: a layer replaces its own and never writes into them.
+        """
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         length = self.mask_BT.shape[1] - drop
         if drop:
             cache.crop(-drop)
