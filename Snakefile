@@ -4,6 +4,7 @@
 #   snakemake                                      everything in config/config.yaml
 #   snakemake paper_tables --config quick=200      at most 200 samples of each set
 #   snakemake mvp --configfile config/test.yaml
+#   snakemake --force bench                        ratios measured on this machine, on their own
 #   snakemake tiny_model --configfile config/pretrain.yaml    how the packaged model was made
 #
 # A --configfile without experiments of its own is layered on config/config.yaml.
@@ -85,6 +86,7 @@ include: "rules/pretrain.smk"
 include: "rules/observe.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/bench.smk"
 
 
 # Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.

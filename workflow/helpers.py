@@ -27,6 +27,7 @@ from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
 from vovnet.steps import (
     ablation_experiments,
+    bench_experiments,
     experiment_seeds,
     experiment_sets,
     fallback_experiments,
@@ -45,6 +46,12 @@ SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 OBSERVATION_TABLES = ("signals", *ACTIONS)
 SLICE_FILES = ("error_slices.csv", "error_slices.json")
 RELIABILITY_TABLES = ("error_slices", "action_errors", "fallback", "calibration_error")
+BENCH_FILES = (
+    *(f"{name}.json" for name in ("suite", "batching", "reuse", "reductions", "growth")),
+    "bench.csv",
+    "bench.md",
+    "manifest.json",
+)
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
 TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
 TABLE_SUFFIXES = (".csv", ".md", ".tex")
@@ -486,6 +493,22 @@ class Plan:
             for owner, stage in ((self.owners[run], 1), (run, 2))
         ]
         return list(dict.fromkeys(stages))
+
+    # ---- bench -------------------------------------------------------------------------
+
+    @property
+    def bench_files(self) -> list[Path]:
+        return [self.layout.bench / name for name in BENCH_FILES]
+
+    def bench_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """The trained model of the first seed, the evaluation sets and the routers' set."""
+        data = self.settings.data
+        names = bench_experiments(self.settings)
+        if not names:
+            return []
+        run = self.settings.experiments[names[0]].run
+        samples = self.samples([*data.eval_sets.values(), *data.router_fit])
+        return [self.stage(run, self.settings.seeds[0], 2), *samples]
 
     # ---- parameters --------------------------------------------------------------------
 

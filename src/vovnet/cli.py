@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sanity": ("vovnet.commands.sanity", "check that the results are what they must be"),
     "plan": ("vovnet.commands.plan", "what a suite will cost, before anything is spent"),
     "lease": ("vovnet.commands.lease", "run a command on GPUs that nobody else uses"),
+    "bench": ("vovnet.commands.bench", "measure what observing once saves"),
     "pretrain": ("vovnet.commands.pretrain", "make the tiny base model of the package"),
     "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
     "pareto_threshold": ("vovnet.commands.pareto_threshold", "by hand: sweep a threshold"),

@@ -414,6 +414,19 @@ class Experiment(Section):
         return self
 
 
+class BenchSettings(Section):
+    """How much `vovnet bench` measures."""
+
+    num_samples: int = Field(64, gt=0, description="Questions of each evaluation set.")
+    repeats: int = Field(5, gt=0, description="Of which medians are taken.")
+    growth: list[int] = Field(
+        [500, 1000, 2000, 4000],
+        min_length=2,
+        description="Numbers of samples over which cost is followed; questions are repeated.",
+    )
+    num_threads: int = Field(1, gt=0, description="Of torch on the CPU.")
+
+
 class ReportSettings(Section):
     title: str = "VoVNet"
     target_lambda: float = Field(
@@ -463,6 +476,7 @@ class Settings(Section):
     experiments: dict[str, Experiment] = {}
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: ReportSettings = ReportSettings()
+    bench: BenchSettings = BenchSettings()
     resources: ResourceSettings = ResourceSettings()
     quick: int | None = Field(
         None, gt=0, description="Evaluate at most this many samples of each set."

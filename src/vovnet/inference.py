@@ -94,6 +94,11 @@ class Inference:
         reductions = parse_view(view).reductions
         return num_vision_tokens(sizes, budgets.budget(view), budgets.factor, reductions)
 
+    def costs(self, sample: Sample) -> Signals:
+        """What is known of a sample before the text pass: what each action would cost."""
+        tokens = {f"tokens_{view}": self.view_tokens(sample, view) for view in ACTIONS}
+        return {"id": sample.id, **tokens}
+
     @torch.inference_mode()
     def text_pass(self, samples: Sequence[Sample]) -> TextPass:
         """Run the questions alone and read the signals where the answer would begin."""
@@ -114,12 +119,11 @@ class Inference:
         )
         signals: list[Signals] = [
             {
-                "id": sample.id,
+                **self.costs(sample),
                 "entropy": entropy,
                 "margin": margin,
                 **{f"score_{view}": score for view, score in zip(ACTIONS, scores, strict=True)},
                 "text_tokens": sequence.length,
-                **{f"tokens_{view}": self.view_tokens(sample, view) for view in ACTIONS},
             }
             for sample, entropy, margin, scores, sequence in columns
         ]
@@ -226,8 +230,8 @@ class Inference:
         budget = self.settings.vision_budget.budget(view)
         tokens = self.view_tokens(sample, view)
         with clock("generation"):
-            row = self.vlm.generate_beams(
-                prompt, images, budget, evaluation.num_beams, evaluation.max_new_tokens
+            row = self.vlm.generate_plain(
+                prompt, images, budget, evaluation.max_new_tokens, evaluation.num_beams
             )
         (features,) = self.vlm.encode_images([images], budget)
         sequence = self.vlm.sequence(prompt, features)

@@ -72,6 +72,10 @@ class Layout:
         return self.root / "eval" / "_hull"
 
     @property
+    def bench(self) -> Path:
+        return self.root / "bench"
+
+    @property
     def paper(self) -> Path:
         return self.root / "paper"
 

@@ -64,6 +64,22 @@ class LiveAnswer:
     timing: Timing
 
 
+def reads_text_pass(policy: PolicySettings) -> bool:
+    """Whether a policy needs the text pass to decide; one that does not need not pay for it."""
+    return (
+        policy.baseline_name is None
+        or kind_of(policy).reads_threshold
+        or _has_buckets(policy)
+        or policy.fallback_mode is not None
+    )
+
+
+def _has_buckets(policy: PolicySettings) -> bool:
+    """Whether a policy draws by the bucket of the text pass's entropy."""
+    drawn = policy.baseline_name == "random_policy_matched"
+    return drawn and policy.baseline_bucket_ratios is not None
+
+
 class LivePolicy:
     """A policy with the model it steers."""
 
@@ -82,18 +98,12 @@ class LivePolicy:
             )
         self.inference, self.layout, self.policy = inference, layout, policy
         self.router, self.group_key = router, kind.router
-        buckets = policy.baseline_name == "random_policy_matched" and policy.baseline_bucket_ratios
-        if buckets and policy.baseline_bucket_thresholds is None:
+        if _has_buckets(policy) and policy.baseline_bucket_thresholds is None:
             raise ConfigError(
                 "policy.baseline_bucket_thresholds: a live run sees one question at a time and"
                 " cannot take quantiles, expected thresholds in nats"
             )
-        self.reads_text_pass = (
-            policy.baseline_name is None
-            or kind.reads_threshold
-            or bool(buckets)
-            or policy.fallback_mode is not None
-        )
+        self.reads_text_pass = reads_text_pass(policy)
 
     def __call__(self, sample: Sample) -> LiveAnswer:
         """Read the question if the policy does, decide, look if decided so, and answer."""
@@ -134,7 +144,8 @@ class LivePolicy:
         return answer
 
     def _decide(self, sample: Sample, text_pass: TextPass | None) -> tuple[int, bool]:
-        signals = text_pass.signals[0] if text_pass else self._costs(sample)
+        # A policy that reads more than costs without a text pass is an error.
+        signals = text_pass.signals[0] if text_pass else self.inference.costs(sample)
         decision = decide(
             self.policy,
             pd.DataFrame([signals], columns=list(SIGNAL_COLUMNS)),
@@ -142,11 +153,6 @@ class LivePolicy:
             router=self.router,
         )
         return int(decision.actions[0]), bool(decision.fallback_triggered[0])
-
-    def _costs(self, sample: Sample) -> dict[str, Any]:
-        """What is known without a text pass; a policy that reads more than this is an error."""
-        tokens = {f"tokens_{view}": self.inference.view_tokens(sample, view) for view in ACTIONS}
-        return {"id": sample.id} | tokens
 
 
 def live_experiment(

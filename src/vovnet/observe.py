@@ -40,14 +40,18 @@ def observe_shard(
     shard: int,
     num_shards: int,
     on_block: OnBlock | None = None,
+    inference: Inference | None = None,
 ) -> None:
-    """Observe one shard (counted from 0) of a set; its manifest is written last."""
+    """Observe one shard (counted from 0) of a set; its manifest is written last.
+
+    `inference` is the trained model where it is loaded already.
+    """
     job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.shard(run, seed, name, shard, num_shards)
     claim_folder(folder, job.key)
     waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
     if waiting:
-        inference = job.inference()
+        inference = inference or job.inference()
         for done, (index, rows) in enumerate(waiting, start=1):
             table = observe_rows(inference, layout, [job.samples[row] for row in rows])
             write_table(block_path(folder, index), table, BLOCK_COLUMNS)
@@ -66,10 +70,12 @@ def observe_views_shard(
     shard: int,
     num_shards: int,
     on_block: OnBlock | None = None,
+    inference: Inference | None = None,
 ) -> None:
     """Observe reduced views on one shard of a set; its manifest is written last.
 
-    A view that was observed before is kept when others are asked for beside it.
+    A view that was observed before is kept when others are asked for beside it. `inference` is
+    the trained model where it is loaded already.
     """
     job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.view_shard(run, seed, name, shard, num_shards)
@@ -80,7 +86,7 @@ def observe_views_shard(
     ]
     waiting = [block for block in missing if block[2]]
     if waiting:
-        inference = job.inference()
+        inference = inference or job.inference()
         for done, (index, rows, new) in enumerate(waiting, start=1):
             tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
             for view, table in tables.items():
@@ -145,8 +151,12 @@ class _Job:
 
 def observe_rows(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> pd.DataFrame:
     """Signals and every view of `samples`, in their order; columns are `BLOCK_COLUMNS`."""
-    rows = _in_batches(inference, samples, lambda batch: _observe_batch(inference, layout, batch))
-    return pd.DataFrame(rows, columns=list(BLOCK_COLUMNS))
+    return pd.DataFrame(observe_samples(inference, layout, samples), columns=list(BLOCK_COLUMNS))
+
+
+def observe_samples(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> list[Row]:
+    """The rows of `observe_rows`, and the tokens that were generated (`<view>.token_ids`)."""
+    return _in_batches(inference, samples, lambda batch: _observe_batch(inference, layout, batch))
 
 
 def observe_views(
@@ -162,18 +172,22 @@ def observe_views(
     }
 
 
+def batches(inference: Inference, samples: Sequence[Sample]) -> list[list[int]]:
+    """Indices of `samples` in batches of questions of like length."""
+    lengths = [len(prompt.text_ids) for prompt in inference.prompts(samples)]
+    order = sorted(range(len(samples)), key=lambda row: (lengths[row], row))
+    size = inference.settings.eval.batch_size
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
 def _in_batches(
     inference: Inference,
     samples: Sequence[Sample],
     observe: Callable[[Sequence[Sample]], Iterable[T]],
 ) -> list[T]:
-    """What `observe` yields of each sample, in batches of questions of like length."""
-    lengths = [len(prompt.text_ids) for prompt in inference.prompts(samples)]
-    order = sorted(range(len(samples)), key=lambda row: (lengths[row], row))
-    size = inference.settings.eval.batch_size
+    """What `observe` yields of each sample, batch by batch."""
     rows: dict[int, T] = {}
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
+    for chosen in batches(inference, samples):
         observed = observe([samples[row] for row in chosen])
         rows.update(zip(chosen, observed, strict=True))
     return [rows[row] for row in range(len(samples))]

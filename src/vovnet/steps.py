@@ -127,6 +127,14 @@ def fallback_experiments(settings: Settings) -> list[str]:
     ]
 
 
+def bench_experiments(settings: Settings) -> list[str]:
+    """What the bench evaluates: the replayed experiments of the first one's trained model."""
+    replayed = {name: item for name, item in settings.experiments.items() if item.mode == "replay"}
+    run = next(iter(replayed.values())).run if replayed else None
+    names = [name for name, item in replayed.items() if item.run == run]
+    return [name for name in names if set(_with_matched(settings, name)) <= set(names)]
+
+
 # ---- the steps -------------------------------------------------------------------------
 
 
@@ -283,6 +291,24 @@ def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
     return value | {"experiments": {name: value["experiments"][name] for name in kept}}
 
 
+def _bench(settings: Settings) -> Value:
+    names = bench_experiments(settings)
+    run = settings.experiments[names[0]].run
+    value = run_settings(settings, run)
+    return _step(
+        runs=[run],
+        seeds=settings.seeds[:1],
+        model=_dump(value.model),
+        data=_part(value.data, PROMPT_KEYS)
+        | _observed(settings, settings.data.eval_sets, router_fit=True),
+        vision_budget=_dump(value.vision_budget),
+        policy=_dump(value.policy),
+        eval=_dump(value.eval, exclude={"max_samples", "profile"}),
+        experiments={name: _stanza(settings, name) for name in names},
+        bench=_dump(settings.bench),
+    )
+
+
 def _paper(settings: Settings) -> Value:
     """The report, of the experiments that paper_tables shows."""
     return _only(_report(settings), settings, report_experiments(settings))
@@ -290,7 +316,7 @@ def _paper(settings: Settings) -> Value:
 
 def _report(settings: Settings) -> Value:
     """Tables and figures show everything, so they depend on everything but its execution."""
-    value = _dump(settings, exclude={"results_dir", "targets", "resources", "quick"})
+    value = _dump(settings, exclude={"results_dir", "targets", "bench", "resources", "quick"})
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
     value["report"].pop("target")
@@ -315,6 +341,7 @@ _STEPS: dict[str, Callable[..., Value]] = {
     "sanity": _paper,
     "reliability": _reliability,
     "ablation_table": _ablation_table,
+    "bench": _bench,
 }
 
 

@@ -59,8 +59,12 @@ class Prefix:
     mask_BT: Tensor
 
     def copy(self, drop: int = 0) -> Prefix:
-        """A copy without the last `drop` tokens."""
-        cache = copy.deepcopy(self.cache)
+        """A copy without the last `drop` tokens; growing it leaves this one as it is.
+
+        The tensors are shared: a layer replaces its own and never writes into them.
+        """
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         length = self.mask_BT.shape[1] - drop
         if drop:
             cache.crop(-drop)
@@ -319,26 +323,22 @@ class Qwen3VL(nn.Module):
         rows = torch.stack(steps, dim=1).tolist()
         return [row[: row.index(self.end_id)] if self.end_id in row else row for row in rows]
 
-    def generate_beams(
+    def generate_plain(
         self,
         prompt: Prompt,
         images: Sequence[Image.Image],
         budget: ViewBudget | None,
-        num_beams: int,
         max_new_tokens: int,
+        num_beams: int = 1,
     ) -> list[int]:
-        """Beam search by transformers' own `generate`, on the whole prompt of one sample."""
+        """Transformers' own `generate` on the whole prompt of one sample: greedy, or with beams."""
         pixels = self.preprocess(images, budget)
-        (features,) = self.encode([pixels])
-        sequence = self.sequence(prompt, features)
-        inputs = {
-            "input_ids": sequence.ids_T[None].to(self.device),
-            "attention_mask": torch.ones_like(sequence.ids_T)[None].to(self.device),
-        }
+        ids_1T = torch.tensor([self._plain_ids(prompt, pixels)], device=self.device)
+        inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T)}
         if pixels is not None:
             inputs["pixel_values"] = pixels.values_PC.to(self.device)
             inputs["image_grid_thw"] = pixels.grids_N3.to(self.device)
-            inputs["mm_token_type_ids"] = sequence.image_mask_T[None].int().to(self.device)
+            inputs["mm_token_type_ids"] = (ids_1T == self.image_token_id).int()
         self.model.model.rope_deltas = None
         output_1T = self.model.generate(
             **inputs,
@@ -348,8 +348,25 @@ class Qwen3VL(nn.Module):
             eos_token_id=self.end_id,
             pad_token_id=self.pad_id,
         )
-        ids = output_1T[0, sequence.length :].tolist()
+        ids = output_1T[0, ids_1T.shape[1] :].tolist()
         return ids[: ids.index(self.end_id)] if self.end_id in ids else ids
+
+    def _plain_ids(self, prompt: Prompt, pixels: Pixels | None) -> list[int]:
+        """A prompt with a placeholder for each token of its images."""
+        area = self.model.config.vision_config.spatial_merge_size**2
+        grids = [] if pixels is None else pixels.grids_N3.prod(dim=1).tolist()
+        shown = [
+            token
+            for patches in grids
+            for token in (
+                self.vision_start_id,
+                *[self.image_token_id] * (patches // area),
+                self.vision_end_id,
+            )
+        ]
+        if prompt.image_first:
+            return prompt.head + shown + prompt.question + prompt.tail
+        return prompt.head + prompt.question + shown + prompt.tail
 
 
 def _flatten(features: Tensor | Sequence[Tensor]) -> Tensor:

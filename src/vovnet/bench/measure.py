@@ -1,0 +1,100 @@
+"""What a bench line says, and how two ways of doing the same are timed fairly."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured ratio. `at_least` or `at_most` is what is required of it, if anything is."""
+
+    part: str
+    what: str
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+
+    @property
+    def requirement(self) -> str:
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return "" if self.at_most is None else f"at most {self.at_most:g}"
+
+    @property
+    def verdict(self) -> str:
+        """`pass` or `miss`; empty where nothing is required."""
+        if not self.requirement:
+            return ""
+        low = -np.inf if self.at_least is None else self.at_least
+        high = np.inf if self.at_most is None else self.at_most
+        return "pass" if low <= self.value <= high else "miss"
+
+
+def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each way in each repeat, after one that does not count.
+
+    The ways take turns in going first, so that none profits from a quiet moment.
+    """
+    names = list(ways)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        ways[name]()
+    for repeat in range(repeats):
+        turn = repeat % len(names)
+        for name in names[turn:] + names[:turn]:
+            seconds[name].append(timed(ways[name])[0])
+    return seconds
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds until the device has finished `work`, and what it returned."""
+    began = time.perf_counter()
+    value = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, value
+
+
+def median(seconds: Sequence[float]) -> float:
+    return float(statistics.median(seconds))
+
+
+def growth_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """The slope of log(seconds) over log(size) by least squares: 1 is linear."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    cuda = torch.cuda.is_available()
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "load_average": list(os.getloadavg()),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
