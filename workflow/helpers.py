@@ -22,7 +22,7 @@ from vovnet.config import Resources, Settings, policy_points, run_settings, vali
 from vovnet.data import hub
 from vovnet.devices import visible_devices
 from vovnet.errors import ConfigError, VovnetError
-from vovnet.layout import PAPER, ROUTER_FIT, SUITE, Layout, stage1_owner
+from vovnet.layout import ROUTER_FIT, SUITE, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
 from vovnet.steps import (

@@ -21,6 +21,8 @@ TEX_SYMBOLS = str.maketrans(
         MINUS: "$-$",
         "±": r"$\pm$",
         "λ": r"$\lambda$",
+        "Δ": r"$\Delta$",
+        "†": r"$^\dagger$",
         "∞": r"$\infty$",
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
@@ -32,9 +34,27 @@ TEX_SYMBOLS = str.maketrans(
 )
 
 
+TEX_SPECIAL = {sign: f"\\{sign}" for sign in "%_&#$"}
+
+SMALL: list[Any] = [
+    {"selector": "fontsize", "props": r":{7}{8.5}\selectfont;"},
+    {"selector": "setlength", "props": r":{\tabcolsep}{2.5pt};"},
+]
+LONG = (
+    r"\fontsize{7}{8.5}\selectfont\setlength{\tabcolsep}{2.5pt}\setlength{\LTcapwidth}{\textwidth}"
+)
+CONTINUED = r"\caption[]{(continued)}"
+
+MAX_ROWS = 56
+"""Rows that fit on a page; a table of more breaks over pages."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """`numbers` for machines, `text` for people; `long` breaks over pages."""
+    """`numbers` for machines, `text` for people, whose columns may be named in two levels.
+
+    `long` breaks over pages, as any table does that has too many rows for one.
+    """
 
     name: str
     caption: str
@@ -54,34 +74,62 @@ def write_table_files(table: Table, folder: Path) -> list[Path]:
 
 
 def to_markdown(text: pd.DataFrame) -> str:
+    """A table of pipes; two levels of names stand beside each other."""
     escaped = text.replace(r"\|", r"\\|", regex=True)
-    return escaped.to_markdown(index=False, disable_numparse=True) + "\n"
+    names = [" ".join(filter(None, name)) if _grouped(text) else name for name in text.columns]
+    return escaped.set_axis(names, axis=1).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def to_latex(table: Table) -> str:
     """A `table*` of the text width, or a longtable for one-column pages; a rule per dataset."""
     text = table.text.copy()
-    first = ~text["Dataset"].duplicated()
-    text.loc[~first, "Dataset"] = ""
-    rules = text.index[first][1:]
+    rules = text.index[:0]
+    name = text.columns[0]
+    if "Dataset" in (name if _grouped(text) else [name]):
+        first = ~text[name].duplicated()
+        text.loc[~first, name] = ""
+        rules = text.index[first][1:]
     styler = text.style.hide(axis="index").format(escape="latex")
     styler = styler.format_index(escape="latex", axis="columns")
     if len(rules):
-        styler = styler.format(r"\midrule {}".format, subset=(rules, ["Dataset"]), escape="latex")
-    small: list[Any] = [
-        {"selector": "fontsize", "props": r":{7}{8.5}\selectfont;"},
-        {"selector": "setlength", "props": r":{\tabcolsep}{2.5pt};"},
-    ]
-    latex = styler.set_table_styles(small).to_latex(
+        styler = styler.format(r"\midrule {}".format, subset=(rules, [name]), escape="latex")
+    long, caption = table.long or len(text) > MAX_ROWS, to_tex(table.caption)
+    if not long:
+        styler = styler.set_table_styles(SMALL)
+    latex = styler.to_latex(
         column_format="ll" + "r" * (text.shape[1] - 2),
         hrules=True,
-        caption=table.caption.replace("%", r"\%"),
+        multicol_align="c",
+        caption=caption,
         label=f"tab:{table.name}",
-        environment="longtable" if table.long else "table*",
-        position=None if table.long else "t",
-        position_float=None if table.long else "centering",
+        environment="longtable" if long else "table*",
+        position=None if long else "t",
+        position_float=None if long else "centering",
     )
+    if long:
+        again = f"\\caption[]{{{caption}}}"
+        latex = f"{{{LONG}\n{latex.replace(again, CONTINUED)}}}\n"
+    if _grouped(text):
+        latex = _with_group_rules(latex, text.columns)
     return latex.translate(TEX_SYMBOLS)
+
+
+def to_tex(text: str) -> str:
+    """Plain text for TeX, with its special characters escaped."""
+    return "".join(TEX_SPECIAL.get(sign, sign) for sign in text).translate(TEX_SYMBOLS)
+
+
+def _grouped(text: pd.DataFrame) -> bool:
+    return isinstance(text.columns, pd.MultiIndex)
+
+
+def _with_group_rules(latex: str, columns: pd.Index) -> str:
+    """A rule under each group of columns, below every heading (longtables have two)."""
+    groups = pd.Series(range(1, len(columns) + 1)).groupby(columns.get_level_values(0), sort=False)
+    rules = [rf"\cmidrule(lr){{{places.min()}-{places.max()}}}" for name, places in groups if name]
+    below = "\\\\\n" + "".join(rules) + "\n"
+    head, *parts = latex.split("\\toprule\n")
+    return "\\toprule\n".join([head, *(part.replace("\\\\\n", below, 1) for part in parts)])
 
 
 def number(value: float, digits: int = 1) -> str:
