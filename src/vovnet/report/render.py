@@ -43,6 +43,7 @@ SMALL: list[Any] = [
 LONG = (
     r"\fontsize{7}{8.5}\selectfont\setlength{\tabcolsep}{2.5pt}\setlength{\LTcapwidth}{\textwidth}"
 )
+FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
 CONTINUED = r"\caption[]{(continued)}"
 
 MAX_ROWS = 56
@@ -81,23 +82,21 @@ def to_markdown(text: pd.DataFrame) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table*` of the text width, or a longtable for one-column pages; a rule per dataset."""
-    text = table.text.copy()
-    rules = text.index[:0]
-    name = text.columns[0]
-    if "Dataset" in (name if _grouped(text) else [name]):
-        first = ~text[name].duplicated()
-        text.loc[~first, name] = ""
-        rules = text.index[first][1:]
+    """A `table*`, shrunk to the text width, or a longtable for one-column pages.
+
+    Datasets become headings over their rows.
+    """
+    text, headings = _without_dataset(table.text)
     styler = text.style.hide(axis="index").format(escape="latex")
     styler = styler.format_index(escape="latex", axis="columns")
-    if len(rules):
-        styler = styler.format(r"\midrule {}".format, subset=(rules, [name]), escape="latex")
+    for row, heading in headings.items():
+        style = f"{heading}{{}}".format
+        styler = styler.format(style, subset=([row], text.columns[:1]), escape="latex")
     long, caption = table.long or len(text) > MAX_ROWS, to_tex(table.caption)
     if not long:
         styler = styler.set_table_styles(SMALL)
     latex = styler.to_latex(
-        column_format="ll" + "r" * (text.shape[1] - 2),
+        column_format="l" + "r" * (text.shape[1] - 1),
         hrules=True,
         multicol_align="c",
         caption=caption,
@@ -106,12 +105,31 @@ def to_latex(table: Table) -> str:
         position=None if long else "t",
         position_float=None if long else "centering",
     )
+    if _grouped(text):
+        latex = _with_group_rules(latex, text.columns)
     if long:
         again = f"\\caption[]{{{caption}}}"
         latex = f"{{{LONG}\n{latex.replace(again, CONTINUED)}}}\n"
-    if _grouped(text):
-        latex = _with_group_rules(latex, text.columns)
+    else:
+        latex = latex.replace("\\begin{tabular}", FIT + "\\begin{tabular}")
+        latex = latex.replace("\\end{tabular}", "\\end{tabular}}")
     return latex.translate(TEX_SYMBOLS)
+
+
+def _without_dataset(text: pd.DataFrame) -> tuple[pd.DataFrame, dict[Any, str]]:
+    """The table without its column of datasets, and row -> what goes before it in TeX."""
+    name = text.columns[0]
+    if "Dataset" not in (name if _grouped(text) else [name]):
+        return text, {}
+    first = text[~text[name].duplicated()]
+    span = rf"\multicolumn{{{text.shape[1] - 1}}}{{l}}"
+    headings = {
+        row: f"{span}{{\\textbf{{{to_tex(dataset)}}}}} \\\\\n".replace("{", "{{").replace("}", "}}")
+        for row, dataset in first[name].items()
+    }
+    rules = dict.fromkeys(first.index[1:], "\\midrule\n")
+    rest = text.loc[:, text.columns[1:]]
+    return rest, {row: rules.get(row, "") + heading for row, heading in headings.items()}
 
 
 def to_tex(text: str) -> str:

@@ -23,10 +23,12 @@ from vovnet.report.inputs import load_inputs, named
 from vovnet.report.invariants import INVARIANTS
 from vovnet.report.reductions import REDUCTIONS
 from vovnet.report.render import to_markdown
+from vovnet.report.suite_checks import SUITE_CHECKS
 
 PASSED, FAILED = "sanity", "sanity.failed"
 CHECKS = sorted(
-    [*INVARIANTS, *EXPECTATIONS, *REDUCTIONS], key=lambda rule: [*BLOCKS].index(rule.block)
+    [*INVARIANTS, *EXPECTATIONS, *REDUCTIONS, *SUITE_CHECKS],
+    key=lambda rule: [*BLOCKS].index(rule.block),
 )
 WORDS = {True: "pass", False: "**FAIL**", None: "not run"}
 

@@ -2,8 +2,8 @@
 
 Means and standard deviations (ddof 1) are taken over seeds. The 95% interval is the average
 over seeds of the bootstrap interval that each seed's row of results.csv carries. A value that
-was not measured is empty in CSV and an en dash elsewhere. The .tex files need booktabs, and
-longtable (one-column pages) for the tables that list every sweep point.
+was not measured is empty in CSV and an en dash elsewhere. The .tex files need booktabs and
+graphicx, and longtable (one-column pages) for those of more rows than fit on a page.
 """
 
 from __future__ import annotations
@@ -95,10 +95,9 @@ def main_table(inputs: Inputs) -> Table:
         | _accuracy_text(rows)
         | {
             "Cost ↓": numbers(rows["avg_cost_mean"]),
-            "Vision tokens ↓": numbers(rows["avg_vision_tokens_mean"]),
             "N / C / F [%]": shares_text(rows),
-            "Latency ↓ [ms]": numbers(rows["latency_p50_ms"]),
-            "Gain at 50% ↑ [points]": _gains(rows, "gain_at_50"),
+            "P50 ↓ [ms]": numbers(rows["latency_p50_ms"]),
+            "Gain at 50% ↑": _gains(rows, "gain_at_50"),
             "Seeds": rows["num_seeds"].astype(str),
         }
     )
@@ -106,8 +105,9 @@ def main_table(inputs: Inputs) -> Table:
         f"Main results. VoVNet and the matched random policy at "
         f"λ = {inputs.settings.report.target_lambda:g}; other sweeps at the point nearest to "
         f"VoVNet in mean cost. {SEEDS_NOTE} N / C / F: shares of the actions NO, COARSE and FULL. "
-        "Latency: median of the same policy run live, question by question. Gain: accuracy over "
-        "random mixing of the fixed policies at 50% of FULL's cost, with its 95% interval."
+        "P50: median latency of the same policy run live, question by question. Gain: points of "
+        "accuracy over random mixing of the fixed policies at 50% of FULL's cost, with its 95% "
+        "interval."
     )
     return Table("main_table", caption, rows.drop(columns=["mode", "point"]), text)
 
@@ -157,14 +157,14 @@ def hull_metrics(inputs: Inputs) -> Table:
     """
     rows = hull_summary(inputs)
     text = pd.DataFrame(
-        {"Dataset": rows["dataset"], "Method": rows["title"]}
-        | {f"Gain at {name[-2:]}% ↑ [points]": _gains(rows, name) for name in GAINS}
+        {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
+        | {("Gain ↑ [points]", f"at {name[-2:]}%"): _gains(rows, name) for name in GAINS}
         | {
-            "Hull→oracle ↑ [%]": numbers(100 * rows["hull_to_oracle_captured_mean"]),
-            "Hull→Bayes ↑ [%]": numbers(100 * rows["hull_to_bayes_captured_mean"]),
-            "APGR ↑": numbers(rows["apgr_mean"], digits=2),
-            "AIQ ↑": numbers(rows["aiq_mean"], digits=3),
-            "MCC ↑": numbers(rows["mcc_mean"], digits=2),
+            ("Captured ↑ [%]", "to oracle"): numbers(100 * rows["hull_to_oracle_captured_mean"]),
+            ("Captured ↑ [%]", "to Bayes"): numbers(100 * rows["hull_to_bayes_captured_mean"]),
+            ("", "APGR ↑"): numbers(rows["apgr_mean"], digits=2),
+            ("", "AIQ ↑"): numbers(rows["aiq_mean"], digits=3),
+            ("", "MCC ↑"): numbers(rows["mcc_mean"], digits=2),
         }
     )
     caption = (
