@@ -21,8 +21,9 @@ from vovnet.report.style import (
 )
 
 REFERENCES = {"mixing_hull": "mixing", "resolution": "resolution"}
-BY = ["dataset", "experiment", "title", "run", "at", "avg_cost"]
+BY = ["dataset", "experiment", "title", "run", "at"]
 KEPT = (
+    "avg_cost",
     "reference_run",
     "within_range",
     "num_seeds",
@@ -81,7 +82,7 @@ def gains(inputs: Inputs) -> pd.DataFrame:
         for reference, short in REFERENCES.items()
     ]
     rows = sides[0].join(sides[1], how="left").reset_index()
-    return rows.assign(at=rows["at"].astype(str))
+    return rows.assign(at=rows["at"].astype(str), avg_cost=rows["avg_cost_mixing"])
 
 
 def sentence(rows: pd.DataFrame) -> str:
