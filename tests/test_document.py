@@ -45,7 +45,7 @@ def write_report(folder: Path) -> None:
         table("plain", 3),
         table("grouped", 3, grouped=True),
         table("long", 4, long=True),
-        table("long_grouped", MAX_ROWS + 9, grouped=True),
+        table("long_grouped", 2 * MAX_ROWS, grouped=True),
     ]
     made.append(Table("empty", "Nothing.", pd.DataFrame(), table("empty", 2).text.iloc[:0]))
     for item in made:
