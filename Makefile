@@ -1,5 +1,6 @@
 # make paper_tables    every table and figure of config/config.yaml, under results/paper
-# make all             the same, and every experiment's results
+# make all             the same, and every experiment, under results/suite
+# make paper.pdf       those tables and figures in one document; needs TeX
 # make test            the checks and the tests
 # make test-slurm      the whole DAG on a real Slurm of one node; as root it installs Slurm
 #
@@ -17,10 +18,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: paper_tables all mvp setup test test-slurm checks schema environments
+.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks schema environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
+
+paper.pdf: $(RUNTIME)
+	$(BIN)/snakemake paper_pdf $(ARGS)
 
 setup: $(TOOLS)
 

@@ -1,5 +1,5 @@
-# The experiments as a DAG. Targets: all (the default), paper_tables, and every name under
-# `targets` in the configuration, such as mvp.
+# The experiments as a DAG. Targets: all (the default), paper_tables, paper_pdf, and every name
+# under `targets` in the configuration, such as mvp.
 #
 #   snakemake                                      everything in config/config.yaml
 #   snakemake paper_tables --config quick=200      at most 200 samples of each set
@@ -11,7 +11,7 @@
 
 from snakemake.utils import min_version
 
-from workflow.helpers import make_plan
+from workflow.helpers import PAPER, make_plan
 
 min_version("9.0")
 
@@ -41,11 +41,14 @@ wildcard_constraints:
     experiment=r"[\w.-]+",
     part=r"\d+",
     parts=r"\d+",
+    report="|".join(plan.reports),
 
 
 localrules:
     all,
     paper_tables,
+    paper_pdf,
+    document,
     gather,
     gather_views,
     match,
@@ -60,14 +63,20 @@ rule all:
     input:
         layout.leakage_report,
         plan.results(plan.settings.experiments),
-        plan.report_files,
+        plan.report_files(),
         plan.reliability_files,
         plan.ablation_files,
 
 
 rule paper_tables:
     input:
-        plan.report_files,
+        plan.report_files(PAPER),
+
+
+# The tables and figures of paper_tables as one document; needs TeX.
+rule paper_pdf:
+    input:
+        plan.pdf_file(PAPER),
 
 
 for target in plan.settings.targets:

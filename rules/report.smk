@@ -1,15 +1,16 @@
-# What the paper shows: comparison with the mixing hull, tables, figures, sanity checks.
+# What is reported: comparison with the mixing hull, tables, figures, sanity checks. Once for the
+# paper and, where that shows a part of the experiments, once more for the whole suite.
 
 
 rule hull_metrics:
     input:
         plan.hull_inputs,
     output:
-        plan.hull_files,
+        plan.hull_files("{report}"),
     log:
-        plan.log("hull_metrics"),
+        plan.log("hull_metrics", "{report}"),
     benchmark:
-        plan.benchmark("hull_metrics")
+        plan.benchmark("hull_metrics", "{report}")
     conda:
         "../envs/environment.yaml"
     threads: plan.threads("light")
@@ -24,18 +25,17 @@ rule hull_metrics:
 
 rule tables:
     input:
-        plan.result_tables,
-        plan.hull_files,
+        plan.report_inputs,
     output:
         report(
-            plan.table_files,
+            plan.table_files("{report}"),
             caption="../workflow/report/tables.rst",
             category="Tables",
         ),
     log:
-        plan.log("tables"),
+        plan.log("tables", "{report}"),
     benchmark:
-        plan.benchmark("tables")
+        plan.benchmark("tables", "{report}")
     conda:
         "../envs/environment.yaml"
     threads: plan.threads("light")
@@ -50,21 +50,20 @@ rule tables:
 
 rule figures:
     input:
-        plan.result_tables,
-        plan.hull_files,
+        plan.report_inputs,
         plan.training_logs,
     output:
         report(
-            directory(layout.paper / "figures"),
+            directory(plan.figure_folder("{report}")),
             patterns=["{name}.png"],
             caption="../workflow/report/figures.rst",
             category="Figures",
-            labels={"figure": "{name}"},
+            labels={"figure": "{name}", "report": "{report}"},
         ),
     log:
-        plan.log("figures"),
+        plan.log("figures", "{report}"),
     benchmark:
-        plan.benchmark("figures")
+        plan.benchmark("figures", "{report}")
     conda:
         "../envs/environment.yaml"
     threads: plan.threads("light")
@@ -79,20 +78,19 @@ rule figures:
 
 rule sanity:
     input:
-        plan.result_tables,
-        plan.hull_files,
+        plan.report_inputs,
         plan.training_logs,
         leakage=layout.leakage_report,
     output:
         report(
-            plan.sanity_files,
+            plan.sanity_files("{report}"),
             caption="../workflow/report/sanity.rst",
             category="Sanity checks",
         ),
     log:
-        plan.log("sanity"),
+        plan.log("sanity", "{report}"),
     benchmark:
-        plan.benchmark("sanity")
+        plan.benchmark("sanity", "{report}")
     conda:
         "../envs/environment.yaml"
     threads: plan.threads("light")
@@ -103,6 +101,27 @@ rule sanity:
         code=plan.code("sanity"),
     shell:
         "python -m vovnet sanity --config {params.config} > {log} 2>&1"
+
+
+rule document:
+    input:
+        plan.pdf_inputs,
+    output:
+        plan.pdf_file("{report}"),
+    log:
+        plan.log("paper_pdf", "{report}"),
+    benchmark:
+        plan.benchmark("paper_pdf", "{report}")
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("paper_pdf"),
+        code=plan.code("paper_pdf"),
+    shell:
+        "python -m vovnet paper_pdf --config {params.config} > {log} 2>&1"
 
 
 if plan.sliced:

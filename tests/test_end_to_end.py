@@ -29,6 +29,8 @@ training: {batch_size: 4, calibration_samples: 4}
 eval: {num_shards: 1, shard_rows: 4, bootstrap_samples: 50}
 seeds: [0]
 """
+TABLES = ("main_table", "cross_benchmark", "pareto", "action_ratio", "hull_metrics")
+TABLES += ("resolution_test", "oracle", "profiling")
 LIVE = "profile_vovnet"
 LIVE_TITLE = "(live)"
 TIMINGS = re.compile("latency|mem_peak|samples_per_s")
@@ -96,6 +98,7 @@ class Project:
             "runs/*/*/*/train_log.jsonl",
             "observations/*/*/*/*.parquet",
             "eval/*/*",
+            "eval/_hull/*/*",
             "paper/*.*",
         )
         for pattern in patterns:
@@ -103,7 +106,8 @@ class Project:
             assert found, pattern
             for path in found:
                 live = path.parent.name.startswith("profile_")
-                timed = path.name.endswith(".timings.parquet") or live
+                timed = path.name.endswith(".timings.parquet") or live or path.stem == "profiling"
+                timed |= path.name in ("main_table.md", "main_table.tex")
                 if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
                     yield path
 
@@ -128,7 +132,7 @@ def signal_to(process: psutil.Process, number: signal.Signals) -> None:
 
 def timeless(path: Path) -> object:
     """The bytes of a file; of files that also hold timings, the rest."""
-    if path.parent.name == "paper" and path.name.startswith("pareto"):
+    if path.parent.name == "paper" and path.name.startswith(("pareto", "main_table")):
         if path.suffix == ".csv":
             table = pd.read_csv(path)
             return table[[name for name in table if not TIMINGS.search(name)]].to_csv()
@@ -152,7 +156,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, floa
 def test_one_command_leaves_everything(undisturbed: tuple[Project, float]) -> None:
     project, _ = undisturbed
     paper = project.results / "paper"
-    for table in ("main_table", "pareto", "action_ratio", "hull_metrics"):
+    for table in TABLES:
         for suffix in (".csv", ".md", ".tex"):
             assert (paper / (table + suffix)).stat().st_size > 0
     for figure in ("accuracy_cost", "action_ratio"):

@@ -229,6 +229,7 @@ def test_equal_inputs_give_equal_bytes(world: World) -> None:
         ),
         layout.hull / "hull_metrics.csv",
         layout.hull / "curves.csv",
+        layout.hull / "equal_cost.csv",
         layout.hull / "manifest.json",
     ]
     before = {path: path.read_bytes() for path in files}

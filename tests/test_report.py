@@ -19,6 +19,7 @@ import pytest
 
 from vovnet.closure import closure_digest
 from vovnet.config import Settings, validate
+from vovnet.equal_cost import EQUAL_COST_COLUMNS, verdict
 from vovnet.errors import ConfigError, DataError, VovnetError
 from vovnet.files import read_json, write_json, write_text
 from vovnet.layout import Layout
@@ -36,6 +37,16 @@ from vovnet.report.sanity import CHECKS, write_sanity
 from vovnet.report.tables import main_table, write_tables
 from vovnet.steps import step_digest
 
+TABLES = (
+    "main_table",
+    "cross_benchmark",
+    "pareto",
+    "action_ratio",
+    "hull_metrics",
+    "resolution_test",
+    "oracle",
+    "profiling",
+)
 NEEDS = {
     "synth_mmbench": (0.5, 0.2, 0.3),
     "synth_mmmu": (0.25, 0.3, 0.45),
@@ -264,8 +275,23 @@ def write_world(root: Path) -> Settings:
             "config": step_digest(settings, step, experiment=name),
             "code": closure_digest(f"vovnet.{step}"),
         }
-        write_json(layout.eval(name) / "summary.json", {"experiment": name, "key": key})
+        profile = {"profile": live_profiles()} if step == "live" else {}
+        write_json(layout.eval(name) / "summary.json", {"experiment": name, "key": key} | profile)
     return settings
+
+
+def live_profiles() -> list[Row]:
+    """What summary.json says of the live run: 9.5 ms, of which generation takes 6."""
+    parts = {"text_pass": 1.5, "decision": 0.1, "image_loading": 0.4, "preprocessing": 0.3}
+    parts |= {"vision_encoding": 0.7, "prefill": 0.5, "generation": 6.0}
+    compared = {"num_different": 0, "latency_ratio": 0.85}
+    compared |= {"latency_ratio_lo": 0.8, "latency_ratio_hi": 0.9}
+    facts = {"seed": 0, "point": 0, "num_samples": 20, "tokens_s": 210.5}
+    facts |= {"latency_p50_ms": 9.0, "latency_p90_ms": 12.25, "parts_ms": parts}
+    facts |= {"time_shares": {part: value / 9.5 for part, value in parts.items()}}
+    return [
+        {"dataset": dataset} | facts | {"cache_reuse_comparison": compared} for dataset in NEEDS
+    ]
 
 
 def write_hull(layout: Layout, settings: Settings, results: dict[str, list[Row]]) -> None:
@@ -311,8 +337,30 @@ def write_hull(layout: Layout, settings: Settings, results: dict[str, list[Row]]
                 scores |= {"apgr": 0.7, "aiq": 0.81, "mcc": 0.6}
                 metrics.append(facts | gains | (scores if len(points) > 1 else {"aiq": 0.6}))
     layout.hull.mkdir(parents=True)
+    equal = [row for name in results for row in equal_cost(settings, name)]
+    pd.DataFrame(equal, columns=EQUAL_COST_COLUMNS).to_csv(
+        layout.hull / "equal_cost.csv", index=False
+    )
     pd.DataFrame(metrics).to_csv(layout.hull / "hull_metrics.csv", index=False)
     pd.DataFrame(curves).to_csv(layout.hull / "curves.csv", index=False)
+
+
+def equal_cost(settings: Settings, name: str) -> list[Row]:
+    """Rows of equal_cost.csv: gains of 5 over mixing; over resolution 4, 0 and -4 by dataset."""
+    item = settings.experiments[name]
+    if item.mode == "live":
+        return []
+    rows = []
+    for place, dataset in enumerate(NEEDS):
+        keys = {"dataset": dataset, "experiment": name, "role": item.role, "title": item.title}
+        for at in ("25", "50", "75") if item.sweep or item.match else ("own",):
+            facts = keys | {"run": item.run, "at": at, "avg_cost": 8.0, "num_seeds": 3}
+            facts |= {"reference_run": "vovnet", "within_range": at != "25"}
+            for reference, gain in (("mixing_hull", 5.0), ("resolution", 4.0 * (1 - place))):
+                ends = {"gain": gain, "gain_sd": 0.5, "gain_lo": gain - 3, "gain_hi": gain + 3}
+                told = {"reference": reference, "verdict": verdict(gain - 3, gain + 3)}
+                rows.append(facts | ends | told)
+    return rows
 
 
 def write_training(layout: Layout) -> None:
@@ -385,7 +433,7 @@ def checked(layout: Layout) -> dict[str, dict[str, Any]]:
 
 def test_every_table_has_three_forms(finished: tuple[Settings, Layout]) -> None:
     _, layout = finished
-    for name in ("main_table", "pareto", "action_ratio", "hull_metrics"):
+    for name in TABLES:
         for suffix in (".csv", ".md", ".tex"):
             assert (layout.paper / f"{name}{suffix}").stat().st_size > 0
     tex = (layout.paper / "main_table.tex").read_text()
@@ -475,7 +523,7 @@ def test_numbers_for_people() -> None:
 def test_every_figure_is_a_pdf_and_a_png(finished: tuple[Settings, Layout]) -> None:
     figures = finished[1].paper / "figures"
     stems = {path.stem for path in figures.glob("*.png")}
-    assert {"accuracy_cost", "action_ratio"} <= stems
+    assert {"accuracy_cost", "action_ratio", "resolution_test", "profiling"} <= stems
     assert stems == {path.stem for path in figures.glob("*.pdf")}
     for path in figures.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -71,6 +71,8 @@ def test_the_embedded_suite_is_the_default(project: Path) -> None:
     assert jobs["train_stage1"] == len(settings.seeds), "ablations share stage 1"
     assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)
     assert jobs["evaluate"] + jobs["live"] == len(settings.experiments)
+    reports = [jobs[rule] for rule in ("hull_metrics", "tables", "figures", "sanity")]
+    assert reports == [2, 2, 2, 2], "the paper, and the whole suite"
 
 
 def test_paper_tables_train_no_ablation(project: Path) -> None:
@@ -110,6 +112,7 @@ def test_the_paper_suite_needs_no_data_to_be_planned(project: Path) -> None:
     jobs = planned(project, "all", "--configfile", "config/paper.yaml")
     assert jobs["train_stage1"] == 3, "recipes that differ in stage 2 share stage 1"
     assert jobs["train_stage2"] == 21
+    assert jobs["tables"] == 1, "the paper shows everything"
 
 
 def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) -> None:
@@ -274,6 +277,15 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
         [],
         EVALUATION,
     ),
+    "experiment that the paper does not show": (
+        replace(
+            "config/test.yaml",
+            "run: binary\n    role: vovnet\n    sweep: {lambda_cost: [0, 0.02, 0.1]}",
+            "run: binary\n    role: vovnet\n    sweep: {lambda_cost: [0, 0.02, 0.5]}",
+        ),
+        [],
+        {"evaluate", "ablation_table"} | SHARED,
+    ),
     "threshold list": (
         replace("config/test.yaml", "baseline_threshold: [0.1,", "baseline_threshold: [0.2,"),
         [],
@@ -311,13 +323,15 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
         {"prepare", "leakage"} | TRAINING | DOWNSTREAM,
     ),
 }
+REPORT_OF_ALL = {"evaluate": 1, "tables": 1, "figures": 1, "hull_metrics": 1, "sanity": 1}
 ONE_SET = {"prepare": 1, "observe": 8, "gather": 4}
 """Jobs of one evaluation set: two recipes of two seeds, each observed in two shards."""
 
 COUNTS: dict[str, dict[str, int]] = {
     "scorer": {"evaluate": 20, "live": 3},
     "lambda list": {"evaluate": 3, "match": 2},  # the sweep, and the policies matched to it
-    "threshold list": {"evaluate": 1},
+    "threshold list": {"evaluate": 1, "tables": 2},
+    "experiment that the paper does not show": REPORT_OF_ALL,
     "setting of the objective": {"train_stage2": 4},
     "evaluation split": ONE_SET,
     "globbed file": ONE_SET,
@@ -461,6 +475,20 @@ def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("VOVNET_GPUS", gpus)
         assert Plan.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
     assert Plan.gpu_limit({}) is None
+
+
+def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:
+    made = plan()
+    assert made.reports == ["paper", "suite"]
+    assert "ablation_binary" not in made.reported["paper"]
+    assert made.reported["suite"] == list(made.settings.experiments)
+    files = {report: set(made.report_files(report)) for report in made.reports}
+    assert not files["paper"] & files["suite"]
+    assert set(made.report_files()) == files["paper"] | files["suite"]
+    whole = SimpleNamespace(report="suite")
+    assert made.layout.eval("cache_reuse") / "results.csv" in made.report_inputs(whole)
+    assert set(made.ablation_files) <= set(made.pdf_inputs(whole))
+    assert plan({"report": {"target": None}}).reports == ["paper"]
 
 
 def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:

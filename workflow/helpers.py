@@ -22,7 +22,7 @@ from vovnet.config import Resources, Settings, policy_points, run_settings, vali
 from vovnet.data import hub
 from vovnet.devices import visible_devices
 from vovnet.errors import ConfigError, VovnetError
-from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
+from vovnet.layout import ROUTER_FIT, SUITE, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
 from vovnet.steps import (
@@ -32,6 +32,7 @@ from vovnet.steps import (
     experiment_sets,
     fallback_experiments,
     report_experiments,
+    report_names,
     train_parts,
     uses_router_fit,
     write_step_config,
@@ -53,7 +54,17 @@ BENCH_FILES = (
     "manifest.json",
 )
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
-TABLES = ("main_table", "pareto", "action_ratio", "hull_metrics")
+TABLES = (
+    "main_table",
+    "cross_benchmark",
+    "pareto",
+    "action_ratio",
+    "hull_metrics",
+    "resolution_test",
+    "oracle",
+    "profiling",
+)
+HULL_TABLES = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
 TABLE_SUFFIXES = (".csv", ".md", ".tex")
 
 Wildcards = Any
@@ -162,16 +173,6 @@ class Plan:
     @property
     def sliced_pattern(self) -> str:
         return "|".join(map(re.escape, self.sliced)) or NEVER
-
-    @property
-    def result_tables(self) -> list[Path]:
-        """What the report reads of the experiments that it shows."""
-        return [self.layout.eval(name) / "results.csv" for name in self.reported]
-
-    @cached_property
-    def reported(self) -> list[str]:
-        """Names of the experiments that paper_tables shows."""
-        return report_experiments(self.settings)
 
     # ---- data --------------------------------------------------------------------------
 
@@ -423,26 +424,65 @@ class Plan:
 
     # ---- report ------------------------------------------------------------------------
 
+    @cached_property
+    def reports(self) -> list[str]:
+        """Names of the reports: the paper, and the whole suite where the paper shows a part."""
+        return report_names(self.settings)
+
+    @cached_property
+    def reported(self) -> dict[str, list[str]]:
+        """Report -> names of the experiments that it shows."""
+        return {report: report_experiments(self.settings, report) for report in self.reports}
+
     def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """The replayed results that the report shows, and the observations behind them."""
+        """The replayed results that a report shows, and the observations behind them."""
         stanzas = self.settings.experiments
-        names = [name for name in self.reported if stanzas[name].mode == "replay"]
+        names = [n for n in self.reported[wildcards.report] if stanzas[n].mode == "replay"]
         observed = [path for name in names for path in self.experiment_observations(name)]
         return list(dict.fromkeys([*self.results(names), *observed]))
 
-    @property
-    def hull_files(self) -> list[Path]:
-        return [self.layout.hull / "hull_metrics.csv", self.layout.hull / "curves.csv"]
+    def report_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """What tables and figures read: results, their summaries and the hull metrics."""
+        names = self.reported[wildcards.report]
+        results = [self.layout.eval(name) / "results.csv" for name in names]
+        return [*results, *self.hull_files(wildcards.report)]
 
-    @property
-    def table_files(self) -> list[Path]:
-        return [self.layout.paper / (name + end) for name in TABLES for end in TABLE_SUFFIXES]
+    def hull_files(self, report: str) -> list[Path]:
+        """Of a report by its name, or of any by a wildcard, as all methods that take a report."""
+        return [Layout(self.layout.root, report).hull / name for name in HULL_TABLES]
 
-    @property
-    def report_files(self) -> list[Path]:
-        """What the paper shows."""
-        figures = self.layout.paper / "figures"
-        return [*self.hull_files, *self.table_files, figures, *self.sanity_files]
+    def table_files(self, report: str) -> list[Path]:
+        folder = Layout(self.layout.root, report).paper
+        return [folder / (name + end) for name in TABLES for end in TABLE_SUFFIXES]
+
+    def figure_folder(self, report: str) -> Path:
+        return Layout(self.layout.root, report).paper / "figures"
+
+    def sanity_files(self, report: str) -> list[Path]:
+        folder = Layout(self.layout.root, report).paper
+        return [folder / name for name in ("sanity.md", "sanity.json")]
+
+    def report_files(self, *reports: str) -> list[Path]:
+        """Everything that reports show; of every report where none is named."""
+        return [
+            path
+            for report in reports or self.reports
+            for path in (
+                *self.hull_files(report),
+                *self.table_files(report),
+                self.figure_folder(report),
+                *self.sanity_files(report),
+            )
+        ]
+
+    def pdf_file(self, report: str) -> Path:
+        return Layout(self.layout.root, report).paper / "paper.pdf"
+
+    def pdf_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Tables and figures of a report; with everything, also those that are made once."""
+        report = wildcards.report
+        once = [*self.ablation_files, *self.reliability_files] if report == SUITE else []
+        return [*self.table_files(report), self.figure_folder(report), *once]
 
     @property
     def reliability_inputs(self) -> list[Path]:
@@ -474,17 +514,12 @@ class Plan:
             return []
         return [self.layout.paper / f"ablations{end}" for end in TABLE_SUFFIXES]
 
-    @property
-    def sanity_files(self) -> list[Path]:
-        return [self.layout.paper / name for name in ("sanity.md", "sanity.json")]
-
-    @cached_property
-    def training_logs(self) -> list[Path]:
-        """Manifests of the stages behind the report; logs and calibration lie beside them."""
+    def training_logs(self, wildcards: Wildcards) -> list[Path]:
+        """Manifests of the stages behind a report; logs and calibration lie beside them."""
         settings = self.settings
         pairs = [
             (settings.experiments[name].run, seed)
-            for name in self.reported
+            for name in self.reported[wildcards.report]
             for seed in experiment_seeds(settings, name)
         ]
         stages = [
@@ -517,7 +552,7 @@ class Plan:
 
         The selection is completed by the rule's wildcards.
         """
-        keys = ("dataset", "split", "run", "seed", "eval_set", "experiment")
+        keys = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
 
         def step_config(wildcards: Wildcards) -> str:
             found = {key: value for key, value in wildcards.items() if key in keys}

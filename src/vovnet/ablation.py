@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vovnet.comparison import GAIN_SHARES, Comparison, hull_gains
 from vovnet.config import Settings
 from vovnet.errors import ConfigError
-from vovnet.hull import GAIN_SHARES, Comparison, hull_gains
 from vovnet.layout import Layout
 from vovnet.records import ACTIONS
 from vovnet.stats import Floats, percentile_interval

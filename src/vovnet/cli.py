@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tables": ("vovnet.commands.tables", "write the paper's tables"),
     "figures": ("vovnet.commands.figures", "draw the paper's figures"),
     "sanity": ("vovnet.commands.sanity", "check that the results are what they must be"),
+    "paper_pdf": ("vovnet.commands.paper_pdf", "put the tables and figures into one document"),
     "plan": ("vovnet.commands.plan", "what a suite will cost, before anything is spent"),
     "lease": ("vovnet.commands.lease", "run a command on GPUs that nobody else uses"),
     "bench": ("vovnet.commands.bench", "measure what observing once saves"),

@@ -435,6 +435,9 @@ class ReportSettings(Section):
     target: str | None = Field(
         None, description="The list under targets that paper_tables shows; everything if left out."
     )
+    name: Literal["paper", "suite"] = Field(
+        "paper", description="Which report is written, and into which folder; set by the DAG."
+    )
 
 
 class Resources(Section):

@@ -11,10 +11,16 @@ from vovnet.files import sha256_json
 ROUTER_FIT = "router_fit"
 """Name of the observed set on which routers are fitted (`data.router_fit`)."""
 
+PAPER, SUITE = "paper", "suite"
+"""Names of the reports, which are those of their folders: what the paper shows, and everything."""
+
 
 @dataclass(frozen=True)
 class Layout:
+    """`report` is the report that is read or written."""
+
     root: Path
+    report: str = PAPER
 
     def raw(self, dataset: str) -> Path:
         """Folder into which the synthetic world renders a raw dataset."""
@@ -68,8 +74,8 @@ class Layout:
 
     @property
     def hull(self) -> Path:
-        """Folder of the hull metrics over all experiments."""
-        return self.root / "eval" / "_hull"
+        """Folder of the hull metrics over the experiments of the report."""
+        return self.root / "eval" / "_hull" / self.report
 
     @property
     def bench(self) -> Path:
@@ -77,7 +83,8 @@ class Layout:
 
     @property
     def paper(self) -> Path:
-        return self.root / "paper"
+        """Folder of the report's tables, figures and sanity checks."""
+        return self.root / self.report
 
 
 def stage1_owner(settings: Settings, run: str) -> str:

@@ -24,7 +24,7 @@ from vovnet.config import (
     run_settings,
 )
 from vovnet.files import sha256_bytes, write_text
-from vovnet.layout import ROUTER_FIT, Layout, stage1_owner
+from vovnet.layout import PAPER, ROUTER_FIT, SUITE, Layout, stage1_owner
 
 Value = dict[str, Any]
 
@@ -44,8 +44,8 @@ SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
 def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
     """A complete, valid configuration with exactly the settings that `step` reads.
 
-    `selection` says for which dataset, split, run, seed, stage, eval_set or experiment. A run's
-    overrides are applied, caps on sample counts are folded into the sets' own.
+    `selection` says for which dataset, split, run, seed, stage, eval_set, experiment or report. A
+    run's overrides are applied, caps on sample counts are folded into the sets' own.
     """
     return {"results_dir": settings.results_dir, **_plain(_STEPS[step](settings, **selection))}
 
@@ -89,11 +89,18 @@ def uses_router_fit(settings: Settings, name: str) -> bool:
     return any(point.baseline_name in ROUTERS for point in policy_points(settings, name))
 
 
-def report_experiments(settings: Settings) -> list[str]:
-    """The experiments that paper_tables shows, in their order, with those they are matched to."""
+def report_experiments(settings: Settings, report: str = PAPER) -> list[str]:
+    """The experiments that a report shows, in their order, with those they are matched to."""
     target = settings.report.target
-    shown = settings.targets[target] if target and settings.targets else settings.experiments
+    limited = report == PAPER and target and settings.targets
+    shown = settings.targets[target] if limited and target else settings.experiments
     return _with_sources(settings, shown)
+
+
+def report_names(settings: Settings) -> list[str]:
+    """The reports that there are: a second one where the paper does not show everything."""
+    whole = report_experiments(settings) == list(settings.experiments)
+    return [PAPER] if whole else [PAPER, SUITE]
 
 
 def ablation_experiments(settings: Settings) -> list[str]:
@@ -309,17 +316,19 @@ def _bench(settings: Settings) -> Value:
     )
 
 
-def _paper(settings: Settings) -> Value:
-    """The report, of the experiments that paper_tables shows."""
-    return _only(_report(settings), settings, report_experiments(settings))
+def _shown(settings: Settings, report: str = PAPER) -> Value:
+    """A report, of the experiments that it shows."""
+    names = report_experiments(settings, report)
+    return _only(_report(settings, report), settings, names)
 
 
-def _report(settings: Settings) -> Value:
+def _report(settings: Settings, report: str = PAPER) -> Value:
     """Tables and figures show everything, so they depend on everything but its execution."""
     value = _dump(settings, exclude={"results_dir", "targets", "bench", "resources", "quick"})
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
     value["report"].pop("target")
+    value["report"]["name"] = report
     return value
 
 
@@ -335,10 +344,11 @@ _STEPS: dict[str, Callable[..., Value]] = {
     "evaluate": _evaluate,
     "error_slices": _error_slices,
     "live": _live,
-    "hull_metrics": _paper,
-    "tables": _paper,
-    "figures": _paper,
-    "sanity": _paper,
+    "hull_metrics": _shown,
+    "tables": _shown,
+    "figures": _shown,
+    "sanity": _shown,
+    "paper_pdf": _shown,
     "reliability": _reliability,
     "ablation_table": _ablation_table,
     "bench": _bench,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.commands.common import add_config_arguments, load_settings, report_layout
 
 HELP = "draw the paper's figures from the results of every experiment"
 
@@ -15,9 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.layout import Layout
     from vovnet.report.figures import write_figures
 
     settings = load_settings(args)
-    for path in write_figures(settings, Layout(Path(settings.results_dir))):
+    for path in write_figures(settings, report_layout(settings)):
         print(path)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.commands.common import add_config_arguments, load_settings, report_layout
 
 HELP = "compare every replayed experiment with the mixing hull: hull_metrics.csv, curves.csv"
 
@@ -16,8 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from vovnet.hull import hull_metrics
-    from vovnet.layout import Layout
 
     settings = load_settings(args)
-    for path in hull_metrics(settings, Layout(Path(settings.results_dir))):
+    for path in hull_metrics(settings, report_layout(settings)):
         print(path)

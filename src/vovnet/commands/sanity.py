@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.commands.common import add_config_arguments, load_settings, report_layout
 
 HELP = "check the results; fails if one of them cannot be right"
 
@@ -15,11 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.layout import Layout
     from vovnet.report.sanity import write_sanity
 
     settings = load_settings(args)
-    checks = write_sanity(settings, Layout(Path(settings.results_dir)))
+    checks = write_sanity(settings, report_layout(settings))
     for check in checks:
         if not check.passed:
             word = "not run" if check.passed is None else "expectation not met"

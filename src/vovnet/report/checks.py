@@ -35,6 +35,7 @@ BLOCKS = {
     "D2": "Soft mixture",
     "D3": "Cost term",
     "E1": "Fallback",
+    "F2": "Cache reuse",
     "H1": "Oracle",
     "live": "Live and replay",
     "hull": "Against the mixing hull",

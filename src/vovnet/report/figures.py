@@ -35,7 +35,9 @@ from vovnet.report.inputs import (
     over_seeds,
     train_logs,
 )
+from vovnet.report.profiles import profile_figure
 from vovnet.report.reduced_views import PROXIES, reduced_views
+from vovnet.report.resolution import resolution_figure
 from vovnet.report.style import (
     ACTION_COLORS,
     ACTION_HATCHES,
@@ -61,13 +63,22 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     """Draw every figure and, last, `figures/manifest.json`; returns the figures' files."""
     inputs = load_inputs(settings, layout)
     folder = layout.paper / "figures"
-    figures: list[Callable[[Inputs], Figure]] = [accuracy_cost, action_ratio, training, calibration]
+    figures: dict[str, Callable[[Inputs], Figure]] = {
+        "accuracy_cost": accuracy_cost,
+        "action_ratio": action_ratio,
+        "training": training,
+        "calibration": calibration,
+    }
     if inputs.experiments(*PROXIES):
-        figures.append(reduced_views)
+        figures["reduced_views"] = reduced_views
+    if (inputs.equal_cost["reference"] == "resolution").any():
+        figures["resolution_test"] = resolution_figure
+    if (inputs.points["mode"] == "live").any():
+        figures["profiling"] = profile_figure
     written = []
     with paper_style():
-        for draw in figures:
-            written += save(draw(inputs), folder, draw.__name__)
+        for name, draw in figures.items():
+            written += save(draw(inputs), folder, name)
     run, seeds = inputs.main_run()
     logs = [path for path, _, _ in train_logs(settings, layout, run, seeds)]
     read = [*logs, *calibration_files(settings, layout, run, seeds)]

@@ -42,6 +42,20 @@ HULL_COLUMNS = (
     *HULL_SCORES,
 )
 CURVE_COLUMNS = ("dataset", "experiment", "seed", "avg_cost", "accuracy")
+EQUAL_COLUMNS = (
+    "dataset",
+    "experiment",
+    "title",
+    "run",
+    "at",
+    "avg_cost",
+    "reference",
+    "reference_run",
+    "within_range",
+    "num_seeds",
+    *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
+    "verdict",
+)
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 
@@ -59,9 +73,10 @@ class Inputs:
     points: pd.DataFrame
     hull: pd.DataFrame
     curves: pd.DataFrame
+    equal_cost: pd.DataFrame
 
     def files(self) -> dict[str, Path]:
-        """The files behind `points`, `hull` and `curves`, by name."""
+        """The files behind the tables, by name."""
         paths = [result_file(self.layout, name) for name in self.settings.experiments]
         return named(self.layout, [*paths, *hull_files(self.layout)])
 
@@ -96,13 +111,14 @@ class Inputs:
 
 
 def load_inputs(settings: Settings, layout: Layout) -> Inputs:
-    hull, curves = hull_files(layout)
+    hull, curves, equal_cost = hull_files(layout)
     return Inputs(
         settings,
         layout,
         load_points(settings, layout),
         _ordered(settings, _read_csv(hull, HULL_COLUMNS)),
         _ordered(settings, _read_csv(curves, CURVE_COLUMNS)),
+        _ordered(settings, _read_csv(equal_cost, EQUAL_COLUMNS)),
     )
 
 
@@ -233,8 +249,10 @@ def result_file(layout: Layout, experiment: str) -> Path:
     return layout.eval(experiment) / "results.csv"
 
 
-def hull_files(layout: Layout) -> tuple[Path, Path]:
-    return layout.hull / "hull_metrics.csv", layout.hull / "curves.csv"
+def hull_files(layout: Layout) -> tuple[Path, Path, Path]:
+    names = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
+    hull, curves, equal_cost = (layout.hull / name for name in names)
+    return hull, curves, equal_cost
 
 
 def named(layout: Layout, paths: Iterable[Path]) -> dict[str, Path]:

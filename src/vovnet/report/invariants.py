@@ -27,6 +27,7 @@ from vovnet.report.checks import (
     trained,
 )
 from vovnet.report.inputs import Inputs, load_train_log, of
+from vovnet.report.profiles import profiles
 from vovnet.steps import step_digest
 
 INVARIANTS: list[Rule] = []
@@ -207,3 +208,15 @@ def _compare_samples(
         same = rows["equal"]
         text = f"{int(same.sum())} of {len(same)} samples equal {replay[0]}"
         yield Finding(f"{dataset} {live[0]}", bool(same.all()), text, seed)
+
+
+@check("F2", "with and without cache reuse the generated tokens are the same")
+def cache_reuse_changes_nothing(inputs: Inputs) -> Iterator[Finding]:
+    rows = profiles(inputs)
+    rows = rows[rows["num_different"].notna()]
+    if rows.empty:
+        raise NotRunError("no experiment has compare_cache_reuse: true")
+    for _, row in rows.iterrows():
+        text = f"{row['num_different']:g} of {row['num_samples']:g} answers differ"
+        text += f", time ratio {row['latency_ratio']:.2f}"
+        yield Finding(f"{row['dataset']} {row['experiment']}", row["num_different"] == 0, text)

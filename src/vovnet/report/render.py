@@ -21,6 +21,8 @@ TEX_SYMBOLS = str.maketrans(
         MINUS: "$-$",
         "±": r"$\pm$",
         "λ": r"$\lambda$",
+        "Δ": r"$\Delta$",
+        "†": r"$^\dagger$",
         "∞": r"$\infty$",
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
@@ -32,9 +34,28 @@ TEX_SYMBOLS = str.maketrans(
 )
 
 
+TEX_SPECIAL = {sign: f"\\{sign}" for sign in "%_&#$"}
+
+SMALL: list[Any] = [
+    {"selector": "fontsize", "props": r":{7}{8.5}\selectfont;"},
+    {"selector": "setlength", "props": r":{\tabcolsep}{2.5pt};"},
+]
+LONG = (
+    r"\fontsize{7}{8.5}\selectfont\setlength{\tabcolsep}{2.5pt}\setlength{\LTcapwidth}{\textwidth}"
+)
+FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
+CONTINUED = r"\caption[]{(continued)}"
+
+MAX_ROWS = 56
+"""Rows that fit on a page; a table of more breaks over pages."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """`numbers` for machines, `text` for people; `long` breaks over pages."""
+    """`numbers` for machines, `text` for people, whose columns may be named in two levels.
+
+    `long` breaks over pages, as any table does that has too many rows for one.
+    """
 
     name: str
     caption: str
@@ -54,34 +75,79 @@ def write_table_files(table: Table, folder: Path) -> list[Path]:
 
 
 def to_markdown(text: pd.DataFrame) -> str:
+    """A table of pipes; two levels of names stand beside each other."""
     escaped = text.replace(r"\|", r"\\|", regex=True)
-    return escaped.to_markdown(index=False, disable_numparse=True) + "\n"
+    names = [" ".join(filter(None, name)) if _grouped(text) else name for name in text.columns]
+    return escaped.set_axis(names, axis=1).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def to_latex(table: Table) -> str:
-    """A `table*` of the text width, or a longtable for one-column pages; a rule per dataset."""
-    text = table.text.copy()
-    first = ~text["Dataset"].duplicated()
-    text.loc[~first, "Dataset"] = ""
-    rules = text.index[first][1:]
+    """A `table*`, shrunk to the text width, or a longtable for one-column pages.
+
+    Datasets become headings over their rows.
+    """
+    text, headings = _without_dataset(table.text)
     styler = text.style.hide(axis="index").format(escape="latex")
     styler = styler.format_index(escape="latex", axis="columns")
-    if len(rules):
-        styler = styler.format(r"\midrule {}".format, subset=(rules, ["Dataset"]), escape="latex")
-    small: list[Any] = [
-        {"selector": "fontsize", "props": r":{7}{8.5}\selectfont;"},
-        {"selector": "setlength", "props": r":{\tabcolsep}{2.5pt};"},
-    ]
-    latex = styler.set_table_styles(small).to_latex(
-        column_format="ll" + "r" * (text.shape[1] - 2),
+    for row, heading in headings.items():
+        style = f"{heading}{{}}".format
+        styler = styler.format(style, subset=([row], text.columns[:1]), escape="latex")
+    long, caption = table.long or len(text) > MAX_ROWS, to_tex(table.caption)
+    if not long:
+        styler = styler.set_table_styles(SMALL)
+    latex = styler.to_latex(
+        column_format="l" + "r" * (text.shape[1] - 1),
         hrules=True,
-        caption=table.caption.replace("%", r"\%"),
+        multicol_align="c",
+        caption=caption,
         label=f"tab:{table.name}",
-        environment="longtable" if table.long else "table*",
-        position=None if table.long else "t",
-        position_float=None if table.long else "centering",
+        environment="longtable" if long else "table*",
+        position=None if long else "t",
+        position_float=None if long else "centering",
     )
+    if _grouped(text):
+        latex = _with_group_rules(latex, text.columns)
+    if long:
+        again = f"\\caption[]{{{caption}}}"
+        latex = f"{{{LONG}\n{latex.replace(again, CONTINUED)}}}\n"
+    else:
+        latex = latex.replace("\\begin{tabular}", FIT + "\\begin{tabular}")
+        latex = latex.replace("\\end{tabular}", "\\end{tabular}}")
     return latex.translate(TEX_SYMBOLS)
+
+
+def _without_dataset(text: pd.DataFrame) -> tuple[pd.DataFrame, dict[Any, str]]:
+    """The table without its column of datasets, and row -> what goes before it in TeX."""
+    name = text.columns[0]
+    if "Dataset" not in (name if _grouped(text) else [name]):
+        return text, {}
+    first = text[~text[name].duplicated()]
+    span = rf"\multicolumn{{{text.shape[1] - 1}}}{{l}}"
+    headings = {
+        row: f"{span}{{\\textbf{{{to_tex(dataset)}}}}} \\\\\n".replace("{", "{{").replace("}", "}}")
+        for row, dataset in first[name].items()
+    }
+    rules = dict.fromkeys(first.index[1:], "\\midrule\n")
+    rest = text.loc[:, text.columns[1:]]
+    return rest, {row: rules.get(row, "") + heading for row, heading in headings.items()}
+
+
+def to_tex(text: str) -> str:
+    """Plain text for TeX, with its special characters escaped."""
+    return "".join(TEX_SPECIAL.get(sign, sign) for sign in text).translate(TEX_SYMBOLS)
+
+
+def _grouped(text: pd.DataFrame) -> bool:
+    return isinstance(text.columns, pd.MultiIndex)
+
+
+def _with_group_rules(latex: str, columns: pd.Index) -> str:
+    """A rule under each group of columns, below every heading (longtables have two)."""
+    groups = pd.Series(range(1, len(columns) + 1)).groupby(columns.get_level_values(0), sort=False)
+    rules = [rf"\cmidrule(lr){{{places.min()}-{places.max()}}}" for name, places in groups if name]
+    below = "\\\\\n" + "".join(rules) + "\n"
+    head, *parts = latex.split("\\toprule\n")
+    return "\\toprule\n".join([head, *(part.replace("\\\\\n", below, 1) for part in parts)])
 
 
 def number(value: float, digits: int = 1) -> str:

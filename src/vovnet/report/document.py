@@ -1,0 +1,96 @@
+"""Every table and figure of a report in one document: proof that a paper can include them all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from vovnet.config import Settings
+from vovnet.errors import DataError, VovnetError
+from vovnet.files import atomic_path
+from vovnet.layout import PAPER, Layout
+from vovnet.report.render import to_tex
+
+NAME = "paper.pdf"
+PROGRAMS = ("latexmk", "pdflatex")
+PACKAGES = "Debian: texlive-latex-base, texlive-latex-recommended and latexmk"
+PREAMBLE = r"""\documentclass[10pt]{article}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage[textwidth=7in,textheight=9.5in]{geometry}
+\usepackage{booktabs,longtable,graphicx}
+\begin{document}
+"""
+
+
+def write_document(settings: Settings, layout: Layout) -> Path:
+    """Compile `paper.pdf` in the report's folder from the tables and figures that are there.
+
+    The report of the whole suite also takes those that are made once, for the paper.
+    """
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise VovnetError(f"paper_pdf: this machine has no {', '.join(missing)} ({PACKAGES})")
+    folders = dict.fromkeys([layout.paper, Layout(layout.root, PAPER).paper])
+    tables, figures = _found(folders, "*.tex"), _found(folders, "*.pdf", "figures/*.pdf")
+    if not tables and not figures:
+        raise DataError(f"{layout.paper}: no table and no figure, expected those of the report")
+    path = layout.paper / NAME
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for file in [*tables, *figures]:
+            shutil.copy(file, work / file.name)
+        text = source(settings.report.title, tables, figures)
+        (work / "paper.tex").write_text(text, encoding="utf-8")
+        _compile(work)
+        with atomic_path(path) as partial:
+            shutil.copyfile(work / NAME, partial)
+    return path
+
+
+def source(title: str, tables: Iterable[Path], figures: Iterable[Path]) -> str:
+    """The document's text; each table is on pages of its own."""
+    parts = [rf"\section*{{{to_tex(title)}: tables}}"]
+    parts += [rf"\input{{{path.name}}}" + "\n\\clearpage" for path in tables]
+    parts += [rf"\section*{{{to_tex(title)}: figures}}"]
+    parts += [_figure(path) for path in figures]
+    return PREAMBLE + "\n".join(parts) + "\n\\end{document}\n"
+
+
+def _figure(path: Path) -> str:
+    return (
+        "\\begin{figure}[!ht]\n\\centering\n"
+        rf"\includegraphics[width=\textwidth,height=0.9\textheight,keepaspectratio]{{{path.name}}}"
+        f"\n\\caption{{{to_tex(path.stem.replace('_', ' '))}}}\n\\end{{figure}}"
+    )
+
+
+def _found(folders: Iterable[Path], *patterns: str) -> list[Path]:
+    """Files by name, each once: those of the first folder stand for their namesakes."""
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for pattern in patterns:
+            for path in sorted(folder.glob(pattern)):
+                if path.name != NAME:
+                    files.setdefault(path.name, path)
+    return list(files.values())
+
+
+def _compile(folder: Path) -> None:
+    command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    if result.returncode != 0:
+        raise VovnetError(f"paper_pdf: TeX fails: {_first_error(folder / 'paper.log')}")
+
+
+def _first_error(log: Path) -> str:
+    """The first error of TeX's log, and the line that it names."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    errors = [place for place, line in enumerate(lines) if line.startswith("!")]
+    if not errors:
+        return "no error in its log"
+    named = [line for line in lines[errors[0] :] if line.startswith("l.")]
+    return " ".join([lines[errors[0]].removeprefix("! "), *named[:1]])

@@ -1,0 +1,174 @@
+"""Gains at equal cost, against curves that are computed once more by hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from replay_world import GRADED, LAMBDAS, write_reduced, write_world
+
+from vovnet.config import Settings
+from vovnet.equal_cost import EQUAL_COST_COLUMNS, verdict
+from vovnet.evaluate import evaluate_experiment
+from vovnet.hull import hull_metrics
+from vovnet.layout import Layout
+from vovnet.records import read_results
+
+World = tuple[Settings, Layout]
+SEEDS = [0, 1]
+SIDES = {"side-64": 0.25, "side-96": 0.5}
+NAMES = ("vovnet", "no_vision", "always_coarse", "always_full", "resolution", "merged")
+EXPERIMENTS = {
+    "resolution": {
+        "title": "Resolution",
+        "policy": {"baseline_name": "resolution_scaling_proxy"},
+        "sweep": {"baseline_long_side": [64, 96]},
+    },
+    "merged": {
+        "title": "Merged",
+        "policy": {"baseline_name": "token_merge_prune_proxy", "baseline_merge_ratio": 0.5},
+    },
+}
+
+
+def write_compared(root: Path) -> World:
+    """A world with a resolution sweep and a single merged point; other experiments are left out."""
+    change = {"experiments": EXPERIMENTS}
+    settings, layout = write_world(root, {"graded": GRADED}, SEEDS, 200, change)
+    kept = {name: settings.experiments[name] for name in NAMES}
+    settings = settings.model_copy(update={"experiments": kept})
+    for seed in SEEDS:
+        merged = {"merge-cosine-norm-0.50": 0.6}
+        write_reduced(layout, seed, "graded", SIDES | merged)
+    for name in NAMES:
+        evaluate_experiment(settings, layout, name)
+    hull_metrics(settings, layout)
+    return settings, layout
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_compared(tmp_path_factory.mktemp("equal_cost"))
+
+
+def rows_of(layout: Layout, name: str, reference: str = "resolution") -> pd.DataFrame:
+    rows = pd.read_csv(layout.hull / "equal_cost.csv", dtype={"at": str})
+    return rows[(rows["experiment"] == name) & (rows["reference"] == reference)].set_index("at")
+
+
+def results(layout: Layout, name: str, seed: int) -> pd.DataFrame:
+    rows = read_results(layout.eval(name) / "results.csv")
+    return rows[rows["seed"] == seed]
+
+
+def by_hand(layout: Layout, name: str, seed: int, at: float) -> float:
+    """Accuracy at a cost of NO, a sweep's points and FULL, linear in between."""
+    points = results(layout, name, seed).sort_values("avg_cost")
+    no, full = (results(layout, end, seed)["accuracy"].item() for end in NAMES[1:4:2])
+    best = points.groupby("avg_cost")["accuracy"].max()
+    ends = [] if best.index[-1] == 16 else [max(full, best.iloc[-1])]
+    return float(
+        np.interp(at, [0, *best.index, 16][: 1 + len(best) + len(ends)], [no, *best, *ends])
+    )
+
+
+def test_a_sweep_is_compared_at_shares_of_the_cost_of_full(world: World) -> None:
+    _, layout = world
+    rows = rows_of(layout, "vovnet")
+    assert tuple(pd.read_csv(layout.hull / "equal_cost.csv")) == EQUAL_COST_COLUMNS
+    assert rows.index.tolist() == ["25", "50", "75"]
+    assert rows["avg_cost"].tolist() == [4, 8, 12]
+    # The sweep's own images cost 4 and 8 tokens; beyond them it is mixed with FULL.
+    assert rows["within_range"].tolist() == [True, True, False]
+    for at, row in rows.iterrows():
+        cost = 16 * int(str(at)) / 100
+        gains = [
+            100 * (by_hand(layout, "vovnet", s, cost) - by_hand(layout, "resolution", s, cost))
+            for s in SEEDS
+        ]
+        assert row["gain"] == pytest.approx(np.mean(gains), abs=1e-9)
+        assert row["gain_sd"] == pytest.approx(np.std(gains, ddof=1), abs=1e-9)
+        assert row["gain_lo"] < row["gain"] < row["gain_hi"]
+        assert row["verdict"] == verdict(row["gain_lo"], row["gain_hi"])
+    assert rows.loc["50", "verdict"] == "beats", "half of FULL's answers are given up by the sweep"
+
+
+def test_a_single_point_is_compared_at_its_own_cost(world: World) -> None:
+    _, layout = world
+    row = rows_of(layout, "merged").loc["own"]
+    cost = 10.0
+    assert row["avg_cost"] == cost, "0.6 of 16 tokens, a whole number of each image"
+    gains = [
+        results(layout, "merged", s)["accuracy"].item() - by_hand(layout, "resolution", s, cost)
+        for s in SEEDS
+    ]
+    assert row["gain"] == pytest.approx(100 * np.mean(gains))
+    assert not row["within_range"]
+
+
+def test_the_ends_of_the_curve_are_no_better_than_it(world: World) -> None:
+    _, layout = world
+    for name in ("no_vision", "always_full"):
+        row = rows_of(layout, name).loc["own"]
+        found = (row["gain"], row["gain_lo"], row["gain_hi"], row["verdict"])
+        assert found == (0, 0, 0, "no difference")
+    assert rows_of(layout, "no_vision").loc["own", "within_range"] == False  # noqa: E712
+
+
+def test_resolution_scaling_is_not_held_against_itself(world: World) -> None:
+    _, layout = world
+    assert rows_of(layout, "resolution").empty
+    assert len(rows_of(layout, "resolution", "mixing_hull")) == 3
+
+
+def test_gains_over_mixing_are_those_of_the_hull_metrics(world: World) -> None:
+    _, layout = world
+    metrics = (
+        pd.read_csv(layout.hull / "hull_metrics.csv").groupby("experiment").mean(numeric_only=True)
+    )
+    rows = rows_of(layout, "vovnet", "mixing_hull")
+    for at in ("25", "50", "75"):
+        assert rows.loc[at, "gain"] == pytest.approx(metrics.loc["vovnet", f"gain_at_{at}"])
+
+
+def test_the_interval_resamples_the_questions_of_all_seeds_together(world: World) -> None:
+    """Seeds whose models agree: the mean over them varies as much as one of them."""
+    _, layout = world
+    joint = rows_of(layout, "vovnet", "mixing_hull").loc["50"]
+    single = pd.read_csv(layout.hull / "hull_metrics.csv")
+    single = single[single["experiment"] == "vovnet"]
+    widths = single["gain_at_50_hi"] - single["gain_at_50_lo"]
+    assert joint["gain_hi"] - joint["gain_lo"] > 0.75 * widths.mean(), "seeds are not independent"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.1, 2, "beats"), (-2, -0.1, "loses"), (-1, 1, "no difference"), (0, 0, "no difference")],
+)
+def test_verdicts(low: float, high: float, word: str) -> None:
+    assert verdict(low, high) == word
+
+
+def test_a_run_without_a_sweep_is_compared_with_that_of_vovnet(tmp_path: Path) -> None:
+    other = {"title": "Other", "run": "other", "role": "vovnet", "sweep": {"lambda_cost": LAMBDAS}}
+    change = {
+        "runs": {"vovnet": {}, "other": {"policy": {"entropy_weight": 2}}},
+        "experiments": EXPERIMENTS | {"other": other},
+    }
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, SEEDS, 100, change)
+    names = ("vovnet", "resolution", "other")
+    kept = {name: settings.experiments[name] for name in names}
+    settings = settings.model_copy(update={"experiments": kept})
+    for seed in SEEDS:
+        write_reduced(layout, seed, "graded", SIDES)
+        source = layout.observations("vovnet", seed, "graded")
+        shutil.copytree(source, layout.observations("other", seed, "graded"))
+    for name in names:
+        evaluate_experiment(settings, layout, name)
+    hull_metrics(settings, layout)
+    own, foreign = rows_of(layout, "vovnet"), rows_of(layout, "other")
+    assert set(foreign["run"]) == {"other"} and set(foreign["reference_run"]) == {"vovnet"}
+    assert foreign["gain"].tolist() == pytest.approx(own["gain"].tolist())
