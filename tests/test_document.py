@@ -77,7 +77,7 @@ def test_the_source_includes_everything_by_name() -> None:
 
 @needs_tex
 def test_every_table_and_figure_compiles(tmp_path: Path) -> None:
-    layout = Layout(tmp_path, "suite")
+    layout = Layout(tmp_path, report="suite")
     write_report(layout.paper)
     write_table_files(table("once", 2), Layout(tmp_path).paper)
     path = write_document(Settings(), layout)

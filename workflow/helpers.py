@@ -449,17 +449,17 @@ class Plan:
 
     def hull_files(self, report: str) -> list[Path]:
         """Of a report by its name, or of any by a wildcard, as all methods that take a report."""
-        return [Layout(self.layout.root, report).hull / name for name in HULL_TABLES]
+        return [Layout(self.layout.root, report=report).hull / name for name in HULL_TABLES]
 
     def table_files(self, report: str) -> list[Path]:
-        folder = Layout(self.layout.root, report).paper
+        folder = Layout(self.layout.root, report=report).paper
         return [folder / (name + end) for name in TABLES for end in TABLE_SUFFIXES]
 
     def figure_folder(self, report: str) -> Path:
-        return Layout(self.layout.root, report).paper / "figures"
+        return Layout(self.layout.root, report=report).paper / "figures"
 
     def sanity_files(self, report: str) -> list[Path]:
-        folder = Layout(self.layout.root, report).paper
+        folder = Layout(self.layout.root, report=report).paper
         return [folder / name for name in ("sanity.md", "sanity.json")]
 
     def report_files(self, *reports: str) -> list[Path]:
@@ -476,7 +476,7 @@ class Plan:
         ]
 
     def pdf_file(self, report: str) -> Path:
-        return Layout(self.layout.root, report).paper / "paper.pdf"
+        return Layout(self.layout.root, report=report).paper / "paper.pdf"
 
     def pdf_inputs(self, wildcards: Wildcards) -> list[Path]:
         """Tables and figures of a report; with everything, also those that are made once."""

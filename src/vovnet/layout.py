@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vovnet.config import Settings, run_settings
@@ -20,7 +20,7 @@ class Layout:
     """`report` is the report that is read or written."""
 
     root: Path
-    report: str = PAPER
+    report: str = field(default=PAPER, kw_only=True)
 
     def raw(self, dataset: str) -> Path:
         """Folder into which the synthetic world renders a raw dataset."""

@@ -35,7 +35,7 @@ def load_settings(args: argparse.Namespace) -> Settings:
 
 def report_layout(settings: Settings) -> Layout:
     """The files of the report that the settings name."""
-    return Layout(Path(settings.results_dir), settings.report.name)
+    return Layout(Path(settings.results_dir), report=settings.report.name)
 
 
 def number(text: str) -> float:

@@ -34,7 +34,7 @@ def write_document(settings: Settings, layout: Layout) -> Path:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise VovnetError(f"paper_pdf: this machine has no {', '.join(missing)} ({PACKAGES})")
-    folders = dict.fromkeys([layout.paper, Layout(layout.root, PAPER).paper])
+    folders = dict.fromkeys([layout.paper, Layout(layout.root, report=PAPER).paper])
     tables, figures = _found(folders, "*.tex"), _found(folders, "*.pdf", "figures/*.pdf")
     if not tables and not figures:
         raise DataError(f"{layout.paper}: no table and no figure, expected those of the report")

@@ -145,8 +145,8 @@ def profile_figure(inputs: Inputs) -> Figure:
         left = np.zeros(len(shown))
         for part, (label, color, hatch) in PARTS.items():
             width = shown[f"{part}_ms"].to_numpy()
-            look = {"facecolor": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
-            axes.barh(places, width, left=left, height=0.75, label=label, **look)
+            look: dict[str, Any] = {"facecolor": color, "hatch": hatch, "edgecolor": "white"}
+            axes.barh(places, width, left=left, height=0.75, label=label, lw=0, **look)
             left += width
         axes.set_yticks(range(len(names)), names[::-1] if axes is panels[0] else [""] * len(names))
         axes.grid(False, axis="y")

@@ -33,7 +33,7 @@ KEPT = (
 HALF, OWN = "50", "own"
 """Where the verdict is told in words: at half of FULL's cost, a single point at its own."""
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "beats": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
     "no difference": {"color": GREY, "marker": "s", "markerfacecolor": "white"},
     "loses": {"color": VERMILLION, "marker": "v", "markerfacecolor": VERMILLION},
