@@ -11,7 +11,8 @@
 
 from snakemake.utils import min_version
 
-from workflow.helpers import PAPER, make_plan
+from vovnet.layout import PAPER
+from workflow.helpers import make_plan
 
 min_version("9.0")
 

@@ -66,7 +66,7 @@ def inputs_of(root: Path, change: Callable[[pd.DataFrame], None] | None = None) 
     if change is not None:
         change(table)
     nothing = pd.DataFrame()
-    return Inputs(settings, Layout(root), table, nothing, nothing)
+    return Inputs(settings, Layout(root), table, nothing, nothing, nothing)
 
 
 def write_logs(root: Path, loss: str = "0.5") -> None:
@@ -167,6 +167,7 @@ def test_what_is_not_in_the_suite_is_not_run(tmp_path: Path) -> None:
         inputs.points[inputs.points["experiment"] == "vovnet"],
         inputs.hull,
         inputs.curves,
+        inputs.equal_cost,
     )
     found = outcomes(alone)
     assert all(check.passed is None for check in found.values()), found
