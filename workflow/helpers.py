@@ -509,9 +509,17 @@ class Plan:
         return step_config
 
     @staticmethod
-    def code(command: str) -> str:
-        """Digest of the source that a command runs: an edit elsewhere runs nothing again."""
-        return closure_digest(f"vovnet.commands.{command}")
+    def code(command: str) -> Params:
+        """A parameter function: digest of the source that a command runs.
+
+        An edit elsewhere runs nothing again. A job of a cluster reads the source of its own
+        command only.
+        """
+
+        def digest(wildcards: Wildcards) -> str:
+            return closure_digest(f"vovnet.commands.{command}")
+
+        return digest
 
     # ---- files and resources -----------------------------------------------------------
 
