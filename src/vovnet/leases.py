@@ -31,7 +31,7 @@ class Lease:
 
     def __init__(self, devices: Sequence[str], files: Sequence[int]) -> None:
         self.devices = list(devices)
-        self._files = list(files)
+        self.files = list(files)
 
     def environment(self) -> dict[str, str]:
         """What a command must find in its environment to use the devices and no others."""
@@ -40,12 +40,12 @@ class Lease:
 
     def keep_through_exec(self) -> None:
         """Hand the locks to the command that replaces this process."""
-        for file in self._files:
+        for file in self.files:
             os.set_inheritable(file, True)
 
     def release(self) -> None:
-        while self._files:
-            os.close(self._files.pop())
+        while self.files:
+            os.close(self.files.pop())
 
 
 def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:

@@ -22,7 +22,7 @@ from vovnet.files import sha256_file, sha256_json
 from vovnet.inference import Inference, load_images
 from vovnet.layout import Layout
 from vovnet.model import load_trained, pick_device, weights_file
-from vovnet.provenance import claim_folder, write_manifest
+from vovnet.provenance import claimed_folder, write_manifest
 from vovnet.records import ACTIONS, Sample, write_table
 from vovnet.steps import step_digest
 
@@ -44,16 +44,16 @@ def observe_shard(
     """Observe one shard (counted from 0) of a set; its manifest is written last."""
     job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.shard(run, seed, name, shard, num_shards)
-    claim_folder(folder, job.key)
-    waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
-    if waiting:
-        inference = job.inference()
-        for done, (index, rows) in enumerate(waiting, start=1):
-            table = observe_rows(inference, layout, [job.samples[row] for row in rows])
-            write_table(block_path(folder, index), table, BLOCK_COLUMNS)
-            if on_block is not None:
-                on_block(done, len(waiting))
-    job.write_manifest(folder)
+    with claimed_folder(folder, job.key):
+        waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
+        if waiting:
+            inference = job.inference()
+            for done, (index, rows) in enumerate(waiting, start=1):
+                table = observe_rows(inference, layout, [job.samples[row] for row in rows])
+                write_table(block_path(folder, index), table, BLOCK_COLUMNS)
+                if on_block is not None:
+                    on_block(done, len(waiting))
+        job.write_manifest(folder)
 
 
 def observe_views_shard(
@@ -73,21 +73,21 @@ def observe_views_shard(
     """
     job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.view_shard(run, seed, name, shard, num_shards)
-    claim_folder(folder, job.key)
-    missing = [
-        (index, rows, [view for view in views if not block_path(folder, index, view).exists()])
-        for index, rows in job.blocks
-    ]
-    waiting = [block for block in missing if block[2]]
-    if waiting:
-        inference = job.inference()
-        for done, (index, rows, new) in enumerate(waiting, start=1):
-            tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
-            for view, table in tables.items():
-                write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
-            if on_block is not None:
-                on_block(done, len(waiting))
-    job.write_manifest(folder, views=list(views))
+    with claimed_folder(folder, job.key):
+        missing = [
+            (index, rows, [view for view in views if not block_path(folder, index, view).exists()])
+            for index, rows in job.blocks
+        ]
+        waiting = [block for block in missing if block[2]]
+        if waiting:
+            inference = job.inference()
+            for done, (index, rows, new) in enumerate(waiting, start=1):
+                tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
+                for view, table in tables.items():
+                    write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
+                if on_block is not None:
+                    on_block(done, len(waiting))
+        job.write_manifest(folder, views=list(views))
 
 
 class _Job:
