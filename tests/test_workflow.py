@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from snakemake.io import Wildcards
+from snakemake.iocontainers import Wildcards
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

@@ -565,10 +565,20 @@ class Plan:
     def benchmark(self, rule: str, *parts: str) -> str:
         return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
 
-    def resources(self, kind: str) -> dict[str, int | str]:
-        """What the scheduler is told; `gpu` only where devices are asked for."""
+    def resources(self, kind: str) -> dict[str, Any]:
+        """What the scheduler is told; `gpu` only where devices are asked for.
+
+        A job that ran out of memory or time is tried again with more of both.
+        """
         asked: Resources = getattr(self.settings.resources, kind)
-        values: dict[str, int | str] = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+
+        def growing(amount: int) -> Params:
+            return lambda wildcards, attempt: int(amount * asked.retry_factor ** (attempt - 1))
+
+        values: dict[str, Any] = {
+            "mem_mb": growing(asked.mem_mb),
+            "runtime": growing(asked.runtime_min),
+        }
         if self.settings.resources.account:
             values["slurm_account"] = self.settings.resources.account
         if asked.partition:

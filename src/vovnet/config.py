@@ -427,6 +427,9 @@ class Resources(Section):
     threads: int = Field(1, gt=0)
     mem_mb: int = Field(3000, gt=0)
     runtime_min: int = Field(60, gt=0)
+    retry_factor: float = Field(
+        2.0, ge=1, description="mem_mb and runtime_min grow by it when a failed job is tried again."
+    )
     gpu_model: str | None = Field(None, description="Slurm's name of the GPUs to be given.")
     partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
 

@@ -4,9 +4,10 @@ A device is held by an flock on a file of its own. The lock belongs to the open 
 process keeps through `exec` and hands to its children: it is given back by the system when the
 last of them ends, however it ends.
 
-Who takes devices holds the turnstile while it collects them, one after the other as they come
-free. So there is never more than one who holds a few and waits for more, which rules out
-deadlock, and nobody overtakes a job that waits for many.
+Who takes devices draws a ticket, and the oldest ticket collects them, one after the other as they
+come free. So there is never more than one who holds a few and waits for more, which rules out
+deadlock, and nobody overtakes a job that waits for many. A ticket is held by an flock as well:
+those of the dead are swept away by whoever comes next.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vovnet.devices import VISIBLE, DeviceError, visible_devices
@@ -23,7 +25,20 @@ from vovnet.devices import VISIBLE, DeviceError, visible_devices
 FOLDER = "VOVNET_LEASES"
 """Environment variable: where the lock files lie, instead of the system's temporary folder."""
 
+TICKET = "ticket-"
 POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class _Ticket:
+    """A place in the queue: names sort by the time at which they were drawn."""
+
+    path: Path
+    file: int
+
+    def give_back(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self.file)
 
 
 class Lease:
@@ -59,9 +74,10 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
         )
     folder = lease_folder(environ)
     held: dict[str, int] = {}
-    turnstile = _open(folder / "turnstile.lock")
+    ticket = _draw_ticket(folder)
     try:
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        while not _is_oldest(folder, ticket):
+            time.sleep(POLL_S)
         while len(held) < count:
             free = next(_free(folder, [name for name in devices if name not in held]), None)
             if free is None:
@@ -73,7 +89,7 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
             os.close(file)
         raise
     finally:
-        os.close(turnstile)
+        ticket.give_back()
     order = [name for name in devices if name in held]
     return Lease(order, [held[name] for name in order])
 
@@ -92,6 +108,42 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
             # All users of a machine share its devices.
             path.chmod(0o777)
     return path
+
+
+def _draw_ticket(folder: Path) -> _Ticket:
+    # The clock is one for all processes of the machine.
+    path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
+    partial = folder / f"new-{path.name}"
+    file = _open(partial)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    # Under its name it is locked from the beginning, and so never taken for one of the dead.
+    partial.rename(path)
+    return _Ticket(path, file)
+
+
+def _is_oldest(folder: Path, ticket: _Ticket) -> bool:
+    """Whether nobody alive drew a ticket before this one."""
+    for path in sorted(folder.glob(f"{TICKET}*")):
+        if path >= ticket.path:
+            return True
+        if _is_held(path):
+            return False
+        path.unlink(missing_ok=True)
+    return True
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,7 @@ block is a file of its own, so that a killed job loses at most one.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -174,9 +175,25 @@ def _in_batches(
     rows: dict[int, T] = {}
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        observed = observe([samples[row] for row in chosen])
+        observed = _as_fits([samples[row] for row in chosen], observe)
         rows.update(zip(chosen, observed, strict=True))
     return [rows[row] for row in range(len(samples))]
+
+
+def _as_fits(
+    batch: Sequence[Sample], observe: Callable[[Sequence[Sample]], Iterable[T]]
+) -> list[T]:
+    """What `observe` yields of a batch, in halves where the device's memory is too small for it."""
+    try:
+        return list(observe(batch))
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    # Outside the handler, whose traceback still holds the tensors of the failed batch.
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    print(f"out of memory with {len(batch)} questions at once: {half} now", file=sys.stderr)
+    return _as_fits(batch[:half], observe) + _as_fits(batch[half:], observe)
 
 
 def _observe_batch(
