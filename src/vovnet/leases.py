@@ -4,10 +4,10 @@ A device is held by an flock on a file of its own. The lock belongs to the open 
 process keeps through `exec` and hands to its children: it is given back by the system when the
 last of them ends, however it ends.
 
-Who takes devices draws a ticket, and the oldest ticket collects them, one after the other as they
-come free. So there is never more than one who holds a few and waits for more, which rules out
-deadlock, and nobody overtakes a job that waits for many. A ticket is held by an flock as well:
-those of the dead are swept away by whoever comes next.
+Who takes devices draws a ticket. The oldest ticket goes through the turnstile, and collects devices
+there, one after the other as they come free. So there is never more than one who holds a few and
+waits for more, which rules out deadlock, and nobody overtakes a job that waits for many. Tickets
+and the turnstile are flocks as well: those of the dead do not count.
 """
 
 from __future__ import annotations
@@ -75,9 +75,12 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
     folder = lease_folder(environ)
     held: dict[str, int] = {}
     ticket = _draw_ticket(folder)
+    turnstile = _open(folder / "turnstile.lock")
     try:
         while not _is_oldest(folder, ticket):
             time.sleep(POLL_S)
+        # A ticket may appear a moment after a younger one: only this lock lets in one at a time.
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
         while len(held) < count:
             free = next(_free(folder, [name for name in devices if name not in held]), None)
             if free is None:
@@ -90,6 +93,7 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
         raise
     finally:
         ticket.give_back()
+        os.close(turnstile)
     order = [name for name in devices if name in held]
     return Lease(order, [held[name] for name in order])
 
