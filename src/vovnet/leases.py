@@ -77,8 +77,7 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
     ticket = _draw_ticket(folder)
     turnstile = _open(folder / "turnstile.lock")
     try:
-        while not _is_oldest(folder, ticket):
-            time.sleep(POLL_S)
+        _wait_for_turn(folder, ticket)
         # A ticket may appear a moment after a younger one: only this lock lets in one at a time.
         fcntl.flock(turnstile, fcntl.LOCK_EX)
         while len(held) < count:
@@ -125,29 +124,19 @@ def _draw_ticket(folder: Path) -> _Ticket:
     return _Ticket(path, file)
 
 
-def _is_oldest(folder: Path, ticket: _Ticket) -> bool:
-    """Whether nobody alive drew a ticket before this one."""
-    for path in sorted(folder.glob(f"{TICKET}*")):
-        if path >= ticket.path:
-            return True
-        if _is_held(path):
-            return False
-        path.unlink(missing_ok=True)
-    return True
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+def _wait_for_turn(folder: Path, ticket: _Ticket) -> None:
+    """Wait until nobody alive drew a ticket before this one."""
+    while older := [path for path in sorted(folder.glob(f"{TICKET}*")) if path < ticket.path]:
+        try:
+            file = os.open(older[-1], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            # Comes free when it is given back, or when its process dies.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            older[-1].unlink(missing_ok=True)
+        finally:
+            os.close(file)
 
 
 def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:
