@@ -31,6 +31,8 @@ onstart:
         asking = {job.rule.name for job in workflow.dag.needrun_jobs()} & set(declared_gpus)
         plan.check_gpus({rule: declared_gpus[rule] for rule in asking})
     plan.lock()
+    if workflow.executor_plugin.name == "slurm":
+        plan.check_earlier_jobs(workflow.scheduler._executor.run_uuid)
 
 
 wildcard_constraints:

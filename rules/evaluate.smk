@@ -94,7 +94,7 @@ rule live:
     params:
         config=plan.config("live"),
         code=plan.code("live"),
-        launcher=plan.leased,
+        launcher=plan.leased("live", "{experiment}"),
     shell:
         "{params.launcher} live --config {params.config} --experiment {wildcards.experiment}"
         " > {log} 2>&1"

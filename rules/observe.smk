@@ -21,7 +21,7 @@ rule observe:
     params:
         config=plan.config("observe"),
         code=plan.code("observe"),
-        launcher=plan.leased,
+        launcher=plan.leased("observe", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"),
     shell:
         "{params.launcher} observe --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set}"
@@ -76,7 +76,9 @@ rule observe_views:
         config=plan.config("observe"),
         code=plan.code("observe"),
         views=plan.views,
-        launcher=plan.leased,
+        launcher=plan.leased(
+            "observe_views", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"
+        ),
     shell:
         "{params.launcher} observe --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set}"

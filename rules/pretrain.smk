@@ -20,7 +20,7 @@ rule tiny_model:
         code=plan.code("pretrain"),
         folder=layout.tiny_model,
         work=layout.root / "pretraining",
-        launcher=plan.leased,
+        launcher=plan.leased("tiny_model"),
     shell:
         "{params.launcher} pretrain --config {params.config} --work_dir {params.work}"
         " --output_dir {params.folder} > {log} 2>&1"

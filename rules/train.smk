@@ -22,7 +22,7 @@ rule train_stage1:
     params:
         config=plan.config("train", stage=1),
         code=plan.code("train"),
-        launcher=plan.launcher,
+        launcher=plan.launcher("train", "{run}", "seed{seed}", "stage1"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --stage 1 > {log} 2>&1"
@@ -48,7 +48,7 @@ rule train_stage2:
     params:
         config=plan.config("train", stage=2),
         code=plan.code("train"),
-        launcher=plan.launcher,
+        launcher=plan.launcher("train", "{run}", "seed{seed}", "stage2"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --stage 2 > {log} 2>&1"

@@ -1,5 +1,7 @@
 """A real Slurm of one node with eight declared GPUs, from Debian's packages, for tests.
 
+`python slurm_cluster.py FOLDER` runs one until Ctrl-C, for trying things by hand.
+
 Needs root: it installs packages and writes /etc/slurm, from which it removes its files again.
 The devices are nodes that no driver serves: Slurm hands them out, nothing can be computed there.
 """
@@ -9,8 +11,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +31,7 @@ MARK = "# written by the tests"
 DEVICE = "/dev/vovnet_gpu"
 PACKAGES = ("slurmd", "slurmctld", "slurm-client", "munge")
 START_LIMIT_S = 60
+INSTALL_LIMIT_S = 300
 
 PROLOG = """#!/bin/sh
 echo "$SLURM_JOB_ID $SLURM_JOB_GPUS" >> {folder}/devices
@@ -64,7 +69,7 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """What Slurm recorded of a job. Times have a resolution of a second."""
+    """What Slurm recorded of a job that has ended. Times have a resolution of a second."""
 
     rule: str
     state: str
@@ -73,15 +78,25 @@ class SlurmJob:
     devices: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that has not ended."""
+
+    number: str
+    rule: str
+    state: str
+
+
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[None]:
     """Run the daemons while the block lasts; state, logs and records lie in `folder`."""
     _install()
     if any(MARK not in path.read_text() for path in ETC.glob("*.conf") if path.stem in OURS):
         raise MissingError(f"{ETC} holds a configuration of this machine's own")
-    host = socket.gethostname().partition(".")[0]
+    host = _host()
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
+    ETC.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.callback(_remove_files)
         (ETC / "slurm.conf").write_text(SLURM_CONF.format(host=host, folder=folder))
@@ -90,9 +105,7 @@ def slurm_cluster(folder: Path) -> Iterator[None]:
         )
         (folder / "prolog").write_text(PROLOG.format(folder=folder))
         (folder / "prolog").chmod(0o755)
-        for number in range(NUM_GPUS):
-            if not Path(f"{DEVICE}{number}").exists():
-                os.mknod(f"{DEVICE}{number}", 0o20666, os.makedev(195, number))
+        _make_devices()
         _start_munge(stack, folder)
         for daemon in ("slurmctld", "slurmd"):
             _start(stack, [daemon, "-D"], folder / f"{daemon}.log")
@@ -103,19 +116,45 @@ def slurm_cluster(folder: Path) -> Iterator[None]:
 
 
 def recorded_jobs(folder: Path) -> list[SlurmJob]:
-    """Every job that Slurm knows of; all of them must have ended."""
+    """Every job that ever began; all of them must have ended."""
     lines = (folder / "devices").read_text().splitlines()
     granted = dict(line.split(" ", 1) for line in lines)
     text = _output("scontrol", "--oneliner", "show", "job")
-    return [_parse(line, granted) for line in text.splitlines() if "JobId=" in line]
+    began = (line for line in text.splitlines() if "JobId=" in line)
+    return [_parse(line, granted) for line in began if "StartTime=Unknown" not in line]
+
+
+def queued_jobs() -> list[QueuedJob]:
+    """The jobs that wait or run."""
+    lines = _output("squeue", "--noheader", "--format=%i|%k|%T").splitlines()
+    facts = (line.split("|") for line in lines)
+    return [QueuedJob(number, _rule(comment), state) for number, comment, state in facts]
+
+
+def cancel(job: QueuedJob) -> None:
+    _output("scancel", job.number)
+
+
+def set_node(state: str) -> None:
+    """`drain`: whatever runs goes on, nothing starts; `resume` ends that."""
+    reason = ["reason=test"] if state == "drain" else []
+    _output("scontrol", "update", f"nodename={_host()}", f"state={state}", *reason)
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
+
+
+def _rule(comment: str) -> str:
+    """The plugin writes rule_<name>_wildcards_<values> into a job's comment."""
+    return comment.removeprefix("rule_").partition("_wildcards_")[0]
 
 
 def _parse(line: str, granted: dict[str, str]) -> SlurmJob:
     facts = dict(re.findall(r"(\w+)=(\S*)", line))
     devices = granted.get(facts["JobId"], "")
     return SlurmJob(
-        # The plugin writes rule_<name>_wildcards_<values> into the comment.
-        rule=facts.get("Comment", "").removeprefix("rule_").partition("_wildcards_")[0],
+        rule=_rule(facts.get("Comment", "")),
         state=facts["JobState"],
         start=datetime.fromisoformat(facts["StartTime"]),
         end=datetime.fromisoformat(facts["EndTime"]),
@@ -133,9 +172,25 @@ def _install() -> None:
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
     for step in (["apt-get", "update", "-qq"], command):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        result = subprocess.run(step, capture_output=True, text=True, env=environment)
+        try:
+            result = subprocess.run(
+                step, capture_output=True, text=True, env=environment, timeout=INSTALL_LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            raise MissingError("apt-get cannot install Slurm: it takes too long") from None
         if result.returncode != 0:
-            raise MissingError(f"apt-get cannot install Slurm: {result.stderr.strip()[-200:]}")
+            lines = result.stderr.strip().splitlines() or ["no reason given"]
+            raise MissingError(f"apt-get cannot install Slurm: {lines[-1]}")
+
+
+def _make_devices() -> None:
+    for number in range(NUM_GPUS):
+        try:
+            os.mknod(f"{DEVICE}{number}", 0o20666, os.makedev(195, number))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise MissingError(f"no device node can be made here: {error.strerror}") from None
 
 
 def _start_munge(stack: ExitStack, folder: Path) -> None:
@@ -196,4 +251,10 @@ def _remove_files() -> None:
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+if __name__ == "__main__":
+    with slurm_cluster(Path(sys.argv[1])):
+        print("Slurm runs until Ctrl-C", flush=True)
+        signal.pause()

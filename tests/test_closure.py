@@ -37,7 +37,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def clear_caches() -> None:
-    for function in (closure.closure_digest, closure._imported, closure._tree, closure._meaning):
+    for function in (closure.closure_digest, closure._imported, closure._read):
         function.cache_clear()
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import pandas as pd
 import psutil
 import pytest
+from projects import ROOT, contents, copy_project
 
-ROOT = Path(__file__).resolve().parents[1]
-PROJECT = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
 TARGETS = ("paper_tables",)
 CONFIG = ("--configfile", "config/test.yaml", "small.yaml")
 SMALL = """\
@@ -32,8 +27,6 @@ seeds: [0]
 TABLES = ("main_table", "cross_benchmark", "pareto", "action_ratio", "hull_metrics")
 TABLES += ("resolution_test", "oracle", "profiling")
 LIVE = "profile_vovnet"
-LIVE_TITLE = "(live)"
-TIMINGS = re.compile("latency|mem_peak|samples_per_s")
 
 pytestmark = pytest.mark.slow
 
@@ -44,12 +37,7 @@ class Project:
     def __init__(self, folder: Path, root: Path = ROOT) -> None:
         self.folder = folder
         self.results = folder / "results/test"
-        for name in PROJECT:
-            source = root / name
-            if source.is_symlink() or source.is_file():
-                shutil.copy2(source, folder / name, follow_symlinks=False)
-            else:
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_project(folder, root)
         (folder / "small.yaml").write_text(SMALL)
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -87,29 +75,7 @@ class Project:
         return True
 
     def contents(self) -> dict[str, object]:
-        """Name -> content of everything that must not depend on interruptions."""
-        return {str(path.relative_to(self.results)): timeless(path) for path in self._compared()}
-
-    def _compared(self) -> Iterator[Path]:
-        patterns = (
-            "data/**/*.jsonl",
-            "runs/*/*/*/model.safetensors",
-            "runs/*/*/*/calibration.json",
-            "runs/*/*/*/train_log.jsonl",
-            "observations/*/*/*/*.parquet",
-            "eval/*/*",
-            "eval/_hull/*/*",
-            "paper/*.*",
-        )
-        for pattern in patterns:
-            found = sorted(path for path in self.results.glob(pattern) if path.is_file())
-            assert found, pattern
-            for path in found:
-                live = path.parent.name.startswith("profile_")
-                timed = path.name.endswith(".timings.parquet") or live or path.stem == "profiling"
-                timed |= path.name in ("main_table.md", "main_table.tex")
-                if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
-                    yield path
+        return contents(self.results)
 
 
 def kill_tree(pid: int) -> None:
@@ -128,20 +94,6 @@ def kill_tree(pid: int) -> None:
 def signal_to(process: psutil.Process, number: signal.Signals) -> None:
     with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-
-
-def timeless(path: Path) -> object:
-    """The bytes of a file; of files that also hold timings, the rest."""
-    if path.parent.name == "paper" and path.name.startswith(("pareto", "main_table")):
-        if path.suffix == ".csv":
-            table = pd.read_csv(path)
-            return table[[name for name in table if not TIMINGS.search(name)]].to_csv()
-        lines = path.read_text().splitlines()
-        return [re.sub(r"[\s-]+", " ", line) for line in lines if LIVE_TITLE not in line]
-    if path.name == "train_log.jsonl":
-        logged = [json.loads(line) for line in path.read_text().splitlines()]
-        return [{k: v for k, v in line.items() if not TIMINGS.search(k)} for line in logged]
-    return path.read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -141,11 +141,14 @@ def test_a_device_stays_held_while_a_child_of_the_command_lives(tmp_path: Path) 
 
 NUM_JOBS = 200
 NUM_KILLED = 40
+NUM_OVERTAKING = 20
 
 
 def job(folder: Path, number: int, gpus: int, duration_s: float) -> None:
     """Hold devices for a while, and note where somebody else still claims one of them."""
+    asked_s = time.monotonic()
     lease = take(gpus)
+    got_s = time.monotonic()
     claims = [folder / f"claim-{device}" for device in lease.devices]
     for claim in claims:
         # A killed job leaves its claims behind.
@@ -155,7 +158,7 @@ def job(folder: Path, number: int, gpus: int, duration_s: float) -> None:
     time.sleep(duration_s)
     for claim in claims:
         claim.unlink()
-    (folder / f"done-{number}").touch()
+    write_text(folder / f"done-{number}", f"{gpus} {asked_s} {got_s}")
 
 
 def fork_job(folder: Path, number: int, gpus: int, duration_s: float) -> int:
@@ -199,9 +202,19 @@ def test_two_hundred_jobs_with_random_kills(
         os.waitpid(process, 0)
     assert not running, f"starved: {sorted(running)}"
     assert not list(tmp_path.glob("double-*"))
-    done = {int(path.name.removeprefix("done-")) for path in tmp_path.glob("done-*")}
+    waits = {
+        int(path.name.removeprefix("done-")): list(map(float, path.read_text().split()))
+        for path in tmp_path.glob("done-*")
+    }
+    done = set(waits)
     assert set(range(NUM_JOBS)) - set(killed) <= done
     assert len(done) < NUM_JOBS, "no kill hit a job"
     everything = take(8)
     assert len(everything.devices) == 8, "a device was lost"
     everything.release()
+    overtakers = [
+        sum(asked_s < other[1] and other[2] < got_s for other in waits.values())
+        for gpus, asked_s, got_s in waits.values()
+        if gpus == 8
+    ]
+    assert max(overtakers) <= NUM_OVERTAKING, "a job of every device is let pass by smaller ones"

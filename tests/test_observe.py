@@ -18,7 +18,7 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.inference import Inference, load_images
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, save_weights
-from vovnet.observe import observe_rows, observe_shard, observe_views, observe_views_shard
+from vovnet.observe import _as_fits, observe_rows, observe_shard, observe_views, observe_views_shard
 from vovnet.records import ACTIONS, OBSERVATION_COLUMNS, Sample, read_table
 
 SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
@@ -345,3 +345,25 @@ def test_unknown_views_are_refused(fresh: Layout) -> None:
     with pytest.raises(ConfigError, match="view 'pool-x' is unknown"):
         observe_reduced(fresh, ["pool-x"])
     assert not fresh.views_manifest("vovnet", 0, "synth_mmmu").exists()
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_halved(capsys: pytest.CaptureFixture[str]) -> None:
+    tried = []
+
+    def observe(batch: Sequence[str]) -> list[str]:
+        tried.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [item.upper() for item in batch]
+
+    assert _as_fits(list("abcde"), observe) == list("ABCDE")
+    assert tried == [5, 2, 3, 1, 2]
+    assert "out of memory with 5 questions at once: 2 now" in capsys.readouterr().err
+
+
+def test_one_question_that_does_not_fit_is_an_error() -> None:
+    def observe(batch: Sequence[str]) -> list[str]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        _as_fits(["a"], observe)

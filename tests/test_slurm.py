@@ -1,29 +1,41 @@
-"""The whole DAG on a real Slurm: `make test-slurm`. Installs Slurm where it may."""
+"""The whole DAG on a real Slurm: `make test-slurm`. Installs Slurm where it may.
+
+One undisturbed run is held against Slurm's own records; a second one is disturbed by a cancelled
+job, a drained node and a killed Snakemake, and must leave the same bytes.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
+import random
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-import yaml
-from slurm_cluster import NUM_GPUS, MissingError, SlurmJob, recorded_jobs, slurm_cluster
+from projects import contents, copy_project
+from slurm_cluster import (
+    NUM_GPUS,
+    MissingError,
+    QueuedJob,
+    SlurmJob,
+    cancel,
+    queued_jobs,
+    recorded_jobs,
+    set_node,
+    slurm_cluster,
+)
+from slurm_suite import NUM_PROCESSES, write_small_suite
 
-ROOT = Path(__file__).resolve().parents[1]
-PROJECT = ("Snakefile", "rules", "workflow", "config", "profiles", "slurm", "src", "envs")
-
-OVERLAY = {
-    "resources": {
-        "train": {"gpu": 1, "mem_mb": 3000, "runtime_min": 30},
-        "observe": {"gpu": 1, "mem_mb": 3000, "runtime_min": 30},
-        "light": {"mem_mb": 1500, "runtime_min": 20},
-    },
-}
-"""Every model on a declared GPU. A seed has four sets of two shards: eight jobs at once."""
+RESULTS = "results/test"
+RUN_LIMIT_S = 900
+TRAINING = {"train_stage1", "train_stage2"}
+GPU_RULES = {"observe", "observe_views", "live"}
+T = TypeVar("T")
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,6 +43,44 @@ pytestmark = [
         "VOVNET_TEST_SLURM" not in os.environ, reason="installs Slurm: run `make test-slurm`"
     ),
 ]
+
+
+class Project:
+    """A copy of the project, in which Snakemake is called as on a cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        copy_project(folder)
+        write_small_suite(folder / "config/test.yaml")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "all"]
+        command += ["--configfile", "config/test.yaml", "--slurm-status-command", "squeue"]
+        command += ["--seconds-between-status-checks", "2", "--latency-wait", "20"]
+        command += ["--slurm-init-seconds-before-status-checks", "2"]
+        with (self.folder / "output.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"},
+            )
+
+    def finish(self, process: subprocess.Popen[bytes] | None = None) -> str:
+        """Run to the end; returns what was said meanwhile."""
+        before = len(self.output)
+        process = process or self.start()
+        try:
+            assert process.wait(RUN_LIMIT_S) == 0, self.output[-6000:]
+        finally:
+            process.kill()
+        return self.output[before:]
+
+    @property
+    def output(self) -> str:
+        path = self.folder / "output.log"
+        return path.read_text() if path.exists() else ""
 
 
 @pytest.fixture(scope="module")
@@ -45,37 +95,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    for name in PROJECT:
-        source = ROOT / name
-        if source.is_symlink() or source.is_file():
-            shutil.copy2(source, folder / name, follow_symlinks=False)
-        else:
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
-    return folder
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments]
-    command += ["--configfile", "config/test.yaml", "overlay.yaml"]
-    command += ["--slurm-status-command", "squeue", "--seconds-between-status-checks", "3"]
-    command += ["--slurm-init-seconds-before-status-checks", "3"]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"},
-    )
+def project(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which the whole DAG has run undisturbed."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    project.finish()
+    return project
 
 
 @pytest.fixture(scope="module")
-def finished(cluster: Path, project: Path) -> list[SlurmJob]:
-    """Slurm's records after the whole DAG has run."""
-    result = snakemake(project, "all")
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+def finished(cluster: Path, project: Project) -> list[SlurmJob]:
+    """Slurm's records of the undisturbed run."""
     return recorded_jobs(cluster)
 
 
@@ -100,17 +129,86 @@ def test_no_device_was_given_to_two_jobs_at_once(finished: list[SlurmJob]) -> No
 
 
 def test_every_job_got_the_devices_it_declared_and_ended_well(finished: list[SlurmJob]) -> None:
+    """Training of several processes has that many devices, in one job."""
+    declared = dict.fromkeys(TRAINING, NUM_PROCESSES) | dict.fromkeys(GPU_RULES, 1)
     for job in finished:
         assert job.state == "COMPLETED", job
-        gpu_rules = {"train_stage1", "train_stage2", "observe", "live"}
-        assert len(job.devices) == (1 if job.rule in gpu_rules else 0), job
-    assert {"train_stage1", "train_stage2", "observe", "live", "evaluate"} <= {
-        job.rule for job in finished
-    }
+        assert len(job.devices) == declared.get(job.rule, 0), job
+    assert {*declared, "prepare", "evaluate"} <= {job.rule for job in finished}
+    assert [job.rule for job in finished if job.rule in TRAINING] == [
+        "train_stage1",
+        "train_stage2",
+        "train_stage2",
+    ]
 
 
-def test_a_second_call_runs_nothing(finished: list[SlurmJob], cluster: Path, project: Path) -> None:
-    result = snakemake(project, "all")
-    assert result.returncode == 0, result.stderr
-    assert "Nothing to be done" in result.stdout + result.stderr
+def test_a_second_call_runs_nothing(
+    finished: list[SlurmJob], cluster: Path, project: Project
+) -> None:
+    assert "Nothing to be done" in project.finish()
     assert len(recorded_jobs(cluster)) == len(finished)
+
+
+def test_a_cancelled_job_a_drained_node_and_a_killed_snakemake_change_no_byte(
+    finished: list[SlurmJob], cluster: Path, project: Project, tmp_path: Path
+) -> None:
+    disturbed = Project(tmp_path / "disturbed")
+    dice = random.Random(5)
+    process = disturbed.start()
+
+    cancel(dice.choice(wait_for(lambda: running(TRAINING), process, disturbed)))
+    set_node("drain")
+    before = {job.number for job in running()}
+    wait_for(lambda: in_state("PENDING"), process, disturbed)
+    time.sleep(5)
+    assert {job.number for job in running()} <= before, "nothing starts on a drained node"
+    set_node("resume")
+
+    observing = wait_for(lambda: at_least(3, running({"observe"})), process, disturbed)
+    cancel(dice.choice(observing))
+    # What waits for the node is still there when Snakemake is called again.
+    set_node("drain")
+    wait_for(lambda: in_state("PENDING"), process, disturbed)
+    process.kill()
+    process.wait()
+    refused = disturbed.start()
+    assert refused.wait(RUN_LIMIT_S) == 1, disturbed.output[-6000:]
+    refusal = r"^vovnet: error: .* still at work there: `(scancel .*)` ends them$"
+    (advice,) = re.findall(refusal, disturbed.output, re.MULTILINE)
+    assert in_state("PENDING"), "they were left alone"
+    subprocess.run(advice.split(), check=True)
+    wait_for(lambda: not queued_jobs(), None, disturbed)
+    set_node("resume")
+    disturbed.finish()
+
+    assert "Nothing to be done" in disturbed.finish()
+    states = [job.state for job in recorded_jobs(cluster)]
+    assert states.count("CANCELLED") >= 2
+    expected, found = (contents(item.folder / RESULTS) for item in (project, disturbed))
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def in_state(state: str) -> list[QueuedJob]:
+    return [job for job in queued_jobs() if job.state == state]
+
+
+def running(rules: set[str] | None = None) -> list[QueuedJob]:
+    """The running jobs of some rules, or all of them."""
+    return [job for job in in_state("RUNNING") if rules is None or job.rule in rules]
+
+
+def at_least(count: int, jobs: list[QueuedJob]) -> list[QueuedJob]:
+    return jobs if len(jobs) >= count else []
+
+
+def wait_for(
+    moment: Callable[[], T], process: subprocess.Popen[bytes] | None, project: Project
+) -> T:
+    """What `moment` returns as soon as it is true, while Snakemake runs."""
+    deadline = time.monotonic() + RUN_LIMIT_S
+    while not (found := moment()):
+        assert process is None or process.poll() is None, project.output[-6000:]
+        assert time.monotonic() < deadline, project.output[-6000:]
+        time.sleep(0.2)
+    return found

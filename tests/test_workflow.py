@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from snakemake.iocontainers import Wildcards
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -370,10 +370,10 @@ def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
     with pytest.raises(ConfigError, match=r"gpu is 4 and training.num_processes .* is 8"):
         plan({"resources": {"train": {"gpu": 4}}}, "paper.yaml")
     made = plan(config="paper.yaml")
-    wildcards = SimpleNamespace(run="vovnet", seed="0")
-    assert "--num_processes 8" in made.launcher(wildcards, {"gpu": 8})
+    launcher = made.launcher("train", "{run}", "seed{seed}", "stage1")
+    assert "--num_processes 8" in launcher(JOB, {"gpu": 8})
     with pytest.raises(ConfigError, match="may use 2 GPUs"):
-        made.launcher(wildcards, {"gpu": 2})
+        launcher(JOB, {"gpu": 2})
 
 
 def test_resources_name_gpus_only_where_there_are_some() -> None:
@@ -453,6 +453,7 @@ def test_every_requirement_is_pinned() -> None:
 
 # ---- GPUs of this machine --------------------------------------------------------------
 
+JOB = Wildcards(fromdict={"run": "vovnet", "seed": "0"})
 TRAINING = "results/paper_suite/runs/vovnet/seed0/stage1/manifest.json"
 
 
@@ -485,15 +486,19 @@ def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:
     files = {report: set(made.report_files(report)) for report in made.reports}
     assert not files["paper"] & files["suite"]
     assert set(made.report_files()) == files["paper"] | files["suite"]
-    whole = SimpleNamespace(report="suite")
+    whole = Wildcards(fromdict={"report": "suite"})
     assert made.layout.eval("cache_reuse") / "results.csv" in made.report_inputs(whole)
     assert set(made.ablation_files) <= set(made.pdf_inputs(whole))
     assert plan({"report": {"target": None}}).reports == ["paper"]
 
 
 def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
-    wildcards = SimpleNamespace(run="vovnet", seed="0")
     made = plan(config="paper.yaml")
-    assert made.leased(wildcards, {"gpu": 1}).startswith("python -m vovnet lease --gpus 1 -- ")
-    assert made.launcher(wildcards, {"gpu": 8}).startswith("python -m vovnet lease --gpus 8 -- ")
-    assert made.leased(wildcards, {}) == plan().launcher(wildcards, {}) == "python -m vovnet"
+    observe = made.leased("observe", "{run}", "seed{seed}")
+    record = "results/paper_suite/benchmarks/observe/vovnet_seed0.gpu.json"
+    lease = f"python -m vovnet lease --gpus 1 --record {record} -- "
+    assert observe(JOB, {"gpu": 1}) == f"{lease}python -m vovnet"
+    train = made.launcher("train", "{run}", "seed{seed}", "stage1")
+    assert train(JOB, {"gpu": 8}).startswith("python -m vovnet lease --gpus 8 --record ")
+    small = plan().launcher("train", "{run}", "seed{seed}", "stage1")
+    assert observe(JOB, {}) == small(JOB, {}) == "python -m vovnet"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -22,6 +23,7 @@ from vovnet.config import Resources, Settings, policy_points, run_settings, vali
 from vovnet.data import hub
 from vovnet.devices import visible_devices
 from vovnet.errors import ConfigError, VovnetError
+from vovnet.files import write_text
 from vovnet.layout import ROUTER_FIT, SUITE, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
@@ -42,7 +44,7 @@ NAME = r"[A-Za-z0-9][\w.-]*"
 """What names of datasets, splits, sets, runs and experiments look like: they become paths."""
 
 NEVER = r"(?!)"
-LEASE = "python -m vovnet lease --gpus {} --"
+LEASE = "python -m vovnet lease --gpus {} --record {} --"
 SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 OBSERVATION_TABLES = ("signals", *ACTIONS)
 SLICE_FILES = ("error_slices.csv", "error_slices.json")
@@ -68,7 +70,7 @@ HULL_TABLES = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
 TABLE_SUFFIXES = (".csv", ".md", ".tex")
 
 Wildcards = Any
-Params = Callable[[Wildcards], Any]
+Params = Callable[..., Any]
 
 
 def make_plan(config: Mapping[str, Any], files: Iterable[Any] = ()) -> Plan:
@@ -105,6 +107,24 @@ class Plan:
             self._lock.acquire()
         except Timeout:
             sys.exit(f"vovnet: error: {self.layout.root}: another Snakemake run is at work there")
+
+    def check_earlier_jobs(self, name: str) -> None:
+        """End Snakemake where jobs of an earlier call are still in Slurm's queue.
+
+        A killed Snakemake leaves them there, and they would write what this call's jobs write.
+        `name` is what the jobs of this call are named in the queue.
+        """
+        record = self.layout.root / ".slurm-jobs"
+        if record.exists():
+            earlier = record.read_text(encoding="utf-8")
+            command = ["squeue", "--noheader", "--format=%i", f"--name={earlier}"]
+            listed = subprocess.run(command, capture_output=True, text=True)
+            if count := len(listed.stdout.split()):
+                sys.exit(
+                    f"vovnet: error: {self.layout.root}: {count} Slurm jobs of an earlier call are"
+                    f" still at work there: `scancel --name={earlier}` ends them"
+                )
+        write_text(record, name)
 
     # ---- the machine -------------------------------------------------------------------
 
@@ -259,30 +279,46 @@ class Plan:
     def stage(self, run: str, seed: int, stage: int) -> Path:
         return self.layout.stage(run, seed, stage) / "manifest.json"
 
-    def launcher(self, wildcards: Wildcards, resources: Any) -> str:
-        """How a training command is started on as many devices as the run asks for."""
-        training = run_settings(self.settings, wildcards.run).training
-        count, gpus = training.num_processes, resources.get("gpu", 0)
-        if gpus not in (0, count):
-            raise ConfigError(f"training.num_processes is {count}, but the job may use {gpus} GPUs")
-        if count == 1:
-            return self.leased(wildcards, resources)
-        if gpus == 0:
-            return (
-                "python -m torch.distributed.run --standalone"
-                f" --nproc_per_node {count} -m -- vovnet"
-            )
-        return (
-            f"{LEASE.format(gpus)} accelerate launch --multi_gpu --num_machines 1"
-            f" --num_processes {count} --main_process_port 0"
-            f" --mixed_precision {training.mixed_precision} --dynamo_backend no -m vovnet"
-        )
+    def launcher(self, rule: str, *parts: str) -> Params:
+        """A parameter function: how training starts, on as many devices as the run asks for."""
+        leased = self.leased(rule, *parts)
 
-    @staticmethod
-    def leased(wildcards: Wildcards, resources: Any) -> str:
-        """How a command is started: on devices of its own where it asks for some."""
-        gpus = resources.get("gpu", 0)
-        return f"{LEASE.format(gpus)} python -m vovnet" if gpus else "python -m vovnet"
+        def launch(wildcards: Wildcards, resources: Any) -> str:
+            training = run_settings(self.settings, wildcards.run).training
+            count, gpus = training.num_processes, resources.get("gpu", 0)
+            if gpus not in (0, count):
+                raise ConfigError(
+                    f"training.num_processes is {count}, but the job may use {gpus} GPUs"
+                )
+            alone = leased(wildcards, resources)
+            if count == 1:
+                return alone
+            if gpus == 0:
+                return (
+                    "python -m torch.distributed.run --standalone"
+                    f" --nproc_per_node {count} -m -- vovnet"
+                )
+            return alone.removesuffix("python -m vovnet") + (
+                "accelerate launch --multi_gpu --num_machines 1"
+                f" --num_processes {count} --main_process_port 0"
+                f" --mixed_precision {training.mixed_precision} --dynamo_backend no -m vovnet"
+            )
+
+        return launch
+
+    def leased(self, rule: str, *parts: str) -> Params:
+        """A parameter function: how a command starts, on devices of its own if it asks for some.
+
+        What it did on them is recorded beside the job's benchmark.
+        """
+
+        def launch(wildcards: Wildcards, resources: Any) -> str:
+            gpus = resources.get("gpu", 0)
+            record = self.benchmark(rule, *parts).removesuffix(".tsv").format(**wildcards)
+            lease = f"{LEASE.format(gpus, record + '.gpu.json')} " if gpus else ""
+            return f"{lease}python -m vovnet"
+
+        return launch
 
     # ---- observations ------------------------------------------------------------------
 
@@ -568,9 +604,17 @@ class Plan:
         return step_config
 
     @staticmethod
-    def code(command: str) -> str:
-        """Digest of the source that a command runs: an edit elsewhere runs nothing again."""
-        return closure_digest(f"vovnet.commands.{command}")
+    def code(command: str) -> Params:
+        """A parameter function: digest of the source that a command runs.
+
+        An edit elsewhere runs nothing again. A job of a cluster reads the source of its own
+        command only.
+        """
+
+        def digest(wildcards: Wildcards) -> str:
+            return closure_digest(f"vovnet.commands.{command}")
+
+        return digest
 
     # ---- files and resources -----------------------------------------------------------
 
@@ -580,10 +624,20 @@ class Plan:
     def benchmark(self, rule: str, *parts: str) -> str:
         return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
 
-    def resources(self, kind: str) -> dict[str, int | str]:
-        """What the scheduler is told; `gpu` only where devices are asked for."""
+    def resources(self, kind: str) -> dict[str, Any]:
+        """What the scheduler is told; `gpu` only where devices are asked for.
+
+        A job that ran out of memory or time is tried again with more of both.
+        """
         asked: Resources = getattr(self.settings.resources, kind)
-        values: dict[str, int | str] = {"mem_mb": asked.mem_mb, "runtime": asked.runtime_min}
+
+        def growing(amount: int) -> Params:
+            return lambda wildcards, attempt: int(amount * asked.retry_factor ** (attempt - 1))
+
+        values: dict[str, Any] = {
+            "mem_mb": growing(asked.mem_mb),
+            "runtime": growing(asked.runtime_min),
+        }
         if self.settings.resources.account:
             values["slurm_account"] = self.settings.resources.account
         if asked.partition:

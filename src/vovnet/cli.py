@@ -8,13 +8,15 @@ a table operation never loads torch. Every module offers `HELP`, `add_arguments(
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from vovnet import __version__
-from vovnet.errors import VovnetError
+from vovnet.errors import VovnetError, one_line
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("vovnet.commands.synthesize", "render a synthetic dataset in its raw layout"),
@@ -51,6 +53,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name -> (module, one line of help)."""
 
 INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Told by their texts: every library has an exception of its own for them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(chosen.command, chosen.arguments)
     except VovnetError as error:
         print(f"vovnet: error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not any(os.strerror(number) in str(error) for number in DISK_FULL):
+            raise
+        print(f"vovnet: error: {one_line(error)} (make room, and call again)", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vovnet: interrupted", file=sys.stderr)

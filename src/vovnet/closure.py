@@ -16,6 +16,7 @@ PACKAGE = __name__.split(".")[0]
 ROOT = Path(__file__).resolve().parent
 
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_Naming = ast.Import | ast.ImportFrom | ast.Constant
 
 
 def import_closure(module: str) -> list[Path]:
@@ -42,7 +43,7 @@ def closure_digest(module: str) -> str:
     digest = hashlib.sha256()
     for path in import_closure(module):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-        digest.update(_meaning(path).encode() + b"\0")
+        digest.update(_read(path)[1].encode() + b"\0")
     return digest.hexdigest()
 
 
@@ -62,7 +63,8 @@ def _imported(module: str) -> tuple[str, ...]:
     path = _source(module)
     assert path is not None, module
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    names = {module, *(name for node in ast.walk(_tree(path)) for name in _names(node, package))}
+    nodes = _read(path)[0]
+    names = {module, *(name for node in nodes for name in _names(node, package))}
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
     return tuple(sorted(name for name in parents if _source(name) is not None))
 
@@ -83,15 +85,11 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
-def _meaning(path: Path) -> str:
-    """The dumped tree of a file without its docstrings, class and module ones included."""
+def _read(path: Path) -> tuple[list[ast.AST], str]:
+    """The nodes of a file that may name a module, and its dumped tree without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, _Documented) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
-    return ast.dump(tree)
+    return [node for node in nodes if isinstance(node, _Naming)], ast.dump(tree)

@@ -51,6 +51,10 @@ def _no_nan(value: float) -> float:
     return value
 
 
+# Those of libyaml where PyYAML was built with it: ten times faster.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
 """A number or infinity, which prices every look out, or is never exceeded."""
 
@@ -447,6 +451,9 @@ class Resources(Section):
     threads: int = Field(1, gt=0)
     mem_mb: int = Field(3000, gt=0)
     runtime_min: int = Field(60, gt=0)
+    retry_factor: float = Field(
+        2.0, ge=1, description="mem_mb and runtime_min grow by it when a failed job is tried again."
+    )
     gpu_model: str | None = Field(None, description="Slurm's name of the GPUs to be given.")
     partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
 
@@ -491,14 +498,7 @@ class Settings(Section):
             unknown = set(overrides) - {"model", "data", "policy", "training"}
             if unknown:
                 raise ValueError(f"runs.{name}: unknown key {sorted(unknown)[0]!r}")
-        refs = [("data.train", ref) for ref in self.data.train]
-        refs += [("data.router_fit", ref) for ref in self.data.router_fit]
-        refs += [(f"data.eval_sets.{name}", ref) for name, ref in self.data.eval_sets.items()]
-        for key, ref in refs:
-            if ref.dataset not in self.data.datasets:
-                raise ValueError(f"{key}: dataset {ref.dataset!r} is not in data.datasets")
-            if ref.split not in self.data.datasets[ref.dataset].files:
-                raise ValueError(f"{key}: dataset {ref.dataset!r} has no split {ref.split!r}")
+        _check_parts(self.data)
         for name, experiment in self.experiments.items():
             key = f"experiments.{name}"
             if experiment.run not in self.runs:
@@ -515,6 +515,9 @@ class Settings(Section):
                 if swept not in PolicySettings.model_fields:
                     raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
+        for run, overrides in self.runs.items():
+            if overrides:
+                self._check_run(run)
         # The configuration of a single command has no targets.
         if self.targets and self.report.target not in [None, *self.targets]:
             raise ValueError(f"report.target: {self.report.target!r} is not in targets")
@@ -523,6 +526,29 @@ class Settings(Section):
                 if name not in self.experiments:
                     raise ValueError(f"targets.{target}: {name!r} is not in experiments")
         return self
+
+    def _check_run(self, run: str) -> None:
+        """What a run overrides must fit the data and the experiments as well."""
+        value = run_settings(self, run)
+        try:
+            _check_parts(value.data)
+            for name, experiment in self.experiments.items():
+                if experiment.run == run:
+                    policy_points(value, name)
+        except ValueError as error:
+            raise ValueError(f"runs.{run}: {error}") from None
+
+
+def _check_parts(data: DataSettings) -> None:
+    """Every part of a dataset that is named must be one."""
+    refs = [("data.train", ref) for ref in data.train]
+    refs += [("data.router_fit", ref) for ref in data.router_fit]
+    refs += [(f"data.eval_sets.{name}", ref) for name, ref in data.eval_sets.items()]
+    for key, ref in refs:
+        if ref.dataset not in data.datasets:
+            raise ValueError(f"{key}: dataset {ref.dataset!r} is not in data.datasets")
+        if ref.split not in data.datasets[ref.dataset].files:
+            raise ValueError(f"{key}: dataset {ref.dataset!r} has no split {ref.split!r}")
 
 
 def _check_match(key: str, experiment: Experiment) -> None:
@@ -551,7 +577,7 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), _LOADER)
     except FileNotFoundError:
         raise ConfigError(f"{path}: file not found") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -596,19 +622,40 @@ def load(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None
     return validate(merged, " + ".join(str(path) for path in paths) or "configuration")
 
 
+def yaml_text(value: Mapping[str, Any], sort_keys: bool = False) -> str:
+    """Plain values as YAML."""
+    return yaml.dump(value, Dumper=_DUMPER, sort_keys=sort_keys, allow_unicode=True)
+
+
 def dump(settings: Settings) -> str:
     """The resolved settings as YAML, keys sorted."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+    return yaml_text(settings.model_dump(mode="json"), sort_keys=True)
 
 
 def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
-    """Settings of one training recipe and seed: the run's overrides applied."""
+    """Settings of one training recipe and seed: the run's overrides applied.
+
+    Only the sections that the run overrides are validated again; it is called for every job.
+    """
     if run not in settings.runs:
         raise ConfigError(f"runs: no run named {run!r}, expected one of {list(settings.runs)}")
-    value = merge(settings.model_dump(), settings.runs[run])
+    changed: dict[str, Any] = {
+        name: _overridden(getattr(settings, name), overrides, f"runs.{run}: {name}")
+        for name, overrides in settings.runs[run].items()
+    }
     if seed is not None:
-        value["training"]["seed"] = seed
-    return validate(value, f"runs.{run}")
+        training = changed.get("training", settings.training)
+        changed["training"] = training.model_copy(update={"seed": seed})
+    return settings.model_copy(update=changed)
+
+
+def _overridden(section: Section, overrides: Any, key: str) -> Section:
+    value = merge({"": section.model_dump()}, {"": overrides})[""]
+    try:
+        return type(section).model_validate(value)
+    except ValidationError as error:
+        separator = "." if error.errors()[0]["loc"] else ": "
+        raise ConfigError(f"{key}{separator}{_first_error(error)}") from None
 
 
 def check_prompt_order(settings: Settings) -> None:

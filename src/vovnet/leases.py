@@ -4,9 +4,10 @@ A device is held by an flock on a file of its own. The lock belongs to the open 
 process keeps through `exec` and hands to its children: it is given back by the system when the
 last of them ends, however it ends.
 
-Who takes devices holds the turnstile while it collects them, one after the other as they come
-free. So there is never more than one who holds a few and waits for more, which rules out
-deadlock, and nobody overtakes a job that waits for many.
+Who takes devices draws a ticket. The oldest ticket goes through the turnstile, and collects devices
+there, one after the other as they come free. So there is never more than one who holds a few and
+waits for more, which rules out deadlock, and nobody overtakes a job that waits for many. Tickets
+and the turnstile are flocks as well: those of the dead do not count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vovnet.devices import VISIBLE, DeviceError, visible_devices
@@ -23,7 +25,20 @@ from vovnet.devices import VISIBLE, DeviceError, visible_devices
 FOLDER = "VOVNET_LEASES"
 """Environment variable: where the lock files lie, instead of the system's temporary folder."""
 
+TICKET = "ticket-"
 POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class _Ticket:
+    """A place in the queue: names sort by the time at which they were drawn."""
+
+    path: Path
+    file: int
+
+    def give_back(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self.file)
 
 
 class Lease:
@@ -31,7 +46,7 @@ class Lease:
 
     def __init__(self, devices: Sequence[str], files: Sequence[int]) -> None:
         self.devices = list(devices)
-        self._files = list(files)
+        self.files = list(files)
 
     def environment(self) -> dict[str, str]:
         """What a command must find in its environment to use the devices and no others."""
@@ -40,12 +55,12 @@ class Lease:
 
     def keep_through_exec(self) -> None:
         """Hand the locks to the command that replaces this process."""
-        for file in self._files:
+        for file in self.files:
             os.set_inheritable(file, True)
 
     def release(self) -> None:
-        while self._files:
-            os.close(self._files.pop())
+        while self.files:
+            os.close(self.files.pop())
 
 
 def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
@@ -59,8 +74,11 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
         )
     folder = lease_folder(environ)
     held: dict[str, int] = {}
+    ticket = _draw_ticket(folder)
     turnstile = _open(folder / "turnstile.lock")
     try:
+        _wait_for_turn(folder, ticket)
+        # A ticket may appear a moment after a younger one: only this lock lets in one at a time.
         fcntl.flock(turnstile, fcntl.LOCK_EX)
         while len(held) < count:
             free = next(_free(folder, [name for name in devices if name not in held]), None)
@@ -73,6 +91,7 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
             os.close(file)
         raise
     finally:
+        ticket.give_back()
         os.close(turnstile)
     order = [name for name in devices if name in held]
     return Lease(order, [held[name] for name in order])
@@ -92,6 +111,32 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
             # All users of a machine share its devices.
             path.chmod(0o777)
     return path
+
+
+def _draw_ticket(folder: Path) -> _Ticket:
+    # The clock is one for all processes of the machine.
+    path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
+    partial = folder / f"new-{path.name}"
+    file = _open(partial)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    # Under its name it is locked from the beginning, and so never taken for one of the dead.
+    partial.rename(path)
+    return _Ticket(path, file)
+
+
+def _wait_for_turn(folder: Path, ticket: _Ticket) -> None:
+    """Wait until nobody alive drew a ticket before this one."""
+    while older := [path for path in sorted(folder.glob(f"{TICKET}*")) if path < ticket.path]:
+        try:
+            file = os.open(older[-1], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            # Comes free when it is given back, or when its process dies.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            older[-1].unlink(missing_ok=True)
+        finally:
+            os.close(file)
 
 
 def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:

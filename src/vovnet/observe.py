@@ -6,6 +6,7 @@ block is a file of its own, so that a killed job loses at most one.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from vovnet.files import sha256_file, sha256_json
 from vovnet.inference import Inference, load_images
 from vovnet.layout import Layout
 from vovnet.model import load_trained, pick_device, weights_file
-from vovnet.provenance import claim_folder, write_manifest
+from vovnet.provenance import claimed_folder, write_manifest
 from vovnet.records import ACTIONS, Sample, write_table
 from vovnet.steps import step_digest
 
@@ -48,16 +49,16 @@ def observe_shard(
     """
     job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.shard(run, seed, name, shard, num_shards)
-    claim_folder(folder, job.key)
-    waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
-    if waiting:
-        inference = inference or job.inference()
-        for done, (index, rows) in enumerate(waiting, start=1):
-            table = observe_rows(inference, layout, [job.samples[row] for row in rows])
-            write_table(block_path(folder, index), table, BLOCK_COLUMNS)
-            if on_block is not None:
-                on_block(done, len(waiting))
-    job.write_manifest(folder)
+    with claimed_folder(folder, job.key):
+        waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
+        if waiting:
+            inference = inference or job.inference()
+            for done, (index, rows) in enumerate(waiting, start=1):
+                table = observe_rows(inference, layout, [job.samples[row] for row in rows])
+                write_table(block_path(folder, index), table, BLOCK_COLUMNS)
+                if on_block is not None:
+                    on_block(done, len(waiting))
+        job.write_manifest(folder)
 
 
 def observe_views_shard(
@@ -79,21 +80,21 @@ def observe_views_shard(
     """
     job = _Job(settings, layout, run, seed, name, shard, num_shards)
     folder = layout.view_shard(run, seed, name, shard, num_shards)
-    claim_folder(folder, job.key)
-    missing = [
-        (index, rows, [view for view in views if not block_path(folder, index, view).exists()])
-        for index, rows in job.blocks
-    ]
-    waiting = [block for block in missing if block[2]]
-    if waiting:
-        inference = inference or job.inference()
-        for done, (index, rows, new) in enumerate(waiting, start=1):
-            tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
-            for view, table in tables.items():
-                write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
-            if on_block is not None:
-                on_block(done, len(waiting))
-    job.write_manifest(folder, views=list(views))
+    with claimed_folder(folder, job.key):
+        missing = [
+            (index, rows, [view for view in views if not block_path(folder, index, view).exists()])
+            for index, rows in job.blocks
+        ]
+        waiting = [block for block in missing if block[2]]
+        if waiting:
+            inference = inference or job.inference()
+            for done, (index, rows, new) in enumerate(waiting, start=1):
+                tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
+                for view, table in tables.items():
+                    write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
+                if on_block is not None:
+                    on_block(done, len(waiting))
+        job.write_manifest(folder, views=list(views))
 
 
 class _Job:
@@ -188,9 +189,25 @@ def _in_batches(
     """What `observe` yields of each sample, batch by batch."""
     rows: dict[int, T] = {}
     for chosen in batches(inference, samples):
-        observed = observe([samples[row] for row in chosen])
+        observed = _as_fits([samples[row] for row in chosen], observe)
         rows.update(zip(chosen, observed, strict=True))
     return [rows[row] for row in range(len(samples))]
+
+
+def _as_fits(
+    batch: Sequence[Sample], observe: Callable[[Sequence[Sample]], Iterable[T]]
+) -> list[T]:
+    """What `observe` yields of a batch, in halves where the device's memory is too small for it."""
+    try:
+        return list(observe(batch))
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    # Outside the handler, whose traceback still holds the tensors of the failed batch.
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    print(f"out of memory with {len(batch)} questions at once: {half} now", file=sys.stderr)
+    return _as_fits(batch[:half], observe) + _as_fits(batch[half:], observe)
 
 
 def _observe_batch(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -59,16 +60,23 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def claim_folder(folder: Path, key: Mapping[str, str]) -> None:
-    """Keep what an interrupted job left in `folder` if it was made from the same inputs.
+@contextmanager
+def claimed_folder(folder: Path, key: Mapping[str, str]) -> Iterator[None]:
+    """Hold a job's folder, and keep what an interrupted one left there from the same inputs.
 
     `key` holds their hashes. What was made from others is removed: resuming from it would
-    mix two results.
+    mix two results. Another process at work there is waited for, on whatever machine it runs: a
+    killed Snakemake leaves its jobs, and the next call starts the same ones again.
     """
-    path = folder / "key.json"
-    if not path.exists() or read_json(path) != dict(key):
-        shutil.rmtree(folder, ignore_errors=True)
-        write_json(path, dict(key))
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        path = folder / "key.json"
+        if not path.exists() or read_json(path) != dict(key):
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(path, dict(key))
+        yield
 
 
 def write_manifest(

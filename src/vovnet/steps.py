@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vovnet.config import (
     EvalSet,
     Experiment,
@@ -22,6 +20,7 @@ from vovnet.config import (
     mmbench_part,
     policy_points,
     run_settings,
+    yaml_text,
 )
 from vovnet.files import sha256_bytes, write_text
 from vovnet.layout import PAPER, ROUTER_FIT, SUITE, Layout, stage1_owner
@@ -54,7 +53,7 @@ def write_step_config(settings: Settings, layout: Layout, step: str, **selection
     """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
     value = step_settings(settings, step, **selection)
     path = layout.root / "config" / f"{step}-{_digest(value)[:12]}.yaml"
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    text = yaml_text(value)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from vovnet.files import sha256_file, sha256_files, sha256_json, write_json
 from vovnet.inference import load_images
 from vovnet.layout import Layout, stage1_owner
 from vovnet.model import weights_file
-from vovnet.provenance import claim_folder, write_manifest
+from vovnet.provenance import claimed_folder, write_manifest
 from vovnet.steps import step_digest
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
@@ -60,35 +61,34 @@ def train_stage(
         "code": closure_digest(__name__),
     }
     state = PartialState(cpu=not torch.cuda.is_available())
-    if state.is_main_process:
-        claim_folder(folder, key)
-    state.wait_for_everyone()
-
-    load = partial(load_images, settings, layout)
-    trainer = Trainer(settings, stage, folder, kept, load, start_from)
-    trainer.run(on_step)
-    if not state.is_main_process:
-        return
-    outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
-    if stage == 2 and held_out:
-        objective = trainer.bare_objective
-        examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
-        calibration = measure_calibration(objective, examples, trainer.micro_batch)
-        outputs["calibration"] = folder / "calibration.json"
-        write_json(outputs["calibration"], calibration)
-    write_manifest(
-        folder / "manifest.json",
-        step=f"train stage {stage}",
-        settings=settings,
-        inputs={"start_from": start_from} if start_from else {},
-        outputs=outputs,
-        run=run,
-        seed=seed,
-        stage=stage,
-        key=key,
-        num_steps=trainer.total_steps,
-        num_samples=len(kept),
-        num_held_out=len(held_out),
-        num_processes=state.num_processes,
-        device=str(state.device),
-    )
+    # One process holds the folder for all of them.
+    with claimed_folder(folder, key) if state.is_main_process else nullcontext():
+        state.wait_for_everyone()
+        load = partial(load_images, settings, layout)
+        trainer = Trainer(settings, stage, folder, kept, load, start_from)
+        trainer.run(on_step)
+        if not state.is_main_process:
+            return
+        outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
+        if stage == 2 and held_out:
+            objective = trainer.bare_objective
+            examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
+            calibration = measure_calibration(objective, examples, trainer.micro_batch)
+            outputs["calibration"] = folder / "calibration.json"
+            write_json(outputs["calibration"], calibration)
+        write_manifest(
+            folder / "manifest.json",
+            step=f"train stage {stage}",
+            settings=settings,
+            inputs={"start_from": start_from} if start_from else {},
+            outputs=outputs,
+            run=run,
+            seed=seed,
+            stage=stage,
+            key=key,
+            num_steps=trainer.total_steps,
+            num_samples=len(kept),
+            num_held_out=len(held_out),
+            num_processes=state.num_processes,
+            device=str(state.device),
+        )

@@ -1,0 +1,123 @@
+"""What a command did on its GPUs, sampled through NVML: model, peak memory, utilisation.
+
+A leased device belongs to one command, so that the device's memory is the command's. Without a
+driver or without devices nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vovnet.files import write_json
+
+INTERVAL_S = 0.5
+MIB = 2**20
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass
+class DeviceRecord:
+    """A device's samples. A slice of a device (MIG) has no utilisation of its own."""
+
+    device: str
+    model: str
+    memory_total_mib: int
+    peak_memory_mib: int = 0
+    utilization_percent: list[int] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        used = self.utilization_percent
+        return {
+            "device": self.device,
+            "model": self.model,
+            "memory_total_mib": self.memory_total_mib,
+            "peak_memory_mib": self.peak_memory_mib,
+            "mean_utilization_percent": round(sum(used) / len(used), 1) if used else None,
+            "max_utilization_percent": max(used, default=None),
+        }
+
+
+class GpuRecorder:
+    """Samples of some devices. Create it with `open_recorder`."""
+
+    def __init__(self, nvml: Any, handles: Mapping[str, Any]) -> None:
+        self._nvml = nvml
+        self._handles = dict(handles)
+        self.records = {
+            device: DeviceRecord(
+                device,
+                nvml.nvmlDeviceGetName(handle),
+                nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
+            )
+            for device, handle in self._handles.items()
+        }
+
+    def sample(self) -> None:
+        for device, handle in self._handles.items():
+            record = self.records[device]
+            try:
+                used = self._nvml.nvmlDeviceGetMemoryInfo(handle).used // MIB
+                record.peak_memory_mib = max(record.peak_memory_mib, used)
+                busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                record.utilization_percent.append(busy)
+            except self._nvml.NVMLError:
+                continue
+
+    def write(self, path: Path, seconds: float) -> None:
+        devices = [record.summary() for record in self.records.values()]
+        write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+
+
+def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
+    """A recorder of devices, named as in CUDA_VISIBLE_DEVICES; None where NVML sees none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no package, no library, no driver: nothing can be recorded
+        return None
+    handles: dict[str, Any] = {}
+    for device in devices:
+        try:
+            handles[device] = (
+                pynvml.nvmlDeviceGetHandleByIndex(int(device))
+                if device.isdecimal()
+                else pynvml.nvmlDeviceGetHandleByUUID(device)
+            )
+        except pynvml.NVMLError:
+            return None
+    return GpuRecorder(pynvml, handles) if handles else None
+
+
+def run_recorded(
+    recorder: GpuRecorder,
+    path: Path,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    files: Sequence[int],
+) -> int:
+    """Run a command to its end while sampling; returns its exit status as a shell tells it.
+
+    Signals are passed on. `files` stay open in the command, which holds its devices by them.
+    """
+    began = time.monotonic()
+    process = subprocess.Popen(command, env=dict(environ), pass_fds=files)
+    for number in PASSED_ON:
+        signal.signal(number, lambda number, frame: process.send_signal(number))
+    # The terminal interrupts the command itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        recorder.sample()
+        try:
+            status = process.wait(INTERVAL_S)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    recorder.write(path, time.monotonic() - began)
+    return status if status >= 0 else 128 - status

@@ -1,0 +1,51 @@
+"""config/test.yaml made small enough to be run on a Slurm of two cores, with every rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vovnet.config import merge, read_yaml
+
+KEPT = (
+    "pareto_vovnet",
+    "always_full",
+    "always_coarse",
+    "no_vision",
+    "pruning_stride",
+    "random_matched",
+    "bayes_router",
+    "fallback_full",
+    "ablation_binary",
+    "profile_vovnet",
+)
+"""One experiment of each kind: fixed, reduced, matched, fitted, live, of another run."""
+
+NUM_PROCESSES = 2
+"""Of a training; each has a device."""
+
+SMALL: dict[str, Any] = {
+    "data": {"synthetic": {"num_eval_questions": 8, "num_train_questions": 16}},
+    "training": {"batch_size": 4, "calibration_samples": 4, "num_processes": NUM_PROCESSES},
+    "eval": {"num_shards": 2, "shard_rows": 4, "bootstrap_samples": 50},
+    "seeds": [0],
+    "resources": {
+        "train": {"gpu": NUM_PROCESSES, "threads": 2, "mem_mb": 3000, "runtime_min": 30},
+        "observe": {"gpu": 1, "mem_mb": 3000, "runtime_min": 30},
+        "light": {"mem_mb": 1500, "runtime_min": 20},
+    },
+}
+"""A run has four sets of two shards: eight jobs of one GPU."""
+
+
+def write_small_suite(path: Path) -> None:
+    """Cut the configuration at `path` down."""
+    value = merge(read_yaml(path), SMALL)
+    value["experiments"] = {name: value["experiments"][name] for name in KEPT}
+    value["targets"] = {
+        target: [name for name in names if name in KEPT]
+        for target, names in value["targets"].items()
+    }
+    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
