@@ -51,8 +51,7 @@ def _no_nan(value: float) -> float:
     return value
 
 
-# Those of libyaml where PyYAML was built with it: ten times faster.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# That of libyaml where PyYAML was built with it: ten times faster.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
@@ -577,7 +576,7 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), _LOADER)
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: file not found") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -35,9 +35,9 @@ from vovnet.report.inputs import (
     over_seeds,
     train_logs,
 )
-from vovnet.report.profiles import profile_figure
+from vovnet.report.profile_figure import profile_figure
 from vovnet.report.reduced_views import PROXIES, reduced_views
-from vovnet.report.resolution import resolution_figure
+from vovnet.report.resolution_figure import resolution_figure
 from vovnet.report.style import (
     ACTION_COLORS,
     ACTION_HATCHES,

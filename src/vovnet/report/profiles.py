@@ -1,4 +1,4 @@
-"""The table and the figure of live runs: latency, memory, and where the time goes.
+"""The table of live runs: latency, memory, and where the time goes.
 
 summary.json of a live experiment has a profile per dataset, seed and sweep point.
 """
@@ -7,43 +7,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from vovnet.config import policy_points
 from vovnet.errors import DataError
 from vovnet.files import read_json
 from vovnet.report.inputs import Inputs, of, over_seeds, point_label
 from vovnet.report.render import DASH, Table, number, numbers, texts
-from vovnet.report.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    legend_below,
-    panel_grid,
-)
 
-PARTS: dict[str, tuple[str, str, str]] = {
-    "text_pass": ("Text pass", VERMILLION, ""),
-    "decision": ("Decision", BLACK, ""),
-    "image_loading": ("Image loading", GREY, "////"),
-    "preprocessing": ("Preprocessing", GREEN, "...."),
-    "vision_encoding": ("Vision encoding", SKY, ""),
-    "prefill": ("Prefill", ORANGE, "\\\\\\\\"),
-    "generation": ("Generation", BLUE, ""),
+PARTS = {
+    "text_pass": ("Text pass", "Text"),
+    "decision": ("Decision", "Decide"),
+    "image_loading": ("Image loading", "Load"),
+    "preprocessing": ("Preprocessing", "Prep."),
+    "vision_encoding": ("Vision encoding", "Encode"),
+    "prefill": ("Prefill", "Prefill"),
+    "generation": ("Generation", "Gen."),
 }
-"""Part of an answer, in its order -> its name, colour and hatch."""
+"""Part of an answer, in its order -> its name and a short one."""
 
-SHORT = ("Text", "Decide", "Load", "Prep.", "Encode", "Prefill", "Gen.")
 COLUMNS = ("latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", "mem_peak_p90_mb", "tokens_s")
 RATIO = ("latency_ratio", "latency_ratio_lo", "latency_ratio_hi")
-BAR_IN = 0.17
 
 
 def profiling(inputs: Inputs) -> Table:
@@ -51,7 +35,7 @@ def profiling(inputs: Inputs) -> Table:
     rows = profiles(inputs)
     shares = {
         ("Share of the time [%]", short): numbers(100 * rows[f"share_{part}"])
-        for part, short in zip(PARTS, SHORT, strict=True)
+        for part, (_, short) in PARTS.items()
     }
     text = pd.DataFrame(
         {
@@ -130,35 +114,6 @@ def _latency(
         if len(own):
             return float(own["latency_p50_ms"].mean())
     return float("nan")
-
-
-def profile_figure(inputs: Inputs) -> Figure:
-    """A panel per dataset, a bar per live experiment: mean milliseconds of each part."""
-    rows = profiles(inputs)
-    datasets = list(dict.fromkeys(rows["dataset"]))
-    names = list(dict.fromkeys(rows["title"] + rows["label"]))
-    figure, panels = panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
-    for axes, dataset in zip(panels, datasets, strict=True):
-        shown = of(rows, dataset=dataset)
-        titles = (shown["title"] + shown["label"]).tolist()
-        places = [len(names) - 1 - names.index(title) for title in titles]
-        left = np.zeros(len(shown))
-        for part, (label, color, hatch) in PARTS.items():
-            width = shown[f"{part}_ms"].to_numpy()
-            look: dict[str, Any] = {"facecolor": color, "hatch": hatch, "edgecolor": "white"}
-            axes.barh(places, width, left=left, height=0.75, label=label, lw=0, **look)
-            left += width
-        axes.set_yticks(range(len(names)), names[::-1] if axes is panels[0] else [""] * len(names))
-        axes.grid(False, axis="y")
-        axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_title(dataset)
-        axes.set_xlabel("Mean time per question [ms]")
-    handles = [
-        Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0, label=label)
-        for label, color, hatch in PARTS.values()
-    ]
-    legend_below(figure, handles, columns=len(handles))
-    return figure
 
 
 def _measures() -> list[str]:
