@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -10,11 +11,11 @@ from vovnet.report.checks import (
     SAME,
     TOLERANCE,
     Finding,
+    Kind,
     Rule,
     baseline_rows,
     per_seed,
     percent,
-    registry,
 )
 from vovnet.report.inputs import Inputs
 
@@ -32,91 +33,21 @@ MAX_RATIO_ERROR = 0.05
 MAX_RISE = 0.02
 """Accuracy that fewer tokens may gain by chance."""
 
-REDUCTIONS: list[Rule] = []
-invariant = registry(REDUCTIONS, "invariant")
-expectation = registry(REDUCTIONS, "expectation")
-
-
-@invariant("B4", "at ratio 1 pruning costs what FULL costs")
-def unpruned_costs_full(inputs: Inputs) -> Iterator[Finding]:
-    return _costs_full(inputs, "B4", 1)
-
-
-@invariant("B5", "at ratio 1 merging costs what FULL costs")
-def unmerged_costs_full(inputs: Inputs) -> Iterator[Finding]:
-    return _costs_full(inputs, "B5", 1)
-
-
-@invariant("B6", "at FULL's long side an image costs what FULL costs")
-def unscaled_costs_full(inputs: Inputs) -> Iterator[Finding]:
-    return _costs_full(inputs, "B6", inputs.settings.vision_budget.full_long_side)
-
-
-@invariant("B7", "at factor 1 pooling costs what FULL costs")
-def unpooled_costs_full(inputs: Inputs) -> Iterator[Finding]:
-    return _costs_full(inputs, "B7", 1)
-
-
-@expectation("B4", "at ratio 1 pruning is right where FULL is")
-def unpruned_is_full(inputs: Inputs) -> Iterator[Finding]:
-    return _is_full(inputs, "B4", 1)
-
-
-@expectation("B5", "at ratio 1 merging is right where FULL is")
-def unmerged_is_full(inputs: Inputs) -> Iterator[Finding]:
-    return _is_full(inputs, "B5", 1)
-
-
-@expectation("B7", "at factor 1 pooling is right where FULL is")
-def unpooled_is_full(inputs: Inputs) -> Iterator[Finding]:
-    return _is_full(inputs, "B7", 1)
-
-
-@expectation("B4", "remaining_vision_tokens scales roughly with pruning ratio")
-def tokens_follow_pruning(inputs: Inputs) -> Iterator[Finding]:
-    return _tokens_follow(inputs, "B4")
-
-
-@expectation("B5", "remaining vision tokens scale roughly with merge ratio")
-def tokens_follow_merging(inputs: Inputs) -> Iterator[Finding]:
-    return _tokens_follow(inputs, "B5")
-
-
-@expectation("B4", "accuracy drops smoothly as pruning_ratio decreases")
-def accuracy_falls_with_pruning(inputs: Inputs) -> Iterator[Finding]:
-    return _accuracy_falls(inputs, "B4")
-
-
-@expectation("B5", "accuracy drops smoothly as merge_ratio decreases")
-def accuracy_falls_with_merging(inputs: Inputs) -> Iterator[Finding]:
-    return _accuracy_falls(inputs, "B5")
-
-
-@expectation("B6", "accuracy drops smoothly as the image shrinks")
-def accuracy_falls_with_resolution(inputs: Inputs) -> Iterator[Finding]:
-    return _accuracy_falls(inputs, "B6")
-
-
-@expectation("B7", "accuracy drops smoothly as the pooled squares grow")
-def accuracy_falls_with_pooling(inputs: Inputs) -> Iterator[Finding]:
-    return _accuracy_falls(inputs, "B7")
-
-
-def _costs_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
+def costs_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
     for where, seed, row in _unreduced(inputs, block, value):
         cost, full = row["avg_vision_tokens"], row["avg_vision_tokens_full"]
         text = f"{cost:g} tokens, FULL {full:g}"
         yield Finding(where, abs(cost - full) <= TOLERANCE, text, seed)
 
 
-def _is_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
+def is_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
     for where, seed, row in _unreduced(inputs, block, value):
         found, full = row["accuracy"], row["accuracy_full"]
         text = f"{percent(found)}, FULL {percent(full)}"
         yield Finding(where, abs(found - full) <= TOLERANCE, text, seed)
 
 
-def _tokens_follow(inputs: Inputs, block: str) -> Iterator[Finding]:
+def tokens_follow(inputs: Inputs, block: str) -> Iterator[Finding]:
     _, column = SWEPT[block]
     for where, seed, rows in _beside_full(inputs, block):
         asked, left = rows[column], rows["avg_vision_tokens"] / rows["avg_vision_tokens_full"]
@@ -125,7 +56,7 @@ def _tokens_follow(inputs: Inputs, block: str) -> Iterator[Finding]:
         yield Finding(where, close, text, seed)
 
 
-def _accuracy_falls(inputs: Inputs, block: str) -> Iterator[Finding]:
+def accuracy_falls(inputs: Inputs, block: str) -> Iterator[Finding]:
     """From many tokens to few, accuracy never rises by more than chance allows."""
     for where, seed, rows in _beside_full(inputs, block):
         if len(rows) < 2:
@@ -159,3 +90,34 @@ def _beside_full(inputs: Inputs, block: str) -> Iterator[tuple[str, int, pd.Data
     for name, found in beside.groupby("experiment", sort=False):
         for dataset, seed, points in per_seed(found):
             yield f"{dataset} {name}", seed, points
+
+
+def _rules() -> Iterator[Rule]:
+    def rule(block: str, name: str, kind: Kind, look: Callable[..., Any], *more: Any) -> Rule:
+        return Rule(block, name, kind, lambda inputs: look(inputs, block, *more))
+
+    for block, verb in (("B4", "pruning"), ("B5", "merging"), ("B7", "pooling")):
+        point = f"at {'factor' if block == 'B7' else 'ratio'} 1 {verb}"
+        yield rule(block, f"{point} costs what FULL costs", "invariant", costs_full, 1)
+        yield rule(block, f"{point} is right where FULL is", "expectation", is_full, 1)
+    yield Rule(
+        "B6",
+        "at FULL's long side an image costs what FULL costs",
+        "invariant",
+        lambda inputs: costs_full(inputs, "B6", inputs.settings.vision_budget.full_long_side),
+    )
+    for block, left, ratio in (
+        ("B4", "remaining_vision_tokens scales", "pruning ratio"),
+        ("B5", "remaining vision tokens scale", "merge ratio"),
+    ):
+        yield rule(block, f"{left} roughly with {ratio}", "expectation", tokens_follow)
+    for block, when in (
+        ("B4", "pruning_ratio decreases"),
+        ("B5", "merge_ratio decreases"),
+        ("B6", "the image shrinks"),
+        ("B7", "the pooled squares grow"),
+    ):
+        yield rule(block, f"accuracy drops smoothly as {when}", "expectation", accuracy_falls)
+
+
+REDUCTIONS = list(_rules())
