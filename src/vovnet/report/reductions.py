@@ -33,6 +33,7 @@ MAX_RATIO_ERROR = 0.05
 MAX_RISE = 0.02
 """Accuracy that fewer tokens may gain by chance."""
 
+
 def costs_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
     for where, seed, row in _unreduced(inputs, block, value):
         cost, full = row["avg_vision_tokens"], row["avg_vision_tokens_full"]
