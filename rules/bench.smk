@@ -17,6 +17,6 @@ rule bench:
     params:
         config=plan.config("bench"),
         code=plan.code("bench"),
-        launcher=plan.leased,
+        launcher=plan.leased("bench"),
     shell:
         "{params.launcher} bench --config {params.config} 2> {log}"
