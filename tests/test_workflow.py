@@ -115,6 +115,15 @@ def test_the_paper_suite_needs_no_data_to_be_planned(project: Path) -> None:
     assert jobs["tables"] == 2, "the paper shows no ablation"
 
 
+def test_bench_and_the_document_are_targets_of_their_own(project: Path) -> None:
+    """Both take their part of the suite, and no other target takes them."""
+    test = ("--configfile", "config/test.yaml")
+    bench, document = planned(project, "bench", *test), planned(project, "paper_pdf", *test)
+    assert (bench["bench"], bench["train_stage2"]) == (1, 1)
+    assert (document["paper_pdf"], document["tables"]) == (1, 1)
+    assert not {"bench", "paper_pdf"} & planned(project, "all", *test).keys()
+
+
 def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) -> None:
     (project / "hub.yaml").write_text(
         "data: {datasets: {textvqa: {source: hub, repo_id: org/textvqa}}}\n"
