@@ -15,6 +15,8 @@ from vovnet.errors import ConfigError
 from vovnet.evaluate import evaluate_experiment
 from vovnet.layout import Layout
 from vovnet.report.reliability import write_reliability
+from vovnet.report.reliability_figure import reliability_figure
+from vovnet.report.render import DASH
 from vovnet.slices import write_error_slices
 from vovnet.steps import step_settings
 
@@ -137,3 +139,13 @@ def test_without_a_fallback_its_table_is_empty(tmp_path: Path) -> None:
     del value["experiments"]["fallback"]
     write_reliability(validate(value, "test"), layout)
     assert table(layout, "fallback").empty
+
+
+def test_a_set_without_a_bin_has_an_empty_panel() -> None:
+    """A few questions, on which FULL and NO never differ: nothing to calibrate by."""
+    bins = [{"predicted": 0.2, "measured": 0.3, "count": 4}]
+    some = {"dataset": "some", "kind": "value", "ece": 0.1, "bins": bins}
+    none = {"dataset": "none", "kind": "value", "ece": float("nan"), "bins": []}
+    figure = reliability_figure(pd.DataFrame([some, none]), {"value": "Value of looking"})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["some\nECE 0.100", f"none\nECE {DASH}"]

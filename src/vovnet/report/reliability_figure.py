@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from vovnet.report.inputs import of
+from vovnet.report.render import number
 from vovnet.report.style import (
     BLUE,
     GREY,
@@ -34,7 +35,8 @@ def reliability_figure(calibration: pd.DataFrame, kinds: Mapping[str, str]) -> F
     for axes, (kind, dataset) in zip(panels, places, strict=False):
         rows = of(calibration, dataset=dataset, kind=kind)
         _draw(axes, rows, COLORS[kind])
-        axes.set_title(f"{dataset}\nECE {rows['ece'].mean():.3f}", fontsize=STYLE["axes.labelsize"])
+        error = number(rows["ece"].mean(), digits=3)
+        axes.set_title(f"{dataset}\nECE {error}", fontsize=STYLE["axes.labelsize"])
         axes.set_xlabel("Predicted probability")
     for kind, start in zip(kinds, range(0, len(panels), max(1, len(datasets))), strict=False):
         label_left(panels[start : start + 1], Y_LABELS[kind])
@@ -48,10 +50,10 @@ def reliability_figure(calibration: pd.DataFrame, kinds: Mapping[str, str]) -> F
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, color: str) -> None:
-    """Areas tell the share of the questions that a bin holds."""
+    """Areas tell the share of the questions that a bin holds; a set may have no bin at all."""
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", lw=0.8, zorder=1)
     for bins in rows["bins"]:
-        seed = pd.DataFrame(bins, columns=["predicted", "measured", "count"])
+        seed = pd.DataFrame(bins, columns=["predicted", "measured", "count"], dtype=float)
         places = (seed["predicted"], seed["measured"])
         axes.plot(*places, color=color, lw=0.6, alpha=0.7)
         areas = 4 + 60 * seed["count"] / max(1, seed["count"].sum())
