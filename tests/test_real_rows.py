@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from projects import copy_project
 from shared_data import shared
-from test_workflow import PROJECT, ROOT, planned
+from test_workflow import ROOT, planned
 
 from vovnet import cli
 from vovnet.config import Settings, load, validate
@@ -44,12 +44,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, world: Path) -> tuple[Setting
 
 
 def test_the_dag_takes_real_and_synthetic_rows(tmp_path: Path) -> None:
-    for name in PROJECT:
-        source = ROOT / name
-        if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy2(source, tmp_path / name, follow_symlinks=False)
+    copy_project(tmp_path)
     layers = ["--configfile", "config/test.yaml", "config/real_rows.yaml"]
     jobs = planned(tmp_path, "all", *layers)
     settings = load(LAYERS)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from projects import copy_project
 from snakemake.iocontainers import Wildcards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +25,6 @@ from workflow.environments import environment_files, pinned  # noqa: E402
 from workflow.helpers import Plan  # noqa: E402
 from workflow.schema import SCHEMA_PATH, schema_text  # noqa: E402
 
-PROJECT = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
 CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
 
 
@@ -32,12 +32,7 @@ CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project without results."""
     folder = tmp_path_factory.mktemp("project")
-    for name in PROJECT:
-        source = ROOT / name
-        if source.is_symlink() or source.is_file():
-            shutil.copy2(source, folder / name, follow_symlinks=False)
-        else:
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_project(folder)
     return folder
 
 
