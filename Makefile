@@ -50,7 +50,7 @@ checks: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules src
 	$(BIN)/snakemake --lint
 
 # The configuration's JSON schema, for editors.

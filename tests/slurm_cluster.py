@@ -55,8 +55,11 @@ SlurmctldPidFile={{folder}}/slurmctld.pid
 SlurmdPidFile={{folder}}/slurmd.pid
 ReturnToService=2
 MinJobAge=86400
+KillWait=5
 Prolog={{folder}}/prolog
-JobAcctGatherType=jobacct_gather/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 AccountingStorageType=accounting_storage/none
 NodeName={{host}} NodeAddr=127.0.0.1 CPUs={NUM_CPUS} RealMemory={MEMORY_MB} Gres=gpu:{NUM_GPUS}
 PartitionName=all Nodes={{host}} Default=YES MaxTime=INFINITE State=UP
@@ -76,6 +79,9 @@ class SlurmJob:
     start: datetime
     end: datetime
     devices: tuple[int, ...]
+    memory: str
+    """As asked for, such as 800M."""
+    time_limit: str
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ def _parse(line: str, granted: dict[str, str]) -> SlurmJob:
         start=datetime.fromisoformat(facts["StartTime"]),
         end=datetime.fromisoformat(facts["EndTime"]),
         devices=tuple(int(device) for device in devices.split(",") if device),
+        memory=facts["MinMemoryNode"],
+        time_limit=facts["TimeLimit"],
     )
 
 

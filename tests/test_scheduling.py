@@ -15,10 +15,12 @@ import pytest
 
 from snakemake_scheduler_plugin_gpu import Scheduler
 from vovnet import cli
+from vovnet.errors import VovnetError
 from vovnet.scheduling import choice
 from vovnet.scheduling.choice import Candidate, Running, UnsureError, choose, reserve
-from vovnet.scheduling.compare import BY_HAND, OURS, compare
+from vovnet.scheduling.compare import BY_HAND, GREEDY, ILP, OURS, compare
 from vovnet.scheduling.dag import load_tasks
+from vovnet.scheduling.rehearse import rehearse
 from vovnet.scheduling.simulate import PretendedDag, makespan_s, pack_by_hand
 from vovnet.scheduling.tasks import Task, in_order, lower_bound_s, measured_s, tails
 
@@ -159,6 +161,22 @@ def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others() -> Non
         assert ours.longest_s < other.shortest_s, name
 
 
+# ---- rehearsals ------------------------------------------------------------------------
+
+
+def test_a_rehearsal_runs_every_job_on_devices_of_its_own() -> None:
+    tasks = small_suite()
+    (spans,) = rehearse(tasks, [OURS], 4, 16, seconds=8)
+    check_spans(spans, tasks, 4)
+    assert makespan_s(spans) >= lower_bound_s(tasks, 4)
+    assert all(span.end_s - span.start_s >= span.task.duration_s * 0.99 for span in spans)
+
+
+def test_a_rehearsal_that_fails_says_why() -> None:
+    with pytest.raises(VovnetError, match=r"under nobody failed:[\s\S]*invalid choice: 'nobody'"):
+        rehearse(small_suite(), ["nobody"], 4, 16, seconds=1)
+
+
 # ---- `vovnet plan` ---------------------------------------------------------------------
 
 
@@ -169,7 +187,8 @@ def test_a_plan_says_what_a_suite_costs(
     overlay = tmp_path / "small.yaml"
     overlay.write_text("resources: {observe: {gpu: 1}, train: {gpu: 1}}\n")
     arguments = ["mvp", "--configfile", "config/test.yaml", "--configfile", str(overlay)]
-    arguments += ["--all_jobs", "--gpus", "2", "--output", str(tmp_path / "plan")]
+    arguments += ["--all_jobs", "--gpus", "2", "--rehearse", "4"]
+    arguments += ["--output", str(tmp_path / "plan")]
     assert cli.main(["plan", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[1:] == ["jobs,", "16.0", "GPU-hours"]
@@ -178,7 +197,12 @@ def test_a_plan_says_what_a_suite_costs(
     assert stages["observe"]["jobs"] == "12"
     assert stages["observe"]["gpu_hours"] == "12.0"
     assert stages["train_stage1"]["gpu_hours"] == "2.0"
-    assert (tmp_path / "plan/gantt.png").read_bytes().startswith(b"\x89PNG")
+    for prefix in ("", "rehearsed_"):
+        with (tmp_path / f"plan/{prefix}schedules.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["scheduler"] for row in rows] == [OURS, ILP, GREEDY, BY_HAND]
+        assert all(float(row["times_lower_bound"]) > 0.999 for row in rows)
+        assert (tmp_path / f"plan/{prefix}gantt.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_plan_for_too_few_gpus_is_one_line(

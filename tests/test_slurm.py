@@ -1,7 +1,8 @@
 """The whole DAG on a real Slurm: `make test-slurm`. Installs Slurm where it may.
 
 One undisturbed run is held against Slurm's own records; a second one is disturbed by a cancelled
-job, a drained node and a killed Snakemake, and must leave the same bytes.
+job, a drained node and a killed Snakemake, and must leave the same bytes. Last come jobs that fail,
+and jobs that reach a limit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import pytest
 from projects import contents, copy_project
 from slurm_cluster import (
@@ -53,9 +55,10 @@ class Project:
         copy_project(folder)
         write_small_suite(folder / "config/test.yaml")
 
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "all"]
-        command += ["--configfile", "config/test.yaml", "--slurm-status-command", "squeue"]
+    def start(self, target: str = "all", *configfiles: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", target]
+        command += ["--configfile", "config/test.yaml", *configfiles]
+        command += ["--slurm-status-command", "squeue"]
         command += ["--seconds-between-status-checks", "2", "--latency-wait", "20"]
         command += ["--slurm-init-seconds-before-status-checks", "2"]
         with (self.folder / "output.log").open("ab") as log:
@@ -111,10 +114,11 @@ def finished(cluster: Path, project: Project) -> list[SlurmJob]:
 def test_eight_jobs_of_one_gpu_run_side_by_side_on_different_devices(
     finished: list[SlurmJob],
 ) -> None:
-    observed = [job for job in finished if job.rule == "observe"]
-    assert all(len(job.devices) == 1 for job in observed)
-    most = max(({job.devices for job in _beside(observed, one)} for one in observed), key=len)
-    assert most == {(number,) for number in range(NUM_GPUS)}
+    single = [job for job in finished if job.rule in GPU_RULES]
+    assert all(len(job.devices) == 1 for job in single)
+    most = max(({job.devices for job in _beside(single, one)} for one in single), key=len)
+    times = [f"{job.rule} {job.start:%X} {job.end:%X} {job.devices}" for job in finished]
+    assert most == {(number,) for number in range(NUM_GPUS)}, "\n".join(times)
 
 
 def _beside(jobs: list[SlurmJob], one: SlurmJob) -> list[SlurmJob]:
@@ -187,6 +191,81 @@ def test_a_cancelled_job_a_drained_node_and_a_killed_snakemake_change_no_byte(
     expected, found = (contents(item.folder / RESULTS) for item in (project, disturbed))
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+# ---- limits and failures ---------------------------------------------------------------
+
+SAMPLES = "results/test/data/synth_mmmu/validation.jsonl"
+"""Made by two jobs, of which the first renders the dataset."""
+
+
+def limited(folder: Path, limits: str) -> Project:
+    """A project in which the jobs without GPUs have these limits."""
+    project = Project(folder / "limited")
+    (project.folder / "limits.yaml").write_text(f"resources: {{light: {{{limits}}}}}\n")
+    return project
+
+
+def attempts(cluster: Path, since: int) -> list[tuple[str, str, str, str]]:
+    """Rule, state and limits of the jobs after the first `since` ones."""
+    jobs = recorded_jobs(cluster)[since:]
+    return [(job.rule, job.state, job.memory, job.time_limit) for job in jobs]
+
+
+def test_jobs_out_of_memory_are_tried_again_with_more(cluster: Path, tmp_path: Path) -> None:
+    since = len(recorded_jobs(cluster))
+    project = limited(tmp_path, "mem_mb: 50, runtime_min: 2, retry_factor: 20")
+    project.finish(project.start(SAMPLES, "limits.yaml"))
+    first, second = ("50M", "00:02:00"), ("1000M", "00:40:00")
+    rules = ("synthesize_synth_mmmu", "prepare")
+    assert attempts(cluster, since) == [
+        (rule, *rest) for rule in rules for rest in (("FAILED", *first), ("COMPLETED", *second))
+    ]
+    killed = [path.read_text() for path in project.folder.glob("results/slurm_logs/**/*.log")]
+    assert len([text for text in killed if "Exceeded job memory limit" in text]) == len(rules)
+    assert (project.folder / SAMPLES).stat().st_size > 0
+
+
+def test_a_job_that_hangs_meets_its_time_limit_and_is_tried_again(
+    cluster: Path, tmp_path: Path
+) -> None:
+    since = len(recorded_jobs(cluster))
+    project = limited(tmp_path, "mem_mb: 1000, runtime_min: 1, retry_factor: 3")
+    process = project.start(SAMPLES, "limits.yaml")
+    wait_for(lambda: stopped("synthesize"), process, project)
+    project.finish(process)
+    assert attempts(cluster, since) == [
+        ("synthesize_synth_mmmu", "TIMEOUT", "1000M", "00:01:00"),
+        ("synthesize_synth_mmmu", "COMPLETED", "3000M", "00:03:00"),
+        ("prepare", "COMPLETED", "1000M", "00:01:00"),
+    ]
+
+
+def stopped(command: str) -> bool:
+    """Whether a process of a `vovnet` command was found, and halted."""
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[1:4] == ["-m", "vovnet", command]:
+                process.suspend()
+                return True
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return False
+
+
+def test_the_last_lines_of_a_failed_job_are_shown(cluster: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path / "failing")
+    rendered = "results/test/raw/synth_mmmu"
+    project.finish(project.start(f"{rendered}/manifest.json"))
+    (edited,) = (project.folder / rendered).glob("Print/*.parquet")
+    edited.write_bytes(b"no parquet")
+    process = project.start(SAMPLES)
+    assert process.wait(RUN_LIMIT_S) == 1, project.output[-6000:]
+    name = edited.relative_to(project.folder)
+    shown = re.findall(rf"^ *(vovnet: error: .*{name}.*)$", project.output, re.MULTILINE)
+    assert len(shown) == 2, "once per attempt"
+    assert "Traceback" not in project.output
+    assert not (project.folder / SAMPLES).exists()
 
 
 def in_state(state: str) -> list[QueuedJob]:

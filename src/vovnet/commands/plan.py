@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from vovnet.errors import VovnetError
@@ -27,11 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cores", type=int, help=f"CPU cores; {CORES_PER_GPU} per GPU")
     parser.add_argument("--all_jobs", action="store_true", help="count finished jobs as well")
     parser.add_argument(
+        "--rehearse",
+        type=float,
+        metavar="SECONDS",
+        help="also run Snakemake itself under each scheduler, with jobs that sleep, in so little"
+        " time that the lower bound takes SECONDS",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         default=Path("results/plan"),
         metavar="DIR",
-        help="where the table and the chart go (results/plan if left out)",
+        help="where the tables and the charts go (results/plan if left out)",
     )
 
 
@@ -39,7 +47,13 @@ def run(args: argparse.Namespace) -> None:
     from vovnet.devices import visible_devices
     from vovnet.files import atomic_path
     from vovnet.report.gantt import draw_gantt
-    from vovnet.scheduling.compare import compare, schedule_rows, stage_rows
+    from vovnet.scheduling.compare import (
+        Schedule,
+        compare,
+        compare_rehearsed,
+        schedule_rows,
+        stage_rows,
+    )
     from vovnet.scheduling.dag import load_tasks
     from vovnet.scheduling.tasks import lower_bound_s
 
@@ -48,28 +62,34 @@ def run(args: argparse.Namespace) -> None:
     for file in args.configfile:
         if not file.is_file():
             raise VovnetError(f"{file}: file not found")
+    if args.rehearse is not None and not 0 < args.rehearse < math.inf:
+        raise VovnetError(f"--rehearse {args.rehearse}: must be a number of seconds above 0")
     tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
     if not tasks:
         print("nothing to be done")
         return
-    schedules = compare(tasks, gpus, cores)
-    stages, lengths = stage_rows(tasks), schedule_rows(schedules, tasks, gpus)
     bound_s = lower_bound_s(tasks, gpus)
-    text = "\n".join(
-        [
-            f"{len(tasks)} jobs, {sum(task.gpu_hours for task in tasks):,.1f} GPU-hours\n",
-            _table(stages),
-            f"\non {gpus} GPUs and {cores} cores, lower bound {bound_s / 3600:,.2f} hours:\n",
-            _table(lengths),
-        ]
-    )
-    print(text)
-    for name, rows in (("stages", stages), ("schedules", lengths)):
+
+    def show(title: str, rows: list[dict[str, object]], name: str) -> None:
+        print(f"{title}\n\n{_table(rows)}\n")
         with atomic_path(args.output / f"{name}.csv") as partial:
             _write_csv(partial, rows)
         print(args.output / f"{name}.csv")
-    for path in draw_gantt(schedules, gpus, bound_s, args.output):
-        print(path)
+
+    def show_schedules(title: str, schedules: list[Schedule], prefix: str) -> None:
+        show(title, schedule_rows(schedules, tasks, gpus), f"{prefix}schedules")
+        for path in draw_gantt(schedules, gpus, bound_s, args.output, f"{prefix}gantt"):
+            print(path)
+
+    gpu_hours = sum(task.gpu_hours for task in tasks)
+    schedules = compare(tasks, gpus, cores)
+    show(f"{len(tasks)} jobs, {gpu_hours:,.1f} GPU-hours", stage_rows(tasks), "stages")
+    bound = f"on {gpus} GPUs and {cores} cores, lower bound {bound_s / 3600:,.2f} hours"
+    show_schedules(f"\n{bound}:", schedules, "")
+    if args.rehearse is not None:
+        title = f"\nrehearsed in {args.rehearse / bound_s:.2g} of the time, {bound}:"
+        rehearsed = compare_rehearsed(tasks, gpus, cores, args.rehearse)
+        show_schedules(title, rehearsed, "rehearsed_")
 
 
 def _table(rows: list[dict[str, object]]) -> str:

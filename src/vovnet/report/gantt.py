@@ -31,7 +31,7 @@ CPU_ROW = -1
 
 
 def draw_gantt(
-    schedules: Sequence[Schedule], gpus: int, bound_s: float, folder: Path
+    schedules: Sequence[Schedule], gpus: int, bound_s: float, folder: Path, name: str
 ) -> list[Path]:
     """Draw one panel per schedule over a common time axis, the lower bound as a line."""
     stages = _gpu_stages(schedules)
@@ -53,7 +53,7 @@ def draw_gantt(
         handles = [Patch(color=color, label=stage) for stage, color in colors.items()]
         handles.append(Patch(color=GREY, label="jobs without a GPU"))
         legend_below(figure, handles, MAX_COLUMNS)
-        return save(figure, folder, "gantt")
+        return save(figure, folder, name)
 
 
 def time_unit(longest_s: float) -> tuple[str, float]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vovnet.errors import VovnetError
+from vovnet.scheduling.rehearse import rehearse
 from vovnet.scheduling.simulate import Span, makespan_s, pack_by_hand, simulate
 from vovnet.scheduling.tasks import Task, by_stage, lower_bound_s
 
-OURS, BY_HAND = "gpu", "by hand"
+OURS, ILP, GREEDY, BY_HAND = "gpu", "ilp", "greedy", "by hand"
 NUM_ORDERS = 2
 """In how many orders the ready jobs are offered to Snakemake's schedulers, which heed it."""
 
@@ -37,20 +38,44 @@ def compare(tasks: Sequence[Task], gpus: int, cores: int) -> list[Schedule]:
 
     from snakemake_scheduler_plugin_gpu import Scheduler
 
-    most = max(tasks, key=lambda task: task.gpus)
-    if most.gpus > gpus:
-        raise VovnetError(f"{most.name}: asks for {most.gpus} GPUs, but there are {gpus}")
+    _check_devices(tasks, gpus)
     schedulers = {
         OURS: (Scheduler, None, 1),
-        "ilp": (milp.Scheduler, milp.SchedulerSettings(), NUM_ORDERS),
-        "greedy": (greedy.Scheduler, greedy.SchedulerSettings(), NUM_ORDERS),
+        ILP: (milp.Scheduler, milp.SchedulerSettings(), NUM_ORDERS),
+        GREEDY: (greedy.Scheduler, greedy.SchedulerSettings(), NUM_ORDERS),
     }
     result = []
     for name, (scheduler, settings, orders) in schedulers.items():
         runs = [simulate(tasks, scheduler, settings, gpus, cores, order) for order in range(orders)]
         result.append(Schedule(name, min(runs, key=makespan_s), list(map(makespan_s, runs))))
+    return [*result, _by_hand(tasks, gpus)]
+
+
+def compare_rehearsed(
+    tasks: Sequence[Task], gpus: int, cores: int, seconds: float
+) -> list[Schedule]:
+    """Real runs of sleeping jobs, of which the lower bound takes `seconds`.
+
+    The packing by hand needs nobody who chooses: its times are the computed ones.
+    """
+    _check_devices(tasks, gpus)
+    names = [OURS, ILP, GREEDY]
+    runs = rehearse(tasks, names, gpus, cores, seconds)
+    result = [
+        Schedule(name, spans, [makespan_s(spans)]) for name, spans in zip(names, runs, strict=True)
+    ]
+    return [*result, _by_hand(tasks, gpus)]
+
+
+def _check_devices(tasks: Sequence[Task], gpus: int) -> None:
+    most = max(tasks, key=lambda task: task.gpus)
+    if most.gpus > gpus:
+        raise VovnetError(f"{most.name}: asks for {most.gpus} GPUs, but there are {gpus}")
+
+
+def _by_hand(tasks: Sequence[Task], gpus: int) -> Schedule:
     packed = pack_by_hand(tasks, gpus)
-    return [*result, Schedule(BY_HAND, packed, [makespan_s(packed)])]
+    return Schedule(BY_HAND, packed, [makespan_s(packed)])
 
 
 def stage_rows(tasks: Sequence[Task]) -> list[dict[str, object]]:
