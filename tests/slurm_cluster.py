@@ -109,15 +109,17 @@ def slurm_cluster(folder: Path) -> Iterator[None]:
         (ETC / "gres.conf").write_text(
             f"{MARK}\nNodeName={host} Name=gpu File={DEVICE}[0-{NUM_GPUS - 1}]\n"
         )
+        (folder / "devices").touch()
         (folder / "prolog").write_text(PROLOG.format(folder=folder))
         (folder / "prolog").chmod(0o755)
         _make_devices()
         _start_munge(stack, folder)
-        for daemon in ("slurmctld", "slurmd"):
-            _start(stack, [daemon, "-D"], folder / f"{daemon}.log")
+        daemons = [
+            _start(stack, [name, "-D"], folder / f"{name}.log") for name in ("slurmctld", "slurmd")
+        ]
         # Jobs outlive their daemons.
         stack.callback(_cancel_jobs)
-        _wait_until_idle(folder)
+        _wait_until_idle(folder, daemons)
         yield
 
 
@@ -216,10 +218,11 @@ def _start_munge(stack: ExitStack, folder: Path) -> None:
     raise MissingError(f"munge does not start: {(folder / 'munge.log').read_text()[-500:]}")
 
 
-def _start(stack: ExitStack, command: list[str], log: Path) -> None:
+def _start(stack: ExitStack, command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
     stack.callback(_stop, process)
+    return process
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -230,8 +233,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _wait_until_idle(folder: Path) -> None:
+def _wait_until_idle(folder: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
     for _ in range(START_LIMIT_S):
+        if any(daemon.poll() is not None for daemon in daemons):
+            break  # as where another Slurm holds their ports, which would answer in their place
         result = subprocess.run(
             ["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True
         )

@@ -1,0 +1,61 @@
+"""One schema for every setting: defaults, validation, layering and the resolved dump.
+
+Keys are those of the experiments' specification (`policy.baseline_name`,
+`policy.lambda_cost`, `vision_budget.*`, `eval.*`, `training.*` ...). Unknown keys are
+errors that name file and key. Layers are merged left to right: mappings key by key,
+everything else replaced.
+"""
+
+from vovnet.config.layers import merge, read_yaml, yaml_text
+from vovnet.config.sections import (
+    BaselineName,
+    DatasetSettings,
+    EvalSet,
+    Experiment,
+    ModelSettings,
+    PolicySettings,
+    PretrainingPhase,
+    PromptTemplates,
+    ReportSettings,
+    Resources,
+    Section,
+    SplitRef,
+    VisionBudget,
+    mmbench_part,
+)
+from vovnet.config.settings import (
+    Settings,
+    check_prompt_order,
+    dump,
+    load,
+    policy_points,
+    run_settings,
+    validate,
+)
+
+__all__ = [
+    "BaselineName",
+    "DatasetSettings",
+    "EvalSet",
+    "Experiment",
+    "ModelSettings",
+    "PolicySettings",
+    "PretrainingPhase",
+    "PromptTemplates",
+    "ReportSettings",
+    "Resources",
+    "Section",
+    "Settings",
+    "SplitRef",
+    "VisionBudget",
+    "check_prompt_order",
+    "dump",
+    "load",
+    "merge",
+    "mmbench_part",
+    "policy_points",
+    "read_yaml",
+    "run_settings",
+    "validate",
+    "yaml_text",
+]

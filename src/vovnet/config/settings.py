@@ -1,0 +1,215 @@
+"""All settings together: what must fit between sections, and the settings of runs and sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from vovnet.config.layers import merge, read_yaml, yaml_text
+from vovnet.config.sections import (
+    BenchSettings,
+    DataSettings,
+    EvalSettings,
+    Experiment,
+    ModelSettings,
+    PolicySettings,
+    PretrainingPhase,
+    ReportSettings,
+    ResourceSettings,
+    Section,
+    TrainingSettings,
+    VisionBudget,
+)
+from vovnet.errors import ConfigError
+
+
+class Settings(Section):
+    """Everything. `Settings()` is valid and gives every default."""
+
+    results_dir: str = "results"
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    vision_budget: VisionBudget = VisionBudget()
+    policy: PolicySettings = PolicySettings()
+    training: TrainingSettings = TrainingSettings()
+    pretraining: dict[str, PretrainingPhase] = Field(
+        {}, description="How the tiny base model is made, phase after phase."
+    )
+    eval: EvalSettings = EvalSettings()
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    runs: dict[str, dict[str, Any]] = Field(
+        {"vovnet": {}},
+        description="Training recipes: overrides of model, data, policy and training.",
+    )
+    experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
+    targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
+    report: ReportSettings = ReportSettings()
+    bench: BenchSettings = BenchSettings()
+    resources: ResourceSettings = ResourceSettings()
+    quick: int | None = Field(
+        None, gt=0, description="Evaluate at most this many samples of each set."
+    )
+
+    @model_validator(mode="after")
+    def _check_references(self) -> Settings:
+        for name, overrides in self.runs.items():
+            unknown = set(overrides) - {"model", "data", "policy", "training"}
+            if unknown:
+                raise ValueError(f"runs.{name}: unknown key {sorted(unknown)[0]!r}")
+        _check_parts(self.data)
+        for name, experiment in self.experiments.items():
+            key = f"experiments.{name}"
+            if experiment.run not in self.runs:
+                raise ValueError(f"{key}.run: {experiment.run!r} is not in runs")
+            for dataset in experiment.datasets or []:
+                if dataset not in self.data.eval_sets:
+                    raise ValueError(f"{key}.datasets: {dataset!r} is not in data.eval_sets")
+            if experiment.match and experiment.match.experiment not in self.experiments:
+                raise ValueError(
+                    f"{key}.match: {experiment.match.experiment!r} is not in experiments"
+                )
+            _check_match(key, experiment)
+            for swept in experiment.sweep:
+                if swept not in PolicySettings.model_fields:
+                    raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
+            policy_points(self, name)
+        for run, overrides in self.runs.items():
+            if overrides:
+                self._check_run(run)
+        # The configuration of a single command has no targets.
+        if self.targets and self.report.target not in [None, *self.targets]:
+            raise ValueError(f"report.target: {self.report.target!r} is not in targets")
+        for target, names in self.targets.items():
+            for name in names:
+                if name not in self.experiments:
+                    raise ValueError(f"targets.{target}: {name!r} is not in experiments")
+        return self
+
+    def _check_run(self, run: str) -> None:
+        """What a run overrides must fit the data and the experiments as well."""
+        value = run_settings(self, run)
+        try:
+            _check_parts(value.data)
+            for name, experiment in self.experiments.items():
+                if experiment.run == run:
+                    policy_points(value, name)
+        except ValueError as error:
+            raise ValueError(f"runs.{run}: {error}") from None
+
+
+def _check_parts(data: DataSettings) -> None:
+    """Every part of a dataset that is named must be one."""
+    refs = [("data.train", ref) for ref in data.train]
+    refs += [("data.router_fit", ref) for ref in data.router_fit]
+    refs += [(f"data.eval_sets.{name}", ref) for name, ref in data.eval_sets.items()]
+    for key, ref in refs:
+        if ref.dataset not in data.datasets:
+            raise ValueError(f"{key}: dataset {ref.dataset!r} is not in data.datasets")
+        if ref.split not in data.datasets[ref.dataset].files:
+            raise ValueError(f"{key}: dataset {ref.dataset!r} has no split {ref.split!r}")
+
+
+def _check_match(key: str, experiment: Experiment) -> None:
+    """Thresholds of the experiment's own must cut the entropy into as many buckets as asked."""
+    limits = experiment.policy.get("baseline_bucket_thresholds")
+    if experiment.match is None or limits is None:
+        return
+    buckets = experiment.match.buckets
+    if buckets is None or len(limits) != buckets - 1:
+        raise ValueError(
+            f"{key}.match.buckets: expected {len(limits) + 1}, for {len(limits)}"
+            f" baseline_bucket_thresholds, got {buckets}"
+        )
+
+
+def validate(value: Mapping[str, Any], source: str) -> Settings:
+    """Validate a merged mapping; the error names source and key."""
+    try:
+        return Settings.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_error(error)}") from None
+
+
+def _first_error(error: ValidationError) -> str:
+    """`key: what is wrong` of the first error."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif "input" in first and not isinstance(first["input"], dict | Section):
+        message += f", got {first['input']!r}"
+    return f"{key + ': ' if key else ''}{message}"
+
+
+def load(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Load and layer YAML files. The error names the files and the key."""
+    merged: dict[str, Any] = {}
+    paths = list(paths)
+    for path in paths:
+        merged = merge(merged, read_yaml(path))
+    if overrides:
+        merged = merge(merged, overrides)
+    return validate(merged, " + ".join(str(path) for path in paths) or "configuration")
+
+
+def dump(settings: Settings) -> str:
+    """The resolved settings as YAML, keys sorted."""
+    return yaml_text(settings.model_dump(mode="json"), sort_keys=True)
+
+
+def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
+    """Settings of one training recipe and seed: the run's overrides applied.
+
+    Only the sections that the run overrides are validated again; it is called for every job.
+    """
+    if run not in settings.runs:
+        raise ConfigError(f"runs: no run named {run!r}, expected one of {list(settings.runs)}")
+    changed: dict[str, Any] = {
+        name: _overridden(getattr(settings, name), overrides, f"runs.{run}: {name}")
+        for name, overrides in settings.runs[run].items()
+    }
+    if seed is not None:
+        training = changed.get("training", settings.training)
+        changed["training"] = training.model_copy(update={"seed": seed})
+    return settings.model_copy(update=changed)
+
+
+def _overridden(section: Section, overrides: Any, key: str) -> Section:
+    value = merge({"": section.model_dump()}, {"": overrides})[""]
+    try:
+        return type(section).model_validate(value)
+    except ValidationError as error:
+        separator = "." if error.errors()[0]["loc"] else ": "
+        raise ConfigError(f"{key}{separator}{_first_error(error)}") from None
+
+
+def check_prompt_order(settings: Settings) -> None:
+    """Images before the question leave the text pass and the views no prefix to share."""
+    if settings.data.prompt_order == "image_first" and settings.eval.cache_reuse:
+        raise ConfigError(
+            "eval.cache_reuse: must be false with data.prompt_order: image_first, whose views"
+            " share no prefix with the text pass"
+        )
+
+
+def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
+    """The policies of an experiment's sweep, one per results row (one if there is no sweep).
+
+    A matched experiment has one point per matched lambda; its ratios are filled in from
+    the matched results when it is evaluated.
+    """
+    experiment = settings.experiments[name]
+    base = merge(settings.policy.model_dump(), experiment.policy)
+    points: list[dict[str, Any]] = [base]
+    for key, values in experiment.sweep.items():
+        points = [base | {key: value} for value in values]
+    if experiment.match is not None:
+        points = [base | {"lambda_cost": value} for value in experiment.match.lambda_costs]
+    try:
+        return [PolicySettings.model_validate(point) for point in points]
+    except ValidationError as error:
+        raise ValueError(f"experiments.{name}.policy.{_first_error(error)}") from None
