@@ -12,6 +12,7 @@
 from snakemake.utils import min_version
 
 from vovnet.layout import PAPER
+from workflow import machine
 from workflow.helpers import make_plan
 
 min_version("9.0")
@@ -26,13 +27,15 @@ layout = plan.layout
 
 
 onstart:
-    plan.check_executor(workflow.executor_plugin.name)
+    on_slurm = workflow.executor_plugin.name == "slurm"
+    if on_slurm:
+        machine.check_slurm()
     if is_local and not workflow.touch:
         asking = {job.rule.name for job in workflow.dag.needrun_jobs()} & set(declared_gpus)
-        plan.check_gpus({rule: declared_gpus[rule] for rule in asking})
-    plan.lock()
-    if workflow.executor_plugin.name == "slurm":
-        plan.check_earlier_jobs(workflow.scheduler._executor.run_uuid)
+        machine.check_gpus({rule: declared_gpus[rule] for rule in asking})
+    machine.lock(layout.root)
+    if on_slurm:
+        machine.check_earlier_jobs(layout.root, workflow.scheduler._executor.run_uuid)
 
 
 wildcard_constraints:
@@ -108,6 +111,6 @@ declared_gpus = {
 }
 gpu_limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
 if gpu_limit is not None:
-    plan.check_gpus(declared_gpus, gpu_limit)
-elif is_local and plan.gpu_limit(declared_gpus) is not None:
-    workflow.register_resource("gpu", plan.gpu_limit(declared_gpus))
+    machine.check_gpus(declared_gpus, gpu_limit)
+elif is_local and machine.gpu_limit(declared_gpus) is not None:
+    workflow.register_resource("gpu", machine.gpu_limit(declared_gpus))

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from vovnet.config import load, merge, read_yaml, validate  # noqa: E402
 from vovnet.errors import ConfigError  # noqa: E402
+from workflow import machine  # noqa: E402
 from workflow.environments import environment_files, pinned  # noqa: E402
 from workflow.helpers import Plan  # noqa: E402
 from workflow.schema import SCHEMA_PATH, schema_text  # noqa: E402
@@ -478,8 +479,8 @@ def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
         monkeypatch.setenv("VOVNET_GPUS", gpus)
-        assert Plan.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
-    assert Plan.gpu_limit({}) is None
+        assert machine.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
+    assert machine.gpu_limit({}) is None
 
 
 def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:

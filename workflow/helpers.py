@@ -6,24 +6,17 @@ The rules hold outputs, resources and the command; their inputs and parameters a
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from vovnet.closure import closure_digest
 from vovnet.config import Resources, Settings, policy_points, run_settings, validate
 from vovnet.data import hub
-from vovnet.devices import visible_devices
 from vovnet.errors import ConfigError, VovnetError
-from vovnet.files import write_text
 from vovnet.layout import ROUTER_FIT, SUITE, Layout, stage1_owner
 from vovnet.policies import needed_views, reduced_views
 from vovnet.records import ACTIONS
@@ -39,13 +32,13 @@ from vovnet.steps import (
     uses_router_fit,
     write_step_config,
 )
+from workflow.machine import find_commands
 
 NAME = r"[A-Za-z0-9][\w.-]*"
 """What names of datasets, splits, sets, runs and experiments look like: they become paths."""
 
 NEVER = r"(?!)"
 LEASE = "python -m vovnet lease --gpus {} --record {} --"
-SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 OBSERVATION_TABLES = ("signals", *ACTIONS)
 SLICE_FILES = ("error_slices.csv", "error_slices.json")
 RELIABILITY_TABLES = ("error_slices", "action_errors", "fallback", "calibration_error")
@@ -75,10 +68,7 @@ Params = Callable[..., Any]
 
 def make_plan(config: Mapping[str, Any], files: Iterable[Any] = ()) -> Plan:
     """The plan of a configuration, read from `files`; a wrong one ends Snakemake with one line."""
-    # Rules call `python -m vovnet`: with the interpreter that runs Snakemake where no environment
-    # is active, and with this source where a conda environment is made for the rule.
-    _prepend("PATH", Path(sys.executable).parent)
-    _prepend("PYTHONPATH", Path(__file__).resolve().parents[1] / "src")
+    find_commands()
     try:
         return Plan(validate(config, " + ".join(map(str, files)) or "configuration"))
     except VovnetError as error:
@@ -98,67 +88,6 @@ class Plan:
             _check_devices(settings, run)
         for name in settings.experiments:
             self.reduces(name)  # a reduced view that lacks a setting is an error before any job
-
-    def lock(self) -> None:
-        """Keep other Snakemake runs off the results folder until this process ends, however."""
-        self.layout.root.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.layout.root / ".lock", blocking=False)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            sys.exit(f"vovnet: error: {self.layout.root}: another Snakemake run is at work there")
-
-    def check_earlier_jobs(self, name: str) -> None:
-        """End Snakemake where jobs of an earlier call are still in Slurm's queue.
-
-        A killed Snakemake leaves them there, and they would write what this call's jobs write.
-        `name` is what the jobs of this call are named in the queue.
-        """
-        record = self.layout.root / ".slurm-jobs"
-        if record.exists():
-            earlier = record.read_text(encoding="utf-8")
-            command = ["squeue", "--noheader", "--format=%i", f"--name={earlier}"]
-            listed = subprocess.run(command, capture_output=True, text=True)
-            if count := len(listed.stdout.split()):
-                sys.exit(
-                    f"vovnet: error: {self.layout.root}: {count} Slurm jobs of an earlier call are"
-                    f" still at work there: `scancel --name={earlier}` ends them"
-                )
-        write_text(record, name)
-
-    # ---- the machine -------------------------------------------------------------------
-
-    @staticmethod
-    def gpu_limit(declared: Mapping[str, int]) -> int | None:
-        """How many GPUs the jobs of this machine may use at once; None without such jobs.
-
-        Where one rule asks for more there is no limit either: Snakemake would clamp its jobs to
-        it, and `check_gpus` is to see what was asked for. `declared` maps rules to GPUs.
-        """
-        most = max(declared.values(), default=0)
-        found = _visible_gpus() if most else 0
-        return found if found >= most > 0 else None
-
-    @staticmethod
-    def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> None:
-        """End Snakemake where a rule asks for more GPUs than the limit, or than there are."""
-        available = _visible_gpus() if declared and limit is None else limit or 0
-        for rule, gpus in sorted(declared.items()):
-            if gpus > available:
-                sys.exit(
-                    f"vovnet: error: rule {rule} asks for {gpus} GPUs (see resources in the"
-                    f" configuration), but there are {available}"
-                )
-
-    @staticmethod
-    def check_executor(name: str) -> None:
-        """End Snakemake where jobs are to go to Slurm and its programs are missing."""
-        missing = [program for program in SLURM_PROGRAMS if shutil.which(program) is None]
-        if name == "slurm" and missing:
-            sys.exit(
-                f"vovnet: error: --profile slurm: this machine has no {', '.join(missing)}: call it"
-                " on a login node of a Slurm cluster, or without --profile to run here"
-            )
 
     # ---- experiments and targets -------------------------------------------------------
 
@@ -654,18 +583,6 @@ class Plan:
     def threads(self, kind: str) -> int:
         asked: Resources = getattr(self.settings.resources, kind)
         return asked.threads
-
-
-def _visible_gpus() -> int:
-    try:
-        return len(visible_devices())
-    except VovnetError as error:
-        sys.exit(f"vovnet: error: {error}")
-
-
-def _prepend(variable: str, folder: Path) -> None:
-    folders = [str(folder), *filter(None, os.environ.get(variable, "").split(os.pathsep))]
-    os.environ[variable] = os.pathsep.join(dict.fromkeys(folders))
 
 
 def _is_glob(name: str) -> bool:

@@ -1,0 +1,111 @@
+"""The machine on which Snakemake runs: what it lacks ends Snakemake with one line.
+
+Each check is made before the first job starts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vovnet.devices import visible_devices
+from vovnet.errors import VovnetError
+from vovnet.files import write_text
+
+SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
+
+
+def find_commands() -> None:
+    """Let rules call `python -m vovnet`.
+
+    With the interpreter that runs Snakemake where no environment is active, and with this source
+    where a conda environment is made for the rule.
+    """
+    _prepend("PATH", Path(sys.executable).parent)
+    _prepend("PYTHONPATH", Path(__file__).resolve().parents[1] / "src")
+
+
+def _prepend(variable: str, folder: Path) -> None:
+    folders = [str(folder), *filter(None, os.environ.get(variable, "").split(os.pathsep))]
+    os.environ[variable] = os.pathsep.join(dict.fromkeys(folders))
+
+
+def lock(results: Path) -> None:
+    """Keep other Snakemake runs off a results folder until this process ends, however."""
+    results.mkdir(parents=True, exist_ok=True)
+    held = FileLock(results / ".lock", blocking=False)
+    try:
+        held.acquire()
+    except Timeout:
+        sys.exit(f"vovnet: error: {results}: another Snakemake run is at work there")
+    atexit.register(held.release)  # until then this keeps it from being collected
+
+
+# ---- GPUs ------------------------------------------------------------------------------
+
+
+def gpu_limit(declared: Mapping[str, int]) -> int | None:
+    """How many GPUs the jobs of this machine may use at once; None without such jobs.
+
+    Where one rule asks for more there is no limit either: Snakemake would clamp its jobs to
+    it, and `check_gpus` is to see what was asked for. `declared` maps rules to GPUs.
+    """
+    most = max(declared.values(), default=0)
+    found = _visible_gpus() if most else 0
+    return found if found >= most > 0 else None
+
+
+def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> None:
+    """End Snakemake where a rule asks for more GPUs than the limit, or than there are."""
+    available = _visible_gpus() if declared and limit is None else limit or 0
+    for rule, gpus in sorted(declared.items()):
+        if gpus > available:
+            sys.exit(
+                f"vovnet: error: rule {rule} asks for {gpus} GPUs (see resources in the"
+                f" configuration), but there are {available}"
+            )
+
+
+def _visible_gpus() -> int:
+    try:
+        return len(visible_devices())
+    except VovnetError as error:
+        sys.exit(f"vovnet: error: {error}")
+
+
+# ---- Slurm -----------------------------------------------------------------------------
+
+
+def check_slurm() -> None:
+    """End Snakemake where Slurm's programs are missing."""
+    if missing := [program for program in SLURM_PROGRAMS if shutil.which(program) is None]:
+        sys.exit(
+            f"vovnet: error: --profile slurm: this machine has no {', '.join(missing)}: call it"
+            " on a login node of a Slurm cluster, or without --profile to run here"
+        )
+
+
+def check_earlier_jobs(results: Path, name: str) -> None:
+    """End Snakemake where jobs of an earlier call are still in Slurm's queue.
+
+    A killed Snakemake leaves them there, and they would write what this call's jobs write.
+    `name` is what the jobs of this call are named in the queue.
+    """
+    record = results / ".slurm-jobs"
+    if record.exists():
+        earlier = record.read_text(encoding="utf-8")
+        command = ["squeue", "--noheader", "--format=%i", f"--name={earlier}"]
+        listed = subprocess.run(command, capture_output=True, text=True)
+        if count := len(listed.stdout.split()):
+            sys.exit(
+                f"vovnet: error: {results}: {count} Slurm jobs of an earlier call are"
+                f" still at work there: `scancel --name={earlier}` ends them"
+            )
+    write_text(record, name)
