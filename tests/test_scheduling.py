@@ -68,13 +68,30 @@ def test_an_unclear_count_of_gpus_is_no_choice() -> None:
     assert choose([job("one", 1, 100)], None, {"gpu": 1, "_cores": 8}) == ["one"]
 
 
-def test_a_failing_solver_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **options: object) -> None:
-        raise choice.pulp.PulpSolverError("no solver")
+def no_solver(*args: object, **options: object) -> None:
+    raise choice.pulp.PulpSolverError("no solver")
 
-    monkeypatch.setattr(choice.pulp.LpProblem, "solve", fail)
+
+def test_a_failing_solver_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice.pulp.LpProblem, "solve", no_solver)
     with pytest.raises(UnsureError, match="no solver"):
-        choose([job("a", 1, 9), job("b", 1, 9)], [], {"gpu": 1, "_cores": 8})
+        choose([job("a", 1, 9), job("b", 1, 9, cores=2)], [], {"gpu": 1, "_cores": 8})
+
+
+def test_equal_shapes_need_no_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice.pulp.LpProblem, "solve", no_solver)
+    ready = [*(job(f"one {tail}", 1, 60, tail) for tail in range(60, 90)), job("cpu", 0, 60)]
+    chosen = choose(ready, [], {"gpu": 2, "_cores": 8})
+    assert sorted(map(str, chosen)) == ["cpu", "one 88", "one 89"]
+
+
+def test_many_equal_jobs_beside_others_are_chosen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their orders are the same to the solver, which would go through all of them."""
+    monkeypatch.setattr(choice, "SOLVER_LIMIT_S", 0.5)
+    shapes = [(1, 4), (1, 3), (2, 5), (4, 8)]
+    ready = [job(f"{gpus} {i}", gpus, 60, 600, cores) for gpus, cores in shapes for i in range(40)]
+    chosen = choose(ready, [], {"gpu": 7, "_cores": 20})
+    assert sum(int(str(key)[0]) for key in chosen) == 7
 
 
 # ---- times -----------------------------------------------------------------------------

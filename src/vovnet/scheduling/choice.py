@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import pulp
@@ -60,10 +61,12 @@ def choose(
 ) -> list[Hashable]:
     """The keys of the jobs to start now, with `free` resources; `running` is None if unclear."""
     kept = reserve(ready, running, free)
-    fitting = [job for job in ready if _fits(job.resources, free)]
-    if kept is None and _fits(_total(fitting, free), free):
-        return [job.key for job in fitting]
-    return _solve(_undominated(fitting, free, kept), free, kept)
+    shapes = _undominated([job for job in ready if _fits(job.resources, free)], free, kept)
+    jobs = [job for alike in shapes for job in alike]
+    late = sum(job.gpus for job in jobs if _delays(job, kept))
+    if _fits(_total(jobs, free), free) and (kept is None or late <= kept.spare):
+        return [job.key for job in jobs]
+    return _solve(shapes, free, kept)
 
 
 def reserve(
@@ -106,7 +109,7 @@ def _delays(job: Candidate, kept: Reservation | None) -> bool:
 
 def _undominated(
     jobs: Sequence[Candidate], free: Mapping[str, int], kept: Reservation | None
-) -> list[Candidate]:
+) -> list[list[Candidate]]:
     """The most urgent jobs of each shape, as many as fit: the others are in no best choice."""
     shapes: dict[tuple[Any, ...], list[Candidate]] = defaultdict(list)
     for job in jobs:
@@ -116,20 +119,25 @@ def _undominated(
     for shape, alike in shapes.items():
         counts = [free[name] // asked for name, asked in zip(free, shape, strict=False) if asked]
         alike.sort(key=_urgency, reverse=True)
-        result += alike[: min(counts, default=len(alike))]
+        result.append(alike[: min(counts, default=len(alike))])
     return result
 
 
 def _solve(
-    jobs: Sequence[Candidate], free: Mapping[str, int], kept: Reservation | None
+    shapes: Sequence[Sequence[Candidate]], free: Mapping[str, int], kept: Reservation | None
 ) -> list[Hashable]:
-    if not jobs:
-        return []
+    """The heaviest choice; of each shape the most urgent jobs first."""
+    jobs = [job for alike in shapes for job in alike]
     problem = pulp.LpProblem("jobs", pulp.LpMaximize)
     starts = [problem.add_variable(f"job_{index}", cat=pulp.LpBinary) for index in range(len(jobs))]
     problem += pulp.lpSum(
         _weight(job, jobs) * start for job, start in zip(jobs, starts, strict=True)
     )
+    # Jobs that could stand for each other would keep the solver comparing equal choices.
+    firsts = set(accumulate((len(alike) for alike in shapes), initial=0))
+    for index in range(1, len(jobs)):
+        if index not in firsts:
+            problem += starts[index] <= starts[index - 1]
     for name, amount in free.items():
         used = [
             (job.resources.get(name, 0), start) for job, start in zip(jobs, starts, strict=True)
