@@ -32,6 +32,10 @@ def job(name: str, gpus: int, duration_s: float, tail_s: float = 0.0, cores: int
     return Candidate(name, duration_s, tail_s or duration_s, 0, resources)
 
 
+def holding(gpus: int, left_s: float, cores: int = 1) -> Running:
+    return Running(left_s, {"gpu": gpus, "_cores": cores})
+
+
 # ---- the choice ------------------------------------------------------------------------
 
 
@@ -52,19 +56,27 @@ def test_priority_goes_before_everything() -> None:
 
 def test_devices_are_kept_for_a_waiting_job_of_many_gpus() -> None:
     ready = [job("four", 4, 100, 500), job("longer", 1, 61, 61), job("fits", 1, 60, 60)]
-    running = [Running(1, 30), Running(1, 60), Running(1, 45)]
+    running = [holding(1, 30), holding(1, 60), holding(1, 45)]
     kept = reserve(ready, running, {"gpu": 1, "_cores": 8})
     assert kept is not None
-    assert (kept.key, kept.start_s, kept.spare) == ("four", 60, 0)
+    assert (kept.key, kept.start_s, kept.spare["gpu"]) == ("four", 60, 0)
     assert choose(ready, running, {"gpu": 1, "_cores": 8}) == ["fits"]
     beside = [job("three", 3, 100, 500), job("long", 1, 99, 300), job("other", 1, 99, 99)]
-    assert choose(beside, [Running(2, 60)], {"gpu": 2, "_cores": 8}) == ["long"], "one is spare"
+    assert choose(beside, [holding(2, 60)], {"gpu": 2, "_cores": 8}) == ["long"], "one is spare"
 
 
-def test_an_unclear_count_of_gpus_is_no_choice() -> None:
-    ready = [job("four", 4, 100)]
-    with pytest.raises(UnsureError, match="unclear"):
-        choose(ready, None, {"gpu": 1, "_cores": 8})
+def test_cores_are_kept_for_a_waiting_job_as_well() -> None:
+    ready = [job("wide", 2, 100, 500, cores=8), job("long", 1, 99, cores=4), job("cpu", 0, 99)]
+    running = [holding(0, 50, cores=6)]
+    assert choose(ready, running, {"gpu": 4, "_cores": 5}) == ["cpu"], "1 of 11 cores is spare"
+    roomy = [holding(0, 50, cores=12)]
+    assert set(choose(ready, roomy, {"gpu": 4, "_cores": 5})) == {"long", "cpu"}
+
+
+def test_where_it_is_unclear_what_runs_gpus_are_kept_for_the_waiting_job() -> None:
+    ready = [job("four", 4, 100), job("one", 1, 1), job("cpu", 0, 100)]
+    assert choose(ready, None, {"gpu": 1, "_cores": 8}) == ["cpu"]
+    assert "four" in choose(ready, None, {"gpu": 4, "_cores": 8})
     assert choose([job("one", 1, 100)], None, {"gpu": 1, "_cores": 8}) == ["one"]
 
 
@@ -83,15 +95,6 @@ def test_equal_shapes_need_no_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = [*(job(f"one {tail}", 1, 60, tail) for tail in range(60, 90)), job("cpu", 0, 60)]
     chosen = choose(ready, [], {"gpu": 2, "_cores": 8})
     assert sorted(map(str, chosen)) == ["cpu", "one 88", "one 89"]
-
-
-def test_many_equal_jobs_beside_others_are_chosen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their orders are the same to the solver, which would go through all of them."""
-    monkeypatch.setattr(choice, "SOLVER_LIMIT_S", 0.5)
-    shapes = [(1, 4), (1, 3), (2, 5), (4, 8)]
-    ready = [job(f"{gpus} {i}", gpus, 60, 600, cores) for gpus, cores in shapes for i in range(40)]
-    chosen = choose(ready, [], {"gpu": 7, "_cores": 20})
-    assert sum(int(str(key)[0]) for key in chosen) == 7
 
 
 # ---- times -----------------------------------------------------------------------------
@@ -262,23 +265,21 @@ def test_a_reservation_knows_jobs_that_another_scheduler_started() -> None:
     session.select("12", "0123", 3)
     # Of the two offered, only the second was started, at 0 s and for 180 s.
     session.now_s = 100.0
-    assert session.select("01", "013", 2) == ["one 0", "one 1"]
+    assert session.select("01", "013", 2) == ["one 1", "one 0"]
     session.now_s = 110.0
     session.dag.ended.add("one 0")
     assert session.select("3", "3", 1) == [], "kept until the third job ends"
     assert session.warnings == []
 
 
-def test_a_failed_job_leaves_the_gpus_unclear() -> None:
+def test_gpus_are_kept_for_a_waiting_job_after_another_failed() -> None:
     session = Session()
-    assert session.select("012", "0123", 3) == ["one 0", "one 1", "one 2"]
+    assert session.select("012", "0123", 3) == ["one 2", "one 1", "one 0"]
     assert session.select("3", "3", 0) == [], "three run, none is free"
     # One of them failed for good: it neither runs nor remains, and its GPU is free.
-    assert session.select("3", "3", 1) is None
-    assert session.warnings == [
-        "gpu scheduler: which jobs hold the GPUs is unclear since one failed;"
-        " the greedy scheduler chooses instead"
-    ]
+    assert session.select("3", "3", 1) == []
+    assert session.select("3", "3", 2) == ["two"]
+    assert session.warnings == []
 
 
 # ---- in Snakemake ----------------------------------------------------------------------

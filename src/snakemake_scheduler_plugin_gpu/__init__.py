@@ -74,18 +74,24 @@ class Scheduler(SchedulerBase):
         }
 
     def _running(self, free: Mapping[str, int], now: float) -> list[Running] | None:
-        """The jobs at work; None where they do not add up to the GPUs in use."""
-        from vovnet.scheduling.choice import GPU, Running
+        """The jobs at work; None where they do not add up to the GPUs in use.
+
+        So it is after a job has failed for good, which nobody tells a scheduler.
+        """
+        from vovnet.scheduling.choice import GPU, RESERVED, Running
 
         running = [
-            Running(_asked(job, GPU), max(began + self._durations[job] - now, MIN_LEFT_S))
+            Running(
+                max(began + self._durations[job] - now, MIN_LEFT_S),
+                {name: _asked(job, name) for name in RESERVED},
+            )
             for job, began in self._began.items()
         ]
         if GPU not in free:
             return running
         if self._gpus is None:
             self._gpus = free[GPU]
-        in_use = sum(item.gpus for item in running)
+        in_use = sum(item.resources[GPU] for item in running)
         return running if in_use == self._gpus - free[GPU] else None
 
     def _candidates(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[Candidate]:

@@ -3,8 +3,8 @@
 An integer program maximises the GPUs in use, each weighed from once to twice by the job's urgency:
 the time from its start to the end of the DAG along the longest path. So the critical path goes
 first, and no GPU is left idle for it.
-For the most urgent job that waits for more GPUs than are free, devices are reserved: a job that
-starts before it must have ended when the last of them comes free, or leave enough beside it.
+For the most urgent job of several GPUs that has to wait, its GPUs and cores are reserved: a job
+that starts before it must have ended when the last of them comes free, or leave enough beside it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 import pulp
 
 SOLVER_LIMIT_S = 10
-GPU = "gpu"
+GPU, CORES = "gpu", "_cores"
+RESERVED = (GPU, CORES)
 
 
 class UnsureError(Exception):
@@ -43,17 +43,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Running:
-    gpus: int
     left_s: float
+    resources: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """Devices kept for one job: from `start_s` on only `spare` are left beside it."""
+    """GPUs and cores kept for one job: from `start_s` on only `spare` is left beside it."""
 
     key: Hashable
     start_s: float
-    spare: int
+    spare: Mapping[str, int]
 
 
 def choose(
@@ -61,33 +61,40 @@ def choose(
 ) -> list[Hashable]:
     """The keys of the jobs to start now, with `free` resources; `running` is None if unclear."""
     kept = reserve(ready, running, free)
-    shapes = _undominated([job for job in ready if _fits(job.resources, free)], free, kept)
-    jobs = [job for alike in shapes for job in alike]
-    late = sum(job.gpus for job in jobs if _delays(job, kept))
-    if _fits(_total(jobs, free), free) and (kept is None or late <= kept.spare):
+    jobs = _undominated([job for job in ready if _fits(job.resources, free)], free, kept)
+    if _fits(_total(jobs, free), free) and (kept is None or _leaves(jobs, kept)):
         return [job.key for job in jobs]
-    return _solve(shapes, free, kept)
+    return _solve(jobs, free, kept)
 
 
 def reserve(
     ready: Sequence[Candidate], running: Sequence[Running] | None, free: Mapping[str, int]
 ) -> Reservation | None:
-    """Devices for the most urgent job that waits for more GPUs than are free."""
-    available = free.get(GPU)
-    if available is None:
-        return None
-    waiting = [job for job in ready if job.gpus > max(1, available)]
+    """GPUs and cores for the most urgent job of several GPUs that has to wait for some.
+
+    Where it is unclear what runs, nothing that holds a GPU starts before that job.
+    """
+    names = [name for name in RESERVED if name in free]
+    available = {name: free[name] for name in names}
+    waiting = [job for job in ready if job.gpus > 1 and not _fits(job.resources, available)]
     if not waiting:
         return None
-    if running is None:
-        raise UnsureError("which jobs hold the GPUs is unclear since one failed")
     first = max(waiting, key=_urgency)
+    if running is None:
+        return Reservation(first.key, 0.0, {GPU: 0})
     for item in sorted(running, key=lambda item: item.left_s):
-        available += item.gpus
-        if available >= first.gpus:
-            freed = sum(other.gpus for other in running if other.left_s <= item.left_s)
-            return Reservation(first.key, item.left_s, free[GPU] + freed - first.gpus)
-    raise UnsureError("a job waits for more GPUs than the running jobs are known to hold")
+        for name in names:
+            available[name] += item.resources.get(name, 0)
+        if _fits(first.resources, available):
+            ended = [other for other in running if other.left_s <= item.left_s]
+            spare = {
+                name: free[name]
+                + sum(other.resources.get(name, 0) for other in ended)
+                - first.resources.get(name, 0)
+                for name in names
+            }
+            return Reservation(first.key, item.left_s, spare)
+    raise UnsureError("a job waits for more than the running jobs are known to hold")
 
 
 def _urgency(job: Candidate) -> tuple[int, float]:
@@ -103,13 +110,18 @@ def _total(jobs: Sequence[Candidate], names: Mapping[str, int]) -> dict[str, int
 
 
 def _delays(job: Candidate, kept: Reservation | None) -> bool:
-    """Whether a job would still hold its GPUs when the reserved job is to start."""
-    return kept is not None and job.gpus > 0 and job.duration_s > kept.start_s
+    """Whether a job would still run when the reserved job is to start."""
+    return kept is not None and job.duration_s > kept.start_s
+
+
+def _leaves(jobs: Sequence[Candidate], kept: Reservation) -> bool:
+    """Whether these jobs leave the reserved job what it is to have."""
+    return _fits(_total([job for job in jobs if _delays(job, kept)], kept.spare), kept.spare)
 
 
 def _undominated(
     jobs: Sequence[Candidate], free: Mapping[str, int], kept: Reservation | None
-) -> list[list[Candidate]]:
+) -> list[Candidate]:
     """The most urgent jobs of each shape, as many as fit: the others are in no best choice."""
     shapes: dict[tuple[Any, ...], list[Candidate]] = defaultdict(list)
     for job in jobs:
@@ -119,38 +131,35 @@ def _undominated(
     for shape, alike in shapes.items():
         counts = [free[name] // asked for name, asked in zip(free, shape, strict=False) if asked]
         alike.sort(key=_urgency, reverse=True)
-        result.append(alike[: min(counts, default=len(alike))])
+        result += alike[: min(counts, default=len(alike))]
     return result
 
 
 def _solve(
-    shapes: Sequence[Sequence[Candidate]], free: Mapping[str, int], kept: Reservation | None
+    jobs: Sequence[Candidate], free: Mapping[str, int], kept: Reservation | None
 ) -> list[Hashable]:
-    """The heaviest choice; of each shape the most urgent jobs first."""
-    jobs = [job for alike in shapes for job in alike]
     problem = pulp.LpProblem("jobs", pulp.LpMaximize)
     starts = [problem.add_variable(f"job_{index}", cat=pulp.LpBinary) for index in range(len(jobs))]
     problem += pulp.lpSum(
         _weight(job, jobs) * start for job, start in zip(jobs, starts, strict=True)
     )
-    # Jobs that could stand for each other would keep the solver comparing equal choices.
-    firsts = set(accumulate((len(alike) for alike in shapes), initial=0))
-    for index in range(1, len(jobs)):
-        if index not in firsts:
-            problem += starts[index] <= starts[index - 1]
     for name, amount in free.items():
         used = [
             (job.resources.get(name, 0), start) for job, start in zip(jobs, starts, strict=True)
         ]
         if any(count for count, _ in used):
             problem += pulp.lpSum(count * start for count, start in used) <= amount
-    if kept is not None:
+    for name, amount in (kept.spare if kept is not None else {}).items():
         late = [
-            job.gpus * start for job, start in zip(jobs, starts, strict=True) if _delays(job, kept)
+            job.resources.get(name, 0) * start
+            for job, start in zip(jobs, starts, strict=True)
+            if _delays(job, kept)
         ]
-        problem += pulp.lpSum(late) <= kept.spare
+        if late:
+            problem += pulp.lpSum(late) <= amount
     try:
-        status = problem.solve(pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=SOLVER_LIMIT_S))
+        # Given a number of threads, even one, CBC now and then waits for it until the time is up.
+        status = problem.solve(pulp.PULP_CBC_CMD(msg=False, timeLimit=SOLVER_LIMIT_S))
     except pulp.PulpSolverError as error:
         raise UnsureError(f"the solver failed ({error})") from error
     if pulp.LpStatus[status] != "Optimal":
@@ -164,5 +173,5 @@ def _weight(job: Candidate, jobs: Sequence[Candidate]) -> float:
     longest = max(other.tail_s for other in jobs) or 1.0
     most_gpus = sum(other.gpus for other in jobs) + 1
     urgency = (0.001 + job.tail_s / longest) / 1.001
-    share = job.gpus + job.resources.get("_cores", 1) / 1e4
+    share = job.gpus + job.resources.get(CORES, 1) / 1e4
     return share * (1 + urgency) + job.priority * 4 * most_gpus
