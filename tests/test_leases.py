@@ -95,6 +95,15 @@ def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
         take(9, environment(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["one", "other"])
+def test_a_temporary_folder_of_ones_own_changes_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    command = "from vovnet.leases import lease_folder; print(lease_folder({}))"
+    environ = os.environ | {"TMPDIR": str(tmp_path / name)}
+    shown = subprocess.run([sys.executable, "-c", command], env=environ, capture_output=True)
+    assert shown.stdout == b"/tmp/vovnet-leases\n"
+
+
 def lease(folder: Path, gpus: int, *command: str, machine: int = 8) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "vovnet", "lease", "--gpus", str(gpus), "--", *command],

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,10 @@ from pathlib import Path
 from vovnet.devices import VISIBLE, DeviceError, visible_devices
 
 FOLDER = "VOVNET_LEASES"
-"""Environment variable: where the lock files lie, instead of the system's temporary folder."""
+"""Environment variable: where the lock files lie, instead of `SHARED`."""
+
+SHARED = Path("/tmp/vovnet-leases")
+"""One folder for every process of the machine: TMPDIR differs between users and jobs."""
 
 TICKET = "ticket-"
 POLL_S = 0.05
@@ -103,7 +105,7 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
     A Slurm job has a folder of its own: its devices are its own already, and under the numbers
     that it sees them by, another job may see others.
     """
-    folder = Path(environ.get(FOLDER) or Path(tempfile.gettempdir()) / "vovnet-leases")
+    folder = Path(environ.get(FOLDER) or SHARED)
     job = environ.get("SLURM_JOB_ID")
     for path in (folder, folder / f"slurm-{job}") if job else (folder,):
         if not path.is_dir():
