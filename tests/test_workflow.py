@@ -376,9 +376,9 @@ def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
         plan({"resources": {"train": {"gpu": 4}}}, "paper.yaml")
     made = plan(config="paper.yaml")
     launcher = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert "--num_processes 8" in launcher(JOB, {"gpu": 8})
+    assert "--num_processes 8" in launcher(JOB, {"gpu": 8}, 32)
     with pytest.raises(ConfigError, match="may use 2 GPUs"):
-        launcher(JOB, {"gpu": 2})
+        launcher(JOB, {"gpu": 2}, 32)
 
 
 def test_resources_name_gpus_only_where_there_are_some() -> None:
@@ -504,6 +504,46 @@ def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
     lease = f"python -m vovnet lease --gpus 1 --record {record} -- "
     assert observe(JOB, {"gpu": 1}) == f"{lease}python -m vovnet"
     train = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert train(JOB, {"gpu": 8}).startswith("python -m vovnet lease --gpus 8 --record ")
+    assert train(JOB, {"gpu": 8}, 32).startswith("python -m vovnet lease --gpus 8 --record ")
     small = plan().launcher("train", "{run}", "seed{seed}", "stage1")
-    assert observe(JOB, {}) == small(JOB, {}) == "python -m vovnet"
+    assert observe(JOB, {}) == small(JOB, {}, 1) == "python -m vovnet"
+
+
+TWO_PROCESSES = {"training": {"num_processes": 2, "mixed_precision": "no"}}
+USERS_FILE = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+gpu_ids: "0,1"
+num_machines: 2
+machine_rank: 1
+main_process_ip: 10.0.0.1
+num_processes: 4
+"""
+SHOW = """
+import os
+names = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+os.write(1, (" ".join(os.environ[name] for name in names) + "\\n").encode())
+"""
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_ranks_see_the_jobs_devices_and_share_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    """Whatever the user once answered to `accelerate config`."""
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate/default_config.yaml").write_text(USERS_FILE)
+    (tmp_path / "show.py").write_text(SHOW)
+    made = plan(TWO_PROCESSES | {"resources": {"train": {"gpu": gpus}}})
+    line = made.launcher("train", "{run}", "seed{seed}", "stage1")(JOB, {"gpu": gpus}, 7)
+    command = line.rpartition(" -- ")[2] if gpus else line
+    command = re.sub(r"(-m (-- )?)vovnet$", r"\1show", command)
+    environ = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(tmp_path),
+        "HF_HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "7",
+        "CUDA_VISIBLE_DEVICES": "4,5",
+    }
+    shown = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True)
+    assert sorted(shown.stdout.splitlines()) == ["0 2 3 4,5", "1 2 3 4,5"], shown.stderr
