@@ -136,9 +136,52 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, gpus: int, command: str, messa
     assert len(errors.splitlines()) == 1
 
 
-def test_a_device_stays_held_while_a_child_of_the_command_lives(tmp_path: Path) -> None:
-    process = lease(tmp_path, 1, "sh", "-c", "sleep 30 >/dev/null 2>&1 & echo $!", machine=1)
-    child = int(process.communicate()[0])
+ORPHAN = """
+import subprocess, sys
+left = "import signal, time; {}; print(flush=True); time.sleep(60)"
+left = subprocess.Popen([sys.executable, "-c", left], start_new_session=True, stdout=-1)
+left.stdout.read(1)
+print(left.pid)
+"""
+"""A command that ends before a process that it started in a session of its own is there."""
+
+QUICK = (
+    "import sys; from vovnet import cli, supervision; supervision.GRACE_S = 0.5;"
+    " sys.exit(cli.main(sys.argv[1:]))"
+)
+
+
+@pytest.mark.parametrize("left", ["pass", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
+def test_what_a_command_leaves_behind_ends_before_its_devices_are_free(
+    tmp_path: Path, left: str
+) -> None:
+    command = [sys.executable, "-c", ORPHAN.format(left)]
+    result = subprocess.run(
+        [sys.executable, "-c", QUICK, "lease", "--gpus", "1", "--", *command],
+        env=os.environ | environment(tmp_path, 1),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(result.stdout), 0)
+
+
+def test_a_signal_reaches_the_command(tmp_path: Path) -> None:
+    trap = "trap 'exit 5' TERM; echo; sleep 60 & wait"
+    process = lease(tmp_path, 1, "sh", "-c", trap)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert process.wait(30) == 5
+
+
+def test_a_command_keeps_its_devices_when_the_lease_is_killed(tmp_path: Path) -> None:
+    process = lease(tmp_path, 1, "sh", "-c", "echo $$; exec sleep 60", machine=1)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
     waiting = lease(tmp_path, 1, "true", machine=1)
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(1)

@@ -6,9 +6,6 @@ driver or without devices nothing is recorded.
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +13,7 @@ from typing import Any
 
 from vovnet.files import write_json
 
-INTERVAL_S = 0.5
 MIB = 2**20
-PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass
@@ -93,31 +88,3 @@ def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
         except pynvml.NVMLError:
             return None
     return GpuRecorder(pynvml, handles) if handles else None
-
-
-def run_recorded(
-    recorder: GpuRecorder,
-    path: Path,
-    command: Sequence[str],
-    environ: Mapping[str, str],
-    files: Sequence[int],
-) -> int:
-    """Run a command to its end while sampling; returns its exit status as a shell tells it.
-
-    Signals are passed on. `files` stay open in the command, which holds its devices by them.
-    """
-    began = time.monotonic()
-    process = subprocess.Popen(command, env=dict(environ), pass_fds=files)
-    for number in PASSED_ON:
-        signal.signal(number, lambda number, frame: process.send_signal(number))
-    # The terminal interrupts the command itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        recorder.sample()
-        try:
-            status = process.wait(INTERVAL_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    recorder.write(path, time.monotonic() - began)
-    return status if status >= 0 else 128 - status

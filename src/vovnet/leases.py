@@ -1,8 +1,9 @@
 """Exclusive GPUs for the lifetime of a process, without a server.
 
 A device is held by an flock on a file of its own. The lock belongs to the open file, which a
-process keeps through `exec` and hands to its children: it is given back by the system when the
-last of them ends, however it ends.
+process may hand to a command that it starts: it is given back by the system when the last of them
+ends, however it ends. What the command starts in turn holds it only where it inherits open files,
+as from a shell: `vovnet lease` stays until all of that has ended as well.
 
 Who takes devices draws a ticket. The oldest ticket goes through the turnstile, and collects devices
 there, one after the other as they come free. So there is never more than one who holds a few and
@@ -44,7 +45,7 @@ class _Ticket:
 
 
 class Lease:
-    """Devices held by this process until `release`, or until it and its children end."""
+    """Devices held by this process until `release`, or until all who have `files` open end."""
 
     def __init__(self, devices: Sequence[str], files: Sequence[int]) -> None:
         self.devices = list(devices)
@@ -54,11 +55,6 @@ class Lease:
         """What a command must find in its environment to use the devices and no others."""
         # nvidia-smi counts along the bus, CUDA by speed if it is not told otherwise.
         return {VISIBLE: ",".join(self.devices), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-
-    def keep_through_exec(self) -> None:
-        """Hand the locks to the command that replaces this process."""
-        for file in self.files:
-            os.set_inheritable(file, True)
 
     def release(self) -> None:
         while self.files:
