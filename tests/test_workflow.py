@@ -389,6 +389,13 @@ def test_resources_name_gpus_only_where_there_are_some() -> None:
     assert "nodes" not in paper.resources("observe")
 
 
+def test_a_second_attempt_of_training_fits_the_node_of_the_first() -> None:
+    paper = plan(config="paper.yaml")
+    asked = {kind: paper.resources(kind)["mem_mb"] for kind in ("train", "observe")}
+    assert asked["train"](JOB, attempt=1) == asked["train"](JOB, attempt=2) == 256000
+    assert asked["observe"](JOB, attempt=2) == 2 * asked["observe"](JOB, attempt=1)
+
+
 def test_what_slurm_is_told_stands_in_the_configuration() -> None:
     train = {"partition": "gpu", "gpu_model": "h100"}
     told = {"resources": {"account": "paper", "train": train, "light": {"gpu_model": "h100"}}}
