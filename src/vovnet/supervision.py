@@ -40,12 +40,24 @@ def run_to_end(
     `INTERVAL_S` seconds. Other children of this process would be ended as well.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    for number in PASSED_ON:
+        signal.signal(number, pass_on)
     try:
         process = subprocess.Popen(command, env=dict(environ), pass_fds=files)
     except OSError as error:
         raise VovnetError(f"{command[0]}: {error.strerror}") from None
-    for number in PASSED_ON:
-        signal.signal(number, lambda number, frame: process.send_signal(number))
+    started.append(process)
+    for missed in early:
+        process.send_signal(missed)
     # The terminal interrupts the command itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
