@@ -1,11 +1,12 @@
 """What a command did on its GPUs, sampled through NVML: model, peak memory, utilisation.
 
 A leased device belongs to one command, so that the device's memory is the command's. Without a
-driver or without devices nothing is recorded.
+driver or without devices nothing is recorded. No failure to record fails the command.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,12 +62,15 @@ class GpuRecorder:
                 record.peak_memory_mib = max(record.peak_memory_mib, used)
                 busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
                 record.utilization_percent.append(busy)
-            except self._nvml.NVMLError:
+            except Exception:  # whatever a driver does, the command goes on
                 continue
 
     def write(self, path: Path, seconds: float) -> None:
         devices = [record.summary() for record in self.records.values()]
-        write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+        try:
+            write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+        except OSError as error:
+            print(f"vovnet: warning: {path}: {error.strerror}", file=sys.stderr)
 
 
 def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
@@ -75,16 +79,14 @@ def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package, no library, no driver: nothing can be recorded
-        return None
-    handles: dict[str, Any] = {}
-    for device in devices:
-        try:
-            handles[device] = (
+        handles = {
+            device: (
                 pynvml.nvmlDeviceGetHandleByIndex(int(device))
                 if device.isdecimal()
                 else pynvml.nvmlDeviceGetHandleByUUID(device)
             )
-        except pynvml.NVMLError:
-            return None
-    return GpuRecorder(pynvml, handles) if handles else None
+            for device in devices
+        }
+        return GpuRecorder(pynvml, handles)
+    except Exception:  # no package, library, driver or such device: nothing can be recorded
+        return None
