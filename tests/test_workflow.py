@@ -154,6 +154,34 @@ def test_without_slurm_one_line_says_what_is_missing(
     )
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 0", None),
+        ("echo 7; echo 8", "2 Slurm jobs of an earlier call are still at work there"),
+        ("echo 'squeue: error: Unable to contact slurmctld' >&2; exit 1", "Unable to contact"),
+    ],
+)
+def test_jobs_of_an_earlier_call_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str | None
+) -> None:
+    """Their name is forgotten only where Slurm says that there are none."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\n{script}\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine.check_earlier_jobs(tmp_path, "first")
+    record = tmp_path / ".slurm-jobs"
+    if message is None:
+        machine.check_earlier_jobs(tmp_path, "second")
+        assert record.read_text() == "second"
+        return
+    with pytest.raises(SystemExit, match=message) as ended:
+        machine.check_earlier_jobs(tmp_path, "second")
+    assert len(str(ended.value).splitlines()) == 1
+    assert record.read_text() == "first"
+
+
 def test_a_target_of_the_configuration_is_a_target_of_the_dag(project: Path) -> None:
     jobs = planned(project, "mvp")
     assert jobs["mvp"] == 1

@@ -103,6 +103,12 @@ def check_earlier_jobs(results: Path, name: str) -> None:
         earlier = record.read_text(encoding="utf-8")
         command = ["squeue", "--noheader", "--format=%i", f"--name={earlier}"]
         listed = subprocess.run(command, capture_output=True, text=True)
+        if listed.returncode != 0:
+            reason = (listed.stderr.strip().splitlines() or ["no reason given"])[-1]
+            sys.exit(
+                f"vovnet: error: squeue does not tell whether jobs of an earlier call are at work"
+                f" in {results}: {reason}"
+            )
         if count := len(listed.stdout.split()):
             sys.exit(
                 f"vovnet: error: {results}: {count} Slurm jobs of an earlier call are"
