@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -187,6 +188,36 @@ def test_a_command_keeps_its_devices_when_the_lease_is_killed(tmp_path: Path) ->
         waiting.wait(1)
     os.kill(child, signal.SIGKILL)
     assert waiting.wait(20) == 0
+
+
+def test_only_those_wait_in_line_who_want_the_same_devices(tmp_path: Path) -> None:
+    shared = environment(tmp_path)
+    order: list[str] = []
+
+    def ask(name: str, visible: str, count: int) -> Thread:
+        """Start to wait; returns when the place in the queue is taken, or the devices are."""
+
+        def hold() -> None:
+            lease = take(count, shared | {"CUDA_VISIBLE_DEVICES": visible})
+            order.append(name)
+            lease.release()
+
+        before = len(list(tmp_path.glob("ticket-*")))
+        thread = Thread(target=hold, daemon=True)
+        thread.start()
+        while len(list(tmp_path.glob("ticket-*"))) == before and name not in order:
+            time.sleep(0.01)
+        return thread
+
+    holder = take(1, shared | {"CUDA_VISIBLE_DEVICES": "0"})
+    first = ask("first", "0,1", 2)
+    ask("others", "4,5", 2).join(20)
+    second = ask("second", "1,2", 1)
+    assert order == ["others"]
+    holder.release()
+    first.join(20)
+    second.join(20)
+    assert order == ["others", "first", "second"]
 
 
 # ---- many jobs, some killed ------------------------------------------------------------

@@ -5,10 +5,11 @@ process may hand to a command that it starts: it is given back by the system whe
 ends, however it ends. What the command starts in turn holds it only where it inherits open files,
 as from a shell: `vovnet lease` stays until all of that has ended as well.
 
-Who takes devices draws a ticket. The oldest ticket goes through the turnstile, and collects devices
-there, one after the other as they come free. So there is never more than one who holds a few and
-waits for more, which rules out deadlock, and nobody overtakes a job that waits for many. Tickets
-and the turnstile are flocks as well: those of the dead do not count.
+Who takes devices draws a ticket, on which stand the devices that would do. When no older ticket
+names one of them, devices are collected, one after the other as they come free. So of those who
+compete there is never more than one who holds a few and waits for more, which rules out deadlock,
+and nobody overtakes a job that waits for many. Tickets are flocks as well: those of the dead do not
+count.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class _Ticket:
-    """A place in the queue: names sort by the time at which they were drawn."""
+    """A place in the queue: names sort by the time at which they were drawn, and so appear."""
 
     path: Path
     file: int
@@ -72,12 +73,9 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
         )
     folder = lease_folder(environ)
     held: dict[str, int] = {}
-    ticket = _draw_ticket(folder)
-    turnstile = _open(folder / "turnstile.lock")
+    ticket = _draw_ticket(folder, devices)
     try:
-        _wait_for_turn(folder, ticket)
-        # A ticket may appear a moment after a younger one: only this lock lets in one at a time.
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        _wait_for_turn(folder, ticket, devices)
         while len(held) < count:
             free = next(_free(folder, [name for name in devices if name not in held]), None)
             if free is None:
@@ -90,7 +88,6 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
         raise
     finally:
         ticket.give_back()
-        os.close(turnstile)
     order = [name for name in devices if name in held]
     return Lease(order, [held[name] for name in order])
 
@@ -111,28 +108,39 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return path
 
 
-def _draw_ticket(folder: Path) -> _Ticket:
-    # The clock is one for all processes of the machine.
-    path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
-    partial = folder / f"new-{path.name}"
-    file = _open(partial)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    # Under its name it is locked from the beginning, and so never taken for one of the dead.
-    partial.rename(path)
+def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
+    turnstile = _open(folder / "turnstile.lock")
+    try:
+        # One at a time: no ticket appears after a younger one.
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        # The clock is one for all processes of the machine.
+        path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
+        partial = folder / f"new-{path.name}"
+        file = _open(partial)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.write(file, "\n".join(devices).encode())
+        # Under its name it is locked from the beginning, and so never taken for one of the dead.
+        partial.rename(path)
+    finally:
+        os.close(turnstile)
     return _Ticket(path, file)
 
 
-def _wait_for_turn(folder: Path, ticket: _Ticket) -> None:
-    """Wait until nobody alive drew a ticket before this one."""
-    while older := [path for path in sorted(folder.glob(f"{TICKET}*")) if path < ticket.path]:
+def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> None:
+    """Wait until nobody alive drew a ticket for one of the devices before this one."""
+    for older in sorted(folder.glob(f"{TICKET}*"), reverse=True):
+        if older >= ticket.path:
+            continue
         try:
-            file = os.open(older[-1], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            file = os.open(older, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
         try:
-            # Comes free when it is given back, or when its process dies.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            older[-1].unlink(missing_ok=True)
+            wanted = os.read(file, os.fstat(file).st_size).decode().split("\n")
+            if not set(devices).isdisjoint(wanted):
+                # Comes free when it is given back, or when its process dies.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                older.unlink(missing_ok=True)
         finally:
             os.close(file)
 
