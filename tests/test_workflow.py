@@ -510,12 +510,52 @@ def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
     assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
 
 
-def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+OBSERVE = """
+import argparse, time
+from pathlib import Path
+from vovnet.layout import Layout
+
+HELP = "pretend"
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("config", "run", "seed", "dataset", "shard"):
+        parser.add_argument(f"--{name}")
+
+def run(args: argparse.Namespace) -> None:
+    time.sleep(0.5)
+    shard = args.shard.split("/")
+    folder = Layout(Path("results/test")).shard(args.run, args.seed, args.dataset, *shard)
+    (folder / "manifest.json").write_text("{}")
+"""
+
+
+@pytest.mark.parametrize("training_gpus", [8, 2])
+def test_no_more_jobs_start_than_there_are_gpus(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training_gpus: int
+) -> None:
+    """Also where the trainings, which are finished, would need more."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
-        monkeypatch.setenv("VOVNET_GPUS", gpus)
-        assert machine.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
-    assert machine.gpu_limit({}) is None
+    monkeypatch.setenv("VOVNET_GPUS", "4")
+    monkeypatch.setenv("VOVNET_LEASES", str(tmp_path / "leases"))
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "gpus.yaml").write_text(
+        f"training: {{num_processes: {training_gpus}}}\n"
+        f"resources: {{train: {{gpu: {training_gpus}}}, observe: {{gpu: 1}}}}\n"
+    )
+    suite = ("mvp", "--configfile", "config/test.yaml", "gpus.yaml")
+    assert snakemake(folder, "--touch", *suite).returncode == 0
+    (folder / "src/vovnet/commands/observe.py").write_text(OBSERVE)
+    result = snakemake(folder, "--until", "observe", "--cores", "16", *suite)
+    assert result.returncode == 0, result.stderr
+    running, most = 0, 0
+    for started in re.findall(
+        r"^local(rule) observe:$|^Finished .*observe\)$", result.stderr, re.M
+    ):
+        running += 1 if started else -1
+        most = max(most, running)
+    assert most == 4, result.stderr
+    assert running == 0
 
 
 def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:
