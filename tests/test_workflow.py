@@ -433,6 +433,12 @@ def test_what_slurm_is_told_stands_in_the_configuration() -> None:
     assert set(made.resources("light")) == {"mem_mb", "runtime", "slurm_account"}
 
 
+@pytest.mark.parametrize("model", ["nvidia-h100", "h100:2", ""])
+def test_a_gpu_model_that_the_slurm_plugin_refuses_is_refused_at_once(model: str) -> None:
+    with pytest.raises(ConfigError, match=r"train\.gpu_model: must be letters, .* by their part"):
+        plan({"resources": {"train": {"gpu_model": model}}}, "paper.yaml")
+
+
 @pytest.mark.parametrize("name", ["../evil", "a b", "", "_hull"])
 def test_names_are_safe_as_paths(name: str) -> None:
     with pytest.raises(ConfigError, match="experiments"):
