@@ -19,6 +19,7 @@ from snakemake.iocontainers import Wildcards
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from vovnet import cli  # noqa: E402
 from vovnet.config import load, merge, read_yaml, validate  # noqa: E402
 from vovnet.errors import ConfigError  # noqa: E402
 from workflow import machine  # noqa: E402
@@ -468,6 +469,19 @@ def test_a_reduced_view_without_its_setting_is_refused() -> None:
 def test_the_router_set_is_no_evaluation_set() -> None:
     with pytest.raises(ConfigError, match="router_fit"):
         plan({"data": {"eval_sets": {"router_fit": {"dataset": "synth_mmbench", "split": "dev"}}}})
+
+
+def test_a_plan_of_an_unknown_target_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    assert cli.main(["plan", "no_such_target", "--gpus", "4"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("vovnet: error: No rule to produce no_such_target ")
+    assert errors.count("\n") == 1
+    monkeypatch.chdir(project / "config")
+    assert cli.main(["plan", "--gpus", "4"]) == 2
+    assert capsys.readouterr().err.startswith("vovnet: error: No Snakefile found")
 
 
 # ---- generated files -------------------------------------------------------------------
