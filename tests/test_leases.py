@@ -58,14 +58,17 @@ def test_an_unknown_or_ambiguous_device_is_named(
 
 def test_a_slurm_job_has_what_slurm_granted(tmp_path: Path) -> None:
     granted = environment(tmp_path, 0, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0,1")
-    first = take(2, granted)
-    assert first.devices == ["0", "1"]
+    first, beside = take(1, granted), take(1, granted)
+    assert first.devices + beside.devices == ["0", "1"]
     # Under the same numbers another job may see other devices.
     second = take(1, granted | {"SLURM_JOB_ID": "8"})
     with pytest.raises(DeviceError, match="1 GPUs are asked for, but Slurm granted 0"):
         take(1, environment(tmp_path, 8, SLURM_JOB_ID="9"))
     first.release()
+    assert (tmp_path / "slurm-7").exists(), "another lease of the job is still there"
+    beside.release()
     second.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_nvidia_smi_names_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

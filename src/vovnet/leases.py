@@ -14,6 +14,7 @@ count.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -30,6 +31,7 @@ SHARED = Path("/tmp/vovnet-leases")
 """One folder for every process of the machine: TMPDIR differs between users and jobs."""
 
 TICKET = "ticket-"
+TURNSTILE = "turnstile.lock"
 POLL_S = 0.05
 
 
@@ -48,9 +50,12 @@ class _Ticket:
 class Lease:
     """Devices held by this process until `release`, or until all who have `files` open end."""
 
-    def __init__(self, devices: Sequence[str], files: Sequence[int]) -> None:
+    def __init__(
+        self, devices: Sequence[str], files: Sequence[int], job_folder: Path | None = None
+    ) -> None:
         self.devices = list(devices)
         self.files = list(files)
+        self._job_folder = job_folder
 
     def environment(self) -> dict[str, str]:
         """What a command must find in its environment to use the devices and no others."""
@@ -60,6 +65,8 @@ class Lease:
     def release(self) -> None:
         while self.files:
             os.close(self.files.pop())
+        if self._job_folder is not None:
+            _remove_unused(self._job_folder)
 
 
 def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
@@ -89,14 +96,16 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
     finally:
         ticket.give_back()
     order = [name for name in devices if name in held]
-    return Lease(order, [held[name] for name in order])
+    return Lease(
+        order, [held[name] for name in order], folder if "SLURM_JOB_ID" in environ else None
+    )
 
 
 def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the locks of this machine's devices lie.
 
-    A Slurm job has a folder of its own: its devices are its own already, and under the numbers
-    that it sees them by, another job may see others.
+    A Slurm job has a folder of its own, which goes with its last lease: its devices are its own
+    already, and under the numbers that it sees them by, another job may see others.
     """
     folder = Path(environ.get(FOLDER) or SHARED)
     job = environ.get("SLURM_JOB_ID")
@@ -109,10 +118,9 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
-    turnstile = _open(folder / "turnstile.lock")
+    # One at a time: no ticket appears after a younger one.
+    turnstile = _enter(folder)
     try:
-        # One at a time: no ticket appears after a younger one.
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
         # The clock is one for all processes of the machine.
         path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
         partial = folder / f"new-{path.name}"
@@ -124,6 +132,33 @@ def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
     finally:
         os.close(turnstile)
     return _Ticket(path, file)
+
+
+def _enter(folder: Path) -> int:
+    """The open locked file of a folder's turnstile: until it is closed, nobody else is there."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            file = _open(folder / TURNSTILE)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink > 0:
+                return file
+            os.close(file)  # removed with the folder, meanwhile
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder of locks, unless somebody holds a device there or waits for one."""
+    turnstile = _enter(folder)
+    locks = list(folder.glob("gpu-*.lock"))
+    free = dict(_free(folder, [path.stem.removeprefix("gpu-") for path in locks]))
+    if len(free) == len(locks) and not any(folder.glob(f"{TICKET}*")):
+        # The turnstile last: who waits there finds nothing half removed.
+        for path in (*locks, folder / TURNSTILE):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    for file in (*free.values(), turnstile):
+        os.close(file)
 
 
 def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vovnet.errors import VovnetError
 from vovnet.gpu_record import open_recorder
-from vovnet.leases import take
+from vovnet.leases import Lease, take
 from vovnet.supervision import run_to_end
 
 HELP = """wait for free GPUs and run a command on them: vovnet lease --gpus 2 -- command ...
@@ -33,11 +33,19 @@ def run(args: argparse.Namespace) -> None:
     if args.gpus < 1:
         raise VovnetError(f"--gpus: expected at least 1, got {args.gpus}")
     lease = take(args.gpus)
-    environ = os.environ | lease.environment()
-    recorder = open_recorder(lease.devices) if args.record else None
-    if recorder is None:
-        sys.exit(run_to_end(args.command, environ, lease.files))
-    began = time.monotonic()
-    status = run_to_end(args.command, environ, lease.files, recorder.sample)
-    recorder.write(args.record, time.monotonic() - began)
+    try:
+        status = _run_on(lease, args.command, args.record)
+    finally:
+        lease.release()
     sys.exit(status)
+
+
+def _run_on(lease: Lease, command: list[str], record: Path | None) -> int:
+    environ = os.environ | lease.environment()
+    recorder = open_recorder(lease.devices) if record else None
+    if record is None or recorder is None:
+        return run_to_end(command, environ, lease.files)
+    began = time.monotonic()
+    status = run_to_end(command, environ, lease.files, recorder.sample)
+    recorder.write(record, time.monotonic() - began)
+    return status
