@@ -109,12 +109,11 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """
     folder = Path(environ.get(FOLDER) or SHARED)
     job = environ.get("SLURM_JOB_ID")
-    for path in (folder, folder / f"slurm-{job}") if job else (folder,):
-        if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
-            # All users of a machine share its devices.
-            path.chmod(0o777)
-    return path
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        # All users of a machine share its devices.
+        folder.chmod(0o777)
+    return folder / f"slurm-{job}" if job else folder
 
 
 def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
