@@ -32,7 +32,11 @@ onstart:
         machine.check_slurm()
     if is_local and not workflow.touch:
         asking = {job.rule.name for job in workflow.dag.needrun_jobs()} & set(declared_gpus)
-        machine.check_gpus({rule: declared_gpus[rule] for rule in asking})
+        found = machine.check_gpus({rule: declared_gpus[rule] for rule in asking})
+        if asking and gpu_limit is None:
+            workflow.register_resource("gpu", found)
+            # The scheduler is there already, and counts what it knew of when it was made.
+            workflow.scheduler.global_resources["gpu"] = found
     machine.lock(layout.root)
     if on_slurm:
         machine.check_earlier_jobs(layout.root, workflow.scheduler._executor.run_uuid)
@@ -112,5 +116,3 @@ declared_gpus = {
 gpu_limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
 if gpu_limit is not None:
     machine.check_gpus(declared_gpus, gpu_limit)
-elif is_local and machine.gpu_limit(declared_gpus) is not None:
-    workflow.register_resource("gpu", machine.gpu_limit(declared_gpus))

@@ -35,6 +35,8 @@ def nvmlDeviceGetHandleByUUID(uuid):
     return uuid
 
 def nvmlDeviceGetName(handle):
+    if "NO_NAME" in os.environ:
+        raise NVMLError("not supported")
     return f"Pretended {handle}"
 
 def nvmlDeviceGetMemoryInfo(handle):
@@ -97,13 +99,22 @@ def test_a_slice_has_memory_but_no_utilisation(call: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "variables", [{"NO_DRIVER": "1"}, {"VOVNET_GPUS": "8", "CUDA_VISIBLE_DEVICES": "7"}]
+    "variables",
+    [{"NO_DRIVER": "1"}, {"NO_NAME": "1"}, {"VOVNET_GPUS": "8", "CUDA_VISIBLE_DEVICES": "7"}],
 )
 def test_without_a_driver_nothing_is_written(
     call: Any, tmp_path: Path, variables: dict[str, str]
 ) -> None:
     assert call(1, "true", **variables).wait() == 0
     assert not (tmp_path / "job.gpu.json").exists()
+
+
+def test_a_record_that_cannot_be_written_is_a_warning(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "job.gpu.json").mkdir()
+    process = call(1, "sh", "-c", "exit 3")
+    warning = f"vovnet: warning: {tmp_path / 'job.gpu.json'}: Is a directory\n"
+    assert process.communicate() == ("", warning)
+    assert process.returncode == 3
 
 
 def test_a_signal_reaches_the_command_and_the_record_is_written(call: Any, tmp_path: Path) -> None:

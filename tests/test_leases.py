@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -57,14 +58,17 @@ def test_an_unknown_or_ambiguous_device_is_named(
 
 def test_a_slurm_job_has_what_slurm_granted(tmp_path: Path) -> None:
     granted = environment(tmp_path, 0, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0,1")
-    first = take(2, granted)
-    assert first.devices == ["0", "1"]
+    first, beside = take(1, granted), take(1, granted)
+    assert first.devices + beside.devices == ["0", "1"]
     # Under the same numbers another job may see other devices.
     second = take(1, granted | {"SLURM_JOB_ID": "8"})
     with pytest.raises(DeviceError, match="1 GPUs are asked for, but Slurm granted 0"):
         take(1, environment(tmp_path, 8, SLURM_JOB_ID="9"))
     first.release()
+    assert (tmp_path / "slurm-7").exists(), "another lease of the job is still there"
+    beside.release()
     second.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_nvidia_smi_names_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +97,15 @@ def test_a_device_is_held_once_and_comes_back(tmp_path: Path) -> None:
 def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="9 GPUs are asked for, but this machine offers 8"):
         take(9, environment(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["one", "other"])
+def test_a_temporary_folder_of_ones_own_changes_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    command = "from vovnet.leases import lease_folder; print(lease_folder({}))"
+    environ = os.environ | {"TMPDIR": str(tmp_path / name)}
+    shown = subprocess.run([sys.executable, "-c", command], env=environ, capture_output=True)
+    assert shown.stdout == b"/tmp/vovnet-leases\n"
 
 
 def lease(folder: Path, gpus: int, *command: str, machine: int = 8) -> subprocess.Popen[str]:
@@ -127,14 +140,87 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, gpus: int, command: str, messa
     assert len(errors.splitlines()) == 1
 
 
-def test_a_device_stays_held_while_a_child_of_the_command_lives(tmp_path: Path) -> None:
-    process = lease(tmp_path, 1, "sh", "-c", "sleep 30 >/dev/null 2>&1 & echo $!", machine=1)
-    child = int(process.communicate()[0])
+ORPHAN = """
+import subprocess, sys
+left = "import signal, time; {}; print(flush=True); time.sleep(60)"
+left = subprocess.Popen([sys.executable, "-c", left], start_new_session=True, stdout=-1)
+left.stdout.read(1)
+print(left.pid)
+"""
+"""A command that ends before a process that it started in a session of its own is there."""
+
+QUICK = (
+    "import sys; from vovnet import cli, supervision; supervision.GRACE_S = 0.5;"
+    " sys.exit(cli.main(sys.argv[1:]))"
+)
+
+
+@pytest.mark.parametrize("left", ["pass", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
+def test_what_a_command_leaves_behind_ends_before_its_devices_are_free(
+    tmp_path: Path, left: str
+) -> None:
+    command = [sys.executable, "-c", ORPHAN.format(left)]
+    result = subprocess.run(
+        [sys.executable, "-c", QUICK, "lease", "--gpus", "1", "--", *command],
+        env=os.environ | environment(tmp_path, 1),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(result.stdout), 0)
+
+
+def test_a_signal_reaches_the_command(tmp_path: Path) -> None:
+    trap = "trap 'exit 5' TERM; echo; sleep 60 & wait"
+    process = lease(tmp_path, 1, "sh", "-c", trap)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert process.wait(30) == 5
+
+
+def test_a_command_keeps_its_devices_when_the_lease_is_killed(tmp_path: Path) -> None:
+    process = lease(tmp_path, 1, "sh", "-c", "echo $$; exec sleep 60", machine=1)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
     waiting = lease(tmp_path, 1, "true", machine=1)
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(1)
     os.kill(child, signal.SIGKILL)
     assert waiting.wait(20) == 0
+
+
+def test_only_those_wait_in_line_who_want_the_same_devices(tmp_path: Path) -> None:
+    shared = environment(tmp_path)
+    order: list[str] = []
+
+    def ask(name: str, visible: str, count: int) -> Thread:
+        """Start to wait; returns when the place in the queue is taken, or the devices are."""
+
+        def hold() -> None:
+            lease = take(count, shared | {"CUDA_VISIBLE_DEVICES": visible})
+            order.append(name)
+            lease.release()
+
+        before = len(list(tmp_path.glob("ticket-*")))
+        thread = Thread(target=hold, daemon=True)
+        thread.start()
+        while len(list(tmp_path.glob("ticket-*"))) == before and name not in order:
+            time.sleep(0.01)
+        return thread
+
+    holder = take(1, shared | {"CUDA_VISIBLE_DEVICES": "0"})
+    first = ask("first", "0,1", 2)
+    ask("others", "4,5", 2).join(20)
+    second = ask("second", "1,2", 1)
+    assert order == ["others"]
+    holder.release()
+    first.join(20)
+    second.join(20)
+    assert order == ["others", "first", "second"]
 
 
 # ---- many jobs, some killed ------------------------------------------------------------

@@ -58,7 +58,6 @@ class Project:
     def start(self, target: str = "all", *configfiles: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", target]
         command += ["--configfile", "config/test.yaml", *configfiles]
-        command += ["--slurm-status-command", "squeue"]
         command += ["--seconds-between-status-checks", "2", "--latency-wait", "20"]
         command += ["--slurm-init-seconds-before-status-checks", "2"]
         with (self.folder / "output.log").open("ab") as log:

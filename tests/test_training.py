@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from vovnet.inference import load_images
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, load_trained, load_weights
 from vovnet.provenance import claimed_folder
+from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.examples import TrainingSet, sample_order
@@ -225,6 +227,20 @@ def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) ->
         assert result.returncode == 0, result.stderr[-3000:]
         alone, together = log_of(trained, stage), log_of(fresh, stage)
         assert largest_difference(alone, together) < REORDERED_TOLERANCE
+
+
+def test_ranks_wait_for_the_first_for_days(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its default, minutes, would end them while another start of the stage is at work."""
+    told: dict[str, Any] = {}
+
+    def start(**options: Any) -> None:
+        told.update(options)
+        raise KillError
+
+    monkeypatch.setattr(stage_module, "PartialState", start)
+    with pytest.raises(KillError):
+        train(settings_of(fresh, SHORT), fresh, 1)
+    assert told["timeout"] > timedelta(days=1)
 
 
 def test_several_processes_must_be_the_configured_number(

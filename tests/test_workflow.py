@@ -19,6 +19,7 @@ from snakemake.iocontainers import Wildcards
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from vovnet import cli  # noqa: E402
 from vovnet.config import load, merge, read_yaml, validate  # noqa: E402
 from vovnet.errors import ConfigError  # noqa: E402
 from workflow import machine  # noqa: E402
@@ -152,6 +153,34 @@ def test_without_slurm_one_line_says_what_is_missing(
     assert errors[0].startswith(
         "vovnet: error: --profile slurm: this machine has no sbatch, squeue, scancel: "
     )
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 0", None),
+        ("echo 7; echo 8", "2 Slurm jobs of an earlier call are still at work there"),
+        ("echo 'squeue: error: Unable to contact slurmctld' >&2; exit 1", "Unable to contact"),
+    ],
+)
+def test_jobs_of_an_earlier_call_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str | None
+) -> None:
+    """Their name is forgotten only where Slurm says that there are none."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\n{script}\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine.check_earlier_jobs(tmp_path, "first")
+    record = tmp_path / ".slurm-jobs"
+    if message is None:
+        machine.check_earlier_jobs(tmp_path, "second")
+        assert record.read_text() == "second"
+        return
+    with pytest.raises(SystemExit, match=message) as ended:
+        machine.check_earlier_jobs(tmp_path, "second")
+    assert len(str(ended.value).splitlines()) == 1
+    assert record.read_text() == "first"
 
 
 def test_a_target_of_the_configuration_is_a_target_of_the_dag(project: Path) -> None:
@@ -376,9 +405,9 @@ def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
         plan({"resources": {"train": {"gpu": 4}}}, "paper.yaml")
     made = plan(config="paper.yaml")
     launcher = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert "--num_processes 8" in launcher(JOB, {"gpu": 8})
+    assert "--num_processes 8" in launcher(JOB, {"gpu": 8}, 32)
     with pytest.raises(ConfigError, match="may use 2 GPUs"):
-        launcher(JOB, {"gpu": 2})
+        launcher(JOB, {"gpu": 2}, 32)
 
 
 def test_resources_name_gpus_only_where_there_are_some() -> None:
@@ -389,6 +418,13 @@ def test_resources_name_gpus_only_where_there_are_some() -> None:
     assert "nodes" not in paper.resources("observe")
 
 
+def test_a_second_attempt_of_training_fits_the_node_of_the_first() -> None:
+    paper = plan(config="paper.yaml")
+    asked = {kind: paper.resources(kind)["mem_mb"] for kind in ("train", "observe")}
+    assert asked["train"](JOB, attempt=1) == asked["train"](JOB, attempt=2) == 256000
+    assert asked["observe"](JOB, attempt=2) == 2 * asked["observe"](JOB, attempt=1)
+
+
 def test_what_slurm_is_told_stands_in_the_configuration() -> None:
     train = {"partition": "gpu", "gpu_model": "h100"}
     told = {"resources": {"account": "paper", "train": train, "light": {"gpu_model": "h100"}}}
@@ -396,6 +432,12 @@ def test_what_slurm_is_told_stands_in_the_configuration() -> None:
     expected = {"slurm_account": "paper", "slurm_partition": "gpu", "gpu_model": "h100"}
     assert expected.items() <= made.resources("train").items()
     assert set(made.resources("light")) == {"mem_mb", "runtime", "slurm_account"}
+
+
+@pytest.mark.parametrize("model", ["nvidia-h100", "h100:2", ""])
+def test_a_gpu_model_that_the_slurm_plugin_refuses_is_refused_at_once(model: str) -> None:
+    with pytest.raises(ConfigError, match=r"train\.gpu_model: must be letters, .* by their part"):
+        plan({"resources": {"train": {"gpu_model": model}}}, "paper.yaml")
 
 
 @pytest.mark.parametrize("name", ["../evil", "a b", "", "_hull"])
@@ -427,6 +469,19 @@ def test_a_reduced_view_without_its_setting_is_refused() -> None:
 def test_the_router_set_is_no_evaluation_set() -> None:
     with pytest.raises(ConfigError, match="router_fit"):
         plan({"data": {"eval_sets": {"router_fit": {"dataset": "synth_mmbench", "split": "dev"}}}})
+
+
+def test_a_plan_of_an_unknown_target_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    assert cli.main(["plan", "no_such_target", "--gpus", "4"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("vovnet: error: No rule to produce no_such_target ")
+    assert errors.count("\n") == 1
+    monkeypatch.chdir(project / "config")
+    assert cli.main(["plan", "--gpus", "4"]) == 2
+    assert capsys.readouterr().err.startswith("vovnet: error: No Snakefile found")
 
 
 # ---- generated files -------------------------------------------------------------------
@@ -475,12 +530,52 @@ def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
     assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
 
 
-def test_the_gpus_of_the_machine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+OBSERVE = """
+import argparse, time
+from pathlib import Path
+from vovnet.layout import Layout
+
+HELP = "pretend"
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("config", "run", "seed", "dataset", "shard"):
+        parser.add_argument(f"--{name}")
+
+def run(args: argparse.Namespace) -> None:
+    time.sleep(0.5)
+    shard = args.shard.split("/")
+    folder = Layout(Path("results/test")).shard(args.run, args.seed, args.dataset, *shard)
+    (folder / "manifest.json").write_text("{}")
+"""
+
+
+@pytest.mark.parametrize("training_gpus", [8, 2])
+def test_no_more_jobs_start_than_there_are_gpus(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training_gpus: int
+) -> None:
+    """Also where the trainings, which are finished, would need more."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for gpus, limit in (("16", 16), ("8", 8), ("2", None)):
-        monkeypatch.setenv("VOVNET_GPUS", gpus)
-        assert machine.gpu_limit({"train_stage1": 8, "observe": 1}) == limit
-    assert machine.gpu_limit({}) is None
+    monkeypatch.setenv("VOVNET_GPUS", "4")
+    monkeypatch.setenv("VOVNET_LEASES", str(tmp_path / "leases"))
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "gpus.yaml").write_text(
+        f"training: {{num_processes: {training_gpus}}}\n"
+        f"resources: {{train: {{gpu: {training_gpus}}}, observe: {{gpu: 1}}}}\n"
+    )
+    suite = ("mvp", "--configfile", "config/test.yaml", "gpus.yaml")
+    assert snakemake(folder, "--touch", *suite).returncode == 0
+    (folder / "src/vovnet/commands/observe.py").write_text(OBSERVE)
+    result = snakemake(folder, "--until", "observe", "--cores", "16", *suite)
+    assert result.returncode == 0, result.stderr
+    running, most = 0, 0
+    for started in re.findall(
+        r"^local(rule) observe:$|^Finished .*observe\)$", result.stderr, re.M
+    ):
+        running += 1 if started else -1
+        most = max(most, running)
+    assert most == 4, result.stderr
+    assert running == 0
 
 
 def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:
@@ -504,6 +599,46 @@ def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
     lease = f"python -m vovnet lease --gpus 1 --record {record} -- "
     assert observe(JOB, {"gpu": 1}) == f"{lease}python -m vovnet"
     train = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert train(JOB, {"gpu": 8}).startswith("python -m vovnet lease --gpus 8 --record ")
+    assert train(JOB, {"gpu": 8}, 32).startswith("python -m vovnet lease --gpus 8 --record ")
     small = plan().launcher("train", "{run}", "seed{seed}", "stage1")
-    assert observe(JOB, {}) == small(JOB, {}) == "python -m vovnet"
+    assert observe(JOB, {}) == small(JOB, {}, 1) == "python -m vovnet"
+
+
+TWO_PROCESSES = {"training": {"num_processes": 2, "mixed_precision": "no"}}
+USERS_FILE = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+gpu_ids: "0,1"
+num_machines: 2
+machine_rank: 1
+main_process_ip: 10.0.0.1
+num_processes: 4
+"""
+SHOW = """
+import os
+names = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+os.write(1, (" ".join(os.environ[name] for name in names) + "\\n").encode())
+"""
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_ranks_see_the_jobs_devices_and_share_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    """Whatever the user once answered to `accelerate config`."""
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate/default_config.yaml").write_text(USERS_FILE)
+    (tmp_path / "show.py").write_text(SHOW)
+    made = plan(TWO_PROCESSES | {"resources": {"train": {"gpu": gpus}}})
+    line = made.launcher("train", "{run}", "seed{seed}", "stage1")(JOB, {"gpu": gpus}, 7)
+    command = line.rpartition(" -- ")[2] if gpus else line
+    command = re.sub(r"(-m (-- )?)vovnet$", r"\1show", command)
+    environ = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(tmp_path),
+        "HF_HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "7",
+        "CUDA_VISIBLE_DEVICES": "4,5",
+    }
+    shown = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True)
+    assert sorted(shown.stdout.splitlines()) == ["0 2 3 4,5", "1 2 3 4,5"], shown.stderr

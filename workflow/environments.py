@@ -24,8 +24,14 @@ CONTAINER = """\
 # The project with the versions of requirements.txt. Written by `make environments`.
 #
 #   docker build --file envs/Dockerfile --tag vovnet .
-#   docker run --rm --gpus all --ipc host --volume "$PWD:/work" vovnet snakemake
-#   apptainer build vovnet.sif docker-daemon:vovnet:latest       for clusters without docker
+#   docker run --rm --gpus all --ipc host --volume "$PWD:/work" --volume /tmp:/tmp vovnet snakemake
+#
+# On machines without docker, --nv shows the GPUs; data elsewhere needs a --bind of its own:
+#
+#   apptainer build vovnet.sif docker-daemon:vovnet:latest       (where docker is)
+#   apptainer exec --nv --bind "$PWD:/work" --bind /tmp --pwd /work vovnet.sif snakemake
+#
+# In /tmp are the locks by which users of one machine share its GPUs.
 FROM python:{python}-slim
 RUN apt-get update \\
     && apt-get install --yes --no-install-recommends git \\

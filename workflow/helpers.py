@@ -209,10 +209,13 @@ class Plan:
         return self.layout.stage(run, seed, stage) / "manifest.json"
 
     def launcher(self, rule: str, *parts: str) -> Params:
-        """A parameter function: how training starts, on as many devices as the run asks for."""
+        """A parameter function: how training starts, on as many devices as the run asks for.
+
+        Its processes share the job's threads.
+        """
         leased = self.leased(rule, *parts)
 
-        def launch(wildcards: Wildcards, resources: Any) -> str:
+        def launch(wildcards: Wildcards, resources: Any, threads: int) -> str:
             training = run_settings(self.settings, wildcards.run).training
             count, gpus = training.num_processes, resources.get("gpu", 0)
             if gpus not in (0, count):
@@ -222,14 +225,17 @@ class Plan:
             alone = leased(wildcards, resources)
             if count == 1:
                 return alone
+            share = max(1, threads // count)
             if gpus == 0:
                 return (
-                    "python -m torch.distributed.run --standalone"
+                    f"OMP_NUM_THREADS={share} python -m torch.distributed.run --standalone"
                     f" --nproc_per_node {count} -m -- vovnet"
                 )
+            # What is not said here, accelerate takes from a file of the user's, if there is one.
             return alone.removesuffix("python -m vovnet") + (
-                "accelerate launch --multi_gpu --num_machines 1"
-                f" --num_processes {count} --main_process_port 0"
+                "accelerate launch --multi_gpu --gpu_ids all --num_machines 1"
+                f" --num_processes {count} --num_cpu_threads_per_process {share}"
+                " --main_process_port 0"
                 f" --mixed_precision {training.mixed_precision} --dynamo_backend no -m vovnet"
             )
 

@@ -51,19 +51,11 @@ def lock(results: Path) -> None:
 # ---- GPUs ------------------------------------------------------------------------------
 
 
-def gpu_limit(declared: Mapping[str, int]) -> int | None:
-    """How many GPUs the jobs of this machine may use at once; None without such jobs.
+def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> int:
+    """End Snakemake where a rule asks for more GPUs than the limit, or than there are.
 
-    Where one rule asks for more there is no limit either: Snakemake would clamp its jobs to
-    it, and `check_gpus` is to see what was asked for. `declared` maps rules to GPUs.
+    `declared` maps rules to GPUs. Returns how many their jobs may use at once.
     """
-    most = max(declared.values(), default=0)
-    found = _visible_gpus() if most else 0
-    return found if found >= most > 0 else None
-
-
-def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> None:
-    """End Snakemake where a rule asks for more GPUs than the limit, or than there are."""
     available = _visible_gpus() if declared and limit is None else limit or 0
     for rule, gpus in sorted(declared.items()):
         if gpus > available:
@@ -71,6 +63,7 @@ def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> None:
                 f"vovnet: error: rule {rule} asks for {gpus} GPUs (see resources in the"
                 f" configuration), but there are {available}"
             )
+    return available
 
 
 def _visible_gpus() -> int:
@@ -103,6 +96,12 @@ def check_earlier_jobs(results: Path, name: str) -> None:
         earlier = record.read_text(encoding="utf-8")
         command = ["squeue", "--noheader", "--format=%i", f"--name={earlier}"]
         listed = subprocess.run(command, capture_output=True, text=True)
+        if listed.returncode != 0:
+            reason = (listed.stderr.strip().splitlines() or ["no reason given"])[-1]
+            sys.exit(
+                f"vovnet: error: squeue does not tell whether jobs of an earlier call are at work"
+                f" in {results}: {reason}"
+            )
         if count := len(listed.stdout.split()):
             sys.exit(
                 f"vovnet: error: {results}: {count} Slurm jobs of an earlier call are"

@@ -1,14 +1,12 @@
 """What a command did on its GPUs, sampled through NVML: model, peak memory, utilisation.
 
 A leased device belongs to one command, so that the device's memory is the command's. Without a
-driver or without devices nothing is recorded.
+driver or without devices nothing is recorded. No failure to record fails the command.
 """
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +14,7 @@ from typing import Any
 
 from vovnet.files import write_json
 
-INTERVAL_S = 0.5
 MIB = 2**20
-PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass
@@ -66,12 +62,15 @@ class GpuRecorder:
                 record.peak_memory_mib = max(record.peak_memory_mib, used)
                 busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
                 record.utilization_percent.append(busy)
-            except self._nvml.NVMLError:
+            except Exception:  # whatever a driver does, the command goes on
                 continue
 
     def write(self, path: Path, seconds: float) -> None:
         devices = [record.summary() for record in self.records.values()]
-        write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+        try:
+            write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+        except OSError as error:
+            print(f"vovnet: warning: {path}: {error.strerror}", file=sys.stderr)
 
 
 def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
@@ -80,44 +79,14 @@ def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package, no library, no driver: nothing can be recorded
-        return None
-    handles: dict[str, Any] = {}
-    for device in devices:
-        try:
-            handles[device] = (
+        handles = {
+            device: (
                 pynvml.nvmlDeviceGetHandleByIndex(int(device))
                 if device.isdecimal()
                 else pynvml.nvmlDeviceGetHandleByUUID(device)
             )
-        except pynvml.NVMLError:
-            return None
-    return GpuRecorder(pynvml, handles) if handles else None
-
-
-def run_recorded(
-    recorder: GpuRecorder,
-    path: Path,
-    command: Sequence[str],
-    environ: Mapping[str, str],
-    files: Sequence[int],
-) -> int:
-    """Run a command to its end while sampling; returns its exit status as a shell tells it.
-
-    Signals are passed on. `files` stay open in the command, which holds its devices by them.
-    """
-    began = time.monotonic()
-    process = subprocess.Popen(command, env=dict(environ), pass_fds=files)
-    for number in PASSED_ON:
-        signal.signal(number, lambda number, frame: process.send_signal(number))
-    # The terminal interrupts the command itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        recorder.sample()
-        try:
-            status = process.wait(INTERVAL_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    recorder.write(path, time.monotonic() - began)
-    return status if status >= 0 else 128 - status
+            for device in devices
+        }
+        return GpuRecorder(pynvml, handles)
+    except Exception:  # no package, library, driver or such device: nothing can be recorded
+        return None

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from vovnet.errors import VovnetError
+from vovnet.gpu_record import open_recorder
 from vovnet.leases import Lease, take
+from vovnet.supervision import run_to_end
 
 HELP = """wait for free GPUs and run a command on them: vovnet lease --gpus 2 -- command ...
-The command finds its devices in CUDA_VISIBLE_DEVICES and holds them until it ends."""
+The command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended;
+processes that it leaves behind are ended first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,19 +34,18 @@ def run(args: argparse.Namespace) -> None:
         raise VovnetError(f"--gpus: expected at least 1, got {args.gpus}")
     lease = take(args.gpus)
     try:
-        _run_on(lease, args.command, args.record)
-    except OSError as error:
-        raise VovnetError(f"{args.command[0]}: {error.strerror}") from None
+        status = _run_on(lease, args.command, args.record)
+    finally:
+        lease.release()
+    sys.exit(status)
 
 
-def _run_on(lease: Lease, command: list[str], record: Path | None) -> None:
+def _run_on(lease: Lease, command: list[str], record: Path | None) -> int:
     environ = os.environ | lease.environment()
-    if record is not None:
-        from vovnet.gpu_record import open_recorder, run_recorded
-
-        recorder = open_recorder(lease.devices)
-        if recorder is not None:
-            sys.exit(run_recorded(recorder, record, command, environ, lease.files))
-    lease.keep_through_exec()
-    sys.stdout.flush()
-    os.execvpe(command[0], command, environ)
+    recorder = open_recorder(lease.devices) if record else None
+    if record is None or recorder is None:
+        return run_to_end(command, environ, lease.files)
+    began = time.monotonic()
+    status = run_to_end(command, environ, lease.files, recorder.sample)
+    recorder.write(record, time.monotonic() - began)
+    return status

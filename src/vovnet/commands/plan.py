@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from vovnet.errors import VovnetError
+from vovnet.errors import VovnetError, one_line
 
 HELP = """count the jobs and GPU-hours of a target, simulate its run on N GPUs under the schedulers
 and under the packing by hand, and draw the schedules; call it beside the Snakefile"""
@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from snakemake.exceptions import ApiError, RuleException, WorkflowError
+
     from vovnet.devices import visible_devices
     from vovnet.files import atomic_path
     from vovnet.report.gantt import draw_gantt
@@ -64,7 +66,10 @@ def run(args: argparse.Namespace) -> None:
             raise VovnetError(f"{file}: file not found")
     if args.rehearse is not None and not 0 < args.rehearse < math.inf:
         raise VovnetError(f"--rehearse {args.rehearse}: must be a number of seconds above 0")
-    tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
+    try:
+        tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
+    except (ApiError, RuleException, WorkflowError) as error:
+        raise VovnetError(one_line(error)) from None
     if not tasks:
         print("nothing to be done")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,18 @@ def _no_nan(value: float) -> float:
 
 Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
 """A number or infinity, which prices every look out, or is never exceeded."""
+
+
+def _as_slurm_plugin(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", value):
+        raise ValueError(
+            "must be letters, digits, '_' or '.', as Snakemake's Slurm plugin takes no other;"
+            " choose such GPUs by their partition instead"
+        )
+    return value
+
+
+GpuModel = Annotated[str, AfterValidator(_as_slurm_plugin)]
 
 
 class LoraSettings(Section):
@@ -440,7 +453,7 @@ class Resources(Section):
     retry_factor: float = Field(
         2.0, ge=1, description="mem_mb and runtime_min grow by it when a failed job is tried again."
     )
-    gpu_model: str | None = Field(None, description="Slurm's name of the GPUs to be given.")
+    gpu_model: GpuModel | None = Field(None, description="Slurm's name of the GPUs to be given.")
     partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
 
 

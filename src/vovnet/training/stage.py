@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from vovnet.steps import step_digest
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
+
+PATIENCE = timedelta(days=7)
+"""How long ranks wait for the first: it may wait for another start of the same stage to end."""
 
 
 def base_model_digest(settings: Settings) -> str:
@@ -60,7 +64,7 @@ def train_stage(
         "start_from": sha256_file(start_from) if start_from else base_model_digest(settings),
         "code": closure_digest(__name__),
     }
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     # One process holds the folder for all of them.
     with claimed_folder(folder, key) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
