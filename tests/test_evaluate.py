@@ -529,8 +529,9 @@ def test_vovnet_gains_and_its_interval_is_paired(world: World) -> None:
 def test_random_matched_gains_nothing(world: World) -> None:
     """Where COARSE lies on the line from NO to FULL, every mixture lies on the hull.
 
-    Beyond its dearest point a policy is held constant, so only costs that it reaches count.
-    Where COARSE is worth more, mixing all three falls below the hull, and never above.
+    Costs between two points of the sweep are reached by mixing these; only costs up to the
+    dearest point count. Where COARSE is worth more, mixing all three falls below the hull, and
+    never above.
     """
     _, layout = world
     checked = 0
@@ -544,6 +545,27 @@ def test_random_matched_gains_nothing(world: World) -> None:
                     assert low <= 0 <= high, (row["seed"], share, low, high)
                     checked += 1
     assert checked >= 4
+
+
+def test_random_mixes_whole_questions(tmp_path: Path) -> None:
+    """A circular group that drew pass by pass would be right only if every draw is."""
+    half = {"baseline_name": "random_policy_matched"}
+    buckets = {"baseline_bucket_ratios": [(0.5, 0, 0.5)] * 3}
+    own = {
+        "half": {"title": "1", "policy": half | {"baseline_target_ratios": (0.5, 0, 0.5)}},
+        "buckets": {"title": "2", "policy": half | buckets},
+    }
+    settings, layout = write_world(
+        tmp_path, {"even": EVEN}, [0], count=600, overrides={"experiments": own}, passes=4
+    )
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    found = pd.read_csv(layout.hull / "equal_cost.csv").set_index(["experiment", "at"])
+    for name in own:
+        actions_UP = samples_of(layout, name)["action"].to_numpy().reshape(600, 4)
+        assert (actions_UP == actions_UP[:, :1]).all()
+        assert found.loc[(name, "own"), "verdict"] == "no difference"
+    assert found.loc[("random", "50"), "verdict"] == "no difference"
 
 
 def test_fixed_policies_and_single_points_have_no_curve(world: World) -> None:

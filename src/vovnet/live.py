@@ -42,7 +42,7 @@ from vovnet.policies import (
 from vovnet.profiling import Timing, paired_ratio, profile_columns, profile_facts
 from vovnet.provenance import package_versions, source_digest
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, Sample
-from vovnet.replay import Questions, load_questions, load_routers
+from vovnet.replay import Questions, load_questions, load_routers, question_of
 from vovnet.results import Outcome, measured_columns, sample_rows, write_experiment
 from vovnet.scoring import score_sample
 from vovnet.stats import Floats, bootstrap_counts
@@ -149,6 +149,7 @@ class LivePolicy:
         decision = decide(
             self.policy,
             pd.DataFrame([signals], columns=list(SIGNAL_COLUMNS)),
+            questions=[question_of(sample)],
             groups=[group_of(sample, self.group_key)] if self.group_key else None,
             router=self.router,
         )
