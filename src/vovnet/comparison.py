@@ -1,4 +1,4 @@
-"""What policies are compared with: the fixed ones, the oracle, the routers on the same questions.
+"""What policies are compared with on the same questions: fixed ones, a perfect choice, routers.
 
 Everything is taken from the observations of the same trained model and questions as the policy,
 and is resampled together with it. Accuracies are shares in [0, 1].
@@ -24,12 +24,13 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.layout import Layout
 from vovnet.policies import kind_of
 from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table
-from vovnet.replay import Questions, ScoreCache, load_observed, load_questions, replay
+from vovnet.replay import Questions, ScoreCache, load_observed, load_questions
 from vovnet.stats import (
     Bools,
     Curves,
     Floats,
     Ints,
+    best_choice,
     bootstrap_counts,
     needs_look,
     resampled_means,
@@ -63,14 +64,15 @@ class Points:
 class Ground:
     """One trained model on the questions of one set: what policies there are compared with.
 
-    `fixed` are NO, COARSE and FULL; `bayes` is the Bayes router's sweep where there is one.
+    `fixed` are NO, COARSE and FULL; `best` is what a perfect choice among them reaches at any
+    cost, on the data itself; `bayes` is the Bayes router's sweep where there is one.
     """
 
     questions: Questions
     counts_BU: Floats
     needed_N: Bools
     fixed: Points
-    oracle: Points
+    best: Curves
     bayes: Points | None = None
 
     @cached_property
@@ -108,7 +110,6 @@ class Ground:
         return replace(
             self,
             fixed=self.fixed.measured,
-            oracle=self.oracle.measured,
             bayes=None if self.bayes is None else self.bayes.measured,
         )
 
@@ -169,13 +170,12 @@ class Comparison:
         questions, counts_BU, scored = self.questions[item.max_samples]
         observed = load_observed(self.layout, item.run, seed, questions, scored)
         costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
-        oracle = replay(_oracle(settings.policy), questions, observed)
         ground = Ground(
             questions,
             counts_BU,
             needs_look(observed.scores),
             _points(questions, counts_BU, observed.scores, costs_NA),
-            _points(questions, counts_BU, oracle.scores[:, None], oracle.costs[:, None]),
+            best_choice(costs_NA, observed.scores, questions.units),
         )
         bayes = self.beside(name, dataset, seed, "bayes_router")
         if bayes is None:
@@ -199,7 +199,7 @@ class Comparison:
         return None
 
     def has_curve(self, name: str) -> bool:
-        """Whether it is a curve: a sweep, or an oracle, which is one by definition."""
+        """Whether it is a curve: a sweep, or an oracle, whose one point is joined to its ends."""
         points = self.points[name]
         return len(points) > 1 or kind_of(points[0]).reads_correctness
 
@@ -250,10 +250,6 @@ def _comparable_points(settings: Settings, name: str) -> list[PolicySettings]:
                 f" {point.cost_scale:g}"
             )
     return points
-
-
-def _oracle(policy: PolicySettings) -> PolicySettings:
-    return policy.model_copy(update={"baseline_name": "oracle", "fallback_mode": None})
 
 
 def samples_path(layout: Layout, name: str) -> Path:
