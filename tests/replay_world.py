@@ -179,16 +179,23 @@ def write_observation(
     write_json(folder / "manifest.json", manifest)
 
 
-def write_reduced(layout: Layout, seed: int, name: str, views: dict[str, float]) -> None:
+def write_reduced(
+    layout: Layout,
+    seed: int,
+    name: str,
+    views: dict[str, float],
+    right: dict[str, float] | None = None,
+) -> None:
     """Reduced views of an observed set: each keeps a share of FULL's tokens and right answers.
 
-    The others are answered like without an image.
+    The others are answered like without an image. `right` are shares of right answers that are not
+    those of the tokens.
     """
     folder = layout.observations("vovnet", seed, name)
     full, no = (pd.read_parquet(folder / f"{view}.parquet") for view in ("full", "no"))
     outputs = {}
     for view, share in views.items():
-        keeps_N = np.arange(len(full)) < round(share * len(full))
+        keeps_N = np.arange(len(full)) < round((right or {}).get(view, share) * len(full))
         texts_N = np.where(keeps_N, full["text"], no["text"])
         tokens_N = np.round(share * full["vision_tokens"]).astype(int)
         path = write_view(folder, view, full["id"], texts_N, tokens_N)

@@ -104,6 +104,15 @@ class Ground:
             np.concatenate([ends.accuracies, full_B1], axis=1),
         )
 
+    def mixed_with_ends(self, points: Points) -> Curves:
+        """What random mixing of any two of the points, not looking and always FULL reaches."""
+        ends = self.with_no(points)
+        full_B1 = self.fixed.accuracies[:, -1:]
+        return upper_hull(
+            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
+            np.concatenate([ends.accuracies, full_B1], axis=1),
+        )
+
     @cached_property
     def measured(self) -> Ground:
         """The data itself, without resamples."""
