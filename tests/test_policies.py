@@ -27,6 +27,7 @@ from vovnet.policies import (
 )
 from vovnet.policies.router import GroupKey
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, ImageRef, Sample
+from vovnet.stats import best_choice, unit_codes, unit_minima
 from vovnet.steps import ROUTERS
 
 NO, COARSE, FULL = range(3)
@@ -184,6 +185,37 @@ def test_oracles() -> None:
     graded = [[0.3, 0.6, 0.6], [0.9, 0.3, 0.6], [0.3, 0.0, 0.0]]
     assert oracle("oracle", graded) == [COARSE, NO, NO]
     assert oracle("oracle_full_correct", graded) == [COARSE, NO, FULL]
+
+
+def test_the_oracle_pays_for_no_pass_of_a_lost_question() -> None:
+    """Of the first question every pass can be right; of the second one pass cannot."""
+    correct = [[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 1], [0, 0, 0]]
+    policy, table = PolicySettings(baseline_name="oracle"), signals([question()] * 5)
+    asked = ["first", "first", "first", "second", "second"]
+    chosen = decide(policy, table, questions=asked, scores_NA_correct=np.array(correct))
+    assert chosen.actions.tolist() == [FULL, COARSE, NO, NO, NO]
+    assert oracle("oracle", correct) == [FULL, COARSE, NO, COARSE, NO]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([0, 0.3, 1]), min_size=3, max_size=3), st.integers(0, 3)
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_the_oracle_is_the_end_of_the_perfect_choice(rows: list[Any]) -> None:
+    """No choice scores more, and none that scores as much costs less."""
+    correct_NA = np.array([scores for scores, _ in rows], dtype=float)
+    asked = [f"question {group}" for _, group in rows]
+    policy, table = PolicySettings(baseline_name="oracle"), signals([question()] * len(rows))
+    chosen = decide(policy, table, questions=asked, scores_NA_correct=correct_NA).actions
+    at, costs, units_N = (np.arange(len(rows)), chosen), np.array([0, 4, 16]), unit_codes(asked)
+    curve = best_choice(np.tile(costs, (len(rows), 1)), correct_NA, units_N)
+    assert costs[chosen].mean() == pytest.approx(curve.costs[0, -1])
+    assert unit_minima(correct_NA[at], units_N).mean() == pytest.approx(curve.accuracies[0, -1])
 
 
 @given(st.lists(st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=1, max_size=20))

@@ -86,7 +86,7 @@ def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:
 
 def unit_minima(values_NK: Floats, units_N: Ints) -> Floats:
     """Least value of each unit's rows, (U, K): a group is right when every pass is right."""
-    minima_UK = np.full((int(units_N.max()) + 1, *values_NK.shape[1:]), np.inf)
+    minima_UK = np.full((units_N.max(initial=-1) + 1, *values_NK.shape[1:]), np.inf)
     np.minimum.at(minima_UK, units_N, values_NK)
     return minima_UK
 
