@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from replay_world import GRADED, LAMBDAS, write_reduced, write_world
 
+from vovnet.comparison import Comparison, Points
 from vovnet.config import Settings
 from vovnet.equal_cost import EQUAL_COST_COLUMNS, verdict
 from vovnet.evaluate import evaluate_experiment
@@ -163,6 +165,22 @@ def test_the_interval_resamples_the_questions_of_all_seeds_together(world: World
     single = single[single["experiment"] == "vovnet"]
     widths = single["gain_at_50_hi"] - single["gain_at_50_lo"]
     assert joint["gain_hi"] - joint["gain_lo"] > 0.75 * widths.mean(), "seeds are not independent"
+
+
+@pytest.mark.parametrize(
+    ("cost", "accuracy", "at_full"),
+    [(8, 0.9, 0.9), (16, 0.9, 0.9), (24, 0.9, 0.8), (24, 0.6, 0.8), (8, 0.7, 0.8)],
+)
+def test_a_curve_reaches_at_the_cost_of_full_what_costs_no_more(
+    world: World, cost: float, accuracy: float, at_full: float
+) -> None:
+    settings, layout = world
+    ground = Comparison(settings, layout, ["vovnet"]).ground("vovnet", "graded", 0)
+    fixed = Points(np.array([[0.0, 4, 16]]), np.array([[0.4, 0.6, 0.8]]))
+    curve = replace(ground, fixed=fixed).curve(Points(np.array([[cost]]), np.array([[accuracy]])))
+    assert curve.value(np.array([[16.0, cost]]))[0] == pytest.approx(
+        [at_full, accuracy if cost != 16 else at_full]
+    )
 
 
 @pytest.mark.parametrize(

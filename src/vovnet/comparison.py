@@ -93,12 +93,15 @@ class Ground:
     def curve(self, points: Points) -> Curves:
         """What a policy reaches at any cost, by random mixing of neighbouring points.
 
-        Beyond its dearest point it mixes with always FULL, if that is better.
+        Beyond its dearest point it mixes with always FULL, if that is better; a point dearer than
+        FULL is not available at FULL's cost.
         """
         ends = self.with_no(points)
         dearest_B1 = points.costs.argmax(axis=1)[:, None]
+        within_B1 = np.take_along_axis(points.costs, dearest_B1, axis=1) <= self.full_cost[:, None]
         last_B1 = np.take_along_axis(points.accuracies, dearest_B1, axis=1)
-        full_B1 = np.maximum(self.fixed.accuracies[:, -1:], last_B1)
+        full_B1 = self.fixed.accuracies[:, -1:]
+        full_B1 = np.where(within_B1, np.maximum(full_B1, last_B1), full_B1)
         return sweep_curve(
             np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
             np.concatenate([ends.accuracies, full_B1], axis=1),
