@@ -137,6 +137,7 @@ def test_circular_passes_are_one_question(tmp_path: Path) -> None:
     by_row = table.loc[("action", "full")]
     assert by_row["accuracy"] == pytest.approx(0.5)  # of single passes
     assert by_row["num_questions"] == 3
+    assert (row["gap"], by_row["gap"]) == (0, 0)  # each is the whole set, in its own unit
 
 
 def test_worst_slices_are_sure_ones() -> None:

@@ -42,7 +42,7 @@ COLUMNS = (
     "accuracy",
     "accuracy_lo",
     "accuracy_hi",
-    "gap",  # accuracy minus that of the whole set
+    "gap",  # accuracy minus that of the whole set, of an action that of all rows
     "avg_entropy",  # nats
     "avg_cost",
     *(f"action_rate_{action}" for action in ACTIONS),
@@ -128,7 +128,10 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
 
 
 def slices_of(found: Decided) -> list[Row]:
-    """The whole set, then each action, then each value of each field."""
+    """The whole set, then each action, then each value of each field.
+
+    Actions are chosen row by row, so that their accuracy is that of single passes.
+    """
     units_N = found.questions.units
     unit_scores_U = unit_minima(found.scores, units_N)
     overall = float(unit_scores_U.mean())
@@ -137,7 +140,8 @@ def slices_of(found: Decided) -> list[Row]:
     for action, name in enumerate(ACTIONS):
         chosen_N = found.actions == action
         if chosen_N.any():
-            rows.append(_slice(found, "action", name, chosen_N, found.scores[chosen_N], overall))
+            scores, by_row = found.scores[chosen_N], float(found.scores.mean())
+            rows.append(_slice(found, "action", name, chosen_N, scores, by_row))
     _, first_U = np.unique(units_N, return_index=True)
     for field, value_of in FIELDS.items():
         values_N = np.array([value_of(item) for item in found.questions.samples], dtype=object)
@@ -167,7 +171,7 @@ def worst(frame: pd.DataFrame, count: int = NUM_WORST, keys: Sequence[str] = KEY
 def _slice(
     found: Decided, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
 ) -> Row:
-    """One slice; `scores` are those that its accuracy is the mean of."""
+    """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
     num_questions = len(np.unique(found.questions.units[rows_N]))
     accuracy = float(scores.mean())
     low, high = wilson_interval(accuracy, num_questions)
