@@ -126,7 +126,7 @@ def test_the_ends_of_the_curve_are_no_better_than_it(world: World) -> None:
     for name in ("no_vision", "always_full"):
         row = rows_of(layout, name).loc["own"]
         found = (row["gain"], row["gain_lo"], row["gain_hi"], row["verdict"])
-        assert found == (0, 0, 0, "no difference")
+        assert found == (0, 0, 0, "undecided")
     assert rows_of(layout, "no_vision").loc["own", "within_range"] == False  # noqa: E712
 
 
@@ -185,7 +185,7 @@ def test_a_curve_reaches_at_the_cost_of_full_what_costs_no_more(
 
 @pytest.mark.parametrize(
     ("low", "high", "word"),
-    [(0.1, 2, "beats"), (-2, -0.1, "loses"), (-1, 1, "no difference"), (0, 0, "no difference")],
+    [(0.1, 2, "beats"), (-2, -0.1, "loses"), (-1, 1, "undecided"), (0, 0, "undecided")],
 )
 def test_verdicts(low: float, high: float, word: str) -> None:
     assert verdict(low, high) == word

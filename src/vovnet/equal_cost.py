@@ -27,7 +27,7 @@ OWN = "own"
 """The place of a single point: its own cost. Other places are percentages of FULL's."""
 
 PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
-BEATS, LOSES, EQUAL = "beats", "loses", "no difference"
+BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
 
 EQUAL_COST_COLUMNS = (
     "dataset",
@@ -106,10 +106,10 @@ def equal_cost_rows(
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of a gain says."""
+    """What an interval of a gain says; one that contains 0 decides nothing."""
     if low > EPSILON:
         return BEATS
-    return LOSES if high < -EPSILON else EQUAL
+    return LOSES if high < -EPSILON else UNDECIDED
 
 
 def _gain(gains_SB: Floats) -> Row:

@@ -81,7 +81,7 @@ def sentence(rows: pd.DataFrame) -> str:
         lines.append(f"On {dataset} these beat it: {beat}. These lose to it: {lose}.")
     return (
         "Against resolution scaling at equal cost (half of FULL's for sweeps, their own for "
-        f"single points). {' '.join(lines)} For all others there is no difference."
+        f"single points). {' '.join(lines)} All others are undecided: the interval contains 0."
     )
 
 
