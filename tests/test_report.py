@@ -173,7 +173,7 @@ class World:
         return np.argmax(self.correct_NA == best_N1, axis=1)
 
     def oracle_full_correct(self) -> np.ndarray:
-        return np.where(self.correct_NA[:, 2] == 1, self.oracle(), 0)
+        return np.where(self.correct_NA[:, 2] == 1, self.oracle(), 2)
 
     def threshold(self, kind: str, view: str, value: float) -> np.ndarray:
         unsure = self.entropy_N > value if kind == "entropy" else self.margin_N < value
