@@ -110,6 +110,17 @@ def with_needs(samples: list[Sample], need_N: np.ndarray, rng: np.random.Generat
     ]
 
 
+def in_passes(samples: list[Sample], passes: int) -> list[Sample]:
+    """Each question asked several times, as a circular group."""
+    return [
+        sample.model_copy(
+            update={"id": f"{sample.id}-{turn}", "group": sample.id, "pass_index": turn}
+        )
+        for sample in samples
+        for turn in range(passes)
+    ]
+
+
 def signals_of(ids: list[str], need_N: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     """Signals of a head that estimates the need with some noise."""
     count = len(ids)
@@ -168,16 +179,23 @@ def write_observation(
     write_json(folder / "manifest.json", manifest)
 
 
-def write_reduced(layout: Layout, seed: int, name: str, views: dict[str, float]) -> None:
+def write_reduced(
+    layout: Layout,
+    seed: int,
+    name: str,
+    views: dict[str, float],
+    right: dict[str, float] | None = None,
+) -> None:
     """Reduced views of an observed set: each keeps a share of FULL's tokens and right answers.
 
-    The others are answered like without an image.
+    The others are answered like without an image. `right` are shares of right answers that are not
+    those of the tokens.
     """
     folder = layout.observations("vovnet", seed, name)
     full, no = (pd.read_parquet(folder / f"{view}.parquet") for view in ("full", "no"))
     outputs = {}
     for view, share in views.items():
-        keeps_N = np.arange(len(full)) < round(share * len(full))
+        keeps_N = np.arange(len(full)) < round((right or {}).get(view, share) * len(full))
         texts_N = np.where(keeps_N, full["text"], no["text"])
         tokens_N = np.round(share * full["vision_tokens"]).astype(int)
         path = write_view(folder, view, full["id"], texts_N, tokens_N)
@@ -192,18 +210,26 @@ def write_world(
     seeds: list[int],
     count: int = 300,
     overrides: dict[str, Any] | None = None,
+    passes: int = 1,
 ) -> tuple[Settings, Layout]:
-    """Write samples and observations; `sets` maps a name to the shares of needs."""
+    """Write samples and observations; `sets` maps a name to the shares of needs.
+
+    Each of the `count` questions has circular `passes`, whose need is the question's.
+    """
     layout = Layout(root)
     for index, (name, shares) in enumerate({**sets, "training": (0.4, 0.3, 0.3)}.items()):
         rng = np.random.default_rng(index)
         need_N = rng.choice(3, size=count, p=shares)
         samples = with_needs(make_samples(name, count, rng), need_N, rng)
+        turns = 1 if name == "training" else passes
+        if turns > 1:
+            samples, need_N = in_passes(samples, turns), np.repeat(need_N, turns)
         write_set(layout, name, samples)
         for seed in seeds:
             rng = np.random.default_rng([index, seed])
             able_NA = np.arange(3) >= need_N[:, None]
-            correct_NA = np.where(rng.random((count, 1)) < 0.95, able_NA, False)
+            lucky_N = np.repeat(rng.random(count) < 0.95, turns)
+            correct_NA = able_NA & lucky_N[:, None]
             if name == "training":
                 ids = [f"training/dev/{sample.id}" for sample in samples]
             else:
@@ -212,4 +238,7 @@ def write_world(
             observed = name if name != "training" else "router_fit"
             write_observation(layout, seed, observed, signals, texts_of(samples, correct_NA))
     value = merge(configuration(root, list(sets), seeds), overrides or {})
+    if passes > 1:
+        for chosen in value["data"]["eval_sets"].values():
+            chosen["passes"] = "all"
     return validate(value, "test settings"), layout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from replay_world import GRADED, LAMBDAS, write_reduced, write_world
 
+from vovnet.comparison import Comparison, Points
 from vovnet.config import Settings
 from vovnet.equal_cost import EQUAL_COST_COLUMNS, verdict
 from vovnet.evaluate import evaluate_experiment
@@ -19,13 +22,13 @@ from vovnet.records import read_results
 
 World = tuple[Settings, Layout]
 SEEDS = [0, 1]
-SIDES = {"side-64": 0.25, "side-96": 0.5}
+SIDES = {"side-64": 0.25, "side-80": 0.4, "side-96": 0.5}
 NAMES = ("vovnet", "no_vision", "always_coarse", "always_full", "resolution", "merged")
 EXPERIMENTS = {
     "resolution": {
         "title": "Resolution",
         "policy": {"baseline_name": "resolution_scaling_proxy"},
-        "sweep": {"baseline_long_side": [64, 96]},
+        "sweep": {"baseline_long_side": [64, 80, 96]},
     },
     "merged": {
         "title": "Merged",
@@ -42,7 +45,7 @@ def write_compared(root: Path) -> World:
     settings = settings.model_copy(update={"experiments": kept})
     for seed in SEEDS:
         merged = {"merge-cosine-norm-0.50": 0.6}
-        write_reduced(layout, seed, "graded", SIDES | merged)
+        write_reduced(layout, seed, "graded", SIDES | merged, {"side-80": 0.0})
     for name in NAMES:
         evaluate_experiment(settings, layout, name)
     hull_metrics(settings, layout)
@@ -64,6 +67,17 @@ def results(layout: Layout, name: str, seed: int) -> pd.DataFrame:
     return rows[rows["seed"] == seed]
 
 
+def reference(layout: Layout, seed: int, at: float) -> float:
+    """The best mixture of two of NO, the sizes and FULL that costs `at` or less."""
+    tables = [results(layout, name, seed) for name in ("no_vision", "resolution", "always_full")]
+    points = [tuple(row) for table in tables for row in table[["avg_cost", "accuracy"]].to_numpy()]
+    reached = [accuracy for cost, accuracy in points if cost <= at]
+    for (low, first), (high, second) in product(points, points):
+        if low <= at < high:
+            reached.append(first + (second - first) * (at - low) / (high - low))
+    return float(max(reached))
+
+
 def by_hand(layout: Layout, name: str, seed: int, at: float) -> float:
     """Accuracy at a cost of NO, a sweep's points and FULL, linear in between."""
     points = results(layout, name, seed).sort_values("avg_cost")
@@ -81,13 +95,12 @@ def test_a_sweep_is_compared_at_shares_of_the_cost_of_full(world: World) -> None
     assert tuple(pd.read_csv(layout.hull / "equal_cost.csv")) == EQUAL_COST_COLUMNS
     assert rows.index.tolist() == ["25", "50", "75"]
     assert rows["avg_cost"].tolist() == [4, 8, 12]
-    # The sweep's own images cost 4 and 8 tokens; beyond them it is mixed with FULL.
+    # The sweep's own images cost 4 to 8 tokens; beyond them it is mixed with FULL.
     assert rows["within_range"].tolist() == [True, True, False]
     for at, row in rows.iterrows():
         cost = 16 * int(str(at)) / 100
         gains = [
-            100 * (by_hand(layout, "vovnet", s, cost) - by_hand(layout, "resolution", s, cost))
-            for s in SEEDS
+            100 * (by_hand(layout, "vovnet", s, cost) - reference(layout, s, cost)) for s in SEEDS
         ]
         assert row["gain"] == pytest.approx(np.mean(gains), abs=1e-9)
         assert row["gain_sd"] == pytest.approx(np.std(gains, ddof=1), abs=1e-9)
@@ -102,8 +115,7 @@ def test_a_single_point_is_compared_at_its_own_cost(world: World) -> None:
     cost = 10.0
     assert row["avg_cost"] == cost, "0.6 of 16 tokens, a whole number of each image"
     gains = [
-        results(layout, "merged", s)["accuracy"].item() - by_hand(layout, "resolution", s, cost)
-        for s in SEEDS
+        results(layout, "merged", s)["accuracy"].item() - reference(layout, s, cost) for s in SEEDS
     ]
     assert row["gain"] == pytest.approx(100 * np.mean(gains))
     assert not row["within_range"]
@@ -114,8 +126,19 @@ def test_the_ends_of_the_curve_are_no_better_than_it(world: World) -> None:
     for name in ("no_vision", "always_full"):
         row = rows_of(layout, name).loc["own"]
         found = (row["gain"], row["gain_lo"], row["gain_hi"], row["verdict"])
-        assert found == (0, 0, 0, "no difference")
+        assert found == (0, 0, 0, "undecided")
     assert rows_of(layout, "no_vision").loc["own", "within_range"] == False  # noqa: E712
+
+
+def test_a_size_that_is_read_badly_is_passed_over(world: World) -> None:
+    """A line through the sizes in their order dips there; mixing the smaller with FULL does not."""
+    _, layout = world
+    sizes = results(layout, "resolution", 0)
+    cost = sizes.loc[sizes["long_side"] == 80, "avg_cost"].item()
+    for seed in SEEDS:
+        assert by_hand(layout, "resolution", seed, cost) < reference(layout, seed, cost) - 0.1
+        no, full = (reference(layout, seed, at) for at in (0, 16))
+        assert reference(layout, seed, cost) >= no + (full - no) * cost / 16
 
 
 def test_resolution_scaling_is_not_held_against_itself(world: World) -> None:
@@ -145,8 +168,24 @@ def test_the_interval_resamples_the_questions_of_all_seeds_together(world: World
 
 
 @pytest.mark.parametrize(
+    ("cost", "accuracy", "at_full"),
+    [(8, 0.9, 0.9), (16, 0.9, 0.9), (24, 0.9, 0.8), (24, 0.6, 0.8), (8, 0.7, 0.8)],
+)
+def test_a_curve_reaches_at_the_cost_of_full_what_costs_no_more(
+    world: World, cost: float, accuracy: float, at_full: float
+) -> None:
+    settings, layout = world
+    ground = Comparison(settings, layout, ["vovnet"]).ground("vovnet", "graded", 0)
+    fixed = Points(np.array([[0.0, 4, 16]]), np.array([[0.4, 0.6, 0.8]]))
+    curve = replace(ground, fixed=fixed).curve(Points(np.array([[cost]]), np.array([[accuracy]])))
+    assert curve.value(np.array([[16.0, cost]]))[0] == pytest.approx(
+        [at_full, accuracy if cost != 16 else at_full]
+    )
+
+
+@pytest.mark.parametrize(
     ("low", "high", "word"),
-    [(0.1, 2, "beats"), (-2, -0.1, "loses"), (-1, 1, "no difference"), (0, 0, "no difference")],
+    [(0.1, 2, "beats"), (-2, -0.1, "loses"), (-1, 1, "undecided"), (0, 0, "undecided")],
 )
 def test_verdicts(low: float, high: float, word: str) -> None:
     assert verdict(low, high) == word

@@ -505,14 +505,46 @@ def test_gains_by_hand(world: World) -> None:
                 at = round(share / 100 * 160_000)
                 assert row[f"gain_at_{share}"] == pytest.approx(100 * (own[at] - floor[at]))
                 assert row[f"gain_at_{share}_lo"] < row[f"gain_at_{share}_hi"]
-            for key in ("oracle", "bayes"):
-                top = (curve(drawn[key]) - floor).mean()
+            best = perfect_choice(layout, row["dataset"], row["seed"])
+            tops = {"bayes": curve(drawn["bayes"]), "oracle": np.interp(grid, *best)}
+            for key, reached in tops.items():
+                top = (reached - floor).mean()
                 expected = (own - floor).mean() / top
                 assert row[f"hull_to_{key}_captured"] == pytest.approx(expected, abs=1e-4)
             steps = own[np.arange(1, 11) * 16_000]
             assert row["apgr"] == pytest.approx((steps.mean() - no) / (full - no), abs=1e-9)
-            if name in ("oracle", "bayes"):
-                assert row[f"hull_to_{name}_captured"] == pytest.approx(1)
+            if name == "bayes":
+                assert row["hull_to_bayes_captured"] == pytest.approx(1)
+            if name == "oracle":  # its point is the end of the curve of the perfect choice
+                assert drawn[name][["avg_cost", "accuracy"]].to_numpy().tolist() == [
+                    pytest.approx([ends[-1] for ends in best])
+                ]
+                assert 0 < row["hull_to_oracle_captured"] < 1
+
+
+def perfect_choice(layout: Layout, dataset: str, seed: int) -> tuple[list[float], list[float]]:
+    """Costs and accuracies of the best choice, by what it pays for a right answer at most.
+
+    COARSE costs 4 tokens and FULL 16, so that an answer costs nothing, 4 or 16.
+    """
+    tables = [samples_of(layout, view) for view in FIXED]
+    tables = [item[(item["dataset"] == dataset) & (item["seed"] == seed)] for item in tables]
+    scores_NA, costs_NA = (
+        np.stack([item[key] for item in tables], axis=1) for key in ("score", "cost")
+    )
+    costs, accuracies = [], []
+    for price in (1, 5, 17):
+        chosen_N1 = (scores_NA - costs_NA / price).argmax(axis=1)[:, None]
+        costs.append(float(np.take_along_axis(costs_NA, chosen_N1, axis=1).mean()))
+        accuracies.append(float(np.take_along_axis(scores_NA, chosen_N1, axis=1).mean()))
+    return costs, accuracies
+
+
+def test_nothing_captures_more_than_a_perfect_choice(world: World) -> None:
+    _, layout = world
+    captured = pd.read_csv(layout.hull / "hull_metrics.csv")["hull_to_oracle_captured"].dropna()
+    assert len(captured) == 2 * 2 * 6
+    assert (captured <= 1).all()
 
 
 def test_vovnet_gains_and_its_interval_is_paired(world: World) -> None:
@@ -529,8 +561,9 @@ def test_vovnet_gains_and_its_interval_is_paired(world: World) -> None:
 def test_random_matched_gains_nothing(world: World) -> None:
     """Where COARSE lies on the line from NO to FULL, every mixture lies on the hull.
 
-    Beyond its dearest point a policy is held constant, so only costs that it reaches count.
-    Where COARSE is worth more, mixing all three falls below the hull, and never above.
+    Costs between two points of the sweep are reached by mixing these; only costs up to the
+    dearest point count. Where COARSE is worth more, mixing all three falls below the hull, and
+    never above.
     """
     _, layout = world
     checked = 0
@@ -544,6 +577,29 @@ def test_random_matched_gains_nothing(world: World) -> None:
                     assert low <= 0 <= high, (row["seed"], share, low, high)
                     checked += 1
     assert checked >= 4
+
+
+def test_random_mixes_whole_questions(tmp_path: Path) -> None:
+    """A circular group that drew pass by pass would be right only if every draw is."""
+    half = {"baseline_name": "random_policy_matched"}
+    buckets = {"baseline_bucket_ratios": [(0.5, 0, 0.5)] * 3}
+    own = {
+        "half": {"title": "1", "policy": half | {"baseline_target_ratios": (0.5, 0, 0.5)}},
+        "buckets": {"title": "2", "policy": half | buckets},
+    }
+    settings, layout = write_world(
+        tmp_path, {"even": EVEN}, [0], count=600, overrides={"experiments": own}, passes=4
+    )
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    found = pd.read_csv(layout.hull / "equal_cost.csv").set_index(["experiment", "at"])
+    for name in own:
+        actions_UP = samples_of(layout, name)["action"].to_numpy().reshape(600, 4)
+        assert (actions_UP == actions_UP[:, :1]).all()
+        assert found.loc[(name, "own"), "verdict"] == "undecided"
+    assert found.loc[("random", "50"), "verdict"] == "undecided"
+    captured = pd.read_csv(layout.hull / "hull_metrics.csv")["hull_to_oracle_captured"]
+    assert captured.max() <= 1
 
 
 def test_fixed_policies_and_single_points_have_no_curve(world: World) -> None:

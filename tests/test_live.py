@@ -224,6 +224,25 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
         assert all(value < 200 for other, value in added.items() if other != part), (part, added)
 
 
+def test_making_a_table_of_the_signals_is_no_part_of_an_answer(
+    observed: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployed policy has its signals at hand; a fixed one reads none."""
+    settings = live_settings(observed)
+    (policy,) = policy_points(settings, "no_vision")
+    live = LivePolicy(make_inference(settings), observed, policy)
+    sample = load_questions(settings, observed, "synth_mmmu").samples[0]
+    live.warm_up([sample])
+    original = pd.DataFrame
+
+    def late(*args: Any, **kw: Any) -> pd.DataFrame:
+        time.sleep(0.3)
+        return original(*args, **kw)
+
+    monkeypatch.setattr(vovnet.live.pd, "DataFrame", late)
+    assert live(sample).timing.parts["decision"] < 200
+
+
 def test_warm_up_takes_every_view(observed: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = live_settings(observed)
     inference = make_inference(settings)

@@ -205,6 +205,43 @@ def test_a_sample_that_was_not_observed(world: World) -> None:
 # ---- bad input ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"sweep": {"baseline_seed": [1, 2]}},
+            r"experiments\.random\.sweep: a match has one point per .* no sweep of 'baseline_seed'",
+        ),
+        (
+            {"policy": {"baseline_name": "uncertainty_threshold"}},
+            r"experiments\.random\.match: expected .* got 'uncertainty_threshold'",
+        ),
+        ({"policy": {"baseline_name": None}}, r"experiments\.random\.match: expected .* got None"),
+        (
+            {"policy": {"baseline_bucket_ratios": [(1, 0, 0), (0, 0, 1)]}},
+            r"experiments\.random\.policy\.baseline_bucket_ratios: the ratios come from match",
+        ),
+        (
+            {"policy": {"baseline_target_ratios": (1, 0, 0)}},
+            r"experiments\.random\.policy\.baseline_target_ratios: the ratios come from match",
+        ),
+    ],
+)
+def test_what_a_match_would_drop_is_refused(
+    world: World, change: dict[str, Any], message: str
+) -> None:
+    value = merge(world[0].model_dump(), {"experiments": {"random": change}})
+    with pytest.raises(ConfigError, match=message):
+        validate(value, "test")
+
+
+def test_a_run_may_not_bring_ratios_to_a_match(world: World) -> None:
+    ratios = {"policy": {"baseline_bucket_ratios": [(1, 0, 0), (0, 0, 1)]}}
+    value = merge(world[0].model_dump(), {"runs": {"vovnet": ratios}})
+    with pytest.raises(ConfigError, match=r"runs\.vovnet: .*baseline_bucket_ratios"):
+        validate(value, "test")
+
+
 def test_an_experiment_without_match(world: World) -> None:
     settings, layout = world
     with pytest.raises(ConfigError, match=r"experiments\.oracle: no match"):

@@ -27,6 +27,7 @@ from vovnet.policies import (
 )
 from vovnet.policies.router import GroupKey
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, ImageRef, Sample
+from vovnet.stats import best_choice, unit_codes, unit_minima
 from vovnet.steps import ROUTERS
 
 NO, COARSE, FULL = range(3)
@@ -102,12 +103,18 @@ def signals(rows: list[Any]) -> pd.DataFrame:
     return pd.DataFrame(table, columns=list(SIGNAL_COLUMNS))
 
 
+def names(table: pd.DataFrame) -> list[str]:
+    """Every row a question of its own."""
+    return table["id"].tolist()
+
+
 def decided(policy: dict[str, Any], table: pd.DataFrame, groups: list[str]) -> Decision:
     chosen = PolicySettings(**policy)
     routed = kind_of(chosen).router is not None
     return decide(
         chosen,
         table,
+        questions=names(table),
         groups=groups if routed else None,
         router=ROUTER if routed else None,
     )
@@ -166,7 +173,8 @@ def test_thresholds_look_where_the_text_is_unsure() -> None:
 def oracle(name: str, correct: list[list[float]]) -> list[int]:
     policy = PolicySettings(baseline_name=name)
     table = signals([question()] * len(correct))
-    return decide(policy, table, scores_NA_correct=np.array(correct)).actions.tolist()
+    chosen = decide(policy, table, questions=names(table), scores_NA_correct=np.array(correct))
+    return chosen.actions.tolist()
 
 
 def test_oracles() -> None:
@@ -177,6 +185,37 @@ def test_oracles() -> None:
     graded = [[0.3, 0.6, 0.6], [0.9, 0.3, 0.6], [0.3, 0.0, 0.0]]
     assert oracle("oracle", graded) == [COARSE, NO, NO]
     assert oracle("oracle_full_correct", graded) == [COARSE, NO, FULL]
+
+
+def test_the_oracle_pays_for_no_pass_of_a_lost_question() -> None:
+    """Of the first question every pass can be right; of the second one pass cannot."""
+    correct = [[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 1], [0, 0, 0]]
+    policy, table = PolicySettings(baseline_name="oracle"), signals([question()] * 5)
+    asked = ["first", "first", "first", "second", "second"]
+    chosen = decide(policy, table, questions=asked, scores_NA_correct=np.array(correct))
+    assert chosen.actions.tolist() == [FULL, COARSE, NO, NO, NO]
+    assert oracle("oracle", correct) == [FULL, COARSE, NO, COARSE, NO]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([0, 0.3, 1]), min_size=3, max_size=3), st.integers(0, 3)
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_the_oracle_is_the_end_of_the_perfect_choice(rows: list[Any]) -> None:
+    """No choice scores more, and none that scores as much costs less."""
+    correct_NA = np.array([scores for scores, _ in rows], dtype=float)
+    asked = [f"question {group}" for _, group in rows]
+    policy, table = PolicySettings(baseline_name="oracle"), signals([question()] * len(rows))
+    chosen = decide(policy, table, questions=asked, scores_NA_correct=correct_NA).actions
+    at, costs, units_N = (np.arange(len(rows)), chosen), np.array([0, 4, 16]), unit_codes(asked)
+    curve = best_choice(np.tile(costs, (len(rows), 1)), correct_NA, units_N)
+    assert costs[chosen].mean() == pytest.approx(curve.costs[0, -1])
+    assert unit_minima(correct_NA[at], units_N).mean() == pytest.approx(curve.accuracies[0, -1])
 
 
 @given(st.lists(st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=1, max_size=20))
@@ -261,6 +300,7 @@ def test_a_policy_cannot_be_handed_answers(name: str) -> None:
     policy = PolicySettings(**DEPLOYABLE[name])
     table, correct_NA = signals([question()] * 2), np.ones((2, 3))
     routed = {"groups": CATEGORIES[:2], "router": ROUTER} if kind_of(policy).router else {}
+    routed["questions"] = ["q0", "q1"]
     decide(policy, table, **routed)
     with pytest.raises(AssertionError):
         decide(policy, table, scores_NA_correct=correct_NA, **routed)
@@ -448,11 +488,12 @@ def test_a_stricter_threshold_looks_less(rows: list[Any], eighths: list[int]) ->
 # ---- random matching ---------------------------------------------------------------------
 
 
-def random_actions(ratios: tuple[float, float, float], seed: int, count: int) -> np.ndarray:
+def random_actions(ratios: tuple[float, float, float] | None, seed: int, count: int) -> np.ndarray:
     policy = PolicySettings(
         baseline_name="random_policy_matched", baseline_target_ratios=ratios, baseline_seed=seed
     )
-    return decide(policy, signals([question()] * count)).actions
+    table = signals([question()] * count)
+    return decide(policy, table, questions=names(table)).actions
 
 
 @pytest.mark.parametrize(
@@ -479,9 +520,31 @@ def test_draws_follow_from_seed_and_id() -> None:
     assert agreeing == pytest.approx(0.4**2 + 2 * 0.3**2, abs=0.05)  # independent of each other
 
 
+def test_passes_of_a_question_draw_alike() -> None:
+    """Also across buckets: the number that is drawn is the question's, the shares are the row's."""
+    policy = PolicySettings(
+        baseline_name="random_policy_matched", baseline_target_ratios=(0.4, 0.2, 0.4)
+    )
+    table = signals([question(value) for value in (0.0, 2.0)] * 500)
+    asked = [f"q{row // 2}" for row in range(1000)]
+    drawn_U2 = decide(policy, table, questions=asked).actions.reshape(500, 2)
+    assert (drawn_U2[:, 0] == drawn_U2[:, 1]).all()
+    assert set(drawn_U2[:, 0]) == {NO, COARSE, FULL}
+    alone = decide(policy, table, questions=names(table)).actions.reshape(500, 2)
+    assert (alone[:, 0] != alone[:, 1]).any()
+    buckets = {
+        "baseline_bucket_ratios": [(0.8, 0, 0.2), (0.2, 0, 0.8)],
+        "baseline_bucket_thresholds": [1.0],
+    }
+    unlike = policy.model_copy(update=buckets)
+    drawn_U2 = decide(unlike, table, questions=asked).actions.reshape(500, 2)
+    assert (drawn_U2[:, 0] <= drawn_U2[:, 1]).all()
+    assert (drawn_U2 == FULL).mean(axis=0) == pytest.approx([0.2, 0.8], abs=0.08)
+
+
 def test_random_needs_shares() -> None:
     with pytest.raises(ConfigError, match=r"policy\.baseline_target_ratios"):
-        decide(PolicySettings(baseline_name="random_policy_matched"), signals([question()]))
+        random_actions(None, 0, 1)
 
 
 def test_buckets_have_shares_of_their_own() -> None:
@@ -492,10 +555,23 @@ def test_buckets_have_shares_of_their_own() -> None:
         baseline_bucket_thresholds=[0.5, 1.0],
     )
     table = signals([question(value) for value in (0.0, 0.5, 0.625, 1.0, 1.25)])
-    assert decide(policy, table).actions.tolist() == [NO, NO, COARSE, COARSE, FULL]
+    assert decide(policy, table, questions=names(table)).actions.tolist() == [
+        NO,
+        NO,
+        COARSE,
+        COARSE,
+        FULL,
+    ]
     thirds = policy.model_copy(update={"baseline_bucket_thresholds": None})
     table = signals([question(value) for value in (1.5, 0.25, 0.5, 2.0, 1.0, 0.0)])
-    assert decide(thirds, table).actions.tolist() == [FULL, NO, COARSE, FULL, COARSE, NO]
+    assert decide(thirds, table, questions=names(table)).actions.tolist() == [
+        FULL,
+        NO,
+        COARSE,
+        FULL,
+        COARSE,
+        NO,
+    ]
 
 
 @pytest.mark.parametrize(

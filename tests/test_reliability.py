@@ -142,10 +142,10 @@ def test_without_a_fallback_its_table_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_set_without_a_bin_has_an_empty_panel() -> None:
-    """A few questions, on which FULL and NO never differ: nothing to calibrate by."""
+    """A few questions, on which FULL and NO never differ: nothing to tell apart."""
     bins = [{"predicted": 0.2, "measured": 0.3, "count": 4}]
-    some = {"dataset": "some", "kind": "value", "ece": 0.1, "bins": bins}
-    none = {"dataset": "none", "kind": "value", "ece": float("nan"), "bins": []}
+    some = {"dataset": "some", "kind": "value", "auc": 0.9, "bins": bins}
+    none = {"dataset": "none", "kind": "value", "auc": float("nan"), "bins": []}
     figure = reliability_figure(pd.DataFrame([some, none]), {"value": "Value of looking"})
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["some\nECE 0.100", f"none\nECE {DASH}"]
+    assert titles == ["some\nAUC 0.900", f"none\nAUC {DASH}"]

@@ -142,6 +142,17 @@ def test_bad_results_fail(change: Any, failing: set[str]) -> None:
         assert "seed" in found[name].numbers
 
 
+def test_a_limit_of_pixels_makes_full_cheaper_than_its_long_side() -> None:
+    inputs = inputs_of(set_value("resolution", 1, "avg_vision_tokens", 17))
+    budget = inputs.settings.vision_budget.model_copy(update={"full_max_pixels": 128 * 96})
+    settings = inputs.settings.model_copy(update={"vision_budget": budget})
+    check = outcomes(replace(inputs, settings=settings))[
+        "B6 at FULL's long side an image costs what FULL costs"
+    ]
+    assert check.passed is None
+    assert "full_max_pixels" in check.numbers
+
+
 def test_without_such_experiments_nothing_is_run() -> None:
     inputs = inputs_of()
     others = inputs.points[inputs.points["experiment"] == "always_full"]

@@ -1,4 +1,4 @@
-"""Error slices and calibration: by hand, against the generated world, and by command."""
+"""Error slices and what scores tell: by hand, against the generated world, and by command."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import yaml
 from replay_world import GRADED, LAMBDAS, write_world
 
 from vovnet import cli
-from vovnet.calibration import (
-    action_calibration,
-    action_probabilities,
-    reliability,
-    value_calibration,
-)
 from vovnet.config import PolicySettings, Settings
 from vovnet.errors import DataError
 from vovnet.evaluate import evaluate_experiment
 from vovnet.files import read_json
 from vovnet.layout import Layout
 from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table, write_table
+from vovnet.reliability import (
+    action_probabilities,
+    action_reliability,
+    area_under_roc,
+    value_reliability,
+)
 from vovnet.replay import load_observed, load_questions
 from vovnet.slices import COLUMNS, octave, worst, write_error_slices
 from vovnet.stats import wilson_interval
@@ -137,6 +137,7 @@ def test_circular_passes_are_one_question(tmp_path: Path) -> None:
     by_row = table.loc[("action", "full")]
     assert by_row["accuracy"] == pytest.approx(0.5)  # of single passes
     assert by_row["num_questions"] == 3
+    assert (row["gap"], by_row["gap"]) == (0, 0)  # each is the whole set, in its own unit
 
 
 def test_worst_slices_are_sure_ones() -> None:
@@ -150,15 +151,15 @@ def test_worst_slices_are_sure_ones() -> None:
     assert worst(pd.DataFrame(rows))["value"].tolist() == ["many", "few"]
 
 
-# ---- calibration -------------------------------------------------------------------------
+# ---- what scores tell --------------------------------------------------------------------
 
 
-def test_expected_calibration_error() -> None:
-    """Bins 0.2 to 0.3 and 0.9 to 1: (2 * |0.25 - 0.5| + 2 * |0.95 - 1|) / 4."""
-    found = reliability(np.array([0.2, 0.3 - 1e-9, 0.9, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
-    assert found["ece"] == pytest.approx(0.15)
-    assert [item["count"] for item in found["bins"]] == [2, 2]
-    assert reliability(np.array([]), np.array([]))["ece"] is None
+def test_area_under_the_curve_by_hand() -> None:
+    """Positives at 3 and 1, negatives at 2 and 1: of four pairs 2 in order and a tie."""
+    predicted_N, positive_N = np.array([3.0, 1, 2, 1]), np.array([True, True, False, False])
+    assert area_under_roc(predicted_N, positive_N) == pytest.approx(2.5 / 4)
+    assert area_under_roc(predicted_N, np.ones(4, dtype=bool)) is None
+    assert area_under_roc(np.array([]), np.array([], dtype=bool)) is None
 
 
 def test_probabilities_are_those_of_training() -> None:
@@ -170,36 +171,57 @@ def test_probabilities_are_those_of_training() -> None:
     assert action_probabilities(never, scores, costs).tolist() == [[1, 0, 0]]
 
 
-def test_a_head_that_knows_is_calibrated() -> None:
-    """Outcomes drawn from the head's own probabilities: an ECE near 0; inverted ones are far."""
+def test_benefit_is_measured_by_the_value_of_a_head_that_knows() -> None:
+    """Answers are drawn from their true probabilities, scores are logarithms of these.
+
+    The benefit of a bin is the mean of p_full - p_no in it, within four standard errors. It is no
+    function of the value alone, and it does not change with a constant in both scores of a sample.
+    """
     rng = np.random.default_rng(0)
-    value_N = rng.normal(0, 2, 20_000)
-    right_N = rng.random(20_000) < 1 / (1 + np.exp(-value_N))
-    correct_N2 = np.stack([~right_N, right_N], axis=1).astype(float)
-    assert value_calibration(value_N, correct_N2)["ece"] < 0.01
-    assert value_calibration(-value_N, correct_N2)["ece"] > 0.4
-    same = value_calibration(value_N, np.ones((20_000, 2)))
-    assert (same["num_equal"], same["num_samples"], same["ece"]) == (20_000, 0, None)
+    count = 20_000
+    chances_N2 = rng.uniform(0.05, 0.99, (count, 2))
+    correct_N2 = (rng.random((count, 2)) < chances_N2).astype(float)
+    scores_N2 = np.log(chances_N2) + rng.normal(0, 1, (count, 1))
+    value_N = scores_N2[:, 1] - scores_N2[:, 0]
+    found = value_reliability(value_N, correct_N2)
+    assert found["num_samples"] == count == sum(item["count"] for item in found["bins"])
+    assert [item["count"] for item in found["bins"]] == [count // 10] * 10
+    gain_N = (chances_N2[:, 1] - chances_N2[:, 0])[np.argsort(value_N)]
+    for item, gains in zip(found["bins"], np.split(gain_N, 10), strict=True):
+        assert item["measured"] == pytest.approx(gains.mean(), abs=4 / np.sqrt(count // 10))
+    assert found["auc"] > 0.7
+    inverted = value_reliability(-value_N, correct_N2)
+    assert inverted["auc"] == pytest.approx(1 - found["auc"])
+    assert inverted["bins"][0]["measured"] > 0 > inverted["bins"][-1]["measured"]
+    same = value_reliability(value_N, np.ones((count, 2)))
+    assert same["auc"] is None
+    assert {item["measured"] for item in same["bins"]} == {0}
+
+
+def test_equal_values_share_a_bin() -> None:
+    found = value_reliability(np.zeros(50), np.ones((50, 2)) * [0, 1])
+    assert found["bins"] == [{"predicted": 0, "measured": 1, "count": 50}]
+    assert value_reliability(np.zeros(0), np.zeros((0, 2)))["bins"] == []
 
 
 def test_the_best_action_is_the_cheapest_right_one() -> None:
     tokens = np.array([[0, 4, 16]] * 2)
     scores = np.array([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
     correct = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
-    found = action_calibration(PolicySettings(), scores, tokens, correct)
+    found = action_reliability(PolicySettings(), scores, tokens, correct)
     (only,) = found["bins"]
     assert only["measured"] == 0.5 and only["predicted"] > 0.99
     binary = PolicySettings(action_space="binary")
-    assert action_calibration(binary, scores[:, [0, 1, 2]], tokens, correct)["num_samples"] == 2
+    assert action_reliability(binary, scores, tokens, correct)["num_samples"] == 2
 
 
-def test_the_file_has_both_calibrations_of_every_point(world: World) -> None:
+def test_the_file_has_both_readings_of_every_point(world: World) -> None:
     _, layout = world
     facts = read_json(layout.eval("vovnet") / "error_slices.json")
-    kinds = [(item["seed"], item["point"], item["kind"]) for item in facts["calibration"]]
+    kinds = [(item["seed"], item["point"], item["kind"]) for item in facts["reliability"]]
     assert len(kinds) == len(set(kinds)) == 2 * len(LAMBDAS) * 2
-    assert all(0 <= item["ece"] <= 1 for item in facts["calibration"])
-    assert read_json(layout.eval("no_vision") / "error_slices.json")["calibration"] == []
+    assert all(item["auc"] > 0.5 for item in facts["reliability"] if item["kind"] == "value")
+    assert read_json(layout.eval("no_vision") / "error_slices.json")["reliability"] == []
     assert {row["value"] for row in facts["by_action"]} == {"no", "coarse", "full"}
 
 

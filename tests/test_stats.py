@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from vovnet.stats import (
     Curves,
     aiq,
     apgr,
+    best_choice,
     bootstrap_counts,
     captured_share,
     mcc,
@@ -191,6 +194,70 @@ def test_the_hull_is_what_mixing_reaches(points: np.ndarray, seed: int) -> None:
     assert values[-1] == pytest.approx(points[:, 1].max())
     # No higher than needed: at the cheapest cost it is the best point there.
     assert values[0] == pytest.approx(points[points[:, 0] == low, 1].max())
+
+
+# ---- a perfect choice --------------------------------------------------------------------
+
+
+def test_a_perfect_choice_buys_the_cheap_answers_first() -> None:
+    """Four questions: right at once, from COARSE, from FULL, never."""
+    scores_NA = np.array([[1.0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]])
+    costs_NA = np.tile([0.0, 4, 16], (4, 1))
+    found = best_choice(costs_NA, scores_NA, np.arange(4))
+    assert found.costs.tolist() == [[0, 1, 5]]
+    assert found.accuracies.tolist() == [[0.25, 0.5, 0.75]]
+    # Passes of one question: the second and third are bought together or not at all.
+    found = best_choice(costs_NA, scores_NA, np.array([0, 1, 1, 2]))
+    assert found.costs.tolist() == [[0, 5]]
+    assert found.accuracies[0] == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_a_perfect_choice_skips_a_view_that_lies_below_the_line() -> None:
+    costs_NA = np.array([[0.0, 4, 16]])
+    found = best_choice(costs_NA, np.array([[0.0, 0.1, 1.0]]), np.zeros(1, dtype=int))
+    assert (found.costs.tolist(), found.accuracies.tolist()) == ([[0, 16]], [[0, 1]])
+    found = best_choice(costs_NA, np.array([[0.0, 0.5, 1.0]]), np.zeros(1, dtype=int))
+    assert (found.costs.tolist(), found.accuracies.tolist()) == ([[0, 4, 16]], [[0, 0.5, 1]])
+    found = best_choice(costs_NA, np.array([[0.5, 0.2, 0.5]]), np.zeros(1, dtype=int))
+    assert (found.costs.tolist(), found.accuracies.tolist()) == ([[0]], [[0.5]])
+
+
+SCORED_ROWS = st.lists(
+    st.tuples(
+        st.tuples(*[st.sampled_from([0.0, 0.3, 0.6, 1.0])] * 3),
+        st.sampled_from([(0, 4, 16), (0, 0, 0), (0, 9, 9), (0, 2, 30)]),
+        st.integers(0, 3),  # the unit
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(SCORED_ROWS)
+def test_no_choice_is_better_than_the_perfect_one(rows: list[Any]) -> None:
+    """Every choice of an action per row lies on or below it, and every knot is one."""
+    scores_NA, costs_NA = (np.array([row[i] for row in rows], dtype=float) for i in (0, 1))
+    units_N = unit_codes([str(row[2]) for row in rows])
+    curve = best_choice(costs_NA, scores_NA, units_N)
+    reached = []
+    for chosen in product(range(3), repeat=len(rows)):
+        at = np.arange(len(rows)), np.array(chosen)
+        reached.append((costs_NA[at].mean(), unit_minima(scores_NA[at], units_N).mean()))
+    costs_M, accuracies_M = np.array(reached).T
+    assert (curve.value(costs_M[None])[0] >= accuracies_M - 1e-9).all()
+    hull = upper_hull(
+        *(values_M[None, _corners(costs_M, accuracies_M)] for values_M in (costs_M, accuracies_M))
+    )
+    assert curve.accuracies[0] == pytest.approx(hull.value(curve.costs)[0])
+    assert (np.diff(curve.costs) > 0).all()
+
+
+def _corners(costs_M: np.ndarray, accuracies_M: np.ndarray) -> list[int]:
+    """The best choice at each cost, which is all that a hull needs."""
+    best: dict[float, int] = {}
+    for index in np.lexsort((accuracies_M, costs_M)):
+        best[float(costs_M[index])] = int(index)
+    return list(best.values())
 
 
 # ---- metrics -----------------------------------------------------------------------------

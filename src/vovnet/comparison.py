@@ -1,4 +1,4 @@
-"""What policies are compared with: the fixed ones, the oracle, the routers on the same questions.
+"""What policies are compared with on the same questions: fixed ones, a perfect choice, routers.
 
 Everything is taken from the observations of the same trained model and questions as the policy,
 and is resampled together with it. Accuracies are shares in [0, 1].
@@ -24,12 +24,13 @@ from vovnet.errors import ConfigError, DataError
 from vovnet.layout import Layout
 from vovnet.policies import kind_of
 from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table
-from vovnet.replay import Questions, ScoreCache, load_observed, load_questions, replay
+from vovnet.replay import Questions, ScoreCache, load_observed, load_questions
 from vovnet.stats import (
     Bools,
     Curves,
     Floats,
     Ints,
+    best_choice,
     bootstrap_counts,
     needs_look,
     resampled_means,
@@ -63,14 +64,15 @@ class Points:
 class Ground:
     """One trained model on the questions of one set: what policies there are compared with.
 
-    `fixed` are NO, COARSE and FULL; `bayes` is the Bayes router's sweep where there is one.
+    `fixed` are NO, COARSE and FULL; `best` is what a perfect choice among them reaches at any
+    cost, on the data itself; `bayes` is the Bayes router's sweep where there is one.
     """
 
     questions: Questions
     counts_BU: Floats
     needed_N: Bools
     fixed: Points
-    oracle: Points
+    best: Curves
     bayes: Points | None = None
 
     @cached_property
@@ -91,13 +93,25 @@ class Ground:
     def curve(self, points: Points) -> Curves:
         """What a policy reaches at any cost, by random mixing of neighbouring points.
 
-        Beyond its dearest point it mixes with always FULL, if that is better.
+        Beyond its dearest point it mixes with always FULL, if that is better; a point dearer than
+        FULL is not available at FULL's cost.
         """
         ends = self.with_no(points)
         dearest_B1 = points.costs.argmax(axis=1)[:, None]
+        within_B1 = np.take_along_axis(points.costs, dearest_B1, axis=1) <= self.full_cost[:, None]
         last_B1 = np.take_along_axis(points.accuracies, dearest_B1, axis=1)
-        full_B1 = np.maximum(self.fixed.accuracies[:, -1:], last_B1)
+        full_B1 = self.fixed.accuracies[:, -1:]
+        full_B1 = np.where(within_B1, np.maximum(full_B1, last_B1), full_B1)
         return sweep_curve(
+            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
+            np.concatenate([ends.accuracies, full_B1], axis=1),
+        )
+
+    def mixed_with_ends(self, points: Points) -> Curves:
+        """What random mixing of any two of the points, not looking and always FULL reaches."""
+        ends = self.with_no(points)
+        full_B1 = self.fixed.accuracies[:, -1:]
+        return upper_hull(
             np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
             np.concatenate([ends.accuracies, full_B1], axis=1),
         )
@@ -108,7 +122,6 @@ class Ground:
         return replace(
             self,
             fixed=self.fixed.measured,
-            oracle=self.oracle.measured,
             bayes=None if self.bayes is None else self.bayes.measured,
         )
 
@@ -169,13 +182,12 @@ class Comparison:
         questions, counts_BU, scored = self.questions[item.max_samples]
         observed = load_observed(self.layout, item.run, seed, questions, scored)
         costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
-        oracle = replay(_oracle(settings.policy), questions, observed)
         ground = Ground(
             questions,
             counts_BU,
             needs_look(observed.scores),
             _points(questions, counts_BU, observed.scores, costs_NA),
-            _points(questions, counts_BU, oracle.scores[:, None], oracle.costs[:, None]),
+            best_choice(costs_NA, observed.scores, questions.units),
         )
         bayes = self.beside(name, dataset, seed, "bayes_router")
         if bayes is None:
@@ -199,7 +211,7 @@ class Comparison:
         return None
 
     def has_curve(self, name: str) -> bool:
-        """Whether it is a curve: a sweep, or an oracle, which is one by definition."""
+        """Whether it is a curve: a sweep, or an oracle, whose one point is joined to its ends."""
         points = self.points[name]
         return len(points) > 1 or kind_of(points[0]).reads_correctness
 
@@ -250,10 +262,6 @@ def _comparable_points(settings: Settings, name: str) -> list[PolicySettings]:
                 f" {point.cost_scale:g}"
             )
     return points
-
-
-def _oracle(policy: PolicySettings) -> PolicySettings:
-    return policy.model_copy(update={"baseline_name": "oracle", "fallback_mode": None})
 
 
 def samples_path(layout: Layout, name: str) -> Path:

@@ -5,8 +5,9 @@ gain is the mean over seeds. Questions are resampled, the same ones in every see
 and for what it is compared with; the interval says what other questions would change, and the
 deviation over seeds, beside it, what other trainings would.
 
-The curve of resolution scaling goes from not looking at all through the sizes of the sweep to
-always FULL, linear in between. It is that of the same trained model and seed. A run without such a
+The curve of resolution scaling is the non-decreasing upper convex hull of not looking at all, the
+sizes of the sweep and always FULL: what random mixing of any two of them reaches, as the mixing
+hull is for the fixed policies. It is that of the same trained model and seed. A run without such a
 sweep is compared with that of VoVNet's run, seed by seed, and `reference_run` names it.
 
 Shapes: B resamples, of which the first is the data itself; Q places.
@@ -26,7 +27,7 @@ OWN = "own"
 """The place of a single point: its own cost. Other places are percentages of FULL's."""
 
 PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
-BEATS, LOSES, EQUAL = "beats", "loses", "no difference"
+BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
 
 EQUAL_COST_COLUMNS = (
     "dataset",
@@ -105,10 +106,10 @@ def equal_cost_rows(
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of a gain says."""
+    """What an interval of a gain says; one that contains 0 decides nothing."""
     if low > EPSILON:
         return BEATS
-    return LOSES if high < -EPSILON else EQUAL
+    return LOSES if high < -EPSILON else UNDECIDED
 
 
 def _gain(gains_SB: Floats) -> Row:
@@ -150,7 +151,7 @@ def _reference(
     ground = comparison.ground(scaled, dataset, seed)
     points = comparison.decided(scaled, dataset, seed, ground).points(ground)
     costs = points.costs[0]
-    return Reference(scaled, ground.curve(points), float(costs.min()), float(costs.max()))
+    return Reference(scaled, ground.mixed_with_ends(points), float(costs.min()), float(costs.max()))
 
 
 def _unit(comparison: Comparison, name: str) -> float:

@@ -139,15 +139,16 @@ def _gains(ground: Ground, points: Points) -> Row:
 
 
 def _curve_metrics(ground: Ground, points: Points) -> Row:
-    """Areas under a policy's curve; the reference curves are drawn by the same rule."""
+    """Areas under a policy's curve, up to what a perfect choice and the Bayes router reach."""
     curve, full_cost = ground.curve(points), ground.full_cost
-    references = {"oracle": ground.oracle, "bayes": ground.bayes}
+    references = {"oracle": ground.best}
+    if ground.bayes is not None:
+        references["bayes"] = ground.curve(ground.bayes)
     row: Row = {
         f"hull_to_{name}_captured": float(
-            captured_share(curve, ground.hull, ground.curve(reference), full_cost)[0]
+            captured_share(curve, ground.hull, reference, full_cost)[0]
         )
         for name, reference in references.items()
-        if reference is not None
     }
     no_B, _, full_B = ground.fixed.accuracies.T
     return row | {"apgr": float(apgr(curve, no_B, full_B, full_cost)[0])}

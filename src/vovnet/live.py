@@ -42,7 +42,7 @@ from vovnet.policies import (
 from vovnet.profiling import Timing, paired_ratio, profile_columns, profile_facts
 from vovnet.provenance import package_versions, source_digest
 from vovnet.records import ACTIONS, SIGNAL_COLUMNS, Sample
-from vovnet.replay import Questions, load_questions, load_routers
+from vovnet.replay import Questions, load_questions, load_routers, question_of
 from vovnet.results import Outcome, measured_columns, sample_rows, write_experiment
 from vovnet.scoring import score_sample
 from vovnet.stats import Floats, bootstrap_counts
@@ -113,8 +113,9 @@ class LivePolicy:
         if self.reads_text_pass:
             with timing.clock("text_pass"):
                 text_pass = self.inference.text_pass([sample])
+        signals = self._signals(sample, text_pass)
         with timing.clock("decision"):
-            action, fallback = self._decide(sample, text_pass)
+            action, fallback = self._decide(sample, signals)
             (view,) = self._views(action)
         answer = self._look(sample, view, text_pass, timing)
         timing.stop()
@@ -143,12 +144,16 @@ class LivePolicy:
         (answer,) = self.inference.answer([sample], view, [images], text_pass, clock=timing.clock)
         return answer
 
-    def _decide(self, sample: Sample, text_pass: TextPass | None) -> tuple[int, bool]:
-        # A policy that reads more than costs without a text pass is an error.
+    def _signals(self, sample: Sample, text_pass: TextPass | None) -> pd.DataFrame:
+        """A row for `decide`; one without a text pass fails a policy that reads more than costs."""
         signals = text_pass.signals[0] if text_pass else self.inference.costs(sample)
+        return pd.DataFrame([signals], columns=list(SIGNAL_COLUMNS))
+
+    def _decide(self, sample: Sample, signals: pd.DataFrame) -> tuple[int, bool]:
         decision = decide(
             self.policy,
-            pd.DataFrame([signals], columns=list(SIGNAL_COLUMNS)),
+            signals,
+            questions=[question_of(sample)],
             groups=[group_of(sample, self.group_key)] if self.group_key else None,
             router=self.router,
         )

@@ -61,6 +61,11 @@ class Questions:
         return int(self.units.max()) + 1
 
     @property
+    def names(self) -> list[str]:
+        """The question of each sample, by name."""
+        return [question_of(sample) for sample in self.samples]
+
+    @property
     def categories(self) -> list[str]:
         return [sample.category for sample in self.samples]
 
@@ -110,12 +115,17 @@ class Observed:
         )
 
 
+def question_of(sample: Sample) -> str:
+    """The name of a sample's question: circular passes of one share it."""
+    return sample.group or sample.id
+
+
 def load_questions(
     settings: Settings, layout: Layout, name: str, max_questions: int | None = None
 ) -> Questions:
     """The first `max_questions` questions of an evaluation set, or of `router_fit`."""
     samples = load_set(settings, layout, name)
-    units_N = unit_codes([_question(sample) for sample in samples])
+    units_N = unit_codes([question_of(sample) for sample in samples])
     kept_N = units_N < (len(samples) if max_questions is None else max_questions)
     chosen = [sample for sample, keep in zip(samples, kept_N, strict=True) if keep]
     return Questions(
@@ -191,6 +201,7 @@ def replay(
     decision = decide(
         policy,
         observed.signals,
+        questions=questions.names,
         scores_NA_correct=observed.scores if kind.reads_correctness else None,
         groups=questions.groups(kind.router) if kind.router else None,
         router=(routers or {})[kind.router] if kind.router else None,
@@ -222,10 +233,6 @@ def _pick(observed: Observed, views_N: NDArray[np.object_]) -> Shown:
         parse_fallback=np.stack([item.parse_fallback for item in shown])[codes_N, rows],
         vision_tokens=np.stack([item.vision_tokens for item in shown])[codes_N, rows],
     )
-
-
-def _question(sample: Sample) -> str:
-    return f"group {sample.group}" if sample.group else f"id {sample.id}"
 
 
 def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:

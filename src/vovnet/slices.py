@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vovnet.calibration import action_calibration, value_calibration
 from vovnet.config import PolicySettings, Settings, policy_points, run_settings
 from vovnet.errors import ConfigError, DataError
 from vovnet.files import atomic_path, sha256_file, write_json
@@ -24,6 +23,7 @@ from vovnet.layout import Layout
 from vovnet.policies import setting_columns
 from vovnet.policies.router import image_size_bucket
 from vovnet.records import ACTIONS, SAMPLE_RESULT_COLUMNS, Sample, read_table
+from vovnet.reliability import action_reliability, value_reliability
 from vovnet.replay import Observed, Questions, load_observed, load_questions
 from vovnet.results import plain
 from vovnet.stats import Bools, Floats, Ints, unit_minima, wilson_interval
@@ -42,7 +42,7 @@ COLUMNS = (
     "accuracy",
     "accuracy_lo",
     "accuracy_hi",
-    "gap",  # accuracy minus that of the whole set
+    "gap",  # accuracy minus that of the whole set, of an action that of all rows
     "avg_entropy",  # nats
     "avg_cost",
     *(f"action_rate_{action}" for action in ACTIONS),
@@ -103,14 +103,14 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
     points = policy_points(settings, name)
     path = layout.eval(name) / "samples.parquet"
     rows: list[Row] = []
-    calibration: list[Row] = []
+    reliability: list[Row] = []
     for questions, seed, observed, decided in _decisions(settings, layout, name, path):
         for point, (policy, found) in enumerate(zip(points, decided, strict=True)):
             read = setting_columns(policy, matched=experiment.match is not None)
             values = (questions.name, seed, point, read.get("lambda_cost"))
             keys = dict(zip(KEYS, values, strict=True))
             rows += [keys | row for row in slices_of(found)]
-            calibration += [keys | item for item in _calibration(policy, observed, found)]
+            reliability += [keys | item for item in _reliability(policy, observed, found)]
     folder = layout.eval(name)
     outputs = [folder / "error_slices.csv", folder / "error_slices.json"]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -121,14 +121,17 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
         "samples": {"path": str(path), "sha256": sha256_file(path)},
         "by_action": frame[frame["field"] == "action"].to_dict("records"),
         "worst": worst(frame).to_dict("records"),
-        "calibration": calibration,
+        "reliability": reliability,
     }
     write_json(outputs[1], plain(facts))
     return outputs
 
 
 def slices_of(found: Decided) -> list[Row]:
-    """The whole set, then each action, then each value of each field."""
+    """The whole set, then each action, then each value of each field.
+
+    Actions are chosen row by row, so that their accuracy is that of single passes.
+    """
     units_N = found.questions.units
     unit_scores_U = unit_minima(found.scores, units_N)
     overall = float(unit_scores_U.mean())
@@ -137,7 +140,8 @@ def slices_of(found: Decided) -> list[Row]:
     for action, name in enumerate(ACTIONS):
         chosen_N = found.actions == action
         if chosen_N.any():
-            rows.append(_slice(found, "action", name, chosen_N, found.scores[chosen_N], overall))
+            scores, by_row = found.scores[chosen_N], float(found.scores.mean())
+            rows.append(_slice(found, "action", name, chosen_N, scores, by_row))
     _, first_U = np.unique(units_N, return_index=True)
     for field, value_of in FIELDS.items():
         values_N = np.array([value_of(item) for item in found.questions.samples], dtype=object)
@@ -167,7 +171,7 @@ def worst(frame: pd.DataFrame, count: int = NUM_WORST, keys: Sequence[str] = KEY
 def _slice(
     found: Decided, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
 ) -> Row:
-    """One slice; `scores` are those that its accuracy is the mean of."""
+    """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
     num_questions = len(np.unique(found.questions.units[rows_N]))
     accuracy = float(scores.mean())
     low, high = wilson_interval(accuracy, num_questions)
@@ -194,15 +198,15 @@ def _slice(
     return row
 
 
-def _calibration(policy: PolicySettings, observed: Observed, found: Decided) -> list[Row]:
+def _reliability(policy: PolicySettings, observed: Observed, found: Decided) -> list[Row]:
     """Of the policy head's scores, which only the learned policy follows."""
     if policy.baseline_name is not None:
         return []
     scores_NA = observed.signals[[f"score_{name}" for name in ACTIONS]].to_numpy(dtype=np.float64)
     tokens_NA = observed.signals[[f"tokens_{name}" for name in ACTIONS]].to_numpy()
     return [
-        action_calibration(policy, scores_NA, tokens_NA, observed.scores),
-        value_calibration(scores_NA[:, FULL] - scores_NA[:, NO], observed.scores[:, [NO, FULL]]),
+        action_reliability(policy, scores_NA, tokens_NA, observed.scores),
+        value_reliability(scores_NA[:, FULL] - scores_NA[:, NO], observed.scores[:, [NO, FULL]]),
     ]
 
 

@@ -86,7 +86,7 @@ def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:
 
 def unit_minima(values_NK: Floats, units_N: Ints) -> Floats:
     """Least value of each unit's rows, (U, K): a group is right when every pass is right."""
-    minima_UK = np.full((int(units_N.max()) + 1, *values_NK.shape[1:]), np.inf)
+    minima_UK = np.full((units_N.max(initial=-1) + 1, *values_NK.shape[1:]), np.inf)
     np.minimum.at(minima_UK, units_N, values_NK)
     return minima_UK
 
@@ -159,6 +159,41 @@ def upper_hull(costs_BK: Floats, accuracies_BK: Floats) -> Curves:
         inside = slice(left, right + 1)
         hull_BK[:, inside] = np.maximum(hull_BK[:, inside], segment.value(costs_BK[:, inside]))
     return Curves(costs_BK, np.maximum.accumulate(hull_BK, axis=1))
+
+
+def best_choice(costs_NA: Floats, scores_NA: Floats, units_N: Ints) -> Curves:
+    """What a perfect choice of an action per row reaches at any cost: no choice lies above it.
+
+    It buys the right answers that cost least first: the concave frontier of accuracy over
+    average cost, (1, P). Scores are those of units: a unit scores at least v where every row
+    does, for the cost of the cheapest such action of each row. Every level v that occurs is an
+    option of a unit; the steps along the hull of its options, of all units together and
+    steepest first, are the frontier.
+    """
+    levels_L = np.unique(scores_NA)
+    reached_NLA = scores_NA[:, None, :] >= levels_L[:, None]
+    cheapest_NL = np.where(reached_NLA, costs_NA[:, None, :], np.inf).min(axis=2)
+    costs_UL = unit_sums(cheapest_NL, units_N)
+    rows_U = np.arange(len(costs_UL))
+    at_U = (costs_UL <= costs_UL[:, :1]).sum(axis=1) - 1  # the best that costs least
+    start = (costs_UL[rows_U, at_U].sum(), levels_L[at_U].sum())
+    steps = []
+    for _ in levels_L[1:]:
+        rises_UL = levels_L - levels_L[at_U, None]
+        runs_UL = costs_UL - costs_UL[rows_U, at_U, None]
+        slopes_UL = np.divide(rises_UL, runs_UL, out=np.zeros_like(runs_UL), where=runs_UL > 0)
+        to_U = slopes_UL.argmax(axis=1)
+        slope_U = slopes_UL[rows_U, to_U]
+        up_U = slope_U > 0
+        taken = np.stack([slope_U, runs_UL[rows_U, to_U], rises_UL[rows_U, to_U]])
+        steps.append(taken[:, up_U])
+        at_U = np.where(up_U, to_U, at_U)
+    slope_P, run_P, rise_P = np.concatenate([np.zeros((3, 0)), *steps], axis=1)
+    slopes_P, step_P = np.unique(-slope_P, return_inverse=True)
+    runs_P, rises_P = (np.bincount(step_P, part_P, len(slopes_P)) for part_P in (run_P, rise_P))
+    costs_P = np.cumsum(np.concatenate([start[:1], runs_P])) / len(costs_NA)
+    accuracies_P = np.cumsum(np.concatenate([start[1:], rises_P])) / len(costs_UL)
+    return Curves(costs_P[None], accuracies_P[None])
 
 
 # ---- metrics ---------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def row_outcome(
     decision = decide(
         policy,
         pd.DataFrame(signals, columns=list(SIGNAL_COLUMNS)),
+        questions=questions.names,
         scores_NA_correct=_correctness(bench, questions, shown) if shown else None,
         groups=questions.groups(kind.router) if kind.router else None,
         router=router,

@@ -113,12 +113,16 @@ def _check_parts(data: DataSettings) -> None:
 
 
 def _check_match(key: str, experiment: Experiment) -> None:
-    """Thresholds of the experiment's own must cut the entropy into as many buckets as asked."""
-    limits = experiment.policy.get("baseline_bucket_thresholds")
-    if experiment.match is None or limits is None:
+    """A match is the experiment's sweep; thresholds of its own cut as many buckets as asked."""
+    if experiment.match is None:
         return
-    buckets = experiment.match.buckets
-    if buckets is None or len(limits) != buckets - 1:
+    if experiment.sweep:
+        raise ValueError(
+            f"{key}.sweep: a match has one point per match.lambda_costs, expected no sweep of"
+            f" {next(iter(experiment.sweep))!r}"
+        )
+    buckets, limits = experiment.match.buckets, experiment.policy.get("baseline_bucket_thresholds")
+    if limits is not None and (buckets is None or len(limits) != buckets - 1):
         raise ValueError(
             f"{key}.match.buckets: expected {len(limits) + 1}, for {len(limits)}"
             f" baseline_bucket_thresholds, got {buckets}"
@@ -208,8 +212,21 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     for key, values in experiment.sweep.items():
         points = [base | {key: value} for value in values]
     if experiment.match is not None:
+        _check_matched_policy(f"experiments.{name}", base)
         points = [base | {"lambda_cost": value} for value in experiment.match.lambda_costs]
     try:
         return [PolicySettings.model_validate(point) for point in points]
     except ValidationError as error:
         raise ValueError(f"experiments.{name}.policy.{_first_error(error)}") from None
+
+
+def _check_matched_policy(key: str, policy: Mapping[str, Any]) -> None:
+    """What is matched are the ratios of a random policy, which then has none of its own."""
+    if policy["baseline_name"] != "random_policy_matched":
+        raise ValueError(
+            f"{key}.match: expected policy.baseline_name 'random_policy_matched', which draws in"
+            f" the matched ratios, got {policy['baseline_name']!r}"
+        )
+    for ratios in ("baseline_target_ratios", "baseline_bucket_ratios"):
+        if policy[ratios] is not None:
+            raise ValueError(f"{key}.policy.{ratios}: the ratios come from match, expected none")

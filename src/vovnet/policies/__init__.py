@@ -84,12 +84,14 @@ def decide(
     policy: PolicySettings,
     signals: pd.DataFrame,
     *,
+    questions: Sequence[str],
     scores_NA_correct: Floats | None = None,
     groups: Sequence[str] | None = None,
     router: Router | None = None,
 ) -> Decision:
     """Choose an action per row of `signals` (columns: `records.SIGNAL_COLUMNS`).
 
+    `questions` names the question of each row, (N,): circular passes of one share its name.
     Oracles need `scores_NA_correct`, the correctness in [0, 1] of each action, and no other
     policy may be given it: answers never reach a policy that could be deployed (contract 1).
     A router needs the fitted `router` and the `groups` of the samples. The fallback applies last.
@@ -98,7 +100,7 @@ def decide(
     assert set(signals.columns) == set(SIGNAL_COLUMNS), sorted(signals.columns)
     assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
     assert (router is not None) == (kind.router is not None), policy.baseline_name
-    inputs = PolicyInputs(policy, signals, scores_NA_correct, groups, router)
+    inputs = PolicyInputs(policy, signals, questions, scores_NA_correct, groups, router)
     chosen_N = kind.choose(inputs).astype(np.int64)
     actions_N = overrule(inputs, chosen_N)
     return Decision(actions_N, actions_N != chosen_N)
@@ -111,7 +113,7 @@ def check_complete(policy: PolicySettings) -> None:
         return
     nothing = pd.DataFrame(columns=list(SIGNAL_COLUMNS))
     correct_NA = np.zeros((0, len(ACTIONS))) if kind.reads_correctness else None
-    decide(policy, nothing, scores_NA_correct=correct_NA)
+    decide(policy, nothing, questions=[], scores_NA_correct=correct_NA)
 
 
 def kind_of(policy: PolicySettings) -> PolicyKind:

@@ -34,6 +34,7 @@ class PolicyInputs:
 
     policy: PolicySettings
     signals: pd.DataFrame
+    questions: Sequence[str]  # (N,), shared by the circular passes of one question
     correctness: Floats | None  # (N, A), in [0, 1]
     groups: Sequence[str] | None  # (N,), by what the router knows
     router: Router | None

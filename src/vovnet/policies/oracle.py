@@ -6,15 +6,21 @@ import numpy as np
 
 from vovnet.cost import choose_actions
 from vovnet.policies.base import FULL, Actions, PolicyInputs
+from vovnet.stats import unit_codes, unit_minima
 
 
 def cheapest_correct(inputs: PolicyInputs) -> Actions:
-    """The cheapest of the best-scoring actions; NO where none scores.
+    """The cheapest action that scores what its question can score; NO where that is nothing.
 
-    It profits from lucky guesses: a wrong view may name the right letter by chance.
+    A question scores what the worst of its circular passes does, so that a pass beside one that
+    no view answers is not worth a look. It profits from lucky guesses: a wrong view may name the
+    right letter by chance.
     """
     assert inputs.correctness is not None
-    return choose_actions(inputs.correctness, inputs.costs, lambda_cost=0.0)
+    units_N = unit_codes(inputs.questions)
+    reached_N = unit_minima(inputs.correctness.max(axis=1), units_N)[units_N]
+    enough_NA = (inputs.correctness >= reached_N[:, None]).astype(np.float64)
+    return choose_actions(enough_NA, inputs.costs, lambda_cost=0.0)
 
 
 def cheapest_as_full(inputs: PolicyInputs) -> Actions:

@@ -16,11 +16,13 @@ def matched(inputs: PolicyInputs) -> Actions:
     """Draw NO, COARSE and FULL in the shares of `baseline_target_ratios`.
 
     With `baseline_bucket_ratios`, in the shares of the bucket that a sample's entropy is in.
-    A sample's draw follows from `baseline_seed`, its id and its bucket alone: neither order
-    nor batching nor the other samples matter.
+    A sample's draw follows from `baseline_seed`, its question and its bucket alone: neither order
+    nor batching nor the other samples matter. The circular passes of a question share one random
+    number, or else a question would be right only if every pass drew a view that answers it, and
+    the policy would fall below what mixing whole questions reaches. A bucket is a row's own.
     """
     policy = inputs.policy
-    uniform_N = sample_uniforms(inputs.signals["id"], policy.baseline_seed)
+    uniform_N = question_uniforms(inputs.questions, policy.baseline_seed)
     if policy.baseline_bucket_ratios is not None:
         ratios_KA = np.array(policy.baseline_bucket_ratios)
         ratios_NA = ratios_KA[_buckets(inputs, len(ratios_KA))]
@@ -51,7 +53,7 @@ def _buckets(inputs: PolicyInputs, count: int) -> NDArray[np.int64]:
     return entropy_buckets(entropy_N, thresholds)
 
 
-def sample_uniforms(ids: Iterable[str], seed: int) -> Floats:
-    """A number in [0, 1) per id: the leading 53 bits of a hash of seed and id, (N,)."""
-    digests = (hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8] for name in ids)
+def question_uniforms(names: Iterable[str], seed: int) -> Floats:
+    """A number in [0, 1) per name: the leading 53 bits of a hash of seed and name, (N,)."""
+    digests = (hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8] for name in names)
     return np.array([(int.from_bytes(digest) >> 11) / 2**53 for digest in digests])

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.closure import closure_digest
-from vovnet.config import Settings, policy_points
+from vovnet.config import Settings
 from vovnet.files import read_json
 from vovnet.layout import ROUTER_FIT, stage1_owner
-from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table
 from vovnet.report.checks import (
     SAME,
     TOLERANCE,
@@ -23,11 +22,9 @@ from vovnet.report.checks import (
     per_seed,
     percent,
     registry,
-    replayed_point,
     trained,
 )
 from vovnet.report.inputs import Inputs, load_train_log, of
-from vovnet.report.profiles import profiles
 from vovnet.steps import step_digest
 
 INVARIANTS: list[Rule] = []
@@ -162,19 +159,6 @@ def oracle_costs_less_than_full(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(dataset, passed, text, seed)
 
 
-@check("live", "live equals replay, sample by sample")
-def live_equals_replay(inputs: Inputs) -> Iterator[Finding]:
-    live = [name for name, item in inputs.settings.experiments.items() if item.mode == "live"]
-    if not live:
-        raise NotRunError("no experiment has the mode 'live'")
-    for name in live:
-        item = inputs.settings.experiments[name]
-        for point, policy in enumerate(policy_points(inputs.settings, name)):
-            twin = None if item.match else replayed_point(inputs, item.run, policy)
-            if twin is not None:
-                yield from _compare_samples(inputs, (name, point), twin)
-
-
 @check("C1", "the leakage gate is clean")
 def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
     if not inputs.layout.leakage_report.exists():
@@ -184,39 +168,3 @@ def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
         counts = {kind: compared[kind]["count"] for kind in report["fail_on"]}
         text = ", ".join(f"{kind} {count}" for kind, count in counts.items())
         yield Finding(name, not any(counts.values()), f"shared: {text}")
-
-
-def _compare_samples(
-    inputs: Inputs, live: tuple[str, int], replay: tuple[str, int]
-) -> Iterator[Finding]:
-    left, right = (
-        of(
-            read_table(inputs.layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS),
-            point=point,
-        )
-        for name, point in (live, replay)
-    )
-    by, compared = ["dataset", "seed", "id"], ["prediction", "action", "cost"]
-    columns = [*by, *compared]
-    joined = left[columns].merge(
-        right[columns], on=by, how="left", suffixes=("", "_replay"), indicator=True
-    )
-    equal = joined["_merge"] == "both"
-    for column in compared:
-        equal &= joined[column] == joined[f"{column}_replay"]
-    for dataset, seed, rows in per_seed(joined.assign(equal=equal)):
-        same = rows["equal"]
-        text = f"{int(same.sum())} of {len(same)} samples equal {replay[0]}"
-        yield Finding(f"{dataset} {live[0]}", bool(same.all()), text, seed)
-
-
-@check("F2", "with and without cache reuse the generated tokens are the same")
-def cache_reuse_changes_nothing(inputs: Inputs) -> Iterator[Finding]:
-    rows = profiles(inputs)
-    rows = rows[rows["num_different"].notna()]
-    if rows.empty:
-        raise NotRunError("no experiment has compare_cache_reuse: true")
-    for _, row in rows.iterrows():
-        text = f"{row['num_different']:g} of {row['num_samples']:g} answers differ"
-        text += f", time ratio {row['latency_ratio']:.2f}"
-        yield Finding(f"{row['dataset']} {row['experiment']}", row["num_different"] == 0, text)

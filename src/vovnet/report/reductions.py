@@ -12,6 +12,7 @@ from vovnet.report.checks import (
     TOLERANCE,
     Finding,
     Kind,
+    NotRunError,
     Rule,
     baseline_rows,
     per_seed,
@@ -39,6 +40,14 @@ def costs_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Find
         cost, full = row["avg_vision_tokens"], row["avg_vision_tokens_full"]
         text = f"{cost:g} tokens, FULL {full:g}"
         yield Finding(where, abs(cost - full) <= TOLERANCE, text, seed)
+
+
+def full_side_costs_full(inputs: Inputs) -> Iterator[Finding]:
+    """A view of a long side has no limit of its area, which FULL may have besides."""
+    budget = inputs.settings.vision_budget
+    if budget.full_max_pixels is not None:
+        raise NotRunError("vision_budget.full_max_pixels limits FULL besides its long side")
+    yield from costs_full(inputs, "B6", budget.full_long_side)
 
 
 def is_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
@@ -105,7 +114,7 @@ def _rules() -> Iterator[Rule]:
         "B6",
         "at FULL's long side an image costs what FULL costs",
         "invariant",
-        lambda inputs: costs_full(inputs, "B6", inputs.settings.vision_budget.full_long_side),
+        full_side_costs_full,
     )
     for block, left, ratio in (
         ("B4", "remaining_vision_tokens scales", "pruning ratio"),

@@ -1,4 +1,4 @@
-"""Where VoVNet errs: tables of its actions, worst slices, calibration and fallbacks.
+"""Where VoVNet errs: tables of its actions, worst slices, predictions and fallbacks.
 
 All at `report.target_lambda`. Means and standard deviations (ddof 1) are over seeds, ends of
 intervals are averaged over seeds.
@@ -50,18 +50,18 @@ def write_reliability(settings: Settings, layout: Layout) -> list[Path]:
         raise ConfigError("experiments: none has error_slices: true, nothing to report")
     slices = pd.concat([_read_slices(layout, name) for name in names], ignore_index=True)
     slices = _at_target(settings, slices)
-    calibration = _at_target(settings, _read_calibration(layout, names))
+    predictions = _at_target(settings, _read_predictions(layout, names))
     fallbacks = fallback_experiments(settings)
     results = {name: layout.eval(name) / "results.csv" for name in fallbacks}
     tables = [
         action_errors(settings, slices),
         error_slices(settings, slices),
-        calibration_error(settings, calibration),
+        prediction_quality(settings, predictions),
         fallback(settings, [read_results(path) for path in results.values()]),
     ]
     written = [path for table in tables for path in write_table_files(table, layout.paper)]
     with paper_style():
-        shown = of(calibration, experiment=names[0])
+        shown = of(predictions, experiment=names[0])
         written += save(reliability_figure(shown, KINDS), layout.paper, "reliability")
     read = [layout.eval(name) / f"error_slices{end}" for name in names for end in (".csv", ".json")]
     write_manifest(
@@ -120,19 +120,21 @@ def error_slices(settings: Settings, slices: pd.DataFrame) -> Table:
     return Table("error_slices", caption, rows, pd.DataFrame(text), long=True)
 
 
-def calibration_error(settings: Settings, calibration: pd.DataFrame) -> Table:
-    """Expected calibration error of both readings of the head."""
-    rows = over_seeds(calibration, ["dataset", "experiment", "kind"], ("ece",), ("num_samples",))
+def prediction_quality(settings: Settings, predictions: pd.DataFrame) -> Table:
+    """How well both readings of the head tell apart what they are about."""
+    rows = over_seeds(predictions, ["dataset", "experiment", "kind"], ("auc",), ("num_samples",))
     rows = _by_dataset(settings, rows)
     text = _head(settings, rows) | {
         "Prediction": rows["kind"].map(KINDS),
-        "Questions": numbers(rows["num_samples"], digits=0),
-        "ECE ↓": with_deviation(rows["ece_mean"], rows["ece_sd"], digits=3),
+        "Answers": numbers(rows["num_samples"], digits=0),
+        "AUC ↑": with_deviation(rows["auc_mean"], rows["auc_sd"], digits=3),
     }
     caption = (
-        f"Expected calibration error at λ = {settings.report.target_lambda:g}. The likeliest "
-        "action is right where it is the cheapest of those that answer best. The value of FULL "
-        "over NO is judged on the questions that just one of them answers."
+        f"What the policy head tells at λ = {settings.report.target_lambda:g}: area under the ROC "
+        "curve, the chance that of two questions the right one is predicted higher (0.5 is "
+        "guessing). The probability of the likeliest action is to tell where that action is the "
+        "cheapest of those that answer best; the value of FULL over NO, where FULL answers better. "
+        "Neither is a probability of that, so no calibration is claimed."
     )
     return Table("calibration_error", caption, rows, pd.DataFrame(text))
 
@@ -215,11 +217,11 @@ def _read_slices(layout: Layout, name: str) -> pd.DataFrame:
     return frame.assign(experiment=name)
 
 
-def _read_calibration(layout: Layout, names: Sequence[str]) -> pd.DataFrame:
+def _read_predictions(layout: Layout, names: Sequence[str]) -> pd.DataFrame:
     """A row per experiment, dataset, seed, point and kind; `bins` are lists."""
     rows: list[dict[str, Any]] = []
     for name in names:
         path = layout.eval(name) / "error_slices.json"
-        rows += [item | {"experiment": name} for item in read_json(path)["calibration"]]
-    columns = ["experiment", *KEYS, "kind", "num_samples", "ece", "bins"]
-    return pd.DataFrame(rows, columns=columns).astype({"lambda_cost": float, "ece": float})
+        rows += [item | {"experiment": name} for item in read_json(path)["reliability"]]
+    columns = ["experiment", *KEYS, "kind", "num_samples", "auc", "bins"]
+    return pd.DataFrame(rows, columns=columns).astype({"lambda_cost": float, "auc": float})

@@ -48,10 +48,10 @@ def resolution_test(inputs: Inputs) -> Table:
         "Every method at equal cost against random mixing of the fixed policies and against "
         "resolution scaling: sweeps at 25, 50 and 75% of FULL's cost, single points at their own. "
         "Gain in accuracy, mean over seeds, with the paired bootstrap 95% interval over questions "
-        "(not corrected for the number of comparisons). In range: the cost lies between those of "
-        "the smallest and the largest image of the sweep; below it, resolution scaling is mixed "
-        "with no vision. †: the run has no such sweep, that of VoVNet's run is taken. "
-        + sentence(rows)
+        "(not corrected for the number of comparisons). Resolution scaling is the upper convex "
+        "hull of no vision, the sizes of the sweep and FULL: any two may be mixed. In range: the "
+        "cost lies between those of the smallest and the largest image of the sweep. †: the run "
+        "has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
     return Table("resolution_test", caption, rows, text, long=True)
 
@@ -81,7 +81,7 @@ def sentence(rows: pd.DataFrame) -> str:
         lines.append(f"On {dataset} these beat it: {beat}. These lose to it: {lose}.")
     return (
         "Against resolution scaling at equal cost (half of FULL's for sweeps, their own for "
-        f"single points). {' '.join(lines)} For all others there is no difference."
+        f"single points). {' '.join(lines)} All others are undecided: the interval contains 0."
     )
 
 

@@ -22,9 +22,10 @@ from vovnet.report.style import (
 
 LOOKS: dict[str, dict[str, Any]] = {
     "beats": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    "no difference": {"color": GREY, "marker": "s", "markerfacecolor": "white"},
+    "undecided": {"color": GREY, "marker": "s", "markerfacecolor": "white"},
     "loses": {"color": VERMILLION, "marker": "v", "markerfacecolor": VERMILLION},
 }
+LABELS = {"undecided": "undecided: the interval contains 0"}
 ROW_IN = 0.15
 
 
@@ -49,7 +50,8 @@ def resolution_figure(inputs: Inputs) -> Figure:
         axes.set_title(dataset)
         axes.set_xlabel("Gain [points]")
     handles = [
-        Line2D([], [], linestyle="none", ms=4, label=label, **look) for label, look in LOOKS.items()
+        Line2D([], [], linestyle="none", ms=4, label=LABELS.get(verdict, verdict), **look)
+        for verdict, look in LOOKS.items()
     ]
     handles.append(Line2D([], [], color=GREY, lw=1, linestyle=":", label="Cost out of its range"))
     legend_below(figure, handles, columns=len(handles))

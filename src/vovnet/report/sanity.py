@@ -23,11 +23,12 @@ from vovnet.report.inputs import load_inputs, named
 from vovnet.report.invariants import INVARIANTS
 from vovnet.report.reductions import REDUCTIONS
 from vovnet.report.render import to_markdown
+from vovnet.report.sameness import SAMENESS
 from vovnet.report.shifts import SHIFTS
 
 PASSED, FAILED = "sanity", "sanity.failed"
 CHECKS = sorted(
-    [*INVARIANTS, *EXPECTATIONS, *REDUCTIONS, *SHIFTS],
+    [*INVARIANTS, *EXPECTATIONS, *REDUCTIONS, *SAMENESS, *SHIFTS],
     key=lambda rule: [*BLOCKS].index(rule.block),
 )
 WORDS = {True: "pass", False: "**FAIL**", None: "not run"}

@@ -170,9 +170,11 @@ def hull_metrics(inputs: Inputs) -> Table:
     caption = (
         "Gain in accuracy over the mixing hull of the fixed policies at 25, 50 and 75% of FULL's "
         "cost, with the paired bootstrap 95% interval (ends averaged over seeds); share of the "
-        "area from the hull to the oracle and to the Bayes router that a policy captures; average "
-        "performance gap recovered (APGR); area under the non-decreasing hull (AIQ); Matthews "
-        "correlation of looking with need (MCC). Means over seeds."
+        "area from the hull to the oracle's curve (a perfect choice at every cost, cheap right "
+        "answers first) and to the Bayes router's that a policy captures; average performance gap "
+        "recovered (APGR); area under the non-decreasing hull (AIQ); Matthews correlation of "
+        "looking with need (MCC). The oracles' own rows are of one point each, joined to not "
+        "looking and to FULL by lines. Means over seeds."
     )
     per_seed = inputs.hull[list(HULL_COLUMNS)]
     policies = per_seed["experiment"].map(_policy_names(inputs.settings))
