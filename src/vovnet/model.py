@@ -47,7 +47,12 @@ class VoVNet(nn.Module):
 
 
 def _add_lora(model: VoVNet, settings: Settings) -> None:
+    """Freeze the VLM and add adapters, in float32 whatever its precision.
+
+    An optimizer's small steps would be lost in weights of 16 bits.
+    """
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     lora = settings.model.lora
     assert lora is not None
@@ -59,6 +64,7 @@ def _add_lora(model: VoVNet, settings: Settings) -> None:
     )
     model.vlm.model.requires_grad_(False)
     inject_adapter_in_model(config, model.vlm.model)
+    cast_adapter_dtype(model.vlm.model, "default")
 
 
 def save_weights(model: VoVNet, path: Path) -> None:
