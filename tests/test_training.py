@@ -19,10 +19,10 @@ from conftest import settings_of
 from safetensors.torch import load_file
 
 from vovnet import cli
-from vovnet.config import Settings
+from vovnet.config import PolicySettings, Settings
 from vovnet.data.sets import load_train
 from vovnet.errors import CheckpointError
-from vovnet.gate import action_distribution, straight_through
+from vovnet.gate import PolicyHead, action_distribution, pooled_features, straight_through
 from vovnet.inference import load_images
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, load_trained, load_weights
@@ -317,6 +317,29 @@ def test_straight_through_is_one_hot_with_the_gradient_of_pi() -> None:
     (through,) = torch.autograd.grad((weights_BA * values_BA).sum(), scores_BA, retain_graph=True)
     (direct,) = torch.autograd.grad((pi_BA * values_BA).sum(), scores_BA)
     torch.testing.assert_close(through, direct)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_pooling_neither_overflows_nor_rounds(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    hidden_BTD = (torch.rand(2, 300, 4) * 1000).to(dtype)  # float16 ends at 65504
+    mask_BT = torch.ones(2, 300, dtype=torch.int64)
+    mask_BT[0, :7] = 0
+    pooled_BF = pooled_features(hidden_BTD, mask_BT, hidden_BTD[:, -1])
+    assert pooled_BF.dtype == torch.float32
+    exact_D = hidden_BTD[0, 7:].double().mean(dim=0).float()
+    torch.testing.assert_close(pooled_BF[0], torch.cat([exact_D, hidden_BTD[0, -1].float()]))
+
+
+def test_the_head_scores_alike_in_training_and_in_evaluation() -> None:
+    """Autocast, which is on in training alone, leaves it in float32."""
+    torch.manual_seed(0)
+    head = PolicyHead(8, PolicySettings(feature_mode="hidden_entropy_margin"))
+    torch.nn.init.normal_(head.out.weight)
+    inputs = torch.randn(5, 16), torch.rand(5), torch.rand(5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores_BA = head(*inputs)
+    assert torch.equal(scores_BA, head(*inputs))
 
 
 def test_binary_action_space_never_looks_coarsely() -> None:
