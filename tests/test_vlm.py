@@ -168,6 +168,15 @@ def test_special_tokens_in_a_question_are_text(vlm: Qwen3VL) -> None:
     assert not ids & {vlm.end_id, vlm.image_token_id, vlm.vision_start_id}
 
 
+def test_only_a_whole_answer_ends(vlm: Qwen3VL) -> None:
+    whole = vlm.answer_ids("red circle left of the blue square", 32)
+    assert whole[-1] == vlm.end_id
+    assert len(whole) > 3
+    assert vlm.answer_ids("red circle left of the blue square", len(whole)) == whole
+    for limit in (len(whole) - 1, 2, 1):
+        assert vlm.answer_ids("red circle left of the blue square", limit) == whole[:limit]
+
+
 def test_sampling_depends_on_the_seed_of_each_sample_alone(vlm: Qwen3VL) -> None:
     logits_BV = last_logits(vlm, questions(4), "no")
 
