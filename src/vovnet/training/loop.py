@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
@@ -140,6 +141,7 @@ class Trainer:
         batches = iter(self._loader(start))
         began = time.perf_counter()
         for step in range(start, self.total_steps):
+            torch.manual_seed(self._dropout_seed(step))  # of the CPU and of every GPU
             sums = self._step(batches)
             self._log(step + 1, sums, (step + 1 - start) / (time.perf_counter() - began))
             if on_step is not None:
@@ -150,6 +152,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             save_weights(self.model, self.folder / WEIGHTS_NAME)
         self.accelerator.wait_for_everyone()
+
+    def _dropout_seed(self, step: int) -> int:
+        """Follows from the position in the run alone, as all that is drawn in training."""
+        position = (self.settings.training.seed, self.stage, step, self.accelerator.process_index)
+        return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0])
 
     def _step(self, batches: Iterator[list[Example]]) -> dict[str, float]:
         """One optimizer step over gradient_accumulation_steps micro-batches."""
