@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
-from conftest import settings_of
+from conftest import settings_of, world_config
 from safetensors.torch import load_file
 
 from vovnet import cli
-from vovnet.config import PolicySettings, Settings
+from vovnet.config import PolicySettings, Settings, merge
 from vovnet.data.sets import load_train
 from vovnet.errors import CheckpointError
 from vovnet.gate import PolicyHead, action_distribution, pooled_features, straight_through
@@ -235,6 +237,68 @@ def test_several_processes_must_be_the_configured_number(
     config.write_text(yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8")
     assert cli.main(["train", "--config", str(config), "--stage", "1"]) == 2
     assert "training.num_processes is 2, but 1" in capsys.readouterr().err
+
+
+def error_of(layout: Layout, overrides: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which training ends."""
+    config = layout.root / "config.yaml"
+    value = merge(merge(world_config(layout.root), SHORT), overrides)
+    config.write_text(yaml.safe_dump(value), encoding="utf-8")
+    assert cli.main(["train", "--config", str(config), "--stage", "1"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in lines if not line.startswith("training stage")]  # the progress
+    return line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"model": {"lora": {"target_modules": ["none"]}}}, "model.lora.target_modules: "),
+        ({"model": {"lora": {"target_modules": ["self_attn"]}}}, "model.lora.target_modules: "),
+        ({"training": {"stage1_target_ratios": [0, 0, 0]}}, "stage1_target_ratios must be three"),
+        ({"training": {"stage1_target_ratios": [1, -1, 1]}}, "stage1_target_ratios must be three"),
+        ({"training": {"adam_betas": [0.9, 1.0]}}, "training.adam_betas.1: "),
+        ({"training": {"adam_betas": [-0.1, 0.9]}}, "training.adam_betas.0: "),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str], overrides: dict[str, Any], expected: str
+) -> None:
+    assert expected in error_of(fresh, overrides, capsys)
+
+
+def test_a_missing_attention_package_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec("flash_attn"):
+        pytest.skip("it is installed here")
+    overrides = {"model": {"attn_implementation": "flash_attention_2"}}
+    assert "model.attn_implementation: 'flash_att" in error_of(fresh, overrides, capsys)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_broken_image_is_one_line(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], num_workers: int
+) -> None:
+    """Also where another process reads it."""
+    shutil.copytree(world / "data", tmp_path / "data")
+    for path in tmp_path.glob("data/*/**/*.png"):
+        path.write_bytes(b"no picture")
+    overrides = {"training": {"num_workers": num_workers}}
+    line = error_of(Layout(tmp_path), overrides, capsys)
+    assert "not a readable image" in line
+
+
+def test_too_large_a_batch_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Objective, "forward", fail)
+    line = error_of(fresh, {}, capsys)
+    assert "out of memory with 8 samples" in line
+    assert "gradient_accumulation_steps" in line
 
 
 def test_the_loss_curve_is_the_golden_one(fresh: Layout) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from vovnet.config import Settings
-from vovnet.errors import CheckpointError
+from vovnet.errors import CheckpointError, ConfigError, one_line
 from vovnet.files import atomic_path
 from vovnet.gate import PolicyHead, pooled_features, uncertainty
 from vovnet.vlm import load_vlm
@@ -63,7 +63,10 @@ def _add_lora(model: VoVNet, settings: Settings) -> None:
         target_modules=lora.target_modules,
     )
     model.vlm.model.requires_grad_(False)
-    inject_adapter_in_model(config, model.vlm.model)
+    try:
+        inject_adapter_in_model(config, model.vlm.model)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.target_modules: {one_line(error)[:200]}") from None
     cast_adapter_dtype(model.vlm.model, "default")
 
 

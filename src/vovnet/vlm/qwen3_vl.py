@@ -25,7 +25,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.cost import ViewBudget, resized_size
-from vovnet.errors import CheckpointError, DataError
+from vovnet.errors import CheckpointError, ConfigError, DataError, one_line
 from vovnet.vlm.sequences import Batch, ImageFeatures, Pixels, TokenSequence, assemble, pad_left
 
 _QUESTION_MARK = "\x00question\x00"
@@ -86,6 +86,11 @@ class Qwen3VL(nn.Module):
             )
             self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
             self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
+        except ImportError as error:
+            raise ConfigError(
+                f"model.attn_implementation: {settings.attn_implementation!r} cannot be used"
+                f" ({one_line(error)})"
+            ) from None
         except (OSError, ValueError) as error:
             first_line = str(error).splitlines()[0]
             raise CheckpointError(
