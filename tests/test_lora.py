@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import settings_of
+from conftest import TINY_MODEL, settings_of
+from safetensors.torch import load_file, save_file
 
 from vovnet.config import Settings
 from vovnet.data.sets import load_train
+from vovnet.errors import CheckpointError
 from vovnet.inference import Inference
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, load_trained, save_weights
 from vovnet.observe import observe_rows
+from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.stage import train_stage
+from vovnet.vlm.tiny import write_tiny_model
 
 CPU = torch.device("cpu")
 LORA: dict[str, Any] = {"r": 4, "alpha": 8, "dropout": 0.05}
@@ -50,12 +54,17 @@ def test_adapters_are_float32_over_a_base_in_half_precision(fresh: Layout, dtype
             value.fill_(1 / 3)  # no number of 16 bits
     save_weights(model, fresh.root / "model.safetensors")
     loaded = load_trained(settings, fresh.root / "model.safetensors", CPU)
-    assert_equal(loaded.state_dict(), model.state_dict())
+    assert_equal(all_weights(loaded), all_weights(model))
     sequence = loaded.vlm.sequence(loaded.vlm.prompt("What is shown?"))
     with torch.inference_mode():
         hidden_BTD, _ = loaded.vlm.hidden_states([sequence])
     assert hidden_BTD.dtype == getattr(torch, dtype)
     assert bool(hidden_BTD.isfinite().all())
+
+
+def all_weights(model: VoVNet) -> dict[str, torch.Tensor]:
+    """Also those that a state leaves out."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def assert_equal(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
@@ -92,6 +101,48 @@ def test_resuming_is_exact_with_dropout(fresh: Layout, form: str) -> None:
         assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("form", ["accelerate", "pt"])
+def test_checkpoints_hold_no_frozen_weight(fresh: Layout, form: str) -> None:
+    """Neither those that are resumed from nor the last one, in both stages."""
+    overrides = {"model": {"lora": LORA}, "training": {**TRAINING, "checkpoint_format": form}}
+    settings = settings_of(fresh, overrides)
+    for stage in (1, 2):
+        train_stage(settings, fresh, "vovnet", 0, stage)
+        folder = stage_of(fresh, stage)
+        checkpoint = list_checkpoints(folder)[-1][1]
+        state = (
+            torch.load(checkpoint, weights_only=True)["model"]
+            if form == "pt"
+            else load_file(checkpoint / "model.safetensors")
+        )
+        for names in (set(state), set(load_file(folder / "model.safetensors"))):
+            assert any("lora_" in name for name in names)
+            assert any("head." in name for name in names)
+            assert all("lora_" in name or "head." in name for name in names)
+        states = [load_trained(settings, path, CPU).state_dict() for path in (folder, checkpoint)]
+        assert_equal(*states)
+
+
+def test_adapters_need_all_their_weights_and_their_base(fresh: Layout) -> None:
+    base = fresh.root / "base"
+    shutil.copytree(TINY_MODEL, base)
+    model_settings = {"base_model_name": str(base), "lora": LORA}
+    settings = settings_of(fresh, {"model": model_settings, "training": TRAINING})
+    train_stage(settings, fresh, "vovnet", 0, 1)
+    path = stage_of(fresh, 1) / "model.safetensors"
+    state = load_file(path)
+    lost = next(name for name in state if "lora_" in name)
+    part = fresh.root / "part.safetensors"
+    save_file({name: value for name, value in state.items() if name != lost}, part)
+    with pytest.raises(CheckpointError, match=r"lora_.* is missing"):
+        load_trained(settings, part, CPU)
+    with pytest.raises(CheckpointError, match="of another model"):
+        load_trained(settings_of(fresh), path, CPU)
+    write_tiny_model(base, seed=1)
+    with pytest.raises(CheckpointError, match="trained over another base model"):
+        load_trained(settings, path, CPU)
+
+
 def train_by_two(settings: Settings, layout: Layout) -> None:
     """Both stages on two processes, over gloo."""
     value = settings.model_dump(mode="json") | {"experiments": {}, "targets": {}}
@@ -121,7 +172,7 @@ def test_the_training_of_large_models(fresh: Layout) -> None:
         },
     }
     settings = settings_of(fresh, overrides)
-    base = VoVNet(settings).state_dict()
+    base = all_weights(VoVNet(settings))
     train_by_two(settings, fresh)
     path = stage_of(fresh, 2) / "model.safetensors"
     whole = path.read_bytes()
@@ -129,10 +180,13 @@ def test_the_training_of_large_models(fresh: Layout) -> None:
     train_by_two(settings, fresh)
     assert path.read_bytes() == whole
     trained = load_trained(settings, path, CPU)
-    for name, value in trained.state_dict().items():
+    for name, value in trained.named_parameters():
         learned = "lora_" in name or name.startswith("head.")
         assert value.dtype == (torch.float32 if learned else torch.bfloat16), name
         assert torch.equal(value, base[name]) != learned, name
+    assert set(load_file(path)) == set(trained.state_dict())
+    checkpoint = list_checkpoints(path.parent)[-1][1]
+    assert_equal(all_weights(load_trained(settings, checkpoint, CPU)), all_weights(trained))
     samples = load_train(settings, fresh)[:3]
     rows = observe_rows(Inference(trained, settings), fresh, samples)
     assert list(rows["id"]) == [sample.id for sample in samples]
