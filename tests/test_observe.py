@@ -15,7 +15,8 @@ from vovnet.blocks import gather, gather_views, shard_blocks
 from vovnet.config import Settings, merge
 from vovnet.data.sets import load_set
 from vovnet.errors import ConfigError, DataError
-from vovnet.inference import Inference, load_images
+from vovnet.files import read_json
+from vovnet.inference import Inference, TextPass, load_images
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, save_weights
 from vovnet.observe import _as_fits, observe_rows, observe_shard, observe_views, observe_views_shard
@@ -356,9 +357,36 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved(capsys: pytest.CaptureFi
             raise torch.OutOfMemoryError("CUDA out of memory")
         return [item.upper() for item in batch]
 
-    assert _as_fits(list("abcde"), observe) == list("ABCDE")
+    halved: list[None] = []
+    assert _as_fits(list("abcde"), observe, lambda: halved.append(None)) == list("ABCDE")
+    assert len(halved) == 2
     assert tried == [5, 2, 3, 1, 2]
     assert "out of memory with 5 questions at once: 2 now" in capsys.readouterr().err
+
+
+def test_halved_batches_are_told_in_the_manifest(
+    fresh: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of actions and of reduced views; a shard whose batches fit says nothing of them."""
+    settings = settings_of(fresh, {"eval": {"batch_size": 8, "shard_rows": 64}})
+    save_stage2(settings, fresh)
+    text_pass = Inference.text_pass
+
+    def small_memory(inference: Inference, samples: Sequence[Sample]) -> TextPass:
+        if len(samples) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return text_pass(inference, samples)
+
+    def manifest(name: str) -> dict[str, Any]:
+        observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
+        return read_json(fresh.shard("vovnet", 0, name, 0, 1) / "manifest.json")
+
+    assert "halved_batches_of_last_call" not in manifest("synth_mmmu")
+    monkeypatch.setattr(Inference, "text_pass", small_memory)
+    assert manifest("synth_textvqa")["halved_batches_of_last_call"] == 2  # 14 questions: 8 and 6
+    observe_views_shard(settings, fresh, "vovnet", 0, "synth_mmmu", ["pool-2"], 0, 1)
+    views = read_json(fresh.view_shard("vovnet", 0, "synth_mmmu", 0, 1) / "manifest.json")
+    assert views["halved_batches_of_last_call"] == 2
 
 
 def test_one_question_that_does_not_fit_is_an_error() -> None:
@@ -366,4 +394,4 @@ def test_one_question_that_does_not_fit_is_an_error() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        _as_fits(["a"], observe)
+        _as_fits(["a"], observe, lambda: None)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,14 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
-from conftest import settings_of
+from conftest import settings_of, world_config
 from safetensors.torch import load_file
 
 from vovnet import cli
-from vovnet.config import Settings
+from vovnet.config import PolicySettings, Settings, merge
 from vovnet.data.sets import load_train
 from vovnet.errors import CheckpointError
-from vovnet.gate import action_distribution, straight_through
+from vovnet.gate import PolicyHead, action_distribution, pooled_features, straight_through
 from vovnet.inference import load_images
 from vovnet.layout import Layout
 from vovnet.model import VoVNet, load_trained, load_weights
@@ -253,6 +255,68 @@ def test_several_processes_must_be_the_configured_number(
     assert "training.num_processes is 2, but 1" in capsys.readouterr().err
 
 
+def error_of(layout: Layout, overrides: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which training ends."""
+    config = layout.root / "config.yaml"
+    value = merge(merge(world_config(layout.root), SHORT), overrides)
+    config.write_text(yaml.safe_dump(value), encoding="utf-8")
+    assert cli.main(["train", "--config", str(config), "--stage", "1"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in lines if not line.startswith("training stage")]  # the progress
+    return line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"model": {"lora": {"target_modules": ["none"]}}}, "model.lora.target_modules: "),
+        ({"model": {"lora": {"target_modules": ["self_attn"]}}}, "model.lora.target_modules: "),
+        ({"training": {"stage1_target_ratios": [0, 0, 0]}}, "stage1_target_ratios must be three"),
+        ({"training": {"stage1_target_ratios": [1, -1, 1]}}, "stage1_target_ratios must be three"),
+        ({"training": {"adam_betas": [0.9, 1.0]}}, "training.adam_betas.1: "),
+        ({"training": {"adam_betas": [-0.1, 0.9]}}, "training.adam_betas.0: "),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str], overrides: dict[str, Any], expected: str
+) -> None:
+    assert expected in error_of(fresh, overrides, capsys)
+
+
+def test_a_missing_attention_package_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec("flash_attn"):
+        pytest.skip("it is installed here")
+    overrides = {"model": {"attn_implementation": "flash_attention_2"}}
+    assert "model.attn_implementation: 'flash_att" in error_of(fresh, overrides, capsys)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_broken_image_is_one_line(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], num_workers: int
+) -> None:
+    """Also where another process reads it."""
+    shutil.copytree(world / "data", tmp_path / "data")
+    for path in tmp_path.glob("data/*/**/*.png"):
+        path.write_bytes(b"no picture")
+    overrides = {"training": {"num_workers": num_workers}}
+    line = error_of(Layout(tmp_path), overrides, capsys)
+    assert "not a readable image" in line
+
+
+def test_too_large_a_batch_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Objective, "forward", fail)
+    line = error_of(fresh, {}, capsys)
+    assert "out of memory with 8 samples" in line
+    assert "gradient_accumulation_steps" in line
+
+
 def test_the_loss_curve_is_the_golden_one(fresh: Layout) -> None:
     """From random weights, both stages. VOVNET_WRITE_GOLDEN=1 stores a curve that may change."""
     write_tiny_model(fresh.root / "model", seed=0)
@@ -333,6 +397,29 @@ def test_straight_through_is_one_hot_with_the_gradient_of_pi() -> None:
     (through,) = torch.autograd.grad((weights_BA * values_BA).sum(), scores_BA, retain_graph=True)
     (direct,) = torch.autograd.grad((pi_BA * values_BA).sum(), scores_BA)
     torch.testing.assert_close(through, direct)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_pooling_neither_overflows_nor_rounds(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    hidden_BTD = (torch.rand(2, 300, 4) * 1000).to(dtype)  # float16 ends at 65504
+    mask_BT = torch.ones(2, 300, dtype=torch.int64)
+    mask_BT[0, :7] = 0
+    pooled_BF = pooled_features(hidden_BTD, mask_BT, hidden_BTD[:, -1])
+    assert pooled_BF.dtype == torch.float32
+    exact_D = hidden_BTD[0, 7:].double().mean(dim=0).float()
+    torch.testing.assert_close(pooled_BF[0], torch.cat([exact_D, hidden_BTD[0, -1].float()]))
+
+
+def test_the_head_scores_alike_in_training_and_in_evaluation() -> None:
+    """Autocast, which is on in training alone, leaves it in float32."""
+    torch.manual_seed(0)
+    head = PolicyHead(8, PolicySettings(feature_mode="hidden_entropy_margin"))
+    torch.nn.init.normal_(head.out.weight)
+    inputs = torch.randn(5, 16), torch.rand(5), torch.rand(5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores_BA = head(*inputs)
+    assert torch.equal(scores_BA, head(*inputs))
 
 
 def test_binary_action_space_never_looks_coarsely() -> None:

@@ -67,7 +67,10 @@ class TextPass:
 
 
 class Inference:
-    """A trained model with the settings under which it answers."""
+    """A trained model with the settings under which it answers.
+
+    `halved_batches` counts those that were too large for the device's memory.
+    """
 
     def __init__(self, model: VoVNet, settings: Settings) -> None:
         check_prompt_order(settings)
@@ -75,6 +78,7 @@ class Inference:
             raise ConfigError("eval.do_sample: sampling with num_beams > 1 is not offered")
         self.model, self.vlm = model, model.vlm
         self.settings = settings
+        self.halved_batches = 0
 
     def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
         data = self.settings.data

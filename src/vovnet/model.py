@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,10 +13,10 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from vovnet.config import Settings
-from vovnet.errors import CheckpointError
-from vovnet.files import atomic_path
+from vovnet.errors import CheckpointError, ConfigError, one_line
+from vovnet.files import atomic_path, read_json
 from vovnet.gate import PolicyHead, pooled_features, uncertainty
-from vovnet.vlm import load_vlm
+from vovnet.vlm import base_model_digest, load_vlm
 
 WEIGHTS_NAME = "model.safetensors"
 
@@ -25,6 +26,7 @@ class VoVNet(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        self.settings = settings.model
         self.vlm = load_vlm(settings.model, settings.vision_budget)
         self.head = PolicyHead(self.vlm.hidden_size, settings.policy)
         if settings.model.lora is not None:
@@ -47,7 +49,12 @@ class VoVNet(nn.Module):
 
 
 def _add_lora(model: VoVNet, settings: Settings) -> None:
+    """Freeze the VLM and add adapters, in float32 whatever its precision.
+
+    An optimizer's small steps would be lost in weights of 16 bits.
+    """
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import cast_adapter_dtype
 
     lora = settings.model.lora
     assert lora is not None
@@ -58,11 +65,36 @@ def _add_lora(model: VoVNet, settings: Settings) -> None:
         target_modules=lora.target_modules,
     )
     model.vlm.model.requires_grad_(False)
-    inject_adapter_in_model(config, model.vlm.model)
+    try:
+        inject_adapter_in_model(config, model.vlm.model)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.target_modules: {one_line(error)[:200]}") from None
+    cast_adapter_dtype(model.vlm.model, "default")
+    _leave_out_the_base(model.vlm)
+
+
+def _leave_out_the_base(vlm: nn.Module) -> None:
+    """States hold the adapters alone, and are loaded over the base, which they leave as it is."""
+    trained = {name for name, value in vlm.named_parameters() if value.requires_grad}
+    base = set(vlm.state_dict()) - trained
+
+    def drop(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
+        for name in base:
+            state.pop(prefix + name, None)
+
+    def forgive(_: nn.Module, found: Any) -> None:
+        missing = found.missing_keys  # of a module that holds the VLM as `vlm`, or of the VLM
+        missing[:] = [name for name in missing if name.rpartition("vlm.")[2] not in base]
+
+    vlm.register_state_dict_post_hook(drop)
+    vlm.register_load_state_dict_post_hook(forgive)
 
 
 def save_weights(model: VoVNet, path: Path) -> None:
-    """Write all weights as safetensors, atomically; tied tensors are stored once."""
+    """Write the weights as safetensors, atomically; tied tensors are stored once.
+
+    Of a model with adapters these are the adapters and the head, without the frozen base.
+    """
     with atomic_path(path) as partial:
         save_model(model, str(partial))
 
@@ -81,9 +113,11 @@ def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> 
     """Load weights from whatever `weights_file` accepts; without head, those of the VLM alone.
 
     A `.pt` file is opened with `weights_only=True`, so that a pickle with code in it is
-    refused.
+    refused. Adapters are loaded over the base that they were trained over, and no other.
     """
     path = weights_file(checkpoint)
+    if model.settings.lora is not None:
+        _check_base(model, path)
     state = _read_state(path)
     if all(name.startswith("model.") for name in state):  # saved by accelerate with its wrapper
         state = {name.removeprefix("model."): value for name, value in state.items()}
@@ -103,6 +137,19 @@ def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> 
     if missing or unexpected:
         name, fault = (missing[0], "missing") if missing else (unexpected[0], "unexpected")
         raise CheckpointError(f"{path}: of another model (weight {name!r} is {fault})")
+
+
+def _check_base(model: VoVNet, path: Path) -> None:
+    """Compare with the manifest of the stage, where the weights lie beside it."""
+    manifest = path.with_name("manifest.json")
+    if not manifest.exists():
+        return
+    trained_over = read_json(manifest).get("base_model")
+    if trained_over != base_model_digest(model.settings):
+        raise CheckpointError(
+            f"{path}: its adapters were trained over another base model than"
+            f" {model.settings.base_model_name!r} is now"
+        )
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

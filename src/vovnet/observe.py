@@ -53,11 +53,13 @@ def observe_shard(
         waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
         if waiting:
             inference = inference or job.inference()
+            before = inference.halved_batches
             for done, (index, rows) in enumerate(waiting, start=1):
                 table = observe_rows(inference, layout, [job.samples[row] for row in rows])
                 write_table(block_path(folder, index), table, BLOCK_COLUMNS)
                 if on_block is not None:
                     on_block(done, len(waiting))
+            job.halved_batches = inference.halved_batches - before
         job.write_manifest(folder)
 
 
@@ -88,12 +90,14 @@ def observe_views_shard(
         waiting = [block for block in missing if block[2]]
         if waiting:
             inference = inference or job.inference()
+            before = inference.halved_batches
             for done, (index, rows, new) in enumerate(waiting, start=1):
                 tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
                 for view, table in tables.items():
                     write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
                 if on_block is not None:
                     on_block(done, len(waiting))
+            job.halved_batches = inference.halved_batches - before
         job.write_manifest(folder, views=list(views))
 
 
@@ -124,6 +128,7 @@ class _Job:
         self.blocks = shard_blocks(
             len(self.samples), self.settings.eval.shard_rows, shard, num_shards
         )
+        self.halved_batches = 0
         self.facts: dict[str, Any] = {
             "run": run,
             "seed": seed,
@@ -137,6 +142,9 @@ class _Job:
         return Inference(model, self.settings)
 
     def write_manifest(self, folder: Path, **facts: Any) -> None:
+        """Batches that were halved are told: in 16 bits, results depend on a batch's size."""
+        if self.halved_batches:
+            facts["halved_batches_of_last_call"] = self.halved_batches
         write_manifest(
             folder / "manifest.json",
             step="observe",
@@ -187,17 +195,26 @@ def _in_batches(
     observe: Callable[[Sequence[Sample]], Iterable[T]],
 ) -> list[T]:
     """What `observe` yields of each sample, batch by batch."""
+
+    def on_half() -> None:
+        inference.halved_batches += 1
+
     rows: dict[int, T] = {}
     for chosen in batches(inference, samples):
-        observed = _as_fits([samples[row] for row in chosen], observe)
+        observed = _as_fits([samples[row] for row in chosen], observe, on_half)
         rows.update(zip(chosen, observed, strict=True))
     return [rows[row] for row in range(len(samples))]
 
 
 def _as_fits(
-    batch: Sequence[Sample], observe: Callable[[Sequence[Sample]], Iterable[T]]
+    batch: Sequence[Sample],
+    observe: Callable[[Sequence[Sample]], Iterable[T]],
+    on_half: Callable[[], None],
 ) -> list[T]:
-    """What `observe` yields of a batch, in halves where the device's memory is too small for it."""
+    """What `observe` yields of a batch, in halves where the device's memory is too small for it.
+
+    `on_half` is called for each batch that is halved.
+    """
     try:
         return list(observe(batch))
     except torch.OutOfMemoryError:
@@ -207,7 +224,8 @@ def _as_fits(
     torch.cuda.empty_cache()
     half = len(batch) // 2
     print(f"out of memory with {len(batch)} questions at once: {half} now", file=sys.stderr)
-    return _as_fits(batch[:half], observe) + _as_fits(batch[half:], observe)
+    on_half()
+    return _as_fits(batch[:half], observe, on_half) + _as_fits(batch[half:], observe, on_half)
 
 
 def _observe_batch(

@@ -45,6 +45,14 @@ def _no_nan(value: float) -> float:
 Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
 """A number or infinity, which prices every look out, or is never exceeded."""
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""What is left of a running mean after a step."""
+
+
+def _check_shares(key: str, ratios: tuple[float, float, float] | None) -> None:
+    if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
+        raise ValueError(f"{key} must be three shares that sum to 1, got {ratios}")
+
 
 def _as_slurm_plugin(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.]+", value):
@@ -288,8 +296,7 @@ class PolicySettings(Section):
         for index, row in enumerate(self.baseline_bucket_ratios or []):
             rows[f"baseline_bucket_ratios.{index}"] = row
         for key, ratios in rows.items():
-            if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
-                raise ValueError(f"{key} must be three shares that sum to 1, got {ratios}")
+            _check_shares(key, ratios)
         self._check_buckets()
         return self
 
@@ -324,7 +331,7 @@ class TrainingSettings(Section):
     stage2_learning_rate: float = Field(2e-4, gt=0)
     head_learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    adam_betas: tuple[float, float] = (0.9, 0.98)
+    adam_betas: tuple[Decay, Decay] = (0.9, 0.98)
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     max_grad_norm: float = Field(1.0, gt=0)
@@ -336,6 +343,11 @@ class TrainingSettings(Section):
     calibration_samples: int = Field(
         256, ge=0, description="Held-out training samples for the calibration check."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        _check_shares("stage1_target_ratios", self.stage1_target_ratios)
+        return self
 
 
 class PretrainingPhase(Section):
@@ -350,6 +362,11 @@ class PretrainingPhase(Section):
         (0.0, 0.0, 1.0), description="How often NO, COARSE and FULL are shown."
     )
     learning_rate: float = Field(5e-4, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> PretrainingPhase:
+        _check_shares("view_shares", self.view_shares)
+        return self
 
 
 class EvalSettings(Section):

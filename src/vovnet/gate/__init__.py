@@ -13,10 +13,13 @@ from vovnet.records import ACTIONS
 
 
 def pooled_features(hidden_BTD: Tensor, text_mask_BT: Tensor, last_BD: Tensor) -> Tensor:
-    """Mean over the tokens of the text pass, and its last token, (B, 2D)."""
-    mask_BT1 = text_mask_BT[..., None].to(hidden_BTD.dtype)
-    mean_BD = (hidden_BTD * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1)
-    return torch.cat([mean_BD, last_BD], dim=-1)
+    """Mean over the tokens of the text pass, and its last token, (B, 2D) in float32.
+
+    A sum of 16 bits is coarse, and may overflow.
+    """
+    mask_BT1 = text_mask_BT[..., None].float()
+    mean_BD = (hidden_BTD.float() * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1)
+    return torch.cat([mean_BD, last_BD.float()], dim=-1)
 
 
 def uncertainty(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,13 +47,14 @@ class PolicyHead(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, pooled_BF: Tensor, entropy_B: Tensor, margin_B: Tensor) -> Tensor:
-        """Scores (B, A)."""
-        features = [self.norm(pooled_BF.float())]
-        if self.with_entropy:
-            features.append(entropy_B[:, None])
-        if self.with_margin:
-            features.append(margin_B[:, None])
-        return self.out(nn.functional.gelu(self.hidden(torch.cat(features, dim=-1))))
+        """Scores (B, A), computed in float32 under autocast too, as they are in evaluation."""
+        with torch.autocast(pooled_BF.device.type, enabled=False):
+            features = [self.norm(pooled_BF.float())]
+            if self.with_entropy:
+                features.append(entropy_B[:, None])
+            if self.with_margin:
+                features.append(margin_B[:, None])
+            return self.out(nn.functional.gelu(self.hidden(torch.cat(features, dim=-1))))
 
 
 def action_distribution(

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from vovnet.config import Settings
 from vovnet.data.prompts import question_text
+from vovnet.errors import VovnetError
 from vovnet.records import ACTIONS, Sample
 from vovnet.vlm.qwen3_vl import Prompt, Qwen3VL
 from vovnet.vlm.sequences import Pixels
@@ -100,3 +101,19 @@ class TrainingSet(Dataset[Example]):
             return STAGE1_ACTION[training.stage1_baseline_name]
         ratios = np.array(training.stage1_target_ratios or (1 / 3, 1 / 3, 1 / 3))
         return int(rng.choice(len(ACTIONS), p=ratios / ratios.sum()))
+
+
+class LoadedExamples(Dataset[Example | VovnetError]):
+    """`examples` for worker processes, whose errors would come back as tracebacks.
+
+    An error is an item like any other; whoever reads it raises it.
+    """
+
+    def __init__(self, examples: TrainingSet) -> None:
+        self.examples = examples
+
+    def __getitem__(self, position: int) -> Example | VovnetError:
+        try:
+            return self.examples[position]
+        except VovnetError as error:
+            return error

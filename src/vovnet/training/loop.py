@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from vovnet.config import Settings
-from vovnet.errors import ConfigError
+from vovnet.errors import ConfigError, VovnetError
 from vovnet.files import write_text
 from vovnet.model import WEIGHTS_NAME, VoVNet, load_weights, save_weights
 from vovnet.records import Sample
@@ -30,7 +31,7 @@ from vovnet.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from vovnet.training.examples import Example, ImageLoader, TrainingSet
+from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet
 from vovnet.training.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -137,10 +138,17 @@ class Trainer:
         start = self._resume()
         self._trim_log(start)
         self.objective.train()
-        batches = iter(self._loader(start))
+        batches = self._batches(start)
         began = time.perf_counter()
         for step in range(start, self.total_steps):
-            sums = self._step(batches)
+            torch.manual_seed(self._dropout_seed(step))  # of the CPU and of every GPU
+            try:
+                sums = self._step(batches)
+            except torch.OutOfMemoryError:
+                raise ConfigError(
+                    f"training: out of memory with {self.micro_batch} samples at once on a device;"
+                    " raise gradient_accumulation_steps or lower batch_size"
+                ) from None
             self._log(step + 1, sums, (step + 1 - start) / (time.perf_counter() - began))
             if on_step is not None:
                 on_step(step + 1, self.total_steps)
@@ -150,6 +158,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             save_weights(self.model, self.folder / WEIGHTS_NAME)
         self.accelerator.wait_for_everyone()
+
+    def _dropout_seed(self, step: int) -> int:
+        """Follows from the position in the run alone, as all that is drawn in training."""
+        position = (self.settings.training.seed, self.stage, step, self.accelerator.process_index)
+        return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0])
 
     def _step(self, batches: Iterator[list[Example]]) -> dict[str, float]:
         """One optimizer step over gradient_accumulation_steps micro-batches."""
@@ -169,7 +182,7 @@ class Trainer:
         self.scheduler.step()
         return totals
 
-    def _loader(self, start: int) -> DataLoader[Example]:
+    def _batches(self, start: int) -> Iterator[list[Example]]:
         """This process's micro-batches from step `start` on."""
         training, rank = self.settings.training, self.accelerator.process_index
         world, size = self.accelerator.num_processes, self.micro_batch
@@ -178,12 +191,20 @@ class Trainer:
             for piece in range(training.gradient_accumulation_steps):
                 first = step * training.batch_size + (piece * world + rank) * size
                 batches.append(list(range(first, first + size)))
-        return DataLoader(
-            self.examples,
+        loader: DataLoader[Example | VovnetError] = DataLoader(
+            LoadedExamples(self.examples),
             batch_sampler=batches,
             collate_fn=list,
             num_workers=training.num_workers,
+            generator=torch.Generator(),  # dropout's own is left alone
         )
+        for items in loader:
+            examples = []
+            for item in items:
+                if isinstance(item, VovnetError):
+                    raise item
+                examples.append(item)
+            yield examples
 
     # ---- state ------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -14,7 +13,7 @@ from accelerate import PartialState
 from vovnet.closure import closure_digest
 from vovnet.config import Settings, run_settings
 from vovnet.data.sets import load_train
-from vovnet.files import sha256_file, sha256_files, sha256_json, write_json
+from vovnet.files import sha256_file, sha256_json, write_json
 from vovnet.inference import load_images
 from vovnet.layout import Layout, stage1_owner
 from vovnet.model import weights_file
@@ -23,18 +22,10 @@ from vovnet.steps import step_digest
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
+from vovnet.vlm import base_model_digest
 
 PATIENCE = timedelta(days=7)
 """How long ranks wait for the first: it may wait for another start of the same stage to end."""
-
-
-def base_model_digest(settings: Settings) -> str:
-    """Hash of a local base model's files; a hub model is known by name and revision."""
-    model = settings.model
-    folder = Path(model.base_model_name)
-    if not folder.is_dir():
-        return f"{model.base_model_name}@{model.revision}"
-    return sha256_json(sha256_files(path for path in folder.iterdir() if path.is_file()))
 
 
 def train_stage(
@@ -58,10 +49,11 @@ def train_stage(
     settings = run_settings(settings, run, seed)
     samples = load_train(settings, layout)
     kept, held_out = split_held_out(samples, settings.training.calibration_samples)
+    base_model = base_model_digest(settings.model)
     key = {
         "config": digest,
         "samples": sha256_json([sample.model_dump(mode="json") for sample in samples]),
-        "start_from": sha256_file(start_from) if start_from else base_model_digest(settings),
+        "start_from": sha256_file(start_from) if start_from else base_model,
         "code": closure_digest(__name__),
     }
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
@@ -90,6 +82,7 @@ def train_stage(
             seed=seed,
             stage=stage,
             key=key,
+            base_model=base_model,
             num_steps=trainer.total_steps,
             num_samples=len(kept),
             num_held_out=len(held_out),

@@ -25,7 +25,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.cost import ViewBudget, resized_size
-from vovnet.errors import CheckpointError, DataError
+from vovnet.errors import CheckpointError, ConfigError, DataError, one_line
 from vovnet.vlm.sequences import Batch, ImageFeatures, Pixels, TokenSequence, assemble, pad_left
 
 _QUESTION_MARK = "\x00question\x00"
@@ -86,6 +86,11 @@ class Qwen3VL(nn.Module):
             )
             self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
             self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
+        except ImportError as error:
+            raise ConfigError(
+                f"model.attn_implementation: {settings.attn_implementation!r} cannot be used"
+                f" ({one_line(error)})"
+            ) from None
         except (OSError, ValueError) as error:
             first_line = str(error).splitlines()[0]
             raise CheckpointError(
@@ -102,7 +107,7 @@ class Qwen3VL(nn.Module):
                 f" {vision.spatial_merge_size}"
             )
         if settings.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            self.model.activation_checkpointing_enable()
         self.factor = budget.factor
         self.image_token_id: int = self.model.config.image_token_id
         self.vision_start_id: int = self.model.config.vision_start_token_id
@@ -145,9 +150,12 @@ class Qwen3VL(nn.Module):
         return self._frames[system]
 
     def answer_ids(self, text: str, limit: int) -> list[int]:
-        """Tokens of a gold answer and the end token, at most `limit` in all."""
+        """Tokens of a gold answer and the end token, cut off after `limit`.
+
+        What is cut off has no end token: the model must not learn to stop there.
+        """
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [*ids[: limit - 1], self.end_id]
+        return [*ids, self.end_id][:limit]
 
     def decode_text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
