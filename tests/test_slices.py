@@ -22,6 +22,7 @@ from vovnet.reliability import (
     action_probabilities,
     action_reliability,
     area_under_roc,
+    expected_calibration_error,
     value_reliability,
 )
 from vovnet.replay import load_observed, load_questions
@@ -162,6 +163,25 @@ def test_area_under_the_curve_by_hand() -> None:
     assert area_under_roc(np.array([]), np.array([], dtype=bool)) is None
 
 
+def test_calibration_error_by_hand() -> None:
+    """Two bins: of three samples, of which two happened, and of one that did not."""
+    probability_N, happened_N = (
+        np.array([0.7, 0.7, 0.72, 0.3]),
+        np.array([True, True, False, False]),
+    )
+    error = (abs(2.12 / 3 - 2 / 3) * 3 + 0.3) / 4
+    assert expected_calibration_error(probability_N, happened_N) == pytest.approx(error)
+    assert expected_calibration_error(np.array([]), np.array([], dtype=bool)) is None
+
+
+def test_the_odds_of_a_value_are_held_against_which_answer_is_better() -> None:
+    """Of 100 questions that just one view answers, FULL answers 80: the odds are log 4."""
+    correct_N2 = np.array([[0.0, 1]] * 80 + [[1.0, 0]] * 20 + [[1.0, 1]] * 50)
+    assert value_reliability(np.full(150, math.log(4)), correct_N2)["ece"] == pytest.approx(0)
+    assert value_reliability(np.zeros(150), correct_N2)["ece"] == pytest.approx(0.3)
+    assert value_reliability(np.zeros(50), correct_N2[100:])["ece"] is None
+
+
 def test_probabilities_are_those_of_training() -> None:
     policy = PolicySettings(lambda_cost=0.5, entropy_weight=2.0)
     scores, costs = np.array([[0.0, 1.0, 3.0]]), np.array([[0.0, 2.0, 4.0]])
@@ -211,6 +231,7 @@ def test_the_best_action_is_the_cheapest_right_one() -> None:
     found = action_reliability(PolicySettings(), scores, tokens, correct)
     (only,) = found["bins"]
     assert only["measured"] == 0.5 and only["predicted"] > 0.99
+    assert found["ece"] == pytest.approx(only["predicted"] - 0.5)
     binary = PolicySettings(action_space="binary")
     assert action_reliability(binary, scores, tokens, correct)["num_samples"] == 2
 

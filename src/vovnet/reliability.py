@@ -2,9 +2,11 @@
 
 A score is an expected log-likelihood of the gold answer in nats, up to a constant per sample: it
 is no probability of being right, and a difference of two scores is no probability that one view
-is right and the other wrong. So nothing here is expected to lie on a diagonal. What can be asked
-is whether looking helps more where its predicted value is higher, and how much. Score differences
-against loss differences, where equality is the aim, are measured by training (calibration.json).
+is right and the other wrong. So nothing here is expected to lie on a diagonal: the expected
+calibration error (ECE) compares heads, and even one that knows everything does not reach 0. What
+can be asked is whether looking helps more where its predicted value is higher, and how much. Score
+differences against loss differences, where equality is the aim, are measured by training
+(calibration.json).
 Shapes: N samples, A actions, Q bins.
 """
 
@@ -21,6 +23,7 @@ from vovnet.records import ACTIONS
 from vovnet.stats import Bools, Floats, Ints
 
 NUM_BINS = 10
+PROBABILITY_EDGES_Q = np.arange(1, NUM_BINS) / NUM_BINS
 
 
 def action_reliability(
@@ -38,19 +41,24 @@ def action_reliability(
     best_N = choose_actions(correct_NA[:, allowed], costs_NA[:, allowed], lambda_cost=0.0)
     likeliest_N = probabilities_NA.argmax(axis=1)
     predicted_N, is_best_N = probabilities_NA.max(axis=1), likeliest_N == best_N
-    edges_Q = np.arange(1, NUM_BINS) / NUM_BINS
-    return {"kind": "action"} | _facts(predicted_N, is_best_N.astype(float), is_best_N, edges_Q)
+    facts = _facts(predicted_N, is_best_N.astype(float), is_best_N, PROBABILITY_EDGES_Q)
+    return {"kind": "action", "ece": expected_calibration_error(predicted_N, is_best_N)} | facts
 
 
 def value_reliability(value_N: Floats, correct_N2: Floats) -> dict[str, Any]:
     """The measured benefit of FULL over NO by its predicted value, in nats.
 
     The benefit is the difference of the two scores, in [-1, 1]. Bins are equally filled, ties
-    aside. `auc` is about the questions that FULL answers better than NO.
+    aside. `auc` is about the questions that FULL answers better than NO. `ece` holds sigmoid(value)
+    against which of the two is better, where they differ.
     """
+    differ_N = correct_N2[:, 0] != correct_N2[:, 1]
+    odds_N = 1 / (1 + np.exp(-np.clip(value_N[differ_N], -700, 700)))
     benefit_N = correct_N2[:, 1] - correct_N2[:, 0]
     edges_Q = np.quantile(value_N, np.arange(1, NUM_BINS) / NUM_BINS) if len(value_N) else value_N
-    return {"kind": "value"} | _facts(value_N, benefit_N, benefit_N > 0, np.unique(edges_Q))
+    facts = _facts(value_N, benefit_N, benefit_N > 0, np.unique(edges_Q))
+    error = expected_calibration_error(odds_N, benefit_N[differ_N] > 0)
+    return {"kind": "value", "ece": error} | facts
 
 
 def action_probabilities(policy: PolicySettings, scores_NA: Floats, costs_NA: Floats) -> Floats:
@@ -76,12 +84,33 @@ def area_under_roc(predicted_N: Floats, positive_N: Bools) -> float | None:
     return float((ranks_N[positive_N].sum() - least) / num_pairs)
 
 
+def expected_calibration_error(probability_N: Floats, happened_N: Bools) -> float | None:
+    """Distance of mean probability and share that happened in ten bins, averaged over samples.
+
+    Bins are equally wide (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2).
+    Missing where there are no samples.
+    """
+    if not len(probability_N):
+        return None
+    bins = _bins(probability_N, happened_N.astype(float), PROBABILITY_EDGES_Q)
+    gaps = [abs(item["predicted"] - item["measured"]) * item["count"] for item in bins]
+    return sum(gaps) / len(probability_N)
+
+
 def _facts(
     predicted_N: Floats, measured_N: Floats, positive_N: Bools, edges_Q: Floats
 ) -> dict[str, Any]:
     """`auc`, and the means of prediction and outcome between the edges."""
+    return {
+        "num_samples": len(predicted_N),
+        "auc": area_under_roc(predicted_N, positive_N),
+        "bins": _bins(predicted_N, measured_N, edges_Q),
+    }
+
+
+def _bins(predicted_N: Floats, measured_N: Floats, edges_Q: Floats) -> list[dict[str, Any]]:
     index_N = np.searchsorted(edges_Q, predicted_N, side="right")
-    bins = [
+    return [
         {
             "predicted": float(predicted_N[index_N == index].mean()),
             "measured": float(measured_N[index_N == index].mean()),
@@ -89,5 +118,3 @@ def _facts(
         }
         for index in sorted(set(index_N.tolist()))
     ]
-    auc = area_under_roc(predicted_N, positive_N)
-    return {"num_samples": len(predicted_N), "auc": auc, "bins": bins}

@@ -419,7 +419,7 @@ class Experiment(Section):
         False, description="Answer with and without cache reuse, live; tokens must be the same."
     )
     error_slices: bool = Field(
-        False, description="Also write where the policy errs, and how well it is calibrated."
+        False, description="Also write where the policy errs, and what its scores tell."
     )
     role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
 

@@ -122,19 +122,23 @@ def error_slices(settings: Settings, slices: pd.DataFrame) -> Table:
 
 def prediction_quality(settings: Settings, predictions: pd.DataFrame) -> Table:
     """How well both readings of the head tell apart what they are about."""
-    rows = over_seeds(predictions, ["dataset", "experiment", "kind"], ("auc",), ("num_samples",))
+    by = ["dataset", "experiment", "kind"]
+    rows = over_seeds(predictions, by, ("auc", "ece"), ("num_samples",))
     rows = _by_dataset(settings, rows)
     text = _head(settings, rows) | {
         "Prediction": rows["kind"].map(KINDS),
         "Answers": numbers(rows["num_samples"], digits=0),
         "AUC ↑": with_deviation(rows["auc_mean"], rows["auc_sd"], digits=3),
+        "ECE ↓": with_deviation(rows["ece_mean"], rows["ece_sd"], digits=3),
     }
     caption = (
         f"What the policy head tells at λ = {settings.report.target_lambda:g}: area under the ROC "
         "curve, the chance that of two questions the right one is predicted higher (0.5 is "
         "guessing). The probability of the likeliest action is to tell where that action is the "
         "cheapest of those that answer best; the value of FULL over NO, where FULL answers better. "
-        "Neither is a probability of that, so no calibration is claimed."
+        "ECE: expected calibration error of that probability, and of sigmoid(value) where just one "
+        "of the two is better. Neither is made to be the probability of that: a head that knows "
+        "everything does not reach 0."
     )
     return Table("calibration_error", caption, rows, pd.DataFrame(text))
 
@@ -223,5 +227,7 @@ def _read_predictions(layout: Layout, names: Sequence[str]) -> pd.DataFrame:
     for name in names:
         path = layout.eval(name) / "error_slices.json"
         rows += [item | {"experiment": name} for item in read_json(path)["reliability"]]
-    columns = ["experiment", *KEYS, "kind", "num_samples", "auc", "bins"]
-    return pd.DataFrame(rows, columns=columns).astype({"lambda_cost": float, "auc": float})
+    columns = ["experiment", *KEYS, "kind", "num_samples", "auc", "ece", "bins"]
+    return pd.DataFrame(rows, columns=columns).astype(
+        {"lambda_cost": float, "auc": float, "ece": float}
+    )
