@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
     from vovnet.layout import Layout, stage1_owner
     from vovnet.progress import progress
     from vovnet.training.stage import train_stage
@@ -35,3 +37,4 @@ def run(args: argparse.Namespace) -> None:
     for stage in (args.stage,) if args.stage else (1, 2):
         with progress(f"training stage {stage}") as on_step:
             train_stage(settings, layout, owner if stage == 1 else name, seed, stage, on_step)
+    PartialState().destroy_process_group()

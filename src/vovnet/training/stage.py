@@ -62,7 +62,7 @@ def train_stage(
         state.wait_for_everyone()
         load = partial(load_images, settings, layout)
         trainer = Trainer(settings, stage, folder, kept, load, start_from)
-        trainer.run(on_step)
+        trainer.run(on_step if state.is_main_process else None)
         if not state.is_main_process:
             return
         outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
