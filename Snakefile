@@ -11,9 +11,9 @@
 
 from snakemake.utils import min_version
 
-from vovnet.layout import PAPER
+from vovnet.core.layout import PAPER
 from workflow import machine
-from workflow.helpers import make_plan
+from workflow.plan import make_plan
 
 min_version("9.0")
 

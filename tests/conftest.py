@@ -9,7 +9,7 @@ import pytest
 
 from vovnet import cli
 from vovnet.config import Settings, merge, read_yaml, validate
-from vovnet.layout import Layout
+from vovnet.core.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY_MODEL = ROOT / "src/vovnet/assets/tiny-qwen3-vl"

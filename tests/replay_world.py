@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import Settings, merge, validate
-from vovnet.files import sha256_file, write_json
-from vovnet.layout import Layout
-from vovnet.records import (
+from vovnet.core.files import sha256_file, write_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import (
     ACTIONS,
     OBSERVATION_COLUMNS,
     SIGNAL_COLUMNS,

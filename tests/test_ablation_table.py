@@ -12,15 +12,16 @@ import yaml
 from replay_world import GRADED, LAMBDAS, write_world
 
 from vovnet import cli
-from vovnet.ablation import compare_ablations
 from vovnet.config import Settings, merge, validate
-from vovnet.errors import ConfigError
-from vovnet.evaluate import evaluate_experiment
-from vovnet.hull import hull_metrics
-from vovnet.layout import Layout
-from vovnet.records import SIGNAL_COLUMNS, read_results, read_table, write_table
-from vovnet.report.ablations import write_ablations
-from vovnet.steps import ablation_experiments, step_settings
+from vovnet.config.experiments import ablation_experiments
+from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
+from vovnet.core.records import SIGNAL_COLUMNS, read_results, read_table, write_table
+from vovnet.evaluation.ablations import compare_ablations
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.pipeline.steps import step_settings
+from vovnet.report.tables.ablations import write_ablations
 
 World = tuple[Settings, Layout]
 SEEDS = [0, 1, 2]

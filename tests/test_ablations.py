@@ -8,8 +8,9 @@ from conftest import ROOT
 from test_training import objective_of
 
 from vovnet.config import load, run_settings
-from vovnet.layout import Layout, stage1_owner
-from vovnet.steps import step_digest
+from vovnet.config.experiments import stage1_owner
+from vovnet.core.layout import Layout
+from vovnet.pipeline.steps import step_digest
 from vovnet.training.examples import Example
 from vovnet.training.objective import Objective
 

@@ -12,20 +12,20 @@ from conftest import settings_of
 from test_observe import save_stage2
 
 from vovnet import cli
-from vovnet.bench.generation import compare_batching, compare_reuse
-from vovnet.bench.growth import compare_growth
-from vovnet.bench.measure import Line, growth_exponent, interleaved
-from vovnet.bench.reductions import compare_reductions
-from vovnet.bench.rows import row_outcome
-from vovnet.bench.run import PARTS
-from vovnet.bench.setting import Bench, open_bench
-from vovnet.bench.suite import compare_suite
+from vovnet.commands.bench.generation import compare_batching, compare_reuse
+from vovnet.commands.bench.growth import compare_growth
+from vovnet.commands.bench.measure import Line, growth_exponent, interleaved
+from vovnet.commands.bench.parts import PARTS
+from vovnet.commands.bench.reductions import compare_reductions
+from vovnet.commands.bench.rows import row_outcome
+from vovnet.commands.bench.setting import Bench, open_bench
+from vovnet.commands.bench.suite import compare_suite
 from vovnet.config import ReportSettings, Settings, dump, policy_points
-from vovnet.files import read_json
-from vovnet.layout import Layout
+from vovnet.config.experiments import bench_experiments
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.evaluation.replay import load_questions
 from vovnet.policies import needed_views
-from vovnet.replay import load_questions
-from vovnet.steps import bench_experiments
 
 SMALL = {"num_samples": 4, "repeats": 1, "growth": [6, 12]}
 
@@ -88,7 +88,7 @@ def test_a_row_runs_only_what_its_policy_needs(bench: Bench) -> None:
 
 def test_a_row_that_differs_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single other answer is enough."""
-    import vovnet.bench.suite as suite
+    import vovnet.commands.bench.suite as suite
 
     original = suite.row_outcome
 

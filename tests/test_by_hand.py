@@ -23,8 +23,8 @@ from conftest import world_config
 from vovnet import cli
 from vovnet.commands.parallel import VISIBLE, visible_devices
 from vovnet.config import merge
-from vovnet.errors import ConfigError
-from vovnet.records import ACTIONS, RESULT_COLUMNS, read_results
+from vovnet.core.errors import ConfigError
+from vovnet.core.records import ACTIONS, RESULT_COLUMNS, read_results
 from vovnet.training.checkpoints import list_checkpoints
 
 SHORT: dict[str, Any] = {
@@ -251,7 +251,9 @@ def test_a_second_command_runs_no_model(
     few = hand.arguments("oracle_action", tmp_path / "few", "--max_samples", "3")
     whole = hand.arguments("eval", tmp_path / "whole")
     assert cli.main(whole) == cli.main(few) == 0
-    monkeypatch.setattr("vovnet.observe.load_trained", lambda *_: pytest.fail("a model ran"))
+    monkeypatch.setattr(
+        "vovnet.inference.observe.load_trained", lambda *_: pytest.fail("a model ran")
+    )
     assert cli.main(whole) == cli.main(few) == 0
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from vovnet import cli
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

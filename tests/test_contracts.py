@@ -15,12 +15,12 @@ from test_workflow import plan, planned
 from test_workflow import project as project  # the fixture
 
 from vovnet import cli
+from vovnet.core.layout import Layout
+from vovnet.core.records import ACTIONS, Sample, write_samples
 from vovnet.data.sets import load_set
-from vovnet.inference import Inference, load_images
-from vovnet.layout import Layout
-from vovnet.live import LivePolicy
-from vovnet.records import ACTIONS, Sample, write_samples
-from vovnet.replay import load_observed, load_questions, replay
+from vovnet.evaluation.replay import load_observed, load_questions, replay
+from vovnet.inference.engine import Inference, load_images
+from vovnet.inference.live import LivePolicy
 
 DEPLOYABLE: dict[str, dict[str, Any]] = {
     "learned": {"lambda_cost": 0.02},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from properties import given, st
 
-from vovnet.cost import (
+from vovnet.core.cost import (
     ViewBudget,
     choose_actions,
     expected_cost,

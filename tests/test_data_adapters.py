@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from vovnet.config import PromptTemplates, Settings
-from vovnet.data import jsonstream
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json, sha256_bytes
+from vovnet.core.layout import Layout
+from vovnet.core.records import Sample, read_samples
+from vovnet.data.formats import jsonstream
 from vovnet.data.prepare import prepare
 from vovnet.data.prompts import question_text
-from vovnet.errors import ConfigError, DataError
-from vovnet.files import read_json, sha256_bytes
-from vovnet.layout import Layout
-from vovnet.records import Sample, read_samples
 
 TSV_COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image"]
 TSV_COLUMNS += ["l2-category", "split"]

@@ -19,12 +19,12 @@ from PIL import Image
 from shared_data import shared
 
 from vovnet.config import Settings
-from vovnet.data.jsonstream import iter_rows
+from vovnet.core.errors import DataError
+from vovnet.core.layout import Layout
+from vovnet.core.records import Sample, read_samples
+from vovnet.data.formats.jsonstream import iter_rows
 from vovnet.data.prepare import open_source, prepare
 from vovnet.data.sets import image_paths
-from vovnet.errors import DataError
-from vovnet.layout import Layout
-from vovnet.records import Sample, read_samples
 
 
 def settings_for(

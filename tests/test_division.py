@@ -13,15 +13,15 @@ from PIL import Image
 from properties import given, st
 
 from vovnet.config import Settings, validate
-from vovnet.data.division import train_groups
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import ImageRef, Sample, read_samples, write_samples
+from vovnet.data.formats.mmbench_division import train_groups
 from vovnet.data.leakage import check_leakage
 from vovnet.data.perceptual import MAX_DISTANCE, NUM_BITS, NearHashes, perceptual_hash
 from vovnet.data.prepare import prepare
-from vovnet.errors import DataError
-from vovnet.files import read_json
-from vovnet.layout import Layout
-from vovnet.records import ImageRef, Sample, read_samples, write_samples
-from vovnet.steps import step_settings
+from vovnet.pipeline.steps import step_settings
 
 TRAIN = {"dataset": "bench", "split": "dev_train"}
 

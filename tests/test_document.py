@@ -11,11 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from vovnet.config import Settings
-from vovnet.errors import DataError, VovnetError
-from vovnet.layout import Layout
+from vovnet.core.errors import DataError, VovnetError
+from vovnet.core.layout import Layout
 from vovnet.report.document import PROGRAMS, source, write_document
+from vovnet.report.figures.style import save
 from vovnet.report.render import MAX_ROWS, Table, to_latex, write_table_files
-from vovnet.report.style import save
 
 MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
 needs_tex = pytest.mark.skipif(

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from replay_world import GRADED, LAMBDAS, write_reduced, write_world
 
-from vovnet.comparison import Comparison, Points
 from vovnet.config import Settings
-from vovnet.equal_cost import EQUAL_COST_COLUMNS, verdict
-from vovnet.evaluate import evaluate_experiment
-from vovnet.hull import hull_metrics
-from vovnet.layout import Layout
-from vovnet.records import read_results
+from vovnet.core.layout import Layout
+from vovnet.core.records import read_results
+from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, verdict
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.references import Comparison, Points
 
 World = tuple[Settings, Layout]
 SEEDS = [0, 1]

@@ -27,16 +27,12 @@ from replay_world import (
     write_world,
 )
 
-from vovnet import cli, replay
+from vovnet import cli
 from vovnet.config import Settings, merge, policy_points, run_settings, validate
-from vovnet.errors import ConfigError, DataError
-from vovnet.evaluate import evaluate_experiment
-from vovnet.files import read_json, sha256_file, write_json
-from vovnet.hull import CURVE_COLUMNS, METRIC_COLUMNS, hull_metrics
-from vovnet.layout import Layout
-from vovnet.matching import write_matched
-from vovnet.policies import POLICIES, needed_views
-from vovnet.records import (
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json, sha256_file, write_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import (
     ACTIONS,
     SAMPLE_RESULT_COLUMNS,
     SIGNAL_COLUMNS,
@@ -46,8 +42,13 @@ from vovnet.records import (
     write_samples,
     write_table,
 )
+from vovnet.evaluation import replay
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.hull_metrics import CURVE_COLUMNS, METRIC_COLUMNS, hull_metrics
+from vovnet.evaluation.match import write_matched
+from vovnet.pipeline.steps import step_settings
+from vovnet.policies import POLICIES, needed_views
 from vovnet.report import inputs as report_inputs
-from vovnet.steps import step_settings
 
 World = tuple[Settings, Layout]
 

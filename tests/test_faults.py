@@ -124,7 +124,7 @@ def test_a_full_disk_is_one_line_in_the_terminal(
 HUNGRY = """
 import sys
 sys.path.insert(0, ".")
-from workflow.helpers import make_plan
+from workflow.plan import make_plan
 
 plan = make_plan(config)
 

@@ -15,9 +15,9 @@ from hub_server import COMMIT, SECRET, Hub, serve
 from test_data_adapters import mc_row, write_tsv
 
 from vovnet.config import load
+from vovnet.core.errors import ConfigError
+from vovnet.core.files import read_json, sha256_bytes
 from vovnet.data.hub import MANIFEST, redact
-from vovnet.errors import ConfigError
-from vovnet.files import read_json, sha256_bytes
 
 PIECE_BYTES = 10 << 20
 TOKEN = "hf_" + "t0ken" * 6

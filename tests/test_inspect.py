@@ -11,13 +11,13 @@ from conftest import settings_of
 from PIL import Image
 
 from vovnet import cli
+from vovnet.commands.inspect.sheet import CELL_WIDTH, NUM_COLUMNS, write_sheet
+from vovnet.commands.inspect.summary import answer_type, summarise
 from vovnet.config import Settings
-from vovnet.data.sheet import CELL_WIDTH, NUM_COLUMNS, write_sheet
-from vovnet.data.summary import answer_type, summarise
-from vovnet.errors import DataError
-from vovnet.files import sha256_file
-from vovnet.layout import Layout
-from vovnet.records import ImageRef, Sample, read_samples
+from vovnet.core.errors import DataError
+from vovnet.core.files import sha256_file
+from vovnet.core.layout import Layout
+from vovnet.core.records import ImageRef, Sample, read_samples
 
 
 def sample(name: str, **more: object) -> Sample:

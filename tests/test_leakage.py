@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from vovnet.config import Settings
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import ImageRef, Sample, write_samples
 from vovnet.data.leakage import KINDS, check_leakage, normalise, sample_keys
 from vovnet.data.sets import image_paths, load_set, load_train, scorer_of
-from vovnet.errors import ConfigError, DataError
-from vovnet.files import read_json
-from vovnet.layout import Layout
-from vovnet.records import ImageRef, Sample, write_samples
 
 
 def ref(name: str) -> ImageRef:

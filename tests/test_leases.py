@@ -13,10 +13,10 @@ from threading import Thread
 
 import pytest
 
-from vovnet import devices, leases
-from vovnet.devices import DeviceError, visible_devices
-from vovnet.files import write_text
-from vovnet.leases import take
+from vovnet.core.files import write_text
+from vovnet.machine import devices, leases
+from vovnet.machine.devices import DeviceError, visible_devices
+from vovnet.machine.leases import take
 
 UUIDS = {"0": "GPU-aaaa1111-00", "1": "GPU-bbbb2222-00", "2": "GPU-bbbb3333-00"}
 
@@ -102,7 +102,7 @@ def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["one", "other"])
 def test_a_temporary_folder_of_ones_own_changes_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    command = "from vovnet.leases import lease_folder; print(lease_folder({}))"
+    command = "from vovnet.machine.leases import lease_folder; print(lease_folder({}))"
     environ = os.environ | {"TMPDIR": str(tmp_path / name)}
     shown = subprocess.run([sys.executable, "-c", command], env=environ, capture_output=True)
     assert shown.stdout == b"/tmp/vovnet-leases\n"
@@ -150,7 +150,8 @@ print(left.pid)
 """A command that ends before a process that it started in a session of its own is there."""
 
 QUICK = (
-    "import sys; from vovnet import cli, supervision; supervision.GRACE_S = 0.5;"
+    "import sys; from vovnet import cli; from vovnet.machine import run_to_end;"
+    " run_to_end.GRACE_S = 0.5;"
     " sys.exit(cli.main(sys.argv[1:]))"
 )
 

@@ -14,21 +14,21 @@ import yaml
 from conftest import settings_of
 from test_observe import make_inference
 
-import vovnet.live
+import vovnet.inference.live
 from vovnet import cli
-from vovnet.blocks import gather, gather_views
 from vovnet.config import PolicySettings, Settings, merge, policy_points, validate
-from vovnet.errors import ConfigError, DataError
-from vovnet.files import read_json
-from vovnet.inference import Inference
-from vovnet.layout import Layout
-from vovnet.live import LivePolicy, answer_both_ways, live_experiment, live_outcome
-from vovnet.model import save_weights
-from vovnet.observe import observe_shard, observe_views_shard
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import read_results
+from vovnet.evaluation.replay import load_observed, load_questions, replay
+from vovnet.inference.engine import Inference
+from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment, live_outcome
+from vovnet.inference.observe import observe_shard, observe_views_shard
+from vovnet.inference.shards import gather, gather_views
+from vovnet.inference.timing import PARTS
+from vovnet.model.vovnet import save_weights
 from vovnet.policies import reduced_views
-from vovnet.profiling import PARTS
-from vovnet.records import read_results
-from vovnet.replay import load_observed, load_questions, replay
 
 POLICIES: dict[str, dict[str, Any]] = {
     "vovnet": {"lambda_cost": 0.02},
@@ -197,8 +197,8 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
     sample = load_questions(settings, observed, "synth_mmmu").samples[0]
     places = {
         "text_pass": (inference, "text_pass"),
-        "decision": (vovnet.live, "decide"),
-        "image_loading": (vovnet.live, "load_images"),
+        "decision": (vovnet.inference.live, "decide"),
+        "image_loading": (vovnet.inference.live, "load_images"),
         "preprocessing": (type(inference.vlm), "preprocess"),
         "vision_encoding": (type(inference.vlm), "encode"),
         "prefill": (inference, "_prefill"),
@@ -239,7 +239,7 @@ def test_making_a_table_of_the_signals_is_no_part_of_an_answer(
         time.sleep(0.3)
         return original(*args, **kw)
 
-    monkeypatch.setattr(vovnet.live.pd, "DataFrame", late)
+    monkeypatch.setattr(vovnet.inference.live.pd, "DataFrame", late)
     assert live(sample).timing.parts["decision"] < 200
 
 

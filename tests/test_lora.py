@@ -16,15 +16,15 @@ from conftest import TINY_MODEL, settings_of
 from safetensors.torch import load_file, save_file
 
 from vovnet.config import Settings
+from vovnet.core.errors import CheckpointError
+from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
-from vovnet.errors import CheckpointError
-from vovnet.inference import Inference
-from vovnet.layout import Layout
-from vovnet.model import VoVNet, load_trained, save_weights
-from vovnet.observe import observe_rows
+from vovnet.inference.engine import Inference
+from vovnet.inference.observe import observe_rows
+from vovnet.model.tiny import write_tiny_model
+from vovnet.model.vovnet import VoVNet, load_trained, save_weights
 from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.stage import train_stage
-from vovnet.vlm.tiny import write_tiny_model
 
 CPU = torch.device("cpu")
 LORA: dict[str, Any] = {"r": 4, "alpha": 8, "dropout": 0.05}

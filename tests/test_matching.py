@@ -11,11 +11,9 @@ import yaml
 from replay_world import GRADED, LAMBDAS, write_world
 
 from vovnet.config import Settings, merge, policy_points, validate
-from vovnet.errors import ConfigError, DataError
-from vovnet.evaluate import evaluate_experiment
-from vovnet.layout import Layout
-from vovnet.matching import Buckets, fill_ratios, matched_path, read_matched, write_matched
-from vovnet.records import (
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.layout import Layout
+from vovnet.core.records import (
     ACTIONS,
     SAMPLE_RESULT_COLUMNS,
     SIGNAL_COLUMNS,
@@ -24,6 +22,8 @@ from vovnet.records import (
     write_results,
     write_table,
 )
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.match import Buckets, fill_ratios, matched_path, read_matched, write_matched
 
 World = tuple[Settings, Layout]
 

@@ -11,16 +11,22 @@ import pytest
 import torch
 from conftest import settings_of
 
-from vovnet.blocks import gather, gather_views, shard_blocks
 from vovnet.config import Settings, merge
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import ACTIONS, OBSERVATION_COLUMNS, Sample, read_table
 from vovnet.data.sets import load_set
-from vovnet.errors import ConfigError, DataError
-from vovnet.files import read_json
-from vovnet.inference import Inference, TextPass, load_images
-from vovnet.layout import Layout
-from vovnet.model import VoVNet, save_weights
-from vovnet.observe import _as_fits, observe_rows, observe_shard, observe_views, observe_views_shard
-from vovnet.records import ACTIONS, OBSERVATION_COLUMNS, Sample, read_table
+from vovnet.inference.engine import Inference, TextPass, load_images
+from vovnet.inference.observe import (
+    _as_fits,
+    observe_rows,
+    observe_shard,
+    observe_views,
+    observe_views_shard,
+)
+from vovnet.inference.shards import gather, gather_views, shard_blocks
+from vovnet.model.vovnet import VoVNet, save_weights
 
 SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
 

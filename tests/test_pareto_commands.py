@@ -13,10 +13,10 @@ from test_observe import make_inference
 
 from vovnet import cli
 from vovnet.config import VisionBudget
-from vovnet.cost import num_vision_tokens
-from vovnet.layout import Layout
-from vovnet.model import save_weights
-from vovnet.records import SAMPLE_RESULT_COLUMNS, read_results, read_samples, read_table
+from vovnet.core.cost import num_vision_tokens
+from vovnet.core.layout import Layout
+from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_results, read_samples, read_table
+from vovnet.model.vovnet import save_weights
 from vovnet.views import parse_view
 
 # Command -> (its flags as the specification has them with small budgets, column, values, views).

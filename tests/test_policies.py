@@ -12,8 +12,11 @@ import pytest
 from properties import given, st
 
 from vovnet.config import BaselineName, PolicySettings
-from vovnet.cost import expected_cost
-from vovnet.errors import ConfigError, DataError
+from vovnet.config.experiments import ROUTERS
+from vovnet.core.cost import expected_cost
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, ImageRef, Sample
+from vovnet.core.stats import best_choice, unit_codes, unit_minima
 from vovnet.policies import (
     POLICIES,
     Decision,
@@ -26,9 +29,6 @@ from vovnet.policies import (
     setting_columns,
 )
 from vovnet.policies.router import GroupKey
-from vovnet.records import ACTIONS, SIGNAL_COLUMNS, ImageRef, Sample
-from vovnet.stats import best_choice, unit_codes, unit_minima
-from vovnet.steps import ROUTERS
 
 NO, COARSE, FULL = range(3)
 CATEGORIES = ["text", "colour", "print"]

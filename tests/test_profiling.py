@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vovnet.profiling import PARTS, Timing, paired_ratio, profile_columns, profile_facts
-from vovnet.stats import bootstrap_counts
+from vovnet.core.stats import bootstrap_counts
+from vovnet.inference.timing import PARTS, Timing, paired_ratio, profile_columns, profile_facts
 
 
 def timing(latency_ms: float, memory_mb: float | None = None) -> Timing:

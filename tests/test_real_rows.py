@@ -14,9 +14,9 @@ from test_workflow import ROOT, planned
 
 from vovnet import cli
 from vovnet.config import Settings, load, validate
+from vovnet.core.files import read_json, sha256_file
+from vovnet.core.layout import Layout
 from vovnet.data.sets import image_paths, load_set, load_train
-from vovnet.files import read_json, sha256_file
-from vovnet.layout import Layout
 
 LAYERS = [ROOT / "config/test.yaml", ROOT / "config/real_rows.yaml"]
 REAL = ("real_mmbench", "real_mmmu", "real_textvqa", "real_llava")

@@ -11,8 +11,8 @@ import torch
 from properties import given, st
 from torch import Tensor
 
-from vovnet.cost import Merge, Pool, Prune, Reduction, kept_tokens, reduced_tokens
-from vovnet.reduction import Reduced, merge, pool, prune, reduce_tokens
+from vovnet.core.cost import Merge, Pool, Prune, Reduction, kept_tokens, reduced_tokens
+from vovnet.views.reductions import Reduced, merge, pool, prune, reduce_tokens
 
 SIDES = st.integers(1, 7)
 RATIOS = st.sampled_from([1.0, 0.75, 0.5, 0.25, 0.125, 0.1, 0.03])

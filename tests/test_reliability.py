@@ -11,14 +11,14 @@ from replay_world import EVEN, GRADED, LAMBDAS, write_world
 
 from vovnet import cli
 from vovnet.config import Settings, merge, validate
-from vovnet.errors import ConfigError
-from vovnet.evaluate import evaluate_experiment
-from vovnet.layout import Layout
-from vovnet.report.reliability import write_reliability
-from vovnet.report.reliability_figure import reliability_figure
+from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
+from vovnet.evaluation.error_slices import write_error_slices
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.pipeline.steps import step_settings
+from vovnet.report.error_report import write_reliability
+from vovnet.report.figures.head_quality import reliability_figure
 from vovnet.report.render import DASH
-from vovnet.slices import write_error_slices
-from vovnet.steps import step_settings
 
 World = tuple[Settings, Layout]
 FALLBACK = {

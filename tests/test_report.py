@@ -17,25 +17,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vovnet.closure import closure_digest
 from vovnet.config import Settings, validate
-from vovnet.equal_cost import EQUAL_COST_COLUMNS, verdict
-from vovnet.errors import ConfigError, DataError, VovnetError
-from vovnet.files import read_json, write_json, write_text
-from vovnet.layout import Layout
-from vovnet.records import (
+from vovnet.core.errors import ConfigError, DataError, VovnetError
+from vovnet.core.files import read_json, write_json, write_text
+from vovnet.core.layout import Layout
+from vovnet.core.records import (
     RESULT_COLUMNS,
     SAMPLE_RESULT_COLUMNS,
     read_results,
     write_results,
     write_table,
 )
-from vovnet.report.figures import write_figures
+from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, verdict
+from vovnet.pipeline.code_digest import closure_digest
+from vovnet.pipeline.steps import step_digest
+from vovnet.report.checks.all import CHECKS, write_sanity
+from vovnet.report.figures.all import write_figures
 from vovnet.report.inputs import load_inputs, load_train_log, over_seeds
 from vovnet.report.render import DASH, MINUS, number
-from vovnet.report.sanity import CHECKS, write_sanity
-from vovnet.report.tables import main_table, write_tables
-from vovnet.steps import step_digest
+from vovnet.report.tables.all import main_table, write_tables
 
 TABLES = (
     "main_table",
@@ -272,7 +272,7 @@ def write_world(root: Path, dtype: str = "float32") -> Settings:
         selection = {"run": "vovnet", "seed": world.seed, "eval_set": world.dataset}
         key = {
             "config": step_digest(settings, "observe", **selection),
-            "code": closure_digest("vovnet.observe"),
+            "code": closure_digest("vovnet.inference.observe"),
         }
         write_json(folder / "manifest.json", {"key": key, "device": "cpu"})
     report = {"fail_on": ["image", "id"], "sets": dict.fromkeys(NEEDS, hits)}
@@ -675,6 +675,6 @@ def test_a_target_lambda_outside_the_sweep_is_an_error(results: tuple[Settings, 
 
 
 def test_the_report_needs_no_torch() -> None:
-    code = "import sys, vovnet.report.sanity, vovnet.report.tables, vovnet.report.figures\n"
-    code += "sys.exit('torch' in sys.modules)"
+    code = "import sys, vovnet.report.checks.all, vovnet.report.tables.all\n"
+    code += "import vovnet.report.figures.all\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

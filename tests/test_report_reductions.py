@@ -11,13 +11,13 @@ import pytest
 from replay_world import configuration
 
 from vovnet.config import merge, validate
-from vovnet.layout import Layout
-from vovnet.records import RESULT_COLUMNS
-from vovnet.report.checks import Check, run_check
+from vovnet.core.layout import Layout
+from vovnet.core.records import RESULT_COLUMNS
+from vovnet.report.checks.check import Check, run_check
+from vovnet.report.checks.reductions import REDUCTIONS, SWEPT
+from vovnet.report.figures.reduced_views import reduced_views
+from vovnet.report.figures.style import paper_style
 from vovnet.report.inputs import Inputs
-from vovnet.report.reduced_views import reduced_views
-from vovnet.report.reductions import REDUCTIONS, SWEPT
-from vovnet.report.style import paper_style
 
 STANZAS = {
     "pruning": ("vision_token_pruning_proxy", "baseline_pruning_ratio", [1.0, 0.5, 0.25]),

@@ -11,12 +11,12 @@ import pytest
 from replay_world import configuration
 
 from vovnet.config import merge, policy_points, validate
-from vovnet.files import write_text
-from vovnet.layout import Layout
-from vovnet.records import RESULT_COLUMNS
-from vovnet.report.checks import Check, run_check
+from vovnet.core.files import write_text
+from vovnet.core.layout import Layout
+from vovnet.core.records import RESULT_COLUMNS
+from vovnet.report.checks.action_shifts import SHIFTS
+from vovnet.report.checks.check import Check, run_check
 from vovnet.report.inputs import Inputs
-from vovnet.report.shifts import SHIFTS
 
 SEEDS = [0, 1]
 SETS = {"mmbench": (0.5, 0.2, 0.3), "mmmu": (0.3, 0.2, 0.5), "textvqa": (0.1, 0.3, 0.6)}

@@ -13,16 +13,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from snakemake_scheduler_plugin_gpu import Scheduler
+from snakemake_scheduler_plugin_gpu import Scheduler, choice
+from snakemake_scheduler_plugin_gpu.choice import Candidate, Running, UnsureError, choose, reserve
+from snakemake_scheduler_plugin_gpu.tasks import Task, in_order, lower_bound_s, measured_s, tails
 from vovnet import cli
-from vovnet.errors import VovnetError
-from vovnet.scheduling import choice
-from vovnet.scheduling.choice import Candidate, Running, UnsureError, choose, reserve
-from vovnet.scheduling.compare import BY_HAND, GREEDY, ILP, OURS, compare
-from vovnet.scheduling.dag import load_tasks
-from vovnet.scheduling.rehearse import rehearse
-from vovnet.scheduling.simulate import PretendedDag, makespan_s, pack_by_hand
-from vovnet.scheduling.tasks import Task, in_order, lower_bound_s, measured_s, tails
+from vovnet.commands.plan.compare import BY_HAND, GREEDY, ILP, OURS, compare
+from vovnet.commands.plan.dag import load_tasks
+from vovnet.commands.plan.rehearse import rehearse
+from vovnet.commands.plan.simulate import PretendedDag, makespan_s, pack_by_hand
+from vovnet.core.errors import VovnetError
 
 ROOT = Path(__file__).resolve().parents[1]
 

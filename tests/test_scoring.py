@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.errors import DataError
-from vovnet.records import Sample
-from vovnet.scoring import SCORERS, score_sample
-from vovnet.scoring.textvqa import normalise, vqa_accuracy
+from vovnet.core.errors import DataError
+from vovnet.core.records import Sample
+from vovnet.evaluation.scoring import SCORERS, score_sample
+from vovnet.evaluation.scoring.textvqa import normalise, vqa_accuracy
 
 COLOURS = {"A": "red", "B": "green", "C": "blue", "D": "12"}
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from shared_data import shared
 
-from vovnet.records import Sample
-from vovnet.scoring import score_sample
-from vovnet.scoring.mmbench import infer_choice
-from vovnet.scoring.mmmu import open_is_right, parse_choice, parse_open
-from vovnet.scoring.textvqa import normalise
+from vovnet.core.records import Sample
+from vovnet.evaluation.scoring import score_sample
+from vovnet.evaluation.scoring.mmbench import infer_choice
+from vovnet.evaluation.scoring.mmmu import open_is_right, parse_choice, parse_open
+from vovnet.evaluation.scoring.textvqa import normalise
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

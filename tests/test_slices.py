@@ -13,21 +13,21 @@ from replay_world import GRADED, LAMBDAS, write_world
 
 from vovnet import cli
 from vovnet.config import PolicySettings, Settings
-from vovnet.errors import DataError
-from vovnet.evaluate import evaluate_experiment
-from vovnet.files import read_json
-from vovnet.layout import Layout
-from vovnet.records import SAMPLE_RESULT_COLUMNS, read_table, write_table
-from vovnet.reliability import (
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_table, write_table
+from vovnet.core.stats import wilson_interval
+from vovnet.evaluation.error_slices import COLUMNS, octave, worst, write_error_slices
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.head_quality import (
     action_probabilities,
     action_reliability,
     area_under_roc,
     expected_calibration_error,
     value_reliability,
 )
-from vovnet.replay import load_observed, load_questions
-from vovnet.slices import COLUMNS, octave, worst, write_error_slices
-from vovnet.stats import wilson_interval
+from vovnet.evaluation.replay import load_observed, load_questions
 
 World = tuple[Settings, Layout]
 

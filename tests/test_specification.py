@@ -30,8 +30,8 @@ from specification import OPENING, Block, Command, read_blocks
 
 from vovnet import cli
 from vovnet.config import load, read_yaml
-from vovnet.files import sha256_file
-from vovnet.records import RESULT_COLUMNS, read_results, read_samples
+from vovnet.core.files import sha256_file
+from vovnet.core.records import RESULT_COLUMNS, read_results, read_samples
 from vovnet.training.checkpoints import list_checkpoints
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from properties import given, st
 
-from vovnet.stats import (
+from vovnet.core.stats import (
     APGR_SHARES,
     LEVEL,
     Curves,

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
-from vovnet.errors import ConfigError
-from vovnet.layout import Layout, stage1_owner
-from vovnet.steps import EXECUTION_KEYS, report_experiments, step_settings, write_step_config
+from vovnet.config.experiments import report_experiments, stage1_owner
+from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
+from vovnet.pipeline.steps import EXECUTION_KEYS, step_settings, write_step_config
 
 BASE: dict[str, Any] = {
     "data": {

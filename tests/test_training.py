@@ -23,20 +23,20 @@ from safetensors.torch import load_file
 
 from vovnet import cli
 from vovnet.config import PolicySettings, Settings, merge
+from vovnet.core.errors import CheckpointError
+from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
-from vovnet.errors import CheckpointError
-from vovnet.gate import PolicyHead, action_distribution, pooled_features, straight_through
-from vovnet.inference import load_images
-from vovnet.layout import Layout
-from vovnet.model import VoVNet, load_trained, load_weights
-from vovnet.provenance import claimed_folder
+from vovnet.inference.engine import load_images
+from vovnet.model.head import PolicyHead, action_distribution, pooled_features, straight_through
+from vovnet.model.tiny import write_tiny_model
+from vovnet.model.vovnet import VoVNet, load_trained, load_weights
+from vovnet.pipeline.manifest import claimed_folder
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.examples import TrainingSet, sample_order
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
-from vovnet.vlm.tiny import write_tiny_model
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

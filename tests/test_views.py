@@ -6,8 +6,8 @@ import pytest
 from properties import given, st
 
 from vovnet.config import VisionBudget
-from vovnet.cost import Merge, Pool, Prune, ViewBudget
-from vovnet.errors import ConfigError
+from vovnet.core.cost import Merge, Pool, Prune, ViewBudget
+from vovnet.core.errors import ConfigError
 from vovnet.views import View, parse_view
 
 NAMES = {

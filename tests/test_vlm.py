@@ -16,17 +16,17 @@ from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.config import ModelSettings, Settings, VisionBudget
-from vovnet.cost import num_vision_tokens
-from vovnet.data import world
+from vovnet.core.cost import num_vision_tokens
+from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
-from vovnet.data.stream import WorldStream
-from vovnet.inference import Inference
-from vovnet.model import VoVNet
-from vovnet.records import Sample
+from vovnet.data.world import questions as world
+from vovnet.data.world.stream import WorldStream
+from vovnet.inference.engine import Inference
+from vovnet.model.families import base_model_digest, load_vlm
+from vovnet.model.qwen3_vl import Qwen3VL
+from vovnet.model.sequences import pad_left
+from vovnet.model.vovnet import VoVNet
 from vovnet.views import parse_view
-from vovnet.vlm import base_model_digest, load_vlm
-from vovnet.vlm.qwen3_vl import Qwen3VL
-from vovnet.vlm.sequences import pad_left
 
 BUDGETS = VisionBudget()
 TOLERANCE = 2e-5

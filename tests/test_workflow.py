@@ -21,10 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 from vovnet import cli  # noqa: E402
 from vovnet.config import load, merge, read_yaml, validate  # noqa: E402
-from vovnet.errors import ConfigError  # noqa: E402
+from vovnet.core.errors import ConfigError  # noqa: E402
 from workflow import machine  # noqa: E402
 from workflow.environments import environment_files, pinned  # noqa: E402
-from workflow.helpers import Plan  # noqa: E402
+from workflow.plan import Plan  # noqa: E402
 from workflow.schema import SCHEMA_PATH, schema_text  # noqa: E402
 
 CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
@@ -533,7 +533,7 @@ def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
 OBSERVE = """
 import argparse, time
 from pathlib import Path
-from vovnet.layout import Layout
+from vovnet.core.layout import Layout
 
 HELP = "pretend"
 

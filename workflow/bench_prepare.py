@@ -85,8 +85,8 @@ CASES: dict[str, Callable[[Path, int], dict[str, object]]] = {
 def measure(config: Path) -> None:
     """Prepare and print what it cost; called in a process of its own."""
     from vovnet.config import load
+    from vovnet.core.layout import Layout
     from vovnet.data.prepare import prepare
-    from vovnet.layout import Layout
 
     settings = load([config])
     began, cpu_began = time.perf_counter(), time.process_time()

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vovnet.devices import visible_devices
-from vovnet.errors import VovnetError
-from vovnet.files import write_text
+from vovnet.core.errors import VovnetError
+from vovnet.core.files import write_text
+from vovnet.machine.devices import visible_devices
 
 SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from vovnet.config import Settings
-from vovnet.files import write_text
+from vovnet.core.files import write_text
 
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "config.schema.json"
 

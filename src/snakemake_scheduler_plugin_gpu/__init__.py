@@ -1,7 +1,7 @@
 """`snakemake --scheduler gpu`: start jobs by GPUs and run times.
 
 Run times are those that Snakemake measured before (its benchmark files), of the job itself or of
-others of its rule, else the declared `runtime`. The choice is made by `vovnet.scheduling.choice`;
+others of its rule, else the declared `runtime`. The choice is made by `choice`;
 where that is unsure, Snakemake's greedy scheduler chooses, and the log says why.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 
 if TYPE_CHECKING:
-    from vovnet.scheduling.choice import Candidate, Running
+    from snakemake_scheduler_plugin_gpu.choice import Candidate, Running
 
 Job = Any
 """Jobs of Snakemake; the interface's classes lack the rule's name."""
@@ -45,7 +45,7 @@ class Scheduler(SchedulerBase):
         available_resources: Mapping[str, int | str],
         input_sizes: Mapping[Any, int],
     ) -> Sequence[Job] | None:
-        from vovnet.scheduling.choice import UnsureError, choose
+        from snakemake_scheduler_plugin_gpu.choice import UnsureError, choose
 
         free = {name: int(amount) for name, amount in available_resources.items()}
         now = self.clock()
@@ -78,7 +78,7 @@ class Scheduler(SchedulerBase):
 
         So it is after a job has failed for good, which nobody tells a scheduler.
         """
-        from vovnet.scheduling.choice import GPU, RESERVED, Running
+        from snakemake_scheduler_plugin_gpu.choice import GPU, RESERVED, Running
 
         running = [
             Running(
@@ -95,7 +95,7 @@ class Scheduler(SchedulerBase):
         return running if in_use == self._gpus - free[GPU] else None
 
     def _candidates(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[Candidate]:
-        from vovnet.scheduling.choice import Candidate
+        from snakemake_scheduler_plugin_gpu.choice import Candidate
 
         return [
             Candidate(
@@ -110,7 +110,7 @@ class Scheduler(SchedulerBase):
 
     def _estimate(self) -> None:
         """Expected run times and tails, anew where jobs have ended and were measured."""
-        from vovnet.scheduling.tasks import tails
+        from snakemake_scheduler_plugin_gpu.tasks import tails
 
         jobs = set(self.dag.needrun_jobs())
         if jobs == self._unfinished:
@@ -132,8 +132,8 @@ class Scheduler(SchedulerBase):
 
 def durations(jobs: Sequence[Job], measured: dict[Job, float]) -> dict[Job, float]:
     """Expected seconds of each job; `measured` collects what benchmark files say."""
-    from vovnet.scheduling.choice import UnsureError
-    from vovnet.scheduling.tasks import measured_s
+    from snakemake_scheduler_plugin_gpu.choice import UnsureError
+    from snakemake_scheduler_plugin_gpu.tasks import measured_s
 
     # Only files of jobs that have not been looked up successfully are read again.
     for job in jobs:

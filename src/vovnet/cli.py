@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from vovnet import __version__
-from vovnet.errors import VovnetError, one_line
+from vovnet.core.errors import VovnetError, one_line
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize": ("vovnet.commands.synthesize", "render a synthetic dataset in its raw layout"),

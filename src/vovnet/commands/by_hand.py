@@ -16,10 +16,11 @@ from typing import Any
 from vovnet.commands.common import add_config_arguments, count
 from vovnet.commands.parallel import device_list, run_on_devices
 from vovnet.config import Settings, load, merge, policy_points, read_yaml, validate
-from vovnet.errors import CheckpointError, ConfigError
-from vovnet.files import sha256_file
-from vovnet.layout import ROUTER_FIT, Layout
-from vovnet.steps import experiment_sets, step_digest, uses_router_fit
+from vovnet.config.experiments import experiment_sets, uses_router_fit
+from vovnet.core.errors import CheckpointError, ConfigError
+from vovnet.core.files import sha256_file
+from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.pipeline.steps import step_digest
 
 RUN = "checkpoint"
 EXPERIMENT = "by_hand"
@@ -87,7 +88,7 @@ def evaluate_checkpoint(
     args: argparse.Namespace, policy: dict[str, Any], sweep: dict[str, list[Any]]
 ) -> tuple[Settings, CheckpointLayout]:
     """Observe the checkpoint where that is not done yet, then evaluate a policy or a sweep."""
-    from vovnet.evaluate import evaluate_experiment
+    from vovnet.evaluation.experiment import evaluate_experiment
     from vovnet.policies import check_complete
 
     if args.parallel != bool(args.gpus):
@@ -140,8 +141,8 @@ def checkpoint_settings(
 
 def _profile(settings: Settings, layout: Layout) -> None:
     """Run the policy live: the same results, with latency and memory measured."""
-    from vovnet.live import live_experiment
-    from vovnet.progress import progress
+    from vovnet.core.progress import progress
+    from vovnet.inference.live import live_experiment
 
     with progress("answering") as on_sample:
         live_experiment(settings, layout, EXPERIMENT, on_sample)
@@ -173,7 +174,7 @@ def observe_missing(
 
     With `gpus`, each of these devices observes its shard of every set in a process of its own.
     """
-    from vovnet.blocks import gather, gather_views
+    from vovnet.inference.shards import gather, gather_views
 
     observe_all = partial(_observe_shards, settings, layout)
     if gpus is None:
@@ -191,8 +192,8 @@ def _observe_shards(
     settings: Settings, layout: CheckpointLayout, shard: int, num_shards: int
 ) -> None:
     """Observe one shard of every set, under the actions and the reduced views that are needed."""
-    from vovnet.observe import observe_shard, observe_views_shard
-    from vovnet.progress import progress
+    from vovnet.core.progress import progress
+    from vovnet.inference.observe import observe_shard, observe_views_shard
 
     seed = settings.seeds[0]
     part = f", shard {shard}/{num_shards}" if num_shards > 1 else ""

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from vovnet.config import Settings, load
-from vovnet.layout import Layout
+from vovnet.core.layout import Layout
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

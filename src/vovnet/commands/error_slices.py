@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vovnet.commands import by_hand
 from vovnet.commands.common import load_settings
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
 
 HELP = "accuracy, entropy, cost and false skips per action and per field of the dataset"
 
@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.layout import Layout
-    from vovnet.slices import write_error_slices
+    from vovnet.core.layout import Layout
+    from vovnet.evaluation.error_slices import write_error_slices
 
     by_checkpoint = (args.checkpoint, args.output_dir)
     if args.experiment is not None and by_checkpoint == (None, None):

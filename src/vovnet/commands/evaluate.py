@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.evaluate import evaluate_experiment
-    from vovnet.layout import Layout
+    from vovnet.core.layout import Layout
+    from vovnet.evaluation.experiment import evaluate_experiment
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.blocks import gather, gather_views
-    from vovnet.layout import Layout
+    from vovnet.core.layout import Layout
+    from vovnet.inference.shards import gather, gather_views
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.hull import hull_metrics
+    from vovnet.evaluation.hull_metrics import hull_metrics
 
     settings = load_settings(args)
     for path in hull_metrics(settings, report_layout(settings)):

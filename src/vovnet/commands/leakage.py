@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vovnet.core.layout import Layout
     from vovnet.data.leakage import KINDS, check_leakage
-    from vovnet.layout import Layout
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))

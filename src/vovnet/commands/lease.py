@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from vovnet.errors import VovnetError
-from vovnet.gpu_record import open_recorder
-from vovnet.leases import Lease, take
-from vovnet.supervision import run_to_end
+from vovnet.core.errors import VovnetError
+from vovnet.machine.gpu_record import open_recorder
+from vovnet.machine.leases import Lease, take
+from vovnet.machine.run_to_end import run_to_end
 
 HELP = """wait for free GPUs and run a command on them: vovnet lease --gpus 2 -- command ...
 The command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended;

@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.layout import Layout
-    from vovnet.live import live_experiment
-    from vovnet.progress import progress
+    from vovnet.core.layout import Layout
+    from vovnet.core.progress import progress
+    from vovnet.inference.live import live_experiment
 
     settings = load_settings(args)
     with progress("answering") as on_sample:

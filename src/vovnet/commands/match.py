@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.layout import Layout
-    from vovnet.matching import matched_path, write_matched
+    from vovnet.core.layout import Layout
+    from vovnet.evaluation.match import matched_path, write_matched
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))

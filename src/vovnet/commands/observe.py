@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.layout import Layout
-    from vovnet.observe import observe_shard, observe_views_shard
-    from vovnet.progress import progress
+    from vovnet.core.layout import Layout
+    from vovnet.core.progress import progress
+    from vovnet.inference.observe import observe_shard, observe_views_shard
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))

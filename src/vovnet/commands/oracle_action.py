@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from vovnet.commands import by_hand
-from vovnet.files import write_json
+from vovnet.core.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.records import read_results
-    from vovnet.results import plain
+    from vovnet.core.records import read_results
+    from vovnet.evaluation.outcome import plain
 
     by_hand.evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})
     results = read_results(args.output_dir / "results.csv")

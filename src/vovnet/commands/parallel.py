@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
-from vovnet.errors import ConfigError, VovnetError
+from vovnet.core.errors import ConfigError, VovnetError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 

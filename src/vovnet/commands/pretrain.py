@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.progress import progress
+    from vovnet.core.progress import progress
     from vovnet.training.pretrain import pretrain
 
     with progress("pretraining") as on_step:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.data.synthetic import synthesize
+    from vovnet.data.world.render import synthesize
 
     for split, count in synthesize(load_settings(args), args.dataset).items():
         print(f"{args.dataset}/{split}: {count} questions")

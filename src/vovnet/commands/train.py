@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from accelerate import PartialState
 
-    from vovnet.layout import Layout, stage1_owner
-    from vovnet.progress import progress
+    from vovnet.config.experiments import stage1_owner
+    from vovnet.core.layout import Layout
+    from vovnet.core.progress import progress
     from vovnet.training.stage import train_stage
 
     settings = load_settings(args)

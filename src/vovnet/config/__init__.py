@@ -7,7 +7,7 @@ everything else replaced.
 """
 
 from vovnet.config.layers import merge, read_yaml, yaml_text
-from vovnet.config.sections import (
+from vovnet.config.schema import (
     BaselineName,
     DatasetSettings,
     EvalSet,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
 
 # That of libyaml where PyYAML was built with it: ten times faster.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from vovnet.config.layers import merge, read_yaml, yaml_text
-from vovnet.config.sections import (
+from vovnet.config.schema import (
     BenchSettings,
     DataSettings,
     EvalSettings,
@@ -23,7 +23,7 @@ from vovnet.config.sections import (
     TrainingSettings,
     VisionBudget,
 )
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
 
 
 class Settings(Section):

@@ -21,11 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vovnet.config import DatasetSettings, Settings
+from vovnet.core.errors import ConfigError, DataError, one_line
+from vovnet.core.files import atomic_path, read_json
+from vovnet.core.progress import LOG_INTERVAL_S
 from vovnet.data.images import inside
-from vovnet.errors import ConfigError, DataError, one_line
-from vovnet.files import atomic_path, read_json
-from vovnet.progress import LOG_INTERVAL_S
-from vovnet.provenance import write_manifest
+from vovnet.pipeline.manifest import write_manifest
 
 MANIFEST = "fetch.manifest.json"
 """Written last, below `root`: its existence means that every file is there and checked."""
@@ -123,7 +123,7 @@ def _hub_dataset(settings: Settings, dataset: str) -> DatasetSettings:
 def _patterns(name: str, split: str) -> list[str]:
     """What to download for a split: a file, a glob, or a folder's files of the split.
 
-    The same names mean the same as in `vovnet.data.source.find_files`.
+    The same names mean the same as in `vovnet.data.formats.source.find_files`.
     """
     folder = PurePosixPath(name)
     return [folder.as_posix(), (folder / f"*/{split}-*.parquet").as_posix()]

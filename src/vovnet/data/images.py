@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from PIL import Image
 
+from vovnet.core.errors import DataError, one_line
+from vovnet.core.files import sha256_bytes, write_bytes
+from vovnet.core.records import ImageRef
 from vovnet.data.perceptual import perceptual_hash
-from vovnet.errors import DataError, one_line
-from vovnet.files import sha256_bytes, write_bytes
-from vovnet.records import ImageRef
 
 EXTENSIONS = {
     "BMP": "bmp",

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from vovnet.config import EvalSet, Settings, SplitRef
+from vovnet.core.errors import DataError
+from vovnet.core.files import write_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import Sample, iter_samples
 from vovnet.data.perceptual import NearHashes
 from vovnet.data.sets import iter_part
-from vovnet.errors import DataError
-from vovnet.files import write_json
-from vovnet.layout import Layout
-from vovnet.records import Sample, iter_samples
 
 KINDS = ("question", "image", "near_image", "id", "question_and_image")
 MAX_EXAMPLES = 10

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config import DatasetSettings, Settings
-from vovnet.data import llava, mmbench, mmmu, textvqa
-from vovnet.data.division import division_of
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.layout import Layout
+from vovnet.core.records import SCHEMA_VERSION, Sample, write_samples
+from vovnet.data.formats import llava, mmbench, mmmu, textvqa
+from vovnet.data.formats.mmbench_division import division_of
+from vovnet.data.formats.source import Source, check_hash, find_files, find_ocr_file
 from vovnet.data.hub import fetched
 from vovnet.data.images import ImageStore
 from vovnet.data.seen import Seen
-from vovnet.data.source import Source, check_hash, find_files, find_ocr_file
-from vovnet.errors import ConfigError, DataError
-from vovnet.layout import Layout
-from vovnet.provenance import write_manifest
-from vovnet.records import SCHEMA_VERSION, Sample, write_samples
+from vovnet.pipeline.manifest import write_manifest
 
 READERS: dict[str, Callable[[Source], Iterator[Sample]]] = {
     "llava": llava.read,

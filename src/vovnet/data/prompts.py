@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vovnet.config import PromptTemplates
-from vovnet.records import Sample
+from vovnet.core.records import Sample
 
 
 def question_text(sample: Sample, templates: PromptTemplates) -> str:

@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from vovnet.config import EvalSet, Settings, SplitRef
-from vovnet.errors import ConfigError, DataError
-from vovnet.layout import ROUTER_FIT, Layout
-from vovnet.records import Sample, iter_samples
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.core.records import Sample, iter_samples
 
 
 def load_set(settings: Settings, layout: Layout, name: str) -> list[Sample]:

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings
+from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS
 from vovnet.policies import fixed, learned, oracle, randomized, router, uncertainty
-from vovnet.policies.base import Actions, Bools, Floats, PolicyInputs
+from vovnet.policies.base import Actions, Bools, Floats, GroupKey, PolicyInputs, Router
 from vovnet.policies.reduced import chosen_views, needed_views, reduced_views, reduction_columns
-from vovnet.policies.router import GroupKey, Router, fit_router, group_of
+from vovnet.policies.router import fit_router, group_of
 from vovnet.policies.uncertainty import overrule
-from vovnet.records import ACTIONS, SIGNAL_COLUMNS
 
 __all__ = [
     "POLICIES",

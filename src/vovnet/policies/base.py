@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings
-from vovnet.cost import expected_cost
-from vovnet.errors import DataError
-from vovnet.records import ACTIONS
-
-if TYPE_CHECKING:
-    from vovnet.policies.router import Router
+from vovnet.core.cost import expected_cost
+from vovnet.core.errors import DataError
+from vovnet.core.records import ACTIONS
 
 Actions = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -26,6 +23,34 @@ Floats = NDArray[np.float64]
 NO, COARSE, FULL = range(len(ACTIONS))
 REDUCED = -1
 """Stands for the one view of a policy that always shows the same reduced view."""
+
+
+GroupKey = Literal["category", "image_size", "dataset"]
+"""The one thing about a question that a router knows."""
+
+Means = dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Router:
+    """Mean correctness and vision tokens of each action, per group and over the whole set."""
+
+    means: Means
+    overall: tuple[float, ...]
+    tokens: Means
+    overall_tokens: tuple[float, ...]
+
+    def expected(self, groups: Sequence[str]) -> Floats:
+        """Mean correctness, (N, A); an unseen group gets the overall means."""
+        return np.array([self.means.get(name, self.overall) for name in groups])
+
+    def expected_tokens(self, groups: Sequence[str]) -> Floats:
+        """Mean vision tokens, (N, A); an unseen group gets the overall means."""
+        return np.array([self.tokens.get(name, self.overall_tokens) for name in groups])
+
+    def unseen_rate(self, groups: Sequence[str]) -> float:
+        """Share of the samples whose group the router was not fitted on."""
+        return sum(name not in self.means for name in groups) / len(groups)
 
 
 @dataclass(frozen=True)

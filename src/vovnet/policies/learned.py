@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vovnet.cost import choose_actions
+from vovnet.core.cost import choose_actions
+from vovnet.core.records import ACTIONS
 from vovnet.policies.base import FULL, NO, Actions, PolicyInputs
-from vovnet.records import ACTIONS
 
 
 def highest_value(inputs: PolicyInputs) -> Actions:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vovnet.cost import choose_actions
+from vovnet.core.cost import choose_actions
+from vovnet.core.stats import unit_codes, unit_minima
 from vovnet.policies.base import FULL, Actions, PolicyInputs
-from vovnet.stats import unit_codes, unit_minima
 
 
 def cheapest_correct(inputs: PolicyInputs) -> Actions:

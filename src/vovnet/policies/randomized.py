@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
 from vovnet.policies.base import Actions, Floats, PolicyInputs
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings, Settings, policy_points, run_settings
-from vovnet.cost import Merge, Pool, Prune, Reduction, ViewBudget
-from vovnet.errors import ConfigError
+from vovnet.config.experiments import experiment_seeds, experiment_sets
+from vovnet.core.cost import Merge, Pool, Prune, Reduction, ViewBudget
+from vovnet.core.errors import ConfigError
+from vovnet.core.records import ACTIONS
 from vovnet.policies.base import Actions
-from vovnet.records import ACTIONS
-from vovnet.steps import experiment_seeds, experiment_sets
 from vovnet.views import View, parse_view
 
 

@@ -9,41 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from vovnet.cost import choose_actions, expected_cost
-from vovnet.policies.base import Actions, Floats, PolicyInputs
-from vovnet.records import Sample
-
-GroupKey = Literal["category", "image_size", "dataset"]
-"""The one thing about a question that a router knows."""
-
-Means = dict[str, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Router:
-    """Mean correctness and vision tokens of each action, per group and over the whole set."""
-
-    means: Means
-    overall: tuple[float, ...]
-    tokens: Means
-    overall_tokens: tuple[float, ...]
-
-    def expected(self, groups: Sequence[str]) -> Floats:
-        """Mean correctness, (N, A); an unseen group gets the overall means."""
-        return np.array([self.means.get(name, self.overall) for name in groups])
-
-    def expected_tokens(self, groups: Sequence[str]) -> Floats:
-        """Mean vision tokens, (N, A); an unseen group gets the overall means."""
-        return np.array([self.tokens.get(name, self.overall_tokens) for name in groups])
-
-    def unseen_rate(self, groups: Sequence[str]) -> float:
-        """Share of the samples whose group the router was not fitted on."""
-        return sum(name not in self.means for name in groups) / len(groups)
+from vovnet.core.cost import choose_actions, expected_cost
+from vovnet.core.records import Sample
+from vovnet.policies.base import Actions, Floats, GroupKey, Means, PolicyInputs, Router
 
 
 def group_of(sample: Sample, key: GroupKey) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
+from vovnet.core.records import ACTIONS
 from vovnet.policies.base import NO, Actions, PolicyInputs
-from vovnet.records import ACTIONS
 
 
 def threshold(inputs: PolicyInputs) -> Actions:

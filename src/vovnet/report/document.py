@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vovnet.config import Settings
-from vovnet.errors import DataError, VovnetError
-from vovnet.files import atomic_path
-from vovnet.layout import PAPER, Layout
+from vovnet.core.errors import DataError, VovnetError
+from vovnet.core.files import atomic_path
+from vovnet.core.layout import PAPER, Layout
 from vovnet.report.render import to_tex
 
 NAME = "paper.pdf"

@@ -15,10 +15,11 @@ from pathlib import Path
 import pandas as pd
 
 from vovnet.config import Experiment, Settings, policy_points, run_settings
-from vovnet.errors import ConfigError, DataError
-from vovnet.files import read_json
-from vovnet.layout import Layout, stage1_owner
-from vovnet.records import read_results
+from vovnet.config.experiments import stage1_owner
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import read_results
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
 POINT_COLUMNS = (

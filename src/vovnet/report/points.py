@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from vovnet.errors import ConfigError
+from vovnet.core.errors import ConfigError
 from vovnet.report.inputs import POINT_COLUMNS, Inputs, of, over_seeds
 from vovnet.report.render import DASH, numbers, with_deviation
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from vovnet.files import atomic_path, write_text
+from vovnet.core.files import atomic_path, write_text
 
 SUFFIXES = (".csv", ".md", ".tex")
 DASH = "\N{EN DASH}"

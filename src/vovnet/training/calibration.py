@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vovnet.records import ACTIONS, Sample
+from vovnet.core.records import ACTIONS, Sample
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from vovnet.errors import CheckpointError
-from vovnet.files import atomic_path
+from vovnet.core.errors import CheckpointError
+from vovnet.core.files import atomic_path
 
 
 def checkpoint_path(folder: Path, step: int, form: str) -> Path:

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vovnet.config import Settings
+from vovnet.core.errors import VovnetError
+from vovnet.core.records import ACTIONS, Sample
 from vovnet.data.prompts import question_text
-from vovnet.errors import VovnetError
-from vovnet.records import ACTIONS, Sample
-from vovnet.vlm.qwen3_vl import Prompt, Qwen3VL
-from vovnet.vlm.sequences import Pixels
+from vovnet.model.qwen3_vl import Prompt, Qwen3VL
+from vovnet.model.sequences import Pixels
 
 ImageLoader = Callable[[Sample], list[Image.Image]]
 

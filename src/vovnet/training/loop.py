@@ -21,10 +21,10 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from vovnet.config import Settings
-from vovnet.errors import ConfigError, VovnetError
-from vovnet.files import write_text
-from vovnet.model import WEIGHTS_NAME, VoVNet, load_weights, save_weights
-from vovnet.records import Sample
+from vovnet.core.errors import ConfigError, VovnetError
+from vovnet.core.files import write_text
+from vovnet.core.records import Sample
+from vovnet.model.vovnet import WEIGHTS_NAME, VoVNet, load_weights, save_weights
 from vovnet.training.checkpoints import (
     checkpoint_path,
     list_checkpoints,

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from vovnet.config import Settings
-from vovnet.cost import num_vision_tokens
-from vovnet.gate import action_distribution, straight_through
-from vovnet.model import VoVNet
-from vovnet.records import ACTIONS
+from vovnet.core.cost import num_vision_tokens
+from vovnet.core.records import ACTIONS
+from vovnet.model.head import action_distribution, straight_through
+from vovnet.model.vovnet import VoVNet
 from vovnet.training.examples import Example
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from vovnet.config import PretrainingPhase, Settings, merge, validate
-from vovnet.data.stream import WorldStream
-from vovnet.errors import ConfigError
-from vovnet.files import write_json
-from vovnet.provenance import package_versions
+from vovnet.core.errors import ConfigError
+from vovnet.core.files import write_json
+from vovnet.data.world.stream import WorldStream
+from vovnet.model.tiny import write_tiny_model
+from vovnet.pipeline.manifest import package_versions
 from vovnet.training.loop import Trainer
-from vovnet.vlm.tiny import write_tiny_model
 
 OnStep = Callable[[int, int], None]
 

@@ -10,19 +10,20 @@ from functools import partial
 import torch
 from accelerate import PartialState
 
-from vovnet.closure import closure_digest
 from vovnet.config import Settings, run_settings
+from vovnet.config.experiments import stage1_owner
+from vovnet.core.files import sha256_file, sha256_json, write_json
+from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
-from vovnet.files import sha256_file, sha256_json, write_json
-from vovnet.inference import load_images
-from vovnet.layout import Layout, stage1_owner
-from vovnet.model import weights_file
-from vovnet.provenance import claimed_folder, write_manifest
-from vovnet.steps import step_digest
+from vovnet.inference.engine import load_images
+from vovnet.model.families import base_model_digest
+from vovnet.model.vovnet import weights_file
+from vovnet.pipeline.code_digest import closure_digest
+from vovnet.pipeline.manifest import claimed_folder, write_manifest
+from vovnet.pipeline.steps import step_digest
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
-from vovnet.vlm import base_model_digest
 
 PATIENCE = timedelta(days=7)
 """How long ranks wait for the first: it may wait for another start of the same stage to end."""

@@ -1,0 +1,25 @@
+"""`vovnet bench`: ratios measured side by side, and whether they are what is required."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vovnet.commands.common import add_config_arguments, load_settings
+
+HELP = "measure what observing once saves, with ratios side by side in one run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vovnet.commands.bench.parts import run_bench
+    from vovnet.core.layout import Layout
+    from vovnet.core.progress import progress
+
+    settings = load_settings(args)
+    layout = Layout(Path(settings.results_dir))
+    run_bench(settings, layout, progress)
+    print((layout.bench / "bench.md").read_text(encoding="utf-8"))

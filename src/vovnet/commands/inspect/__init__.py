@@ -1,0 +1,90 @@
+"""`vovnet inspect`: a look at a prepared dataset, in numbers and in a picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from vovnet.config import Settings
+    from vovnet.core.layout import Layout
+    from vovnet.core.records import Sample
+
+HELP = "print what a prepared dataset holds and draw a contact sheet of its questions"
+
+DEFAULT_SAMPLES = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", help="a key of data.datasets")
+    add_config_arguments(parser)
+    parser.add_argument("--split", help="one split; every prepared one if left out")
+    parser.add_argument(
+        "--samples",
+        type=_positive,
+        default=DEFAULT_SAMPLES,
+        metavar="N",
+        help=f"questions on the sheet, spread over the split ({DEFAULT_SAMPLES} if left out)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from vovnet.commands.inspect.sheet import write_sheet
+    from vovnet.commands.inspect.summary import summarise
+    from vovnet.core.layout import Layout
+    from vovnet.core.records import iter_samples
+
+    settings = load_settings(args)
+    layout = Layout(Path(settings.results_dir))
+    for split in _splits(settings, layout, args.dataset, args.split):
+        path = layout.samples(args.dataset, split)
+        summary = summarise(iter_samples(path), settings.vision_budget)
+        print(f"{args.dataset}/{split}")
+        for line in summary.lines():
+            print(f"  {line}")
+        sheet = path.with_name(f"{split}.sheet.png")
+        if not summary.num_questions:
+            raise DataError(f"{path}: no sample is a first pass of its circular group")
+        chosen = list(_spread(path, summary.num_questions, args.samples))
+        write_sheet(sheet, settings, layout, chosen)
+        print(f"  sheet: {sheet}")
+
+
+def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None) -> list[str]:
+    if dataset not in settings.data.datasets:
+        names = sorted(settings.data.datasets)
+        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    if split is not None:
+        return [split]
+    known = settings.data.datasets[dataset].files
+    found = [name for name in known if layout.samples(dataset, name).exists()]
+    if not found:
+        raise DataError(
+            f"{layout.data(dataset)}: no split is prepared, run `vovnet prepare` for one of"
+            f" {sorted(known)}"
+        )
+    return found
+
+
+def _spread(path: Path, num_questions: int, count: int) -> Iterator[Sample]:
+    """`count` questions at equal distances, all of them if there are no more."""
+    from vovnet.core.records import iter_samples
+
+    count = min(count, num_questions)
+    wanted = {index * num_questions // count for index in range(count)}
+    questions = (sample for sample in iter_samples(path) if sample.pass_index == 0)
+    for index, sample in enumerate(islice(questions, num_questions)):
+        if index in wanted:
+            yield sample
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)

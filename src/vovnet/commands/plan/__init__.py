@@ -1,0 +1,119 @@
+"""`vovnet plan`: what a suite will cost, before anything is spent."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from vovnet.core.errors import VovnetError, one_line
+
+HELP = """count the jobs and GPU-hours of a target, simulate its run on N GPUs under the schedulers
+and under the packing by hand, and draw the schedules; call it beside the Snakefile"""
+
+CORES_PER_GPU = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", default=["all"], help="of the Snakefile; or: all")
+    parser.add_argument(
+        "--configfile",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="as for snakemake; repeat it to layer files",
+    )
+    parser.add_argument("--gpus", type=int, help="devices to plan for; those of this machine")
+    parser.add_argument("--cores", type=int, help=f"CPU cores; {CORES_PER_GPU} per GPU")
+    parser.add_argument("--all_jobs", action="store_true", help="count finished jobs as well")
+    parser.add_argument(
+        "--rehearse",
+        type=float,
+        metavar="SECONDS",
+        help="also run Snakemake itself under each scheduler, with jobs that sleep, in so little"
+        " time that the lower bound takes SECONDS",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/plan"),
+        metavar="DIR",
+        help="where the tables and the charts go (results/plan if left out)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from snakemake.exceptions import ApiError, RuleException, WorkflowError
+
+    from snakemake_scheduler_plugin_gpu.tasks import lower_bound_s
+    from vovnet.commands.plan.compare import (
+        Schedule,
+        compare,
+        compare_rehearsed,
+        schedule_rows,
+        stage_rows,
+    )
+    from vovnet.commands.plan.dag import load_tasks
+    from vovnet.commands.plan.gantt import draw_gantt
+    from vovnet.core.files import atomic_path
+    from vovnet.machine.devices import visible_devices
+
+    gpus = len(visible_devices()) if args.gpus is None else args.gpus
+    cores = args.cores or CORES_PER_GPU * max(gpus, 1)
+    for file in args.configfile:
+        if not file.is_file():
+            raise VovnetError(f"{file}: file not found")
+    if args.rehearse is not None and not 0 < args.rehearse < math.inf:
+        raise VovnetError(f"--rehearse {args.rehearse}: must be a number of seconds above 0")
+    try:
+        tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
+    except (ApiError, RuleException, WorkflowError) as error:
+        raise VovnetError(one_line(error)) from None
+    if not tasks:
+        print("nothing to be done")
+        return
+    bound_s = lower_bound_s(tasks, gpus)
+
+    def show(title: str, rows: list[dict[str, object]], name: str) -> None:
+        print(f"{title}\n\n{_table(rows)}\n")
+        with atomic_path(args.output / f"{name}.csv") as partial:
+            _write_csv(partial, rows)
+        print(args.output / f"{name}.csv")
+
+    def show_schedules(title: str, schedules: list[Schedule], prefix: str) -> None:
+        show(title, schedule_rows(schedules, tasks, gpus), f"{prefix}schedules")
+        for path in draw_gantt(schedules, gpus, bound_s, args.output, f"{prefix}gantt"):
+            print(path)
+
+    gpu_hours = sum(task.gpu_hours for task in tasks)
+    schedules = compare(tasks, gpus, cores)
+    show(f"{len(tasks)} jobs, {gpu_hours:,.1f} GPU-hours", stage_rows(tasks), "stages")
+    bound = f"on {gpus} GPUs and {cores} cores, lower bound {bound_s / 3600:,.2f} hours"
+    show_schedules(f"\n{bound}:", schedules, "")
+    if args.rehearse is not None:
+        title = f"\nrehearsed in {args.rehearse / bound_s:.2g} of the time, {bound}:"
+        rehearsed = compare_rehearsed(tasks, gpus, cores, args.rehearse)
+        show_schedules(title, rehearsed, "rehearsed_")
+
+
+def _table(rows: list[dict[str, object]]) -> str:
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in cells
+    )
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,106 @@
+"""The schedules of a suite side by side: this project's, Snakemake's own, and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from snakemake_scheduler_plugin_gpu.tasks import Task, by_stage, lower_bound_s
+from vovnet.commands.plan.rehearse import rehearse
+from vovnet.commands.plan.simulate import Span, makespan_s, pack_by_hand, simulate
+from vovnet.core.errors import VovnetError
+
+OURS, ILP, GREEDY, BY_HAND = "gpu", "ilp", "greedy", "by hand"
+NUM_ORDERS = 2
+"""In how many orders the ready jobs are offered to Snakemake's schedulers, which heed it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One way to run a suite; where orders differ, the shortest of them and all lengths."""
+
+    name: str
+    spans: list[Span]
+    lengths_s: list[float]
+
+    @property
+    def shortest_s(self) -> float:
+        return min(self.lengths_s)
+
+    @property
+    def longest_s(self) -> float:
+        return max(self.lengths_s)
+
+
+def compare(tasks: Sequence[Task], gpus: int, cores: int) -> list[Schedule]:
+    """Simulated runs on `gpus` devices; an error where a job asks for more."""
+    from snakemake.scheduling import greedy, milp
+
+    from snakemake_scheduler_plugin_gpu import Scheduler
+
+    _check_devices(tasks, gpus)
+    schedulers = {
+        OURS: (Scheduler, None, 1),
+        ILP: (milp.Scheduler, milp.SchedulerSettings(), NUM_ORDERS),
+        GREEDY: (greedy.Scheduler, greedy.SchedulerSettings(), NUM_ORDERS),
+    }
+    result = []
+    for name, (scheduler, settings, orders) in schedulers.items():
+        runs = [simulate(tasks, scheduler, settings, gpus, cores, order) for order in range(orders)]
+        result.append(Schedule(name, min(runs, key=makespan_s), list(map(makespan_s, runs))))
+    return [*result, _by_hand(tasks, gpus)]
+
+
+def compare_rehearsed(
+    tasks: Sequence[Task], gpus: int, cores: int, seconds: float
+) -> list[Schedule]:
+    """Real runs of sleeping jobs, of which the lower bound takes `seconds`.
+
+    The packing by hand needs nobody who chooses: its times are the computed ones.
+    """
+    _check_devices(tasks, gpus)
+    names = [OURS, ILP, GREEDY]
+    runs = rehearse(tasks, names, gpus, cores, seconds)
+    result = [
+        Schedule(name, spans, [makespan_s(spans)]) for name, spans in zip(names, runs, strict=True)
+    ]
+    return [*result, _by_hand(tasks, gpus)]
+
+
+def _check_devices(tasks: Sequence[Task], gpus: int) -> None:
+    most = max(tasks, key=lambda task: task.gpus)
+    if most.gpus > gpus:
+        raise VovnetError(f"{most.name}: asks for {most.gpus} GPUs, but there are {gpus}")
+
+
+def _by_hand(tasks: Sequence[Task], gpus: int) -> Schedule:
+    packed = pack_by_hand(tasks, gpus)
+    return Schedule(BY_HAND, packed, [makespan_s(packed)])
+
+
+def stage_rows(tasks: Sequence[Task]) -> list[dict[str, object]]:
+    """Jobs, GPU-hours and CPU-hours of each stage, in the order in which stages begin."""
+    return [
+        {
+            "stage": stage,
+            "jobs": len(members),
+            "gpu_hours": sum(task.gpu_hours for task in members),
+            "hours_per_job": max(task.duration_s for task in members) / 3600,
+        }
+        for stage, members in by_stage(tasks).items()
+    ]
+
+
+def schedule_rows(schedules: Sequence[Schedule], tasks: Sequence[Task], gpus: int) -> list[dict]:
+    """Shortest and longest makespan of each schedule, and both as multiples of the bound."""
+    bound_s = lower_bound_s(tasks, gpus)
+    return [
+        {
+            "scheduler": item.name,
+            "makespan_hours": item.shortest_s / 3600,
+            "worst_makespan_hours": item.longest_s / 3600,
+            "times_lower_bound": item.shortest_s / bound_s,
+            "worst_times_lower_bound": item.longest_s / bound_s,
+        }
+        for item in schedules
+    ]

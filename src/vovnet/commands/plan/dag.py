@@ -1,0 +1,67 @@
+"""The jobs of the Snakefile that are still to run, through Snakemake's own interface."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake_scheduler_plugin_gpu.tasks import Task, in_order
+
+SHARDS = {"part", "parts"}
+MANY_CORES = 10**6
+"""More than any rule asks for, so that none is scaled down."""
+
+
+def load_tasks(targets: Sequence[str], configfiles: Sequence[Path], everything: bool) -> list[Task]:
+    """The jobs behind `targets`, in an order in which they could run.
+
+    Run times are those that were measured before, else the declared ones.
+    """
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.enums import Quietness
+    from snakemake.settings.types import (
+        ConfigSettings,
+        DAGSettings,
+        OutputSettings,
+        ResourceSettings,
+    )
+
+    from snakemake_scheduler_plugin_gpu import durations
+
+    with (
+        Path(os.devnull).open("w") as sink,
+        contextlib.redirect_stderr(sink),
+        SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api,
+    ):
+        workflow = api.workflow(
+            ResourceSettings(cores=MANY_CORES), ConfigSettings(configfiles=list(configfiles))
+        )
+        dag_api = workflow.dag(DAGSettings(targets=set(targets), forceall=everything))
+        built = dag_api.workflow_api._workflow
+        # As `snakemake --dag` does; the interface itself only prints.
+        built._prepare_dag(forceall=everything, ignore_incomplete=True, lock_warn_only=True)
+        built._build_dag()
+        jobs = list(built.dag.needrun_jobs())
+        times = durations(jobs, {})
+        return in_order(_task(job, times[job], built.dag) for job in jobs)
+
+
+def _task(job: Any, duration_s: float, dag: Any) -> Task:
+    needs = (_name(other) for other in dag.job_dependencies(job) if dag.needrun(other))
+    wildcards = {key: value for key, value in job.wildcards_dict.items() if key not in SHARDS}
+    return Task(
+        name=_name(job),
+        stage=job.rule.name,
+        unit=" ".join([job.rule.name, *wildcards.values()]),
+        gpus=int(job.scheduler_resources.get("gpu", 0)),
+        cores=int(job.scheduler_resources["_cores"]),
+        duration_s=duration_s,
+        needs=tuple(sorted(needs)),
+    )
+
+
+def _name(job: Any) -> str:
+    return " ".join([job.rule.name, *map(str, job.wildcards_dict.values())])

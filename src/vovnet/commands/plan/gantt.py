@@ -1,0 +1,92 @@
+"""Gantt charts: which job holds which device when, one panel per schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from vovnet.commands.plan.compare import Schedule
+from vovnet.report.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    MAX_COLUMNS,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    legend_below,
+    panel_grid,
+    paper_style,
+    save,
+)
+
+PANEL_IN = 1.35
+COLORS = (BLUE, SKY, ORANGE, GREEN, VERMILLION, PURPLE)
+CPU_ROW = -1
+
+
+def draw_gantt(
+    schedules: Sequence[Schedule], gpus: int, bound_s: float, folder: Path, name: str
+) -> list[Path]:
+    """Draw one panel per schedule over a common time axis, the lower bound as a line."""
+    stages = _gpu_stages(schedules)
+    colors = {stage: COLORS[index % len(COLORS)] for index, stage in enumerate(stages)}
+    longest_s = max(item.shortest_s for item in schedules)
+    unit, seconds = time_unit(longest_s)
+    with paper_style():
+        figure, panels = panel_grid(len(schedules), PANEL_IN, columns=1)
+        for panel, schedule in zip(panels, schedules, strict=True):
+            _draw_panel(panel, schedule, gpus, colors, seconds)
+            panel.axvline(bound_s / seconds, color=GREY, linestyle="--", linewidth=0.8)
+            factor = f"{schedule.shortest_s / bound_s:.3f} times the lower bound"
+            panel.set_xlim(0, longest_s * 1.01 / seconds)
+            panel.set_title(
+                f"{schedule.name}: {schedule.shortest_s / seconds:,.1f} {unit}, {factor}",
+                loc="left",
+            )
+        panels[-1].set_xlabel(f"time in {unit}; dashed: lower bound")
+        handles = [Patch(color=color, label=stage) for stage, color in colors.items()]
+        handles.append(Patch(color=GREY, label="jobs without a GPU"))
+        legend_below(figure, handles, MAX_COLUMNS)
+        return save(figure, folder, name)
+
+
+def time_unit(longest_s: float) -> tuple[str, float]:
+    """Name and seconds of the largest unit of which a schedule lasts at least two."""
+    for name, seconds in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if longest_s >= 2 * seconds:
+            return name, seconds
+    return "seconds", 1.0
+
+
+def _gpu_stages(schedules: Sequence[Schedule]) -> list[str]:
+    spans = sorted(schedules[0].spans, key=lambda span: span.start_s)
+    return list(dict.fromkeys(span.task.stage for span in spans if span.devices))
+
+
+def _draw_panel(
+    panel: Axes, schedule: Schedule, gpus: int, colors: dict[str, str], seconds: float
+) -> None:
+    """Devices from top to bottom, and below them a row for the jobs without one."""
+    for span in schedule.spans:
+        place = (span.start_s / seconds, (span.end_s - span.start_s) / seconds)
+        if not span.devices:
+            panel.broken_barh([place], (CPU_ROW - 0.4, 0.8), color=GREY, linewidth=0)
+        for device in span.devices:
+            panel.broken_barh(
+                [place],
+                (device - 0.4, 0.8),
+                facecolor=colors[span.task.stage],
+                edgecolor="white",
+                linewidth=0.2,
+            )
+    panel.set_ylim(gpus - 0.4, CPU_ROW - 0.6)
+    panel.set_yticks([CPU_ROW, *range(gpus)], ["CPU", *(f"GPU {number}" for number in range(gpus))])
+    panel.tick_params(axis="y", labelsize=5, length=0)
+    panel.xaxis.set_major_locator(MaxNLocator(8))
+    panel.grid(visible=False, axis="y")

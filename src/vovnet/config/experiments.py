@@ -1,0 +1,128 @@
+"""What the experiments of a configuration are about: seeds, sets, reports, and shared stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vovnet.config.schema import SplitRef
+from vovnet.config.settings import Settings, policy_points, run_settings
+from vovnet.core.files import sha256_json
+from vovnet.core.layout import PAPER, SUITE
+
+ROUTERS = frozenset({"bayes_router", "size_router", "dataset_router"})
+"""Policies that are fitted on `data.router_fit`."""
+
+
+def experiment_seeds(settings: Settings, name: str) -> list[int]:
+    """The seeds an experiment evaluates."""
+    seeds = settings.experiments[name].seeds
+    return settings.seeds if seeds is None else seeds
+
+
+def experiment_sets(settings: Settings, name: str) -> list[str]:
+    """The evaluation sets of an experiment."""
+    names = settings.experiments[name].datasets
+    return list(settings.data.eval_sets) if names is None else names
+
+
+def uses_router_fit(settings: Settings, name: str) -> bool:
+    """Whether an experiment fits a router on `data.router_fit`."""
+    return any(point.baseline_name in ROUTERS for point in policy_points(settings, name))
+
+
+def report_experiments(settings: Settings, report: str = PAPER) -> list[str]:
+    """The experiments that a report shows, in their order, with those they are matched to."""
+    target = settings.report.target
+    limited = report == PAPER and target and settings.targets
+    shown = settings.targets[target] if limited and target else settings.experiments
+    return with_sources(settings, shown)
+
+
+def report_names(settings: Settings) -> list[str]:
+    """The reports that there are: a second one where the paper does not show everything."""
+    whole = report_experiments(settings) == list(settings.experiments)
+    return [PAPER] if whole else [PAPER, SUITE]
+
+
+def ablation_experiments(settings: Settings) -> list[str]:
+    """The default, and every other run under its policy: replayed sweeps of VoVNet's lambda.
+
+    The default is the first such sweep; empty where there is none.
+    """
+    swept = [
+        name
+        for name, item in settings.experiments.items()
+        if item.mode == "replay" and item.role == "vovnet" and "lambda_cost" in item.sweep
+    ]
+    if not swept:
+        return []
+    first = settings.experiments[swept[0]]
+    others = [
+        name
+        for name in swept[1:]
+        if settings.experiments[name].run != first.run
+        and settings.experiments[name].policy == first.policy
+    ]
+    return [swept[0], *others]
+
+
+def fallback_experiments(settings: Settings) -> list[str]:
+    """The replayed experiments in which a NO may be overruled."""
+    return [
+        name
+        for name, item in settings.experiments.items()
+        if item.mode == "replay" and item.policy.get("fallback_mode") is not None
+    ]
+
+
+def bench_experiments(settings: Settings) -> list[str]:
+    """What the bench evaluates: the replayed experiments of the first one's trained model."""
+    replayed = {name: item for name, item in settings.experiments.items() if item.mode == "replay"}
+    run = next(iter(replayed.values())).run if replayed else None
+    names = [name for name, item in replayed.items() if item.run == run]
+    return [name for name in names if set(with_matched(settings, name)) <= set(names)]
+
+
+def train_parts(settings: Settings) -> list[SplitRef]:
+    """The parts of every run's training mix, each once."""
+    parts = [part for run in settings.runs for part in run_settings(settings, run).data.train]
+    return [part for index, part in enumerate(parts) if part not in parts[:index]]
+
+
+def with_sources(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Some experiments and those that they are matched to, in the configuration's order."""
+    kept = {other for name in names for other in with_matched(settings, name)}
+    return [name for name in settings.experiments if name in kept]
+
+
+def with_matched(settings: Settings, name: str) -> list[str]:
+    """An experiment and those whose action ratios it is matched to."""
+    names = [name]
+    match = settings.experiments[name].match
+    while match is not None and match.experiment not in names:
+        names.append(match.experiment)
+        match = settings.experiments[match.experiment].match
+    return names
+
+
+def stage1_owner(settings: Settings, run: str) -> str:
+    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
+    wanted = stage1_digest(settings, run)
+    return next(name for name in settings.runs if stage1_digest(settings, name) == wanted)
+
+
+def stage1_digest(settings: Settings, run: str) -> str:
+    """Hash of everything stage 1 reads; the policy enters only by its cost-free parts (none)."""
+    value = run_settings(settings, run)
+    training = {
+        key: item
+        for key, item in value.training.model_dump(mode="json").items()
+        if not key.startswith(("stage2_", "head_"))
+    }
+    parts = {
+        "model": value.model.model_dump(mode="json"),
+        "data": value.data.model_dump(mode="json", exclude={"eval_sets", "router_fit"}),
+        "vision_budget": value.vision_budget.model_dump(mode="json"),
+        "training": training,
+    }
+    return sha256_json(parts)

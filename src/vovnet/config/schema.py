@@ -1,0 +1,481 @@
+"""The sections of the configuration: every key, its default and what is allowed."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from vovnet.core.cost import ViewBudget
+from vovnet.views import parse_view
+
+BaselineName = Literal[
+    "always_full",
+    "always_coarse",
+    "no_vision",
+    "uncertainty_threshold",
+    "random_policy_matched",
+    "bayes_router",
+    "size_router",
+    "dataset_router",
+    "oracle",
+    "oracle_full_correct",
+    "vision_token_pruning_proxy",
+    "token_merge_prune_proxy",
+    "resolution_scaling_proxy",
+    "multi_granularity_proxy",
+]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+def _no_nan(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("Input should be a number")
+    return value
+
+
+Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
+"""A number or infinity, which prices every look out, or is never exceeded."""
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""What is left of a running mean after a step."""
+
+
+def _check_shares(key: str, ratios: tuple[float, float, float] | None) -> None:
+    if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
+        raise ValueError(f"{key} must be three shares that sum to 1, got {ratios}")
+
+
+def _as_slurm_plugin(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", value):
+        raise ValueError(
+            "must be letters, digits, '_' or '.', as Snakemake's Slurm plugin takes no other;"
+            " choose such GPUs by their partition instead"
+        )
+    return value
+
+
+GpuModel = Annotated[str, AfterValidator(_as_slurm_plugin)]
+
+
+class LoraSettings(Section):
+    """Low-rank adapters (peft) for models too large to train whole."""
+
+    r: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+class ModelSettings(Section):
+    base_model_name: str = Field(
+        "src/vovnet/assets/tiny-qwen3-vl",
+        description="A folder or a hub name of a transformers VLM.",
+    )
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attn_implementation: str = "sdpa"
+    gradient_checkpointing: bool = False
+    lora: LoraSettings | None = None
+
+
+class PromptTemplates(Section):
+    """One template per task type; fields: {question}, {hint}, {choices}."""
+
+    multiple_choice: str = "{hint}{question}\n{choices}\nAnswer with the option's text."
+    open: str = "{question}\nAnswer in a word or short phrase."
+    vqa: str = "{question}\n{hint}Answer in a word or short phrase."
+    instruction: str = "{question}"
+
+
+class DatasetSettings(Section):
+    """A raw dataset in its original layout; `files` maps a split to a path under `root`.
+
+    Files of `source: hub` are downloaded from the dataset repository `repo_id` at `revision`.
+    """
+
+    format: Literal["mmbench", "mmmu", "textvqa", "llava"]
+    source: Literal["synthetic", "local", "hub"] = "local"
+    root: str
+    repo_id: str | None = None
+    revision: str | None = None
+    files: dict[str, str]
+    image_root: str | None = Field(None, description="Where image paths start, under `root`.")
+    checksums: dict[str, str] = Field(
+        {},
+        description="Per split the hash that its file must have: `md5:<digits>` or"
+        " `sha256:<digits>`.",
+    )
+
+    ocr_files: dict[str, str] = Field(
+        {},
+        description="Per split of TextVQA the file of OCR tokens that go into the prompt; none by"
+        " default.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetSettings:
+        if self.ocr_files and self.format != "textvqa":
+            raise ValueError("ocr_files are for the format 'textvqa'")
+        if self.source == "hub" and not self.repo_id:
+            raise ValueError("source 'hub' needs a repo_id")
+        return self
+
+
+def mmbench_part(dataset: DatasetSettings, split: str) -> tuple[str, str] | None:
+    """(`dev`, `train`) for the split `dev_train` of MMBench; None for a split that is no part.
+
+    `<split>_train` and `<split>_eval` are the two parts of a file that has no training split.
+    """
+    base, _, part = split.rpartition("_")
+    divided = dataset.format == "mmbench" and base and part in ("train", "eval")
+    return (base, part) if divided else None
+
+
+class SplitRef(Section):
+    """A part of a prepared dataset."""
+
+    dataset: str
+    split: str
+    max_samples: int | None = Field(None, gt=0)
+
+
+class EvalSet(SplitRef):
+    """What an experiment is evaluated on.
+
+    `passes: first` keeps one row of each circular group, `all` keeps every replica and
+    scores a group as right when every pass is right.
+    """
+
+    passes: Literal["first", "all"] = "first"
+    fuzzy: bool = False
+
+
+class SyntheticSettings(Section):
+    """The size and seed of the synthetic world."""
+
+    seed: int = 0
+    num_eval_questions: int = Field(1000, gt=0, description="Per benchmark.")
+    num_train_questions: int = Field(2000, gt=0, description="Per training set.")
+
+
+class LeakageSettings(Section):
+    """What stops the run when training mix and evaluation sets share it."""
+
+    fail_on: list[Literal["question", "image", "near_image", "id", "question_and_image"]] = [
+        "image",
+        "near_image",
+        "id",
+        "question_and_image",
+    ]
+
+
+class DataSettings(Section):
+    system_prompt: str = ""
+    prompt_template: PromptTemplates = PromptTemplates()
+    prompt_order: Literal["text_first", "image_first"] = "text_first"
+    datasets: dict[str, DatasetSettings] = {}
+    train: list[SplitRef] = []
+    router_fit: list[SplitRef] = Field(
+        [], description="Part of the training split on which the routers are fitted."
+    )
+    eval_sets: dict[str, EvalSet] = {}
+    synthetic: SyntheticSettings = SyntheticSettings()
+    leakage: LeakageSettings = LeakageSettings()
+    mmbench_train_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of an MMBench file's questions in its part `<split>_train`; the rest is"
+        " `<split>_eval`. 0 leaves such parts out of the training mix.",
+    )
+    mmbench_train_seed: int = 0
+
+    @model_validator(mode="after")
+    def _leave_out_empty_parts(self) -> DataSettings:
+        if self.mmbench_train_fraction > 0:
+            return self
+        kept = {
+            key: [part for part in getattr(self, key) if not self._is_mmbench_train(part)]
+            for key in ("train", "router_fit")
+        }
+        unchanged = all(kept[key] == getattr(self, key) for key in kept)
+        return self if unchanged else self.model_copy(update=kept)
+
+    def _is_mmbench_train(self, part: SplitRef) -> bool:
+        known = self.datasets.get(part.dataset)
+        named = mmbench_part(known, part.split) if known else None
+        return named is not None and named[1] == "train"
+
+
+class VisionBudget(Section):
+    """Sizes in pixels at which COARSE and FULL show an image; `None` is no limit."""
+
+    coarse_long_side: int | None = Field(64, gt=0)
+    full_long_side: int | None = Field(128, gt=0)
+    coarse_max_pixels: int | None = Field(None, gt=0)
+    full_max_pixels: int | None = Field(None, gt=0)
+    patch_size: int = Field(16, gt=0)
+    spatial_merge_size: int = Field(2, gt=0)
+
+    @property
+    def factor(self) -> int:
+        """Side of one vision token in pixels."""
+        return self.patch_size * self.spatial_merge_size
+
+    def budget(self, view: str) -> ViewBudget | None:
+        """Budget of a view by its name (see vovnet.views); None for `no`."""
+        budget = parse_view(view).budget
+        if isinstance(budget, ViewBudget):
+            return budget
+        if budget == "no":
+            return None
+        if budget == "coarse":
+            return ViewBudget(self.coarse_long_side, self.coarse_max_pixels)
+        return ViewBudget(self.full_long_side, self.full_max_pixels)
+
+
+class PolicySettings(Section):
+    # the learned policy
+    feature_mode: Literal["hidden", "hidden_entropy", "hidden_margin", "hidden_entropy_margin"] = (
+        "hidden"
+    )
+    action_space: Literal["binary", "ternary"] = "ternary"
+    head_hidden_size: int = Field(256, gt=0)
+    use_straight_through: bool = True
+    entropy_weight: float = Field(
+        1.0, gt=0, description="Nats; temperature of the action distribution."
+    )
+    lambda_cost: Extended = Field(0.02, ge=0)
+    cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
+    # baselines
+    baseline_name: BaselineName | None = None
+    baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
+    baseline_threshold: Extended | None = None
+    baseline_vision: Literal["coarse", "full"] = "full"
+    baseline_target_ratios: tuple[float, float, float] | None = None
+    baseline_bucket_ratios: list[tuple[float, float, float]] | None = Field(
+        None, min_length=2, description="Shares per bucket of entropy, surest questions first."
+    )
+    baseline_bucket_thresholds: list[float] | None = Field(
+        None, description="Nats between the buckets; quantiles of the set if left out."
+    )
+    baseline_seed: int = 42
+    # reduced views
+    baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
+    baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
+    baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
+    baseline_merge_mode: Literal["cosine", "l2"] = "cosine"
+    baseline_merge_weight: Literal["norm", "uniform"] = "norm"
+    baseline_enable_prune: bool = Field(
+        False, description="Prune what merging left, by baseline_pruning_ratio and _mode."
+    )
+    baseline_pool_factor: int = Field(1, gt=0, lt=1000)
+    baseline_budget_mode: Literal["long_side", "max_pixels"] = "long_side"
+    baseline_long_side: int | None = Field(None, gt=0, description="Pixels.")
+    baseline_max_pixels: int | None = Field(None, gt=0)
+    baseline_reduction: Literal["pruning", "merging"] | None = Field(
+        None, description="Reduces whichever view the policy chose."
+    )
+    # fallback: NO is overruled when the text pass is unsure
+    fallback_mode: Literal["coarse", "full"] | None = None
+    fallback_entropy_threshold: Extended | None = None
+    fallback_margin_threshold: Extended | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> PolicySettings:
+        rows = {"baseline_target_ratios": self.baseline_target_ratios}
+        for index, row in enumerate(self.baseline_bucket_ratios or []):
+            rows[f"baseline_bucket_ratios.{index}"] = row
+        for key, ratios in rows.items():
+            _check_shares(key, ratios)
+        self._check_buckets()
+        return self
+
+    def _check_buckets(self) -> None:
+        buckets, limits = self.baseline_bucket_ratios, self.baseline_bucket_thresholds
+        if limits is None:
+            return
+        if not all(low <= high for low, high in pairwise(limits)):
+            raise ValueError(f"baseline_bucket_thresholds must ascend, got {limits}")
+        if buckets is not None and len(limits) != len(buckets) - 1:
+            raise ValueError(
+                f"baseline_bucket_thresholds must be one fewer than the {len(buckets)} rows of"
+                f" baseline_bucket_ratios, got {len(limits)}"
+            )
+
+
+class TrainingSettings(Section):
+    seed: int = 0
+    num_processes: int = Field(
+        1, gt=0, description="Devices; equals the rule's gpu resource on GPUs."
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    batch_size: int = Field(32, gt=0, description="Samples per optimizer step, over all devices.")
+    gradient_accumulation_steps: int = Field(1, gt=0)
+    stage1_epochs: float = Field(1.0, gt=0)
+    stage1_baseline_name: Literal[
+        "always_full", "always_coarse", "no_vision", "random_policy_matched"
+    ] = "always_full"
+    stage1_target_ratios: tuple[float, float, float] | None = None
+    stage2_epochs: float = Field(1.0, gt=0)
+    stage1_learning_rate: float = Field(2e-4, gt=0)
+    stage2_learning_rate: float = Field(2e-4, gt=0)
+    head_learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    adam_betas: tuple[Decay, Decay] = (0.9, 0.98)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_answer_tokens: int = Field(32, gt=0)
+    save_every: int = Field(100, gt=0)
+    num_workers: int = Field(0, ge=0, description="Processes that load images, per device.")
+    keep_checkpoints: int = Field(2, gt=0)
+    checkpoint_format: Literal["accelerate", "pt"] = "accelerate"
+    calibration_samples: int = Field(
+        256, ge=0, description="Held-out training samples for the calibration check."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        _check_shares("stage1_target_ratios", self.stage1_target_ratios)
+        return self
+
+
+class PretrainingPhase(Section):
+    """A phase in which the tiny base model is made: which questions, shown how, how many.
+
+    `templates` gives the share of each template of the synthetic world.
+    """
+
+    num_samples: int = Field(gt=0)
+    templates: dict[str, float] = Field(min_length=1)
+    view_shares: tuple[float, float, float] = Field(
+        (0.0, 0.0, 1.0), description="How often NO, COARSE and FULL are shown."
+    )
+    learning_rate: float = Field(5e-4, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> PretrainingPhase:
+        _check_shares("view_shares", self.view_shares)
+        return self
+
+
+class EvalSettings(Section):
+    batch_size: int = Field(64, gt=0)
+    max_new_tokens: int = Field(16, gt=0)
+    num_beams: int = Field(1, gt=0)
+    do_sample: bool = False
+    temperature: float = Field(1.0, gt=0)
+    seed: int = 0
+    cache_reuse: bool = True
+    num_shards: int = Field(1, gt=0)
+    shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
+    max_samples: int | None = Field(None, gt=0)
+    profile: bool = Field(
+        False, description="By hand: run live, for latency and memory; the suite has mode: live."
+    )
+    bootstrap_samples: int = Field(2000, gt=0)
+
+
+class Match(Section):
+    """Match a random policy to the action ratios of another experiment's rows.
+
+    With `buckets`, the ratios are taken in that many buckets of the text pass's entropy.
+    """
+
+    experiment: str
+    lambda_costs: list[Extended] = Field(min_length=1)
+    buckets: int | None = Field(None, gt=1)
+
+
+class Experiment(Section):
+    """One named evaluation of a policy on datasets.
+
+    `sweep` maps one key of the policy to a list of values: one results row per value.
+    `fit` names the splits a router is fitted on (observed like evaluation sets).
+    """
+
+    title: str
+    run: str = "vovnet"
+    datasets: list[str] | None = Field(
+        None, description="Evaluation sets; all of them if left out."
+    )
+    seeds: list[int] | None = None
+    policy: dict[str, Any] = {}
+    sweep: dict[str, list[Any]] = {}
+    match: Match | None = None
+    mode: Literal["replay", "live"] = "replay"
+    max_samples: int | None = Field(None, gt=0)
+    compare_cache_reuse: bool = Field(
+        False, description="Answer with and without cache reuse, live; tokens must be the same."
+    )
+    error_slices: bool = Field(
+        False, description="Also write where the policy errs, and what its scores tell."
+    )
+    role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
+
+    @model_validator(mode="after")
+    def _check(self) -> Experiment:
+        if len(self.sweep) > 1:
+            raise ValueError(f"sweep takes one key, got {sorted(self.sweep)}")
+        if any(not values for values in self.sweep.values()):
+            raise ValueError("sweep needs at least one value")
+        if self.compare_cache_reuse and self.mode != "live":
+            raise ValueError("compare_cache_reuse needs mode: live")
+        return self
+
+
+class BenchSettings(Section):
+    """How much `vovnet bench` measures."""
+
+    num_samples: int = Field(64, gt=0, description="Questions of each evaluation set.")
+    repeats: int = Field(5, gt=0, description="Of which medians are taken.")
+    growth: list[int] = Field(
+        [500, 1000, 2000, 4000],
+        min_length=2,
+        description="Numbers of samples over which cost is followed; questions are repeated.",
+    )
+    num_threads: int = Field(1, gt=0, description="Of torch on the CPU.")
+
+
+class ReportSettings(Section):
+    title: str = "VoVNet"
+    target_lambda: float = Field(
+        0.02, ge=0, description="The row of a sweep that main tables show."
+    )
+    target: str | None = Field(
+        None, description="The list under targets that paper_tables shows; everything if left out."
+    )
+    name: Literal["paper", "suite"] = Field(
+        "paper", description="Which report is written, and into which folder; set by the DAG."
+    )
+
+
+class Resources(Section):
+    """What the scheduler is told, per kind of rule. `gpu` counts devices; 0 runs on the CPU."""
+
+    gpu: int = Field(0, ge=0)
+    threads: int = Field(1, gt=0)
+    mem_mb: int = Field(3000, gt=0)
+    runtime_min: int = Field(60, gt=0)
+    retry_factor: float = Field(
+        2.0, ge=1, description="mem_mb and runtime_min grow by it when a failed job is tried again."
+    )
+    gpu_model: GpuModel | None = Field(None, description="Slurm's name of the GPUs to be given.")
+    partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
+
+
+class ResourceSettings(Section):
+    account: str | None = Field(None, description="Slurm's account that pays for the jobs.")
+    train: Resources = Resources()
+    observe: Resources = Resources()
+    light: Resources = Resources(mem_mb=1500, runtime_min=10)

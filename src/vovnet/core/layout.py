@@ -1,0 +1,84 @@
+"""Where every file of a results folder lies. The one definition of the file layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROUTER_FIT = "router_fit"
+"""Name of the observed set on which routers are fitted (`data.router_fit`)."""
+
+PAPER, SUITE = "paper", "suite"
+"""Names of the reports, which are those of their folders: what the paper shows, and everything."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`report` is the report that is read or written."""
+
+    root: Path
+    report: str = field(default=PAPER, kw_only=True)
+
+    def raw(self, dataset: str) -> Path:
+        """Folder into which the synthetic world renders a raw dataset."""
+        return self.root / "raw" / dataset
+
+    def data(self, dataset: str) -> Path:
+        return self.root / "data" / dataset
+
+    def samples(self, dataset: str, split: str) -> Path:
+        return self.data(dataset) / f"{split}.jsonl"
+
+    def data_manifest(self, dataset: str, split: str) -> Path:
+        return self.data(dataset) / f"{split}.manifest.json"
+
+    @property
+    def leakage_report(self) -> Path:
+        return self.root / "data" / "leakage.json"
+
+    @property
+    def tiny_model(self) -> Path:
+        """The tiny base model, where it is made anew (the package brings one along)."""
+        return self.root / "tiny-qwen3-vl"
+
+    def stage(self, run: str, seed: int | str, stage: int) -> Path:
+        """Folder of one training stage; its `manifest.json` is written last."""
+        return self.root / "runs" / run / f"seed{seed}" / f"stage{stage}"
+
+    def observations(self, run: str, seed: int | str, eval_set: str) -> Path:
+        return self.root / "observations" / run / f"seed{seed}" / eval_set
+
+    def shard(
+        self, run: str, seed: int | str, eval_set: str, shard: int | str, num_shards: int | str
+    ) -> Path:
+        """Folder of one shard (counted from 0) of an observation."""
+        name = f"{shard}-of-{num_shards}"
+        return self.observations(run, seed, eval_set) / "shards" / name
+
+    def views_manifest(self, run: str, seed: int | str, eval_set: str) -> Path:
+        """Manifest of the reduced views; their tables lie beside it, as those of the actions."""
+        return self.observations(run, seed, eval_set) / "views.manifest.json"
+
+    def view_shard(
+        self, run: str, seed: int | str, eval_set: str, shard: int | str, num_shards: int | str
+    ) -> Path:
+        """Folder of one shard of the reduced views."""
+        name = f"{shard}-of-{num_shards}"
+        return self.observations(run, seed, eval_set) / "view_shards" / name
+
+    def eval(self, experiment: str) -> Path:
+        return self.root / "eval" / experiment
+
+    @property
+    def hull(self) -> Path:
+        """Folder of the hull metrics over the experiments of the report."""
+        return self.root / "eval" / "_hull" / self.report
+
+    @property
+    def bench(self) -> Path:
+        return self.root / "bench"
+
+    @property
+    def paper(self) -> Path:
+        """Folder of the report's tables, figures and sanity checks."""
+        return self.root / self.report

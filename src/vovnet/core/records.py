@@ -1,0 +1,222 @@
+"""The records that travel between the steps, and how they are stored.
+
+A `Sample` is one line of the unified JSONL. `Signals` and `Observation` are parquet
+tables with one row per sample. `ResultRow` is one line of results.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vovnet.core.errors import DataError
+from vovnet.core.files import atomic_path, read_jsonl
+
+SCHEMA_VERSION = 1
+
+ACTIONS: tuple[str, str, str] = ("no", "coarse", "full")
+"""The views among which a policy chooses, cheapest first; an action is an index into it."""
+
+QuestionType = Literal["multiple-choice", "open", "vqa", "instruction"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageRef(_Record):
+    """An image file beside the JSONL; width and height in pixels, EXIF rotation ignored.
+
+    `perceptual` is the hash of its look, "" where the image is too plain to have one.
+    """
+
+    path: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    sha256: str
+    perceptual: str = ""
+
+
+class Sample(_Record):
+    """One question with its image(s), choices and gold answer(s).
+
+    `answer` is the gold as its source gives it (a letter for multiple choice), and
+    `answer_text` what a model is trained to say. `answers` holds every accepted answer
+    (the ten human answers of TextVQA, the list-valued gold of MMMU). All three are empty
+    where the split has no gold. `group` and `pass_index` tie circular replicas together.
+    """
+
+    schema_version: Literal[1] = 1
+    id: str
+    dataset: str
+    split: str
+    question_type: QuestionType
+    question: str
+    images: list[ImageRef]
+    choices: dict[str, str] = Field(default_factory=dict)
+    hint: str = ""
+    answer: str = ""
+    answer_text: str = ""
+    answers: list[str] = Field(default_factory=list)
+    category: str = ""
+    subject: str = ""
+    group: str = ""
+    pass_index: int = 0
+
+
+def iter_samples(path: Path | str) -> Iterator[Sample]:
+    """Stream a unified JSONL; errors name file and line. An empty file is an error."""
+    empty = True
+    for number, value in read_jsonl(path):
+        try:
+            sample = Sample.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "(line)"
+            raise DataError(f"{path}, line {number}, {key}: {first['msg']}") from None
+        empty = False
+        yield sample
+    if empty:
+        raise DataError(f"{path}: the dataset is empty, expected at least one sample")
+
+
+def read_samples(path: Path | str) -> list[Sample]:
+    """Read a unified JSONL at once."""
+    return list(iter_samples(path))
+
+
+def write_samples(path: Path | str, samples: Iterable[Sample]) -> int:
+    """Write a unified JSONL atomically; returns the number of lines."""
+    count = 0
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for sample in samples:
+            file.write(sample.model_dump_json() + "\n")
+            count += 1
+    return count
+
+
+# Columns of the parquet tables: name -> type. `tokens_<view>` columns follow in signals.
+SIGNAL_COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "entropy": pa.float64(),  # nats, at the position that emits the first answer token
+    "margin": pa.float64(),  # probability of the top token minus that of the second
+    "score_no": pa.float64(),  # nats, up to a constant per sample
+    "score_coarse": pa.float64(),
+    "score_full": pa.float64(),
+    "text_tokens": pa.int64(),  # tokens that the text pass processed
+    "tokens_no": pa.int64(),  # vision tokens each view would cost
+    "tokens_coarse": pa.int64(),
+    "tokens_full": pa.int64(),
+}
+
+OBSERVATION_COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "text": pa.string(),
+    "vision_tokens": pa.int64(),
+    "prompt_tokens": pa.int64(),
+    "generated_tokens": pa.int64(),
+}
+
+TIMING_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "latency_ms": pa.float64()}
+
+SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
+    "dataset": pa.string(),
+    "seed": pa.int64(),
+    "point": pa.int64(),  # index of the sweep point within its experiment
+    "id": pa.string(),
+    "action": pa.int64(),  # index into ACTIONS; -1 for a reduced view
+    "view": pa.string(),
+    "prediction": pa.string(),
+    "score": pa.float64(),  # correctness in [0, 1]
+    "parse_fallback": pa.bool_(),
+    "cost": pa.float64(),
+    "vision_tokens": pa.int64(),
+    "fallback_triggered": pa.bool_(),
+}
+
+
+def write_table(path: Path | str, rows: pd.DataFrame, columns: dict[str, pa.DataType]) -> None:
+    """Write parquet atomically with exactly `columns`, in order; equal rows give equal bytes."""
+    schema = pa.schema(list(columns.items()))
+    table = pa.Table.from_pandas(rows[list(columns)], schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata({"vovnet_schema": str(SCHEMA_VERSION)})
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def read_table(path: Path | str, columns: dict[str, pa.DataType]) -> pd.DataFrame:
+    """Read parquet; a missing file or column is one clear error."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: file not found") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file ({error})") from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing, it has {table.column_names}")
+    return table.to_pandas()
+
+
+# Columns of results.csv, in order. A value that was not measured is empty, never 0.
+RESULT_COLUMNS: tuple[str, ...] = (
+    "experiment",
+    "dataset",
+    "run",
+    "seed",
+    "baseline_name",
+    "lambda_cost",
+    "threshold",
+    "pruning_ratio",
+    "merge_ratio",
+    "pool_factor",
+    "long_side",
+    "max_pixels",
+    "num_samples",
+    "accuracy",
+    "accuracy_lo",
+    "accuracy_hi",
+    "avg_cost",
+    "avg_vision_tokens",
+    "action_rate_no",
+    "action_rate_coarse",
+    "action_rate_full",
+    "action_ratio",  # the three rates as "[no, coarse, full]"
+    "fallback_trigger_rate",
+    "parse_fallback_rate",
+    "scoring",  # "official", or "fuzzy" where the lenient variant was used
+    "latency_ms",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "mem_peak_p50_mb",
+    "mem_peak_p90_mb",
+)
+
+
+def write_results(path: Path | str, rows: list[dict[str, Any]]) -> None:
+    """Write results.csv atomically; keys outside RESULT_COLUMNS are a programming error."""
+    for row in rows:
+        assert set(row) <= set(RESULT_COLUMNS), set(row) - set(RESULT_COLUMNS)
+    frame = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+    with atomic_path(path) as partial:
+        frame.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_results(path: Path | str) -> pd.DataFrame:
+    """Read results.csv with `baseline_name` as text ("" for VoVNet)."""
+    try:
+        frame = pd.read_csv(path, dtype={"baseline_name": "string", "action_ratio": "string"})
+    except FileNotFoundError:
+        raise DataError(f"{path}: file not found") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: not a readable CSV file ({error})") from None
+    missing = [name for name in RESULT_COLUMNS if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing")
+    return frame.assign(baseline_name=frame["baseline_name"].fillna(""))

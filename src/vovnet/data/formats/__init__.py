@@ -1,0 +1,1 @@
+"""Readers of raw datasets, one module per original layout."""

@@ -1,0 +1,108 @@
+"""Rows of a large JSON array or JSONL file, one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from vovnet.core.errors import DataError
+from vovnet.core.files import json_reason, read_jsonl
+from vovnet.data.formats.source import Row
+
+JSON_SUFFIXES = (".json", ".jsonl")
+
+CHUNK_CHARS = 1 << 20
+MAX_ROW_CHARS = 1 << 26
+"""A row longer than this is taken for broken JSON, so that memory stays bounded."""
+
+
+def iter_rows(path: Path) -> Iterator[Row]:
+    """The objects of a JSON array or of a JSONL file; `Row.number` counts from 1."""
+    array = _starts_array(path)
+    values = _iter_array(path) if array else (value for _, value in read_jsonl(path))
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            raise DataError(f"{path}, row {number}: expected an object, got {type(value).__name__}")
+        yield Row(path, number, value)
+
+
+def _iter_array(path: Path) -> Iterator[Any]:
+    """The objects of a JSON array, read in constant memory."""
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            window = _Window(file)
+            separator = window.expect("[")
+            if window.peek() == "]":
+                separator = window.expect("]")
+            while separator != "]":
+                yield window.value()
+                number += 1
+                separator = window.expect(",", "]")
+            if window.peek():
+                raise _SyntaxError("unexpected text after the array")
+    except _SyntaxError as error:
+        raise DataError(f"{path}, row {number + 1}: not valid JSON ({error})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
+
+
+class _SyntaxError(Exception):
+    pass
+
+
+class _Window:
+    """The part of a file that is being parsed: `text[position:]`, refilled in chunks."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._decoder = json.JSONDecoder()
+        self._text = ""
+        self._position = 0
+
+    def _refill(self) -> bool:
+        """Append as much text as is waiting, at least a chunk; False at the end of the file."""
+        rest = self._text[self._position :]
+        more = self._file.read(max(CHUNK_CHARS, len(rest)))
+        self._text, self._position = rest + more, 0
+        return bool(more)
+
+    def peek(self) -> str:
+        """The next character that is no white space; "" at the end."""
+        while True:
+            while self._position < len(self._text):
+                if not self._text[self._position].isspace():
+                    return self._text[self._position]
+                self._position += 1
+            if not self._refill():
+                return ""
+
+    def expect(self, *characters: str) -> str:
+        found = self.peek()
+        if found not in characters:
+            wanted = " or ".join(repr(character) for character in characters)
+            raise _SyntaxError(f"expected {wanted}, got {found!r}" if found else "ends too early")
+        self._position += 1
+        return found
+
+    def value(self) -> Any:
+        """Parse one value; one that the window cuts off is tried again with more text."""
+        self.peek()
+        while True:
+            try:
+                value, self._position = self._decoder.raw_decode(self._text, self._position)
+                return value
+            except (ValueError, RecursionError) as error:
+                too_long = len(self._text) - self._position > MAX_ROW_CHARS
+                if too_long or not self._refill():
+                    raise _SyntaxError(json_reason(error)) from None
+
+
+def _starts_array(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return _Window(file).peek() == "["
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not valid UTF-8 ({error.reason})") from None

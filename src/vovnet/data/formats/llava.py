@@ -1,0 +1,94 @@
+"""LLaVA-Instruct: a JSON array or JSONL of conversations about an image.
+
+The question files beside it are read too: an `instruction` with its `output`, or a `text` alone.
+
+Every pair of turns becomes a sample of its own, `<id>#<turn>` with turns from 0, because a
+policy decides per question. The published mix repeats ids; the n-th row with an id is
+called `<id>~<n>` from the second on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vovnet.core.records import Sample
+from vovnet.data.formats.jsonstream import iter_rows
+from vovnet.data.formats.source import Row, Source
+from vovnet.data.images import inside
+from vovnet.data.seen import Seen
+
+IMAGE_TAG = "<image>"
+ROLES = ("human", "gpt")
+
+
+def read(source: Source) -> Iterator[Sample]:
+    """The samples in file order; rows without an image are skipped and counted."""
+    occurrences = Seen()
+    for row in iter_rows(source.file):
+        paths = _image_paths(row)
+        if not paths:
+            source.skipped["row without image"] += 1
+            continue
+        yield from _samples(source, row, paths, _row_id(source, row, occurrences))
+
+
+def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterator[Sample]:
+    turns = _turns(row)
+    answered = "text" not in row.values
+    images = [source.images.add_file(source.image_root, path, row.at("image")) for path in paths]
+    kind = row.optional_text("category" if "category" in row.values else "type")
+    folders = inside(paths[0], row.at("image")).parts[:-1]
+    for turn in range(0, len(turns), 2):
+        question = turns[turn].replace(IMAGE_TAG, "").strip()
+        answer = turns[turn + 1].strip()
+        if not question or (answered and not answer):
+            source.skipped["turn without text"] += 1
+            continue
+        yield Sample(
+            id=f"{row_id}#{turn // 2}",
+            dataset=source.dataset,
+            split=source.split,
+            question_type="instruction",
+            question=question,
+            images=images,
+            answer=answer,
+            answer_text=answer,
+            category=kind or (folders[0] if folders else ""),
+        )
+
+
+def _row_id(source: Source, row: Row, occurrences: Seen) -> str:
+    """A unique id of the row: its own, or file name and row number where it has none."""
+    column = "id" if "id" in row.values else "question_id"
+    if row.values.get(column) is None:
+        return f"{row.path.stem}:{row.number}"
+    name = row.identifier(column)
+    times = occurrences.add(name)
+    return source.claim(row, column, name if times == 1 else f"{name}~{times}")
+
+
+def _image_paths(row: Row) -> list[str]:
+    if isinstance(row.values.get("image"), list):
+        return row.texts("image")
+    path = row.optional_text("image")
+    return [path] if path else []
+
+
+def _turns(row: Row) -> list[str]:
+    """The texts of the turns, human and gpt alternating."""
+    if "conversations" not in row.values and "instruction" in row.values:
+        return [row.text("instruction"), row.text("output")]
+    if "conversations" not in row.values and "text" in row.values:
+        return [row.text("text"), ""]
+    turns = row.values.get("conversations")
+    if not isinstance(turns, list) or not turns or len(turns) % 2:
+        raise row.error("conversations", "expected a list of human and gpt turns in pairs")
+    texts = []
+    for position, turn in enumerate(turns):
+        role = ROLES[position % 2]
+        if not isinstance(turn, dict) or turn.get("from") != role:
+            raise row.error("conversations", f"expected turn {position} to be from {role!r}")
+        if not isinstance(turn.get("value"), str):
+            raise row.error("conversations", f"expected the value of turn {position} to be text")
+        texts.append(row.writable("conversations", turn["value"]))
+    return texts

@@ -1,0 +1,187 @@
+"""MMMU: parquet files per subject as the hub has them, their rows as JSON, or VLMEvalKit's table.
+
+Questions keep their `<image n>` marks; `Sample.images` holds the images in that order.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vovnet.core.errors import DataError, one_line
+from vovnet.core.records import ImageRef, QuestionType, Sample
+from vovnet.data.formats.jsonstream import JSON_SUFFIXES, iter_rows
+from vovnet.data.formats.literals import text_list
+from vovnet.data.formats.source import Row, Source, require_columns
+from vovnet.data.formats.tsv import TsvImages, lettered_choices, rows_of_split
+
+IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
+PARQUET_REQUIRED = ("id", "question", "options", "question_type", "image_1")
+PARQUET_OPTIONAL = ("answer", "subfield", *IMAGE_COLUMNS[1:])
+ROW_REQUIRED = ("question", "options", "image_1")
+TABLE_REQUIRED = ("index", "question", "question_type", "A", "B", "image")
+
+QUESTION_TYPES: dict[str, QuestionType] = {
+    "multiple-choice": "multiple-choice",
+    "open": "open",
+    "short-answer": "open",
+}
+NO_GOLD = "?"
+"""What the test split has in place of an answer."""
+
+BATCH_ROWS = 32
+
+
+def read(source: Source) -> Iterator[Sample]:
+    """The samples in the order of the files (sorted by subject) and of their rows."""
+    if _is_table(source.files[0]):
+        images = TsvImages(source.file, source.image_root, source.images)
+        for row in rows_of_split(source.file, TABLE_REQUIRED, source.split, source.skipped):
+            choices = lettered_choices(row)
+            name = "id" if "id" in row.values else "index"
+            yield _sample(
+                source, row, name, row.optional_text("l2-category"), choices, images.of(row)
+            )
+        return
+    for path in source.files:
+        for row in _json_rows(path) if path.suffix in JSON_SUFFIXES else _parquet_rows(path):
+            refs = _images(source, row)
+            yield _sample(source, row, "id", _subject(source, row), _options(row), refs)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file has lettered options, a column for each, and no list of options."""
+    if path.suffix in JSON_SUFFIXES:
+        return all("options" not in row.values for row in islice(iter_rows(path), 1))
+    return path.suffix == ".tsv"
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    """The hub's rows as MMMU-Pro's tools write them: images by path, choices only, no ids."""
+    for row in iter_rows(path):
+        for name in ROW_REQUIRED:
+            if name not in row.values:
+                raise row.error(name, "is missing")
+        named = {"id": f"{path.stem}:{row.number}", "question_type": "multiple-choice"}
+        images = {
+            name: {"bytes": None, "path": value}
+            for name, value in row.values.items()
+            if name in IMAGE_COLUMNS and isinstance(value, str)
+        }
+        yield Row(path, row.number, {**named, **row.values, **images})
+
+
+def _sample(
+    source: Source,
+    row: Row,
+    id_column: str,
+    subject: str,
+    choices: dict[str, str],
+    images: list[ImageRef],
+) -> Sample:
+    named = row.text("question_type")
+    if named not in QUESTION_TYPES:
+        raise row.error("question_type", f"expected one of {list(QUESTION_TYPES)}, got {named!r}")
+    question_type = QUESTION_TYPES[named]
+    answers = _gold(row)
+    if question_type == "multiple-choice":
+        answer, answer_text, answers = *_lettered_gold(row, choices, answers), []
+    else:
+        answer = answer_text = answers[0] if answers else ""
+    return Sample(
+        id=source.claim(row, id_column, row.identifier(id_column)),
+        dataset=source.dataset,
+        split=source.split,
+        question_type=question_type,
+        question=row.text("question"),
+        images=images,
+        choices=choices,
+        answer=answer,
+        answer_text=answer_text,
+        answers=answers,
+        category=row.optional_text("subfield"),
+        subject=subject,
+    )
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    number = 0
+    try:
+        file = pq.ParquetFile(path)
+        names = list(file.schema_arrow.names)
+        require_columns(path, names, PARQUET_REQUIRED)
+        columns = [name for name in PARQUET_REQUIRED + PARQUET_OPTIONAL if name in names]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(path, number, values)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = one_line(error)
+        raise DataError(f"{path}, row {number + 1}: not readable as parquet ({reason})") from None
+
+
+def _subject(source: Source, row: Row) -> str:
+    """The subject of the id (`validation_Accounting_1`), or else the folder's name."""
+    match = re.fullmatch(r"(?:dev|validation|test)_(.+)_\d+", row.identifier("id"))
+    if match:
+        return match[1]
+    return row.path.parent.name if row.path.parent != source.root else ""
+
+
+def _options(row: Row) -> dict[str, str]:
+    value = row.values["options"]
+    options = text_list(value) if isinstance(value, str) else value
+    if not isinstance(options, list) or not all(isinstance(item, str) for item in options):
+        raise row.error("options", f"expected a list of texts, got {str(value)[:80]!r}")
+    letters = string.ascii_uppercase
+    if len(options) > len(letters):
+        raise row.error("options", f"expected at most {len(letters)} options, got {len(options)}")
+    return dict(zip(letters, options, strict=False))
+
+
+def _images(source: Source, row: Row) -> list[ImageRef]:
+    refs = []
+    for column in IMAGE_COLUMNS:
+        value: Any = row.values.get(column)
+        if value is None:
+            continue
+        if not isinstance(value, dict) or not {"bytes", "path"} & value.keys():
+            raise row.error(
+                column, f"expected a struct of bytes and path, got {type(value).__name__}"
+            )
+        if isinstance(value.get("bytes"), bytes):
+            refs.append(source.images.add(value["bytes"], row.at(column)))
+        elif value.get("path"):
+            refs.append(source.images.add_file(source.image_root, value["path"], row.at(column)))
+    if not refs:
+        raise row.error(IMAGE_COLUMNS[0], "the question has no image")
+    return refs
+
+
+def _gold(row: Row) -> list[str]:
+    """All gold answers; none where the split keeps them back."""
+    value = row.values.get("answer")
+    if isinstance(value, list):
+        return row.texts("answer")
+    text = row.optional_text("answer")
+    if text in ("", NO_GOLD):
+        return []
+    listed = text_list(text) if text.startswith("[") else None
+    return listed or [text]
+
+
+def _lettered_gold(row: Row, choices: dict[str, str], gold: list[str]) -> tuple[str, str]:
+    if len(choices) < 2:
+        raise row.error("options" if "options" in row.values else "A", "expected two options")
+    if not gold:
+        return "", ""
+    if len(gold) > 1 or gold[0] not in choices:
+        raise row.error("answer", f"expected one of {list(choices)}, got {gold}")
+    return gold[0], choices[gold[0]]

@@ -1,0 +1,85 @@
+"""TextVQA 0.5.1: one JSON file per split, image files named by image id.
+
+The OCR tokens of an image, where the configuration names their file, become the question's hint.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json
+from vovnet.core.records import ImageRef, Sample
+from vovnet.data.formats.source import Row, Source
+from vovnet.data.images import inside
+
+IMAGE_SUFFIXES = (".jpg", ".png")
+
+
+def read(source: Source) -> Iterator[Sample]:
+    """The samples in file order. Rows of the test split have no answers."""
+    tokens = _ocr_tokens(source.ocr_file) if source.ocr_file else None
+    for row in _rows(source.file):
+        yield _sample(source, row, "" if tokens is None else _hint(source, row, tokens))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
+        raise DataError(f"{path}: expected an object with a list under the key 'data'")
+    for number, values in enumerate(content["data"], start=1):
+        if not isinstance(values, dict):
+            raise DataError(f"{path}, row {number}: expected an object")
+        yield Row(path, number, values)
+
+
+def _ocr_tokens(path: Path) -> dict[str, list[str]]:
+    """Image id -> the texts that were read in the image, as in TextVQA's Rosetta files."""
+    found = {}
+    for row in _rows(path):
+        if "ocr_tokens" not in row.values:
+            raise row.error("ocr_tokens", "is missing")
+        found[row.identifier("image_id")] = row.texts("ocr_tokens")
+    return found
+
+
+def _hint(source: Source, row: Row, tokens: dict[str, list[str]]) -> str:
+    name = row.identifier("image_id")
+    if name not in tokens:
+        source.skipped["image without a row of OCR tokens"] += 1
+    read = tokens.get(name)
+    return f"Reference OCR token: {', '.join(read)}" if read else ""
+
+
+def _sample(source: Source, row: Row, hint: str) -> Sample:
+    answers = row.texts("answers")
+    answer = most_frequent(answers)
+    classes = row.texts("image_classes")
+    return Sample(
+        id=source.claim(row, "question_id", row.identifier("question_id")),
+        dataset=source.dataset,
+        split=source.split,
+        question_type="vqa",
+        question=row.text("question"),
+        images=[_image(source, row)],
+        hint=hint,
+        answer=answer,
+        answer_text=answer,
+        answers=answers,
+        category=classes[0] if classes else "",
+    )
+
+
+def most_frequent(answers: list[str]) -> str:
+    """The most frequent answer, of several the one that comes first; "" if there is none."""
+    return Counter(answers).most_common(1)[0][0] if answers else ""
+
+
+def _image(source: Source, row: Row) -> ImageRef:
+    name, where = row.identifier("image_id"), row.at("image_id")
+    candidates = [name + suffix for suffix in IMAGE_SUFFIXES]
+    paths = (source.image_root / inside(candidate, where) for candidate in candidates)
+    found = [candidate for candidate, path in zip(candidates, paths, strict=True) if path.is_file()]
+    return source.images.add_file(source.image_root, (found or candidates)[0], where)

@@ -1,0 +1,160 @@
+"""VLMEvalKit's form: base64 images, lettered options, one row per question; a TSV or JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import math
+import string
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vovnet.core.errors import DataError
+from vovnet.core.records import ImageRef
+from vovnet.data.formats.jsonstream import JSON_SUFFIXES, iter_rows
+from vovnet.data.formats.literals import text_list
+from vovnet.data.formats.source import Row, require_columns
+from vovnet.data.images import ImageStore
+
+MAX_REFERENCE_LENGTH = 64
+"""An `image` value no longer than this is the index of the row that holds the image."""
+
+
+def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
+    """Stream the rows; every value is the text as it stands, "" where a field is empty."""
+    csv.field_size_limit(sys.maxsize)
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t", strict=True)
+            names = next(reader, [])
+            require_columns(path, names, required)
+            for fields in reader:
+                if not fields:
+                    continue
+                number += 1
+                if len(fields) != len(names):
+                    raise DataError(
+                        f"{path}, row {number}: expected {len(names)} columns, got {len(fields)}"
+                    )
+                yield Row(path, number, dict(zip(names, fields, strict=True)))
+    except csv.Error as error:
+        raise DataError(f"{path}, row {number + 1}: not valid TSV ({error})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
+
+
+def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
+    """The same rows from JSON, where results of VLMEvalKit hold them under `annotation`."""
+    for row in iter_rows(path):
+        values = row.values.get("annotation", row.values)
+        if not isinstance(values, dict):
+            raise row.error("annotation", "expected an object")
+        table_row = Row(path, row.number, {name: _field(value) for name, value in values.items()})
+        for name in required:
+            if name not in values:
+                raise table_row.error(name, "is missing")
+        yield table_row
+
+
+def _field(value: Any) -> Any:
+    """A value as a TSV would give it: whole numbers as text, "" for what is not there."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
+    """The rows of a TSV, or of a JSON file by the name of one."""
+    read = read_json_table if path.suffix in JSON_SUFFIXES else read_tsv
+    return read(path, required)
+
+
+def rows_of_split(
+    path: Path, required: tuple[str, ...], split: str, skipped: Counter[str]
+) -> Iterator[Row]:
+    """The rows of one split. A row without a `split` belongs to every split."""
+    others: set[str] = set()
+    kept = 0
+    for row in read_table(path, required):
+        named = row.optional_text("split")
+        if named in ("", split):
+            kept += 1
+            yield row
+        else:
+            others.add(named)
+            skipped["other split"] += 1
+    if others and not kept:
+        raise DataError(f"{path}: no row has split {split!r}, the file has {sorted(others)}")
+
+
+def lettered_choices(row: Row) -> dict[str, str]:
+    """The options A, B, C ... that are not empty, as they stand."""
+    choices = {letter: row.optional_text(letter) for letter in string.ascii_uppercase}
+    return {letter: text for letter, text in choices.items() if text}
+
+
+class TsvImages:
+    """Resolves the `image` column: base64, a Python list of base64, or another row's index.
+
+    Images are stored while rows stream by. A reference to a row that has not been read
+    (a later one, or one of another split) costs one pass over the file, once.
+    """
+
+    def __init__(self, path: Path, folder: Path, store: ImageStore) -> None:
+        self._path = path
+        self._folder = folder
+        self._store = store
+        self._known: dict[str, list[ImageRef]] = {}
+        self._scanned = False
+
+    def of(self, row: Row) -> list[ImageRef]:
+        """The images of a row; rows of MMBench's published samples name an `image_file`."""
+        if "image" not in row.values and "image_file" in row.values:
+            return [
+                self._store.add_file(self._folder, row.text("image_file"), row.at("image_file"))
+            ]
+        value = row.text("image")
+        if len(value) > MAX_REFERENCE_LENGTH:
+            refs = self._decode(row, value)
+        else:
+            refs = self._refer(row, value)
+        self._known[row.text("index")] = refs
+        return refs
+
+    def _refer(self, row: Row, index: str) -> list[ImageRef]:
+        if index not in self._known and not self._scanned:
+            self._scan()
+        if index not in self._known:
+            raise row.error("image", f"refers to index {index!r}, which no row with an image has")
+        return self._known[index]
+
+    def _scan(self) -> None:
+        self._scanned = True
+        required = ("index", "image")
+        values = (row.optional_text("image") for row in read_table(self._path, required))
+        wanted = {value for value in values if len(value) <= MAX_REFERENCE_LENGTH}
+        for row in read_table(self._path, required):
+            index, value = row.optional_text("index"), row.optional_text("image")
+            holds_image = len(value) > MAX_REFERENCE_LENGTH
+            if holds_image and index in wanted and index not in self._known:
+                self._known[index] = self._decode(row, value)
+
+    def _decode(self, row: Row, value: str) -> list[ImageRef]:
+        parts = [value]
+        if value.startswith("["):
+            parts = text_list(value) or []
+        if not parts:
+            raise row.error("image", "expected base64 or a list of base64 texts")
+        return [self._store.add(_base64(row, part), row.at("image")) for part in parts]
+
+
+def _base64(row: Row, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise row.error("image", f"not valid base64 ({error})") from None

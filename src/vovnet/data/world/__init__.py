@@ -1,0 +1,1 @@
+"""The synthetic world: its questions, how they are rendered, and an endless stream of them."""

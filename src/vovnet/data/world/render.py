@@ -1,0 +1,397 @@
+"""The synthetic world as raw files: four datasets in the layouts of their originals.
+
+Question i of a split follows from (seed, dataset, split, i) alone. What a template is called
+stands where each layout has its category, so that a router can be fitted per template.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vovnet.config import DatasetSettings, PromptTemplates, Settings
+from vovnet.core.errors import ConfigError
+from vovnet.core.files import atomic_path, write_bytes, write_json
+from vovnet.core.records import Sample
+from vovnet.data.formats.mmbench import CIRCULAR_STEP
+from vovnet.data.prompts import question_text
+from vovnet.data.world import questions as world
+from vovnet.pipeline.manifest import write_manifest
+
+LETTERS = "ABCDEFGH"
+
+SHARES: dict[str, dict[str, float]] = {
+    # Much can be answered from the text or a prior.
+    "mmbench": {
+        "sum": 0.12,
+        "recall": 0.13,
+        "prior": 0.15,
+        "colour": 0.06,
+        "shape": 0.05,
+        "place": 0.04,
+        "pattern_fine": 0.17,
+        "pattern_any": 0.05,
+        "sign_fine": 0.18,
+        "sign_any": 0.05,
+    },
+    # Several images in some questions; looking matters more.
+    "mmmu": {
+        "sum": 0.10,
+        "recall": 0.10,
+        "prior": 0.10,
+        "colour": 0.04,
+        "shape": 0.03,
+        "place": 0.02,
+        "second_colour": 0.05,
+        "pattern_fine": 0.21,
+        "pattern_any": 0.08,
+        "sign_fine": 0.19,
+        "sign_any": 0.08,
+    },
+    # Little can be answered without looking closely.
+    "textvqa": {
+        "sum": 0.05,
+        "recall": 0.05,
+        "prior": 0.05,
+        "colour": 0.10,
+        "shape": 0.06,
+        "place": 0.05,
+        "pattern_fine": 0.24,
+        "pattern_any": 0.08,
+        "sign_fine": 0.22,
+        "sign_any": 0.10,
+    },
+    # For training: every template, also those that only one benchmark has.
+    "llava": {
+        "sum": 0.08,
+        "recall": 0.08,
+        "prior": 0.08,
+        "colour": 0.07,
+        "shape": 0.08,
+        "place": 0.08,
+        "second_colour": 0.12,
+        "pattern_fine": 0.12,
+        "pattern_any": 0.09,
+        "sign_fine": 0.11,
+        "sign_any": 0.09,
+    },
+}
+"""How often each template occurs, by format.
+
+What COARSE gains over NO is about a quarter of what FULL gains, as its cost is of FULL's: no
+fixed policy lies far above the mixture of the other two, so matched random choice gains nothing.
+"""
+
+EVALUATION_SPLITS = ("dev", "val", "validation", "test")
+SUBJECTS = {"text": "Numbers", "prior": "Nature", "coarse": "Shapes", "fine": "Print"}
+OPEN_SHARE = 0.1
+"""Of the MMMU questions, those without options."""
+MARKED_SHARE = 0.3
+"""Of the instructions with one image, those that name it as MMMU's questions do."""
+DISSENT = 0.08
+"""Chance that one of the ten people who answered a TextVQA question was wrong."""
+SPELLINGS = (str, str.capitalize, str.upper, "a {}".format, "{}.".format)
+"""How people write one answer; the official normalisation takes all of them for equal."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A world item with its place in the split and what is left of its randomness."""
+
+    number: int
+    item: world.Item
+    rng: np.random.Generator
+
+    @property
+    def pictures(self) -> list[bytes]:
+        return [_png(image) for image in self.item.images]
+
+
+def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
+    """Write every split of a synthetic dataset under its root; returns questions per split.
+
+    `<root>/manifest.json` is written last.
+    """
+    definition = settings.data.datasets.get(dataset)
+    if definition is None:
+        names = sorted(settings.data.datasets)
+        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    if definition.source != "synthetic":
+        raise ConfigError(
+            f"data.datasets.{dataset}.source: expected 'synthetic', got {definition.source!r}"
+        )
+    root = Path(definition.root)
+    shutil.rmtree(root, ignore_errors=True)
+    counts: dict[str, int] = {}
+    templates: dict[str, dict[str, int]] = {}
+    for split in definition.files:
+        questions = list(_questions(settings, dataset, definition.format, split))
+        _WRITERS[definition.format](definition, split, questions)
+        counts[split] = len(questions)
+        tally = Counter(question.item.template for question in questions)
+        templates[split] = dict(sorted(tally.items()))
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    listed = [path for path in files if path.suffix != ".png"]
+    write_manifest(
+        root / "manifest.json",
+        step="synthesize",
+        settings=settings,
+        outputs={str(path.relative_to(root)): path for path in listed},
+        dataset=dataset,
+        seed=settings.data.synthetic.seed,
+        num_questions=counts,
+        num_images=sum(path.suffix == ".png" for path in files),
+        templates=templates,
+    )
+    return counts
+
+
+def _questions(settings: Settings, dataset: str, layout: str, split: str) -> Iterator[Question]:
+    """The questions of a split; one whose text occurred before is drawn again."""
+    synthetic = settings.data.synthetic
+    evaluation = split in EVALUATION_SPLITS
+    part: world.Part = "eval" if evaluation else "train"
+    count = synthetic.num_eval_questions if evaluation else synthetic.num_train_questions
+    seen: set[str] = set()
+    for number, template in enumerate(_templates(synthetic.seed, dataset, layout, split, count)):
+        rng = np.random.default_rng(_entropy(synthetic.seed, dataset, split, number))
+        item = world.make_item(rng, part, template)
+        while item.question in seen:
+            item = world.make_item(rng, part, template)
+        seen.add(item.question)
+        yield Question(number, item, rng)
+
+
+def _templates(seed: int, dataset: str, layout: str, split: str, count: int) -> list[str]:
+    """The template of each question: exactly in the layout's shares, in random order."""
+    shares = SHARES[layout]
+    ends = np.cumsum(list(shares.values()))
+    places = (np.arange(count) + 0.5) / count * ends[-1]
+    names = np.array(list(shares))[np.searchsorted(ends, places)]
+    return list(np.random.default_rng(_entropy(seed, dataset, split, count)).permutation(names))
+
+
+def _entropy(seed: int, dataset: str, split: str, number: int) -> list[int]:
+    name = hashlib.sha256(f"{dataset}/{split}".encode()).digest()[:8]
+    return [seed, int.from_bytes(name), number]
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _target(definition: DatasetSettings, split: str) -> Path:
+    name = definition.files[split]
+    if any(mark in name for mark in "*?["):
+        raise ConfigError(f"files.{split}: {name!r} is a pattern, expected the name of one file")
+    return Path(definition.root) / name
+
+
+def _image_folder(definition: DatasetSettings) -> Path:
+    return Path(definition.root) / (definition.image_root or "")
+
+
+# ---- MMBench ---------------------------------------------------------------------------
+
+
+def _write_mmbench(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
+    """A TSV; evaluation splits have a circular pass per option, which refers to the image."""
+    columns = ["index", "question", "hint", *LETTERS[:4], "answer", "category", "image"]
+    columns += ["source", "l2-category", "comment", "split"]
+    circular = split in EVALUATION_SPLITS
+    first = 1 if circular else 500_001  # splits share no index
+    rows = []
+    for question in questions:
+        item = question.item
+        choices = world.pick_choices(question.rng, item)
+        for shift in range(len(choices) if circular else 1):
+            turned = choices[shift:] + choices[:shift]
+            index = first + question.number
+            image = str(index) if shift else base64.b64encode(question.pictures[0]).decode()
+            rows.append(
+                {
+                    "index": index + shift * CIRCULAR_STEP,
+                    "question": item.question,
+                    **dict(zip(LETTERS, turned, strict=False)),
+                    "answer": LETTERS[turned.index(item.answer)],
+                    "category": item.template,
+                    "image": image,
+                    "source": "synthetic",
+                    "l2-category": world.SKILLS[item.template],
+                    "split": split,
+                }
+            )
+    rows.sort(key=lambda row: int(str(row["index"])))
+    with atomic_path(_target(definition, split)) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+# ---- MMMU ------------------------------------------------------------------------------
+
+_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_MMMU_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "question", "options", "explanation")),
+        *((f"image_{number}", _IMAGE_TYPE) for number in range(1, 8)),
+        *((name, pa.string()) for name in ("img_type", "answer", "topic_difficulty")),
+        *((name, pa.string()) for name in ("question_type", "subfield")),
+    ]
+)
+
+
+def _write_mmmu(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
+    """A parquet file per subject, where the split's pattern `*/<split>-*.parquet` finds it."""
+    pattern = definition.files[split]
+    if pattern != f"*/{split}-*.parquet":
+        raise ConfigError(f"files.{split}: expected '*/{split}-*.parquet', got {pattern!r}")
+    by_subject: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for question in questions:
+        skill = world.SKILLS[question.item.template]
+        subject = SUBJECTS.get(skill, "Mixed")
+        rows = by_subject[subject]
+        rows.append(_mmmu_row(question, f"{split}_{subject}_{len(rows) + 1}"))
+    for subject, rows in by_subject.items():
+        path = Path(definition.root) / subject / f"{split}-00000-of-00001.parquet"
+        with atomic_path(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schema=_MMMU_SCHEMA), partial)
+
+
+def _mmmu_row(question: Question, name: str) -> dict[str, Any]:
+    item, pictures = question.item, question.pictures
+    choices: list[str] = []
+    answer = item.answer
+    if question.rng.random() >= OPEN_SHARE:
+        choices = world.pick_choices(question.rng, item)
+        answer = LETTERS[choices.index(item.answer)]
+    marks = "" if len(pictures) > 1 else "<image 1> "
+    return {
+        "id": name,
+        "question": marks + item.question,
+        "options": repr(choices),
+        "explanation": "",
+        **{
+            f"image_{number}": {"bytes": content, "path": f"{name}_{number}.png"}
+            for number, content in enumerate(pictures, start=1)
+        },
+        "img_type": "['Drawing']",
+        "answer": answer,
+        "topic_difficulty": "Easy",
+        "question_type": "multiple-choice" if choices else "open",
+        "subfield": item.template,
+    }
+
+
+# ---- TextVQA ---------------------------------------------------------------------------
+
+
+def _write_textvqa(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
+    """One JSON file per split, and a PNG per question in the folder that all splits share."""
+    folder = _image_folder(definition)
+    first = 1 if split in EVALUATION_SPLITS else 500_001
+    data = []
+    for question in questions:
+        item, (picture, *_) = question.item, question.pictures
+        image_id = hashlib.sha256(picture).hexdigest()[:16]
+        write_bytes(folder / f"{image_id}.png", picture)
+        data.append(
+            {
+                "question_id": first + question.number,
+                "question": item.question,
+                "image_id": image_id,
+                "image_classes": [item.template],
+                "image_width": item.images[0].width,
+                "image_height": item.images[0].height,
+                "set_name": split,
+                "answers": _ten_answers(question),
+            }
+        )
+    content = {"dataset_name": "textvqa", "dataset_type": split, "data": data}
+    write_json(_target(definition, split), content)
+
+
+def _ten_answers(question: Question) -> list[str]:
+    """What ten people answered: most agree, spellings differ, some are wrong."""
+    item, rng = question.item, question.rng
+    wrong = [value for value in item.pool if value != item.answer]
+    answers = []
+    for _ in range(10):
+        answer = item.answer if rng.random() >= DISSENT else wrong[int(rng.integers(len(wrong)))]
+        spelling = SPELLINGS[int(rng.integers(len(SPELLINGS)))] if rng.random() < 0.3 else str
+        answers.append(spelling(answer))
+    return answers
+
+
+# ---- LLaVA-Instruct --------------------------------------------------------------------
+
+
+def _write_llava(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
+    """A JSON array of conversations; half of the questions offer options in their text."""
+    folder = _image_folder(definition)
+    rows = []
+    for question in questions:
+        item = question.item
+        pictures = question.pictures
+        paths = []
+        for picture in pictures:
+            name = f"{item.template}/{hashlib.sha256(picture).hexdigest()[:16]}.png"
+            write_bytes(folder / name, picture)
+            paths.append(name)
+        text = _instruction(question)
+        if len(paths) == 1 and question.rng.random() < MARKED_SHARE:
+            text = f"<image 1> {text}"
+        tags = "\n".join(["<image>"] * len(paths))
+        human = f"{tags}\n{text}" if question.rng.random() < 0.5 else f"{text}\n{tags}"
+        rows.append(
+            {
+                "id": f"{question.number:09d}",
+                "image": paths[0] if len(paths) == 1 else paths,
+                "conversations": [
+                    {"from": "human", "value": human},
+                    {"from": "gpt", "value": item.answer},
+                ],
+            }
+        )
+    write_json(_target(definition, split), rows)
+
+
+def _instruction(question: Question) -> str:
+    """The text of a question as the templates of the other datasets put it."""
+    item = question.item
+    choices: dict[str, str] = {}
+    if question.rng.random() < 0.5:
+        choices = dict(zip(LETTERS, world.pick_choices(question.rng, item), strict=False))
+    sample = Sample(
+        id="",
+        dataset="",
+        split="",
+        question_type="multiple-choice" if choices else "vqa",
+        question=item.question,
+        images=[],
+        choices=choices,
+    )
+    return question_text(sample, PromptTemplates())
+
+
+_WRITERS: dict[str, Callable[[DatasetSettings, str, list[Question]], None]] = {
+    "mmbench": _write_mmbench,
+    "mmmu": _write_mmmu,
+    "textvqa": _write_textvqa,
+    "llava": _write_llava,
+}

@@ -1,0 +1,1 @@
+"""Policies over stored observations, compared with references; nothing here runs a model."""

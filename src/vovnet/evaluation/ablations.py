@@ -1,0 +1,143 @@
+"""Ablations against the default: the same questions, seed by seed, with paired intervals.
+
+An ablation is another run under the policy of VoVNet. Its difference to the default is the mean
+over the seeds that both have; questions are resampled, the same ones in both and in every seed.
+So the interval says what other questions would change, and the deviation over seeds, beside it,
+what other trainings would. Shapes: B resamples, of which the first is the data itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vovnet.config import Settings
+from vovnet.config.experiments import ablation_experiments, experiment_seeds, experiment_sets
+from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
+from vovnet.core.records import ACTIONS
+from vovnet.core.stats import Floats, percentile_interval
+from vovnet.evaluation.references import GAIN_SHARES, Comparison, hull_gains
+
+MEASURES = ("accuracy", "avg_cost", "gain_at_50")
+RATES = tuple(f"action_rate_{action}" for action in ACTIONS)
+ENDS = ("", "_lo", "_hi", "_beyond")
+COLUMNS = (
+    "dataset",
+    "experiment",
+    "run",
+    "num_seeds",
+    *(f"{name}_{end}" for name in MEASURES for end in ("mean", "sd")),
+    *RATES,
+    *(f"difference_{name}{end}" for name in MEASURES for end in ENDS),
+)
+"""`_beyond` tells whether 0 lies outside of the interval."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One trained model on one set at the target: each measure over the resamples, (B,)."""
+
+    values: dict[str, Floats]
+    rates: Floats
+
+
+def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
+    """A row per dataset and experiment, the default first; it has no difference."""
+    default, *ablations = ablation_experiments(settings) or [""]
+    if not ablations:
+        raise ConfigError(
+            "experiments: no ablation, expected another run with the role vovnet and a sweep"
+        )
+    for name in ablations:
+        _check_comparable(settings, default, name)
+    comparison = Comparison(settings, layout, [default, *ablations])
+    rows: list[dict[str, Any]] = []
+    for dataset in experiment_sets(settings, default):
+        measured = {
+            seed: _measured(comparison, default, dataset, seed)
+            for seed in experiment_seeds(settings, default)
+        }
+        rows.append(_row(settings, default, dataset, measured))
+        for name in ablations:
+            if dataset not in experiment_sets(settings, name):
+                continue
+            own = {
+                seed: _measured(comparison, name, dataset, seed)
+                for seed in experiment_seeds(settings, name)
+                if seed in measured
+            }
+            rows.append(_row(settings, name, dataset, own) | _differences(own, measured))
+        comparison.forget_set()
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _check_comparable(settings: Settings, default: str, name: str) -> None:
+    first, second = settings.experiments[default], settings.experiments[name]
+    if first.max_samples != second.max_samples:
+        raise ConfigError(
+            f"experiments.{name}.max_samples: expected that of {default!r}, {first.max_samples},"
+            f" to compare the same questions; got {second.max_samples}"
+        )
+    if not set(experiment_seeds(settings, default)) & set(experiment_seeds(settings, name)):
+        raise ConfigError(f"experiments.{name}.seeds: expected one that {default!r} has too")
+    if "cost_scale" in settings.runs[second.run].get("policy", {}):
+        raise ConfigError(
+            f"runs.{second.run}.policy.cost_scale: an ablation needs the default's unit of cost"
+        )
+
+
+def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Measured:
+    ground = comparison.ground(name, dataset, seed)
+    decided = comparison.decided(name, dataset, seed, ground)
+    points = decided.points(ground)
+    target = comparison.settings.report.target_lambda
+    lambdas = [point.lambda_cost for point in comparison.points[name]]
+    there = [index for index, value in enumerate(lambdas) if np.isclose(value, target)]
+    if not there:
+        known = ", ".join(f"{value:g}" for value in lambdas)
+        raise ConfigError(
+            f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
+        )
+    half = list(GAIN_SHARES).index("gain_at_50")
+    values = {
+        "accuracy": points.accuracies[:, there[0]],
+        "avg_cost": points.costs[:, there[0]],
+        "gain_at_50": hull_gains(ground, points)[:, half],
+    }
+    actions_N = decided.actions[:, there[0]]
+    rates = [float((actions_N == action).mean()) for action in range(len(ACTIONS))]
+    return Measured(values, np.array(rates))
+
+
+def _row(
+    settings: Settings, name: str, dataset: str, measured: dict[int, Measured]
+) -> dict[str, Any]:
+    """Means and deviations (ddof 1) over seeds; a single seed has no deviation."""
+    row: dict[str, Any] = {
+        "dataset": dataset,
+        "experiment": name,
+        "run": settings.experiments[name].run,
+        "num_seeds": len(measured),
+    }
+    for measure in MEASURES:
+        values = pd.Series([item.values[measure][0] for item in measured.values()])
+        row |= {f"{measure}_mean": values.mean(), f"{measure}_sd": values.std(ddof=1)}
+    rates_A = np.mean([item.rates for item in measured.values()], axis=0)
+    return row | dict(zip(RATES, rates_A.tolist(), strict=True))
+
+
+def _differences(own: dict[int, Measured], default: dict[int, Measured]) -> dict[str, Any]:
+    """Ablation minus default over the seeds that both have, with a paired interval."""
+    row: dict[str, Any] = {}
+    for measure in MEASURES:
+        pairs = [own[seed].values[measure] - default[seed].values[measure] for seed in own]
+        difference_B = np.mean(pairs, axis=0)
+        low, high = (float(end) for end in percentile_interval(difference_B[1:]))
+        found = (float(difference_B[0]), low, high, bool(low > 0 or high < 0))
+        names = [f"difference_{measure}{end}" for end in ENDS]
+        row |= dict(zip(names, found, strict=True))
+    return row

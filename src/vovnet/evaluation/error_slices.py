@@ -1,0 +1,247 @@
+"""Where a policy errs: error_slices.csv and .json of an experiment.
+
+A slice is the questions that share an action or a value of a field of the dataset. Its interval
+is Wilson's, over questions: circular passes of one question count once. Shapes: N rows, U
+questions, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vovnet.config import PolicySettings, Settings, policy_points, run_settings
+from vovnet.config.experiments import experiment_seeds, experiment_sets
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import atomic_path, sha256_file, write_json
+from vovnet.core.layout import Layout
+from vovnet.core.records import ACTIONS, SAMPLE_RESULT_COLUMNS, Sample, read_table
+from vovnet.core.stats import Bools, Floats, Ints, unit_minima, wilson_interval
+from vovnet.evaluation.head_quality import action_reliability, value_reliability
+from vovnet.evaluation.outcome import plain
+from vovnet.evaluation.replay import Observed, Questions, load_observed, load_questions
+from vovnet.policies import setting_columns
+from vovnet.policies.router import image_size_bucket
+
+Row = dict[str, Any]
+NO, FULL = 0, len(ACTIONS) - 1
+
+KEYS = ("dataset", "seed", "point", "lambda_cost")
+COLUMNS = (
+    *KEYS,
+    "field",
+    "value",
+    "num_questions",
+    "num_rows",
+    "accuracy",
+    "accuracy_lo",
+    "accuracy_hi",
+    "gap",  # accuracy minus that of the whole set, of an action that of all rows
+    "avg_entropy",  # nats
+    "avg_cost",
+    *(f"action_rate_{action}" for action in ACTIONS),
+    "num_skips",  # rows with NO
+    "false_skip_rate",  # share of them that FULL would have answered better
+    "false_skip_lo",
+    "false_skip_hi",
+)
+NUM_WORST = 5
+"""Slices per field that error_slices.json lists."""
+
+
+def octave(count: int) -> str:
+    """A count as the range between powers of two that it is in: "0", "1", "2-3", "4-7" ..."""
+    if count < 2:
+        return str(count)
+    low = 1 << (count.bit_length() - 1)
+    return f"{low}-{2 * low - 1}"
+
+
+FIELDS: dict[str, Callable[[Sample], str]] = {
+    "category": lambda sample: sample.category,
+    "subject": lambda sample: sample.subject,
+    "question_type": lambda sample: sample.question_type,
+    "num_images": lambda sample: str(len(sample.images)),
+    "num_choices": lambda sample: str(len(sample.choices)) if sample.choices else "",
+    "image_size": image_size_bucket,
+    "question_words": lambda sample: octave(len(sample.question.split())),
+    "answer_words": lambda sample: octave(len(sample.answer_text.split())),
+    "hint": lambda sample: "with" if sample.hint else "without",
+}
+"""Field -> its value for a sample; a sample without one is in no slice of the field."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a policy did on a set at one point, an entry per row, beside what was observed."""
+
+    questions: Questions
+    observed: Observed
+    actions: Ints
+    scores: Floats
+    costs: Floats
+
+    @property
+    def false_skips(self) -> Bools:
+        """NO where FULL scores higher, (N,)."""
+        return (self.actions == NO) & (self.observed.scores[:, FULL] > self.scores)
+
+
+def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Path]:
+    """Write error_slices.csv and, last, error_slices.json beside an experiment's results."""
+    experiment = settings.experiments.get(name)
+    if experiment is None:
+        known = sorted(settings.experiments)
+        raise ConfigError(f"experiments: no experiment named {name!r}, expected one of {known}")
+    settings = run_settings(settings, experiment.run)
+    points = policy_points(settings, name)
+    path = layout.eval(name) / "samples.parquet"
+    rows: list[Row] = []
+    reliability: list[Row] = []
+    for questions, seed, observed, decided in _decisions(settings, layout, name, path):
+        for point, (policy, found) in enumerate(zip(points, decided, strict=True)):
+            read = setting_columns(policy, matched=experiment.match is not None)
+            values = (questions.name, seed, point, read.get("lambda_cost"))
+            keys = dict(zip(KEYS, values, strict=True))
+            rows += [keys | row for row in slices_of(found)]
+            reliability += [keys | item for item in _reliability(policy, observed, found)]
+    folder = layout.eval(name)
+    outputs = [folder / "error_slices.csv", folder / "error_slices.json"]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    with atomic_path(outputs[0]) as partial:
+        frame.to_csv(partial, index=False, lineterminator="\n")
+    facts = {
+        "experiment": name,
+        "samples": {"path": str(path), "sha256": sha256_file(path)},
+        "by_action": frame[frame["field"] == "action"].to_dict("records"),
+        "worst": worst(frame).to_dict("records"),
+        "reliability": reliability,
+    }
+    write_json(outputs[1], plain(facts))
+    return outputs
+
+
+def slices_of(found: Decided) -> list[Row]:
+    """The whole set, then each action, then each value of each field.
+
+    Actions are chosen row by row, so that their accuracy is that of single passes.
+    """
+    units_N = found.questions.units
+    unit_scores_U = unit_minima(found.scores, units_N)
+    overall = float(unit_scores_U.mean())
+    everything_N = np.ones(len(units_N), dtype=bool)
+    rows = [_slice(found, "all", "", everything_N, unit_scores_U, overall)]
+    for action, name in enumerate(ACTIONS):
+        chosen_N = found.actions == action
+        if chosen_N.any():
+            scores, by_row = found.scores[chosen_N], float(found.scores.mean())
+            rows.append(_slice(found, "action", name, chosen_N, scores, by_row))
+    _, first_U = np.unique(units_N, return_index=True)
+    for field, value_of in FIELDS.items():
+        values_N = np.array([value_of(item) for item in found.questions.samples], dtype=object)
+        values_U = values_N[first_U]
+        for value in sorted(set(values_U) - {""}):
+            there_U = values_U == value
+            scores = unit_scores_U[there_U]
+            rows.append(_slice(found, field, value, there_U[units_N], scores, overall))
+    return rows
+
+
+def worst(frame: pd.DataFrame, count: int = NUM_WORST, keys: Sequence[str] = KEYS) -> pd.DataFrame:
+    """The slices of each field whose accuracy is lowest at best, that is by the upper end.
+
+    A small slice with a few wrong answers has a wide interval and does not come first. Fields
+    with one value, and slices as good as the whole set, are no finding.
+    """
+    found = frame[~frame["field"].isin(["all", "action"])]
+    by = [*keys, "field"]
+    several = found.groupby(by, dropna=False)["value"].transform("size") > 1
+    found = found[several & (found["gap"] < 0)]
+    ordered = found.sort_values(["accuracy_hi", "value"], kind="stable")
+    chosen = ordered.groupby(by, sort=False, dropna=False).head(count)
+    return chosen.sort_values(by, kind="stable").reset_index(drop=True)
+
+
+def _slice(
+    found: Decided, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
+) -> Row:
+    """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
+    num_questions = len(np.unique(found.questions.units[rows_N]))
+    accuracy = float(scores.mean())
+    low, high = wilson_interval(accuracy, num_questions)
+    actions = found.actions[rows_N]
+    row: Row = {
+        "field": field,
+        "value": value,
+        "num_questions": num_questions,
+        "num_rows": int(rows_N.sum()),
+        "accuracy": accuracy,
+        "accuracy_lo": low,
+        "accuracy_hi": high,
+        "gap": accuracy - overall,
+        "avg_entropy": float(found.observed.signals["entropy"].to_numpy()[rows_N].mean()),
+        "avg_cost": float(found.costs[rows_N].mean()),
+        **{f"action_rate_{name}": float((actions == a).mean()) for a, name in enumerate(ACTIONS)},
+        "num_skips": int((actions == NO).sum()),
+    }
+    skipped_N = rows_N & (found.actions == NO)
+    if skipped_N.any():
+        rate = float(found.false_skips[skipped_N].mean())
+        ends = wilson_interval(rate, len(np.unique(found.questions.units[skipped_N])))
+        row |= {"false_skip_rate": rate, "false_skip_lo": ends[0], "false_skip_hi": ends[1]}
+    return row
+
+
+def _reliability(policy: PolicySettings, observed: Observed, found: Decided) -> list[Row]:
+    """Of the policy head's scores, which only the learned policy follows."""
+    if policy.baseline_name is not None:
+        return []
+    scores_NA = observed.signals[[f"score_{name}" for name in ACTIONS]].to_numpy(dtype=np.float64)
+    tokens_NA = observed.signals[[f"tokens_{name}" for name in ACTIONS]].to_numpy()
+    return [
+        action_reliability(policy, scores_NA, tokens_NA, observed.scores),
+        value_reliability(scores_NA[:, FULL] - scores_NA[:, NO], observed.scores[:, [NO, FULL]]),
+    ]
+
+
+def _decisions(
+    settings: Settings, layout: Layout, name: str, path: Path
+) -> Iterator[tuple[Questions, int, Observed, list[Decided]]]:
+    """What the experiment did on each set and seed, at each of its points."""
+    experiment = settings.experiments[name]
+    table = read_table(path, SAMPLE_RESULT_COLUMNS)
+    groups = dict(list(table.groupby(["dataset", "seed", "point"], sort=False)))
+    num_points = len(policy_points(settings, name))
+    for dataset in experiment_sets(settings, name):
+        questions = load_questions(settings, layout, dataset, experiment.max_samples)
+        ids = np.array([sample.id for sample in questions.samples], dtype=object)
+        for seed in experiment_seeds(settings, name):
+            observed = load_observed(layout, experiment.run, seed, questions)
+            decided = [
+                _checked(groups.get((dataset, seed, point)), ids, path, questions, observed)
+                for point in range(num_points)
+            ]
+            yield questions, seed, observed, decided
+
+
+def _checked(
+    rows: pd.DataFrame | None,
+    ids: NDArray[np.object_],
+    path: Path,
+    questions: Questions,
+    observed: Observed,
+) -> Decided:
+    if rows is None or rows["id"].tolist() != ids.tolist():
+        raise DataError(
+            f"{path}: the samples are not those of set {questions.name!r}, evaluate again"
+        )
+    if (rows["action"] < 0).any():
+        raise DataError(f"{path}: set {questions.name!r} has views that are no action")
+    actions, scores, costs = (rows[key].to_numpy() for key in ("action", "score", "cost"))
+    return Decided(questions, observed, actions, scores, costs)

@@ -1,0 +1,276 @@
+"""What policies are compared with on the same questions: fixed ones, a perfect choice, routers.
+
+Everything is taken from the observations of the same trained model and questions as the policy,
+and is resampled together with it. Accuracies are shares in [0, 1].
+
+Shapes: N rows, U questions, A actions, P points of a policy, B resamples, of which the first
+is the data itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vovnet.config import PolicySettings, Settings, policy_points, run_settings
+from vovnet.config.experiments import experiment_seeds, experiment_sets
+from vovnet.core.cost import expected_cost
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.layout import Layout
+from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_table
+from vovnet.core.stats import (
+    Bools,
+    Curves,
+    Floats,
+    Ints,
+    best_choice,
+    bootstrap_counts,
+    needs_look,
+    resampled_means,
+    sweep_curve,
+    unit_minima,
+    unit_sums,
+    upper_hull,
+)
+from vovnet.evaluation.replay import Questions, ScoreCache, load_observed, load_questions
+from vovnet.policies import kind_of
+
+GAIN_SHARES = {"gain_at_25": 0.25, "gain_at_50": 0.5, "gain_at_75": 0.75}
+"""Shares of FULL's cost at which gains over the hull are reported."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Average cost and accuracy of P policies on the data and its resamples, (B, P) each."""
+
+    costs: Floats
+    accuracies: Floats
+
+    @property
+    def measured(self) -> Points:
+        """The data itself, without resamples."""
+        return Points(self.costs[:1], self.accuracies[:1])
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One trained model on the questions of one set: what policies there are compared with.
+
+    `fixed` are NO, COARSE and FULL; `best` is what a perfect choice among them reaches at any
+    cost, on the data itself; `bayes` is the Bayes router's sweep where there is one.
+    """
+
+    questions: Questions
+    counts_BU: Floats
+    needed_N: Bools
+    fixed: Points
+    best: Curves
+    bayes: Points | None = None
+
+    @cached_property
+    def full_cost(self) -> Floats:
+        return self.fixed.costs[:, -1]
+
+    @cached_property
+    def hull(self) -> Curves:
+        return upper_hull(self.fixed.costs, self.fixed.accuracies)
+
+    def with_no(self, points: Points) -> Points:
+        """The points and, before them, not looking at all."""
+        return Points(
+            np.concatenate([self.fixed.costs[:, :1], points.costs], axis=1),
+            np.concatenate([self.fixed.accuracies[:, :1], points.accuracies], axis=1),
+        )
+
+    def curve(self, points: Points) -> Curves:
+        """What a policy reaches at any cost, by random mixing of neighbouring points.
+
+        Beyond its dearest point it mixes with always FULL, if that is better; a point dearer than
+        FULL is not available at FULL's cost.
+        """
+        ends = self.with_no(points)
+        dearest_B1 = points.costs.argmax(axis=1)[:, None]
+        within_B1 = np.take_along_axis(points.costs, dearest_B1, axis=1) <= self.full_cost[:, None]
+        last_B1 = np.take_along_axis(points.accuracies, dearest_B1, axis=1)
+        full_B1 = self.fixed.accuracies[:, -1:]
+        full_B1 = np.where(within_B1, np.maximum(full_B1, last_B1), full_B1)
+        return sweep_curve(
+            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
+            np.concatenate([ends.accuracies, full_B1], axis=1),
+        )
+
+    def mixed_with_ends(self, points: Points) -> Curves:
+        """What random mixing of any two of the points, not looking and always FULL reaches."""
+        ends = self.with_no(points)
+        full_B1 = self.fixed.accuracies[:, -1:]
+        return upper_hull(
+            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
+            np.concatenate([ends.accuracies, full_B1], axis=1),
+        )
+
+    @cached_property
+    def measured(self) -> Ground:
+        """The data itself, without resamples."""
+        return replace(
+            self,
+            fixed=self.fixed.measured,
+            bayes=None if self.bayes is None else self.bayes.measured,
+        )
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What an experiment did on a set, a row per sample and a column per point, (N, P)."""
+
+    actions: Ints
+    scores: Floats
+    costs: Floats
+
+    def points(self, ground: Ground) -> Points:
+        """Its averages on the questions and resamples of `ground`."""
+        return _points(ground.questions, ground.counts_BU, self.scores, self.costs)
+
+
+class Comparison:
+    """Reads each table once and keeps what experiments on the same questions share."""
+
+    def __init__(self, settings: Settings, layout: Layout, names: Sequence[str]) -> None:
+        self.settings, self.layout = settings, layout
+        self.points = {name: _comparable_points(settings, name) for name in names}
+        self.tables = {name: _read_samples(layout, name) for name in names}
+        self.forget_set()
+        role = [name for name in names if settings.experiments[name].role == "vovnet"]
+        swept = [name for name in role if "lambda_cost" in settings.experiments[name].sweep]
+        self.main = next(iter([*swept, *role, *names]))
+
+    def forget_set(self) -> None:
+        """Drop what was kept for a set: the next one shares nothing with it."""
+        self.questions: dict[int | None, tuple[Questions, Floats, ScoreCache]] = {}
+        self.grounds: dict[tuple[str, int, int | None], Ground] = {}
+
+    def keys(self, name: str, dataset: str, seed: int) -> Row:
+        item = self.settings.experiments[name]
+        facts = {"role": item.role, "title": item.title, "run": item.run, "seed": seed}
+        return {"dataset": dataset, "experiment": name} | facts
+
+    def ground(self, name: str, dataset: str, seed: int) -> Ground:
+        """What the experiment is compared with, shared by those of its run and questions."""
+        item = self.settings.experiments[name]
+        key = (item.run, seed, item.max_samples)
+        if key not in self.grounds:
+            self.grounds[key] = self._ground(name, dataset, seed)
+        return self.grounds[key]
+
+    def _ground(self, name: str, dataset: str, seed: int) -> Ground:
+        item = self.settings.experiments[name]
+        settings = run_settings(self.settings, item.run)
+        if item.max_samples not in self.questions:
+            questions = load_questions(settings, self.layout, dataset, item.max_samples)
+            counts_BU = bootstrap_counts(
+                questions.num_units, settings.eval.bootstrap_samples, settings.eval.seed
+            )
+            counts_BU = np.concatenate([np.ones((1, questions.num_units)), counts_BU])
+            self.questions[item.max_samples] = (questions, counts_BU, {})
+        questions, counts_BU, scored = self.questions[item.max_samples]
+        observed = load_observed(self.layout, item.run, seed, questions, scored)
+        costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
+        ground = Ground(
+            questions,
+            counts_BU,
+            needs_look(observed.scores),
+            _points(questions, counts_BU, observed.scores, costs_NA),
+            best_choice(costs_NA, observed.scores, questions.units),
+        )
+        bayes = self.beside(name, dataset, seed, "bayes_router")
+        if bayes is None:
+            return ground
+        return replace(ground, bayes=self.decided(bayes, dataset, seed, ground).points(ground))
+
+    def beside(
+        self, name: str, dataset: str, seed: int, baseline: str, run: str | None = None
+    ) -> str | None:
+        """The experiment of a baseline on the questions of another, of its run unless told."""
+        item = self.settings.experiments[name]
+        for other, points in self.points.items():
+            found = self.settings.experiments[other]
+            if (
+                all(point.baseline_name == baseline for point in points)
+                and (found.run, found.max_samples) == (run or item.run, item.max_samples)
+                and dataset in experiment_sets(self.settings, other)
+                and seed in experiment_seeds(self.settings, other)
+            ):
+                return other
+        return None
+
+    def has_curve(self, name: str) -> bool:
+        """Whether it is a curve: a sweep, or an oracle, whose one point is joined to its ends."""
+        points = self.points[name]
+        return len(points) > 1 or kind_of(points[0]).reads_correctness
+
+    def decided(self, name: str, dataset: str, seed: int, ground: Ground) -> Decided:
+        """What an experiment did, from its samples.parquet, checked against the questions."""
+        tables, ids = self.tables[name], [sample.id for sample in ground.questions.samples]
+        columns = []
+        for point in range(len(self.points[name])):
+            rows = tables.get((dataset, seed, point))
+            if rows is None or rows["id"].tolist() != ids:
+                raise DataError(
+                    f"{samples_path(self.layout, name)}: the samples of {dataset}, seed {seed},"
+                    f" point {point} are not those of the set, evaluate {name!r} again"
+                )
+            columns.append(rows)
+        return Decided(
+            *(
+                np.stack([rows[key].to_numpy() for rows in columns], axis=1)
+                for key in ("action", "score", "cost")
+            )
+        )
+
+
+def hull_gains(ground: Ground, points: Points) -> Floats:
+    """Percentage points over the hull at `GAIN_SHARES` of FULL's cost, (B, Q)."""
+    at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
+    return 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
+
+
+def _points(questions: Questions, counts_BU: Floats, scores_NP: Floats, costs_NP: Floats) -> Points:
+    """Means over the data and its resamples: accuracy over questions, cost over rows."""
+    sizes_U = np.bincount(questions.units).astype(np.float64)
+    return Points(
+        resampled_means(counts_BU, unit_sums(costs_NP, questions.units), sizes_U),
+        resampled_means(counts_BU, unit_minima(scores_NP, questions.units)),
+    )
+
+
+def _comparable_points(settings: Settings, name: str) -> list[PolicySettings]:
+    """The policies of an experiment; another unit of cost than its run's is an error."""
+    run = run_settings(settings, settings.experiments[name].run)
+    points = policy_points(run, name)
+    for point in points:
+        if point.cost_scale != run.policy.cost_scale:
+            raise ConfigError(
+                f"experiments.{name}.policy.cost_scale: expected that of the run,"
+                f" {run.policy.cost_scale:g}, to compare costs in one unit; got"
+                f" {point.cost_scale:g}"
+            )
+    return points
+
+
+def samples_path(layout: Layout, name: str) -> Path:
+    """What an experiment did, sample by sample."""
+    return layout.eval(name) / "samples.parquet"
+
+
+def _read_samples(layout: Layout, name: str) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """The rows of samples.parquet by dataset, seed and point."""
+    table = read_table(samples_path(layout, name), SAMPLE_RESULT_COLUMNS)
+    kept = table[["dataset", "seed", "point", "id", "action", "score", "cost"]]
+    return dict(list(kept.groupby(["dataset", "seed", "point"], sort=False)))

@@ -1,0 +1,36 @@
+"""The lenient variant for questions with options: the option that is most like the text.
+
+Ours, never official: tables label it. Appendix material, for models that paraphrase.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+
+from vovnet.core.records import Sample
+from vovnet.evaluation.scoring.base import Score
+from vovnet.evaluation.scoring.mmbench import infer_choice
+
+LEAST_LIKENESS = 0.6
+"""Ratio of matching characters (difflib) below which a text names no option."""
+
+
+def score(sample: Sample, text: str) -> Score:
+    """1 where the inferred, or else the most similar option is the gold one."""
+    letter = infer_choice(text, sample.choices) or _most_similar(sample, text)
+    return Score(float(letter == sample.answer), letter is None, letter or "")
+
+
+def _most_similar(sample: Sample, text: str) -> str | None:
+    plain = _plain(text)
+    likeness = {
+        letter: SequenceMatcher(None, plain, _plain(option), autojunk=False).ratio()
+        for letter, option in sample.choices.items()
+    }
+    best = max(likeness, key=likeness.__getitem__)
+    return best if likeness[best] >= LEAST_LIKENESS else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))

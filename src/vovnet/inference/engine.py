@@ -1,0 +1,273 @@
+"""Asking a trained model: the text pass, then an answer under a view.
+
+Observation (batched) and live runs (sample by sample) both use it, so that they cannot
+differ. Shapes: B samples, T tokens, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vovnet.config import Settings, check_prompt_order
+from vovnet.core.cost import ViewBudget, num_vision_tokens
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.layout import Layout
+from vovnet.core.records import ACTIONS, Sample
+from vovnet.data.prompts import question_text
+from vovnet.data.sets import image_paths
+from vovnet.model.qwen3_vl import Prefix, Prompt, open_image
+from vovnet.model.sequences import ImageFeatures, TokenSequence
+from vovnet.model.vovnet import VoVNet
+from vovnet.views import parse_view
+
+Signals = dict[str, str | float | int]
+"""A row of signals.parquet."""
+
+Encoded = list[tuple[ImageFeatures, ...]]
+"""The encoded images of each sample."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a view yields for one sample: a row of an observation, and the generated tokens."""
+
+    text: str
+    vision_tokens: int
+    prompt_tokens: int
+    generated_tokens: int
+    token_ids: tuple[int, ...]
+
+
+Clock = Callable[[str], AbstractContextManager[None]]
+"""Times the named part of an answer (`vovnet.inference.timing.PARTS`)."""
+
+
+def untimed(part: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class TextPass:
+    """A batch of questions after the text pass: signals, and what answering goes on from."""
+
+    samples: Sequence[Sample]
+    prompts: list[Prompt]
+    signals: list[Signals]
+    logits_BV: Tensor
+    next_positions_B: Tensor
+    prefix: Prefix
+
+
+class Inference:
+    """A trained model with the settings under which it answers.
+
+    `halved_batches` counts those that were too large for the device's memory.
+    """
+
+    def __init__(self, model: VoVNet, settings: Settings) -> None:
+        check_prompt_order(settings)
+        if settings.eval.num_beams > 1 and settings.eval.do_sample:
+            raise ConfigError("eval.do_sample: sampling with num_beams > 1 is not offered")
+        self.model, self.vlm = model, model.vlm
+        self.settings = settings
+        self.halved_batches = 0
+
+    def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
+        data = self.settings.data
+        return [
+            self.vlm.prompt(
+                question_text(sample, data.prompt_template),
+                data.system_prompt,
+                data.prompt_order == "image_first",
+            )
+            for sample in samples
+        ]
+
+    def view_tokens(self, sample: Sample, view: str) -> int:
+        """Vision tokens that a view of this sample costs, known from its image sizes."""
+        sizes = [(image.width, image.height) for image in sample.images]
+        budgets = self.settings.vision_budget
+        reductions = parse_view(view).reductions
+        return num_vision_tokens(sizes, budgets.budget(view), budgets.factor, reductions)
+
+    def costs(self, sample: Sample) -> Signals:
+        """What is known of a sample before the text pass: what each action would cost."""
+        tokens = {f"tokens_{view}": self.view_tokens(sample, view) for view in ACTIONS}
+        return {"id": sample.id, **tokens}
+
+    @torch.inference_mode()
+    def text_pass(self, samples: Sequence[Sample]) -> TextPass:
+        """Run the questions alone and read the signals where the answer would begin."""
+        prompts = self.prompts(samples)
+        sequences = [self.vlm.sequence(prompt) for prompt in prompts]
+        hidden_BTD, batch, prefix = self.vlm.prefill(sequences)
+        last_B = torch.full((len(samples),), hidden_BTD.shape[1] - 1, device=hidden_BTD.device)
+        scores_BA, entropy_B, margin_B, logits_BV = self.model.scores(
+            hidden_BTD, batch.mask_BT, last_B
+        )
+        columns = zip(
+            samples,
+            entropy_B.double().tolist(),
+            margin_B.double().tolist(),
+            scores_BA.double().tolist(),
+            sequences,
+            strict=True,
+        )
+        signals: list[Signals] = [
+            {
+                **self.costs(sample),
+                "entropy": entropy,
+                "margin": margin,
+                **{f"score_{view}": score for view, score in zip(ACTIONS, scores, strict=True)},
+                "text_tokens": sequence.length,
+            }
+            for sample, entropy, margin, scores, sequence in columns
+        ]
+        positions_B = torch.tensor(
+            [sequence.next_position for sequence in sequences], device=hidden_BTD.device
+        )
+        return TextPass(samples, prompts, signals, logits_BV, positions_B, prefix)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        images: Sequence[Sequence[Image.Image]],
+        budget: ViewBudget | None,
+        clock: Clock = untimed,
+    ) -> Encoded:
+        """Each sample's images, encoded once for every view of this budget."""
+        with clock("preprocessing"):
+            pixels = [self.vlm.preprocess(shown, budget) for shown in images]
+        with clock("vision_encoding"):
+            return self.vlm.encode(pixels)
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        samples: Sequence[Sample],
+        view: str,
+        images: Sequence[Sequence[Image.Image]],
+        text_pass: TextPass | None = None,
+        encoded: Encoded | None = None,
+        clock: Clock = untimed,
+    ) -> list[Answer]:
+        """Answer under a view by free generation.
+
+        `text_pass` is that of the same samples; with `eval.cache_reuse` its cache is cropped
+        back to the shared prefix and extended, otherwise, or without it, everything is
+        computed anew. `images` holds each sample's images (none are read for `no`); `encoded`
+        is what `encode` made of them within the view's budget, where that was done before.
+        """
+        if self.settings.eval.num_beams > 1:
+            return [
+                self._beams(sample, view, shown, clock)
+                for sample, shown in zip(samples, images, strict=True)
+            ]
+        reuse = text_pass if self.settings.eval.cache_reuse else None
+        budget = self.settings.vision_budget.budget(view)
+        with clock("preprocessing"):
+            prompts = reuse.prompts if reuse else self.prompts(samples)
+        if encoded is None:
+            encoded = self.encode(images, budget, clock)
+        with clock("prefill"):
+            reductions = parse_view(view).reductions
+            sequences = [
+                self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
+                for prompt, shown in zip(prompts, encoded, strict=True)
+            ]
+            counts = [sequence.num_vision_tokens for sequence in sequences]
+            self._check_counts(samples, view, counts)
+            if reuse and budget is None:
+                logits_BV, positions_B = reuse.logits_BV, reuse.next_positions_B
+                prefix = reuse.prefix.copy()
+            else:
+                logits_BV, positions_B, prefix = self._prefill(sequences, prompts, reuse)
+        with clock("generation"):
+            rows = self.vlm.generate(
+                logits_BV,
+                positions_B,
+                prefix,
+                self.settings.eval.max_new_tokens,
+                self.settings.eval.temperature if self.settings.eval.do_sample else None,
+                [self._seed(sample, view) for sample in samples],
+            )
+            texts = [self.vlm.decode_text(row) for row in rows]
+        return [
+            Answer(text, sequence.num_vision_tokens, sequence.length, len(row), tuple(row))
+            for text, row, sequence in zip(texts, rows, sequences, strict=True)
+        ]
+
+    def _prefill(
+        self, sequences: list[TokenSequence], prompts: list[Prompt], reuse: TextPass | None
+    ) -> tuple[Tensor, Tensor, Prefix]:
+        """Next-token logits (B, V), positions (B,) and cache after the prompts of a view."""
+        if reuse:
+            (drop,) = {len(prompt.tail) for prompt in prompts}
+            parts = [
+                sequence.take(prompt.num_shared)
+                for sequence, prompt in zip(sequences, prompts, strict=True)
+            ]
+            hidden_BTD, _, prefix = self.vlm.prefill(parts, reuse.prefix.copy(drop))
+        else:
+            hidden_BTD, _, prefix = self.vlm.prefill(sequences)
+        logits_BV = self.vlm.logits(hidden_BTD[:, -1])
+        positions_B = torch.tensor(
+            [sequence.next_position for sequence in sequences], device=logits_BV.device
+        )
+        return logits_BV, positions_B, prefix
+
+    def _beams(
+        self, sample: Sample, view: str, images: Sequence[Image.Image], clock: Clock
+    ) -> Answer:
+        if parse_view(view).reductions:
+            raise ConfigError(f"eval.num_beams: must be 1 for the reduced view {view!r}")
+        (prompt,) = self.prompts([sample])
+        evaluation = self.settings.eval
+        budget = self.settings.vision_budget.budget(view)
+        tokens = self.view_tokens(sample, view)
+        with clock("generation"):
+            row = self.vlm.generate_plain(
+                prompt, images, budget, evaluation.max_new_tokens, evaluation.num_beams
+            )
+        (features,) = self.vlm.encode_images([images], budget)
+        sequence = self.vlm.sequence(prompt, features)
+        self._check_counts([sample], view, [sequence.num_vision_tokens])
+        return Answer(self.vlm.decode_text(row), tokens, sequence.length, len(row), tuple(row))
+
+    def _check_counts(self, samples: Sequence[Sample], view: str, counts: Sequence[int]) -> None:
+        """The cost that a policy was told must be what entered the model (contract 6)."""
+        for sample, count in zip(samples, counts, strict=True):
+            expected = self.view_tokens(sample, view)
+            if count != expected:
+                raise DataError(
+                    f"sample {sample.id!r}, view {view}: {count} vision tokens entered the model,"
+                    f" its image sizes say {expected}"
+                )
+
+    def _seed(self, sample: Sample, view: str) -> int:
+        """A seed for sampling that does not depend on batch or order."""
+        text = f"{self.settings.eval.seed}\0{sample.id}\0{view}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def load_images(settings: Settings, layout: Layout, sample: Sample) -> list[Image.Image]:
+    """The images of a sample, checked against the sizes that preparation recorded."""
+    images = []
+    paths: list[Path] = image_paths(settings, layout, sample)
+    for path, reference in zip(paths, sample.images, strict=True):
+        image = open_image(str(path))
+        if image.size != (reference.width, reference.height):
+            raise DataError(
+                f"{path}: the image is {image.width}x{image.height} pixels, sample {sample.id!r}"
+                f" says {reference.width}x{reference.height}"
+            )
+        images.append(image)
+    return images

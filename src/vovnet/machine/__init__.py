@@ -1,0 +1,1 @@
+"""GPUs of this machine, held by one command at a time, and commands that are run to their end."""

@@ -1,0 +1,92 @@
+"""What a command did on its GPUs, sampled through NVML: model, peak memory, utilisation.
+
+A leased device belongs to one command, so that the device's memory is the command's. Without a
+driver or without devices nothing is recorded. No failure to record fails the command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vovnet.core.files import write_json
+
+MIB = 2**20
+
+
+@dataclass
+class DeviceRecord:
+    """A device's samples. A slice of a device (MIG) has no utilisation of its own."""
+
+    device: str
+    model: str
+    memory_total_mib: int
+    peak_memory_mib: int = 0
+    utilization_percent: list[int] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        used = self.utilization_percent
+        return {
+            "device": self.device,
+            "model": self.model,
+            "memory_total_mib": self.memory_total_mib,
+            "peak_memory_mib": self.peak_memory_mib,
+            "mean_utilization_percent": round(sum(used) / len(used), 1) if used else None,
+            "max_utilization_percent": max(used, default=None),
+        }
+
+
+class GpuRecorder:
+    """Samples of some devices. Create it with `open_recorder`."""
+
+    def __init__(self, nvml: Any, handles: Mapping[str, Any]) -> None:
+        self._nvml = nvml
+        self._handles = dict(handles)
+        self.records = {
+            device: DeviceRecord(
+                device,
+                nvml.nvmlDeviceGetName(handle),
+                nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
+            )
+            for device, handle in self._handles.items()
+        }
+
+    def sample(self) -> None:
+        for device, handle in self._handles.items():
+            record = self.records[device]
+            try:
+                used = self._nvml.nvmlDeviceGetMemoryInfo(handle).used // MIB
+                record.peak_memory_mib = max(record.peak_memory_mib, used)
+                busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                record.utilization_percent.append(busy)
+            except Exception:  # whatever a driver does, the command goes on
+                continue
+
+    def write(self, path: Path, seconds: float) -> None:
+        devices = [record.summary() for record in self.records.values()]
+        try:
+            write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+        except OSError as error:
+            print(f"vovnet: warning: {path}: {error.strerror}", file=sys.stderr)
+
+
+def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
+    """A recorder of devices, named as in CUDA_VISIBLE_DEVICES; None where NVML sees none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = {
+            device: (
+                pynvml.nvmlDeviceGetHandleByIndex(int(device))
+                if device.isdecimal()
+                else pynvml.nvmlDeviceGetHandleByUUID(device)
+            )
+            for device in devices
+        }
+        return GpuRecorder(pynvml, handles)
+    except Exception:  # no package, library, driver or such device: nothing can be recorded
+        return None

@@ -1,0 +1,1 @@
+"""The vision-language model with its policy head."""

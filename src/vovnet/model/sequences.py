@@ -1,0 +1,154 @@
+"""Token sequences with images in them, and their padding into batches.
+
+Shapes: B samples, T tokens, D hidden size, K image tokens, L deepstack levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vovnet.core.cost import Reduction
+from vovnet.views.reductions import reduce_tokens
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Preprocessed images of one sample on the CPU: patches of all, and (time, rows, columns).
+
+    values_PC holds a patch per row; grids_N3 counts the patches of each image.
+    """
+
+    values_PC: Tensor
+    grids_N3: Tensor
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """One encoded image: embeddings_KD, and one tensor of the same shape per deepstack level.
+
+    positions_2K (on the CPU) holds row and column of each token on the image's `grid`.
+    """
+
+    embeddings_KD: Tensor
+    deepstack: tuple[Tensor, ...]
+    positions_2K: Tensor
+    grid: tuple[int, int]
+
+    @property
+    def num_tokens(self) -> int:
+        return self.embeddings_KD.shape[0]
+
+    def reduced(self, reductions: Sequence[Reduction]) -> ImageFeatures:
+        """The image after `reductions` of its whole grid: deepstack and positions follow."""
+        if not reductions:
+            return self
+        left = reduce_tokens(self.embeddings_KD, self.grid, reductions)
+        return ImageFeatures(
+            left.apply(self.embeddings_KD),
+            tuple(left.apply(level) for level in self.deepstack),
+            self.positions_2K[:, left.anchors_G],
+            self.grid,
+        )
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """Tokens of one sample with 3-D rope positions; `image_mask_T` marks image tokens."""
+
+    ids_T: Tensor
+    positions_3T: Tensor
+    image_mask_T: Tensor
+    images: tuple[ImageFeatures, ...]
+
+    @property
+    def length(self) -> int:
+        return self.ids_T.shape[0]
+
+    @property
+    def num_vision_tokens(self) -> int:
+        return int(self.image_mask_T.sum())
+
+    @property
+    def next_position(self) -> int:
+        return int(self.positions_3T.max()) + 1
+
+    def take(self, start: int, stop: int | None = None) -> TokenSequence:
+        """The tokens [start, stop); images must lie wholly inside or outside."""
+        part = slice(start, stop)
+        mask_T = self.image_mask_T[part]
+        images = self.images if bool(mask_T.any()) else ()
+        return TokenSequence(self.ids_T[part], self.positions_3T[:, part], mask_T, images)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Left-padded sequences; `mask_BT` is 1 at real tokens."""
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+    positions_3BT: Tensor
+    image_mask_BT: Tensor
+    images: tuple[ImageFeatures, ...]
+
+
+def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int) -> TokenSequence:
+    """Join text segments and images on the CPU; each image takes the positions of its grid.
+
+    Rope positions follow Qwen3-VL: text advances all three axes by one per token; an image
+    at position p has time p, rows p.. and columns p.., and the text after it goes on at
+    p + max(rows, columns) of its full grid, also where tokens were dropped from it.
+    """
+    ids: list[int] = []
+    positions: list[Tensor] = []
+    mask: list[bool] = []
+    images: list[ImageFeatures] = []
+    position = 0
+    for segment in segments:
+        if isinstance(segment, ImageFeatures):
+            count = segment.num_tokens
+            ids += [image_token_id] * count
+            mask += [True] * count
+            time_1K = torch.zeros(1, count, dtype=torch.long)
+            positions.append(torch.cat([time_1K, segment.positions_2K]) + position)
+            position += max(segment.grid)
+            images.append(segment)
+        else:
+            ids += segment
+            mask += [False] * len(segment)
+            positions.append(torch.arange(position, position + len(segment)).expand(3, -1))
+            position += len(segment)
+    return TokenSequence(
+        torch.tensor(ids, dtype=torch.long),
+        torch.cat(positions, dim=1),
+        torch.tensor(mask, dtype=torch.bool),
+        tuple(images),
+    )
+
+
+def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torch.device) -> Batch:
+    """Pad to the longest sequence on the left, so that all end at the same place."""
+    longest = max(sequence.length for sequence in sequences)
+    shape = (len(sequences), longest)
+    ids_BT = torch.full(shape, pad_token_id, dtype=torch.long)
+    mask_BT = torch.zeros(shape, dtype=torch.long)
+    positions_3BT = torch.zeros((3, *shape), dtype=torch.long)
+    image_mask_BT = torch.zeros(shape, dtype=torch.bool)
+    images: list[ImageFeatures] = []
+    for row, sequence in enumerate(sequences):
+        start = longest - sequence.length
+        ids_BT[row, start:] = sequence.ids_T
+        mask_BT[row, start:] = 1
+        positions_3BT[:, row, start:] = sequence.positions_3T
+        image_mask_BT[row, start:] = sequence.image_mask_T
+        images += sequence.images
+    return Batch(
+        ids_BT.to(device),
+        mask_BT.to(device),
+        positions_3BT.to(device),
+        image_mask_BT.to(device),
+        tuple(images),
+    )

@@ -1,0 +1,191 @@
+"""VoVNet: a vision-language model and its policy head in one module."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_model
+from torch import Tensor, nn
+
+from vovnet.config import Settings
+from vovnet.core.errors import CheckpointError, ConfigError, one_line
+from vovnet.core.files import atomic_path, read_json
+from vovnet.model.families import base_model_digest, load_vlm
+from vovnet.model.head import PolicyHead, pooled_features, uncertainty
+
+WEIGHTS_NAME = "model.safetensors"
+
+
+class VoVNet(nn.Module):
+    """`vlm` answers; `head` scores the actions from the text pass."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings.model
+        self.vlm = load_vlm(settings.model, settings.vision_budget)
+        self.head = PolicyHead(self.vlm.hidden_size, settings.policy)
+        if settings.model.lora is not None:
+            _add_lora(self, settings)
+
+    def scores(
+        self, hidden_BTD: Tensor, text_mask_BT: Tensor, last_B: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of a text pass: scores (B, A), entropy (B,), margin (B,), first-token logits (B, V).
+
+        `text_mask_BT` marks the tokens of the text pass and `last_B` is the index of its last
+        one, the position that emits the first answer token (contract 2).
+        """
+        rows_B = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
+        last_BD = hidden_BTD[rows_B, last_B]
+        logits_BV = self.vlm.logits(last_BD)
+        entropy_B, margin_B = uncertainty(logits_BV)
+        pooled_BF = pooled_features(hidden_BTD, text_mask_BT, last_BD)
+        return self.head(pooled_BF, entropy_B, margin_B), entropy_B, margin_B, logits_BV
+
+
+def _add_lora(model: VoVNet, settings: Settings) -> None:
+    """Freeze the VLM and add adapters, in float32 whatever its precision.
+
+    An optimizer's small steps would be lost in weights of 16 bits.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import cast_adapter_dtype
+
+    lora = settings.model.lora
+    assert lora is not None
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+    )
+    model.vlm.model.requires_grad_(False)
+    try:
+        inject_adapter_in_model(config, model.vlm.model)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.target_modules: {one_line(error)[:200]}") from None
+    cast_adapter_dtype(model.vlm.model, "default")
+    _leave_out_the_base(model.vlm)
+
+
+def _leave_out_the_base(vlm: nn.Module) -> None:
+    """States hold the adapters alone, and are loaded over the base, which they leave as it is."""
+    trained = {name for name, value in vlm.named_parameters() if value.requires_grad}
+    base = set(vlm.state_dict()) - trained
+
+    def drop(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
+        for name in base:
+            state.pop(prefix + name, None)
+
+    def forgive(_: nn.Module, found: Any) -> None:
+        missing = found.missing_keys  # of a module that holds the VLM as `vlm`, or of the VLM
+        missing[:] = [name for name in missing if name.rpartition("vlm.")[2] not in base]
+
+    vlm.register_state_dict_post_hook(drop)
+    vlm.register_load_state_dict_post_hook(forgive)
+
+
+def save_weights(model: VoVNet, path: Path) -> None:
+    """Write the weights as safetensors, atomically; tied tensors are stored once.
+
+    Of a model with adapters these are the adapters and the head, without the frozen base.
+    """
+    with atomic_path(path) as partial:
+        save_model(model, str(partial))
+
+
+def weights_file(checkpoint: Path) -> Path:
+    """The weights of a stage folder, an accelerate state folder, or a `.pt` checkpoint."""
+    path = checkpoint / WEIGHTS_NAME if checkpoint.is_dir() else checkpoint
+    if not path.exists():
+        raise CheckpointError(
+            f"{checkpoint}: no checkpoint there, expected {WEIGHTS_NAME} or a .pt file"
+        )
+    return path
+
+
+def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> None:
+    """Load weights from whatever `weights_file` accepts; without head, those of the VLM alone.
+
+    A `.pt` file is opened with `weights_only=True`, so that a pickle with code in it is
+    refused. Adapters are loaded over the base that they were trained over, and no other.
+    """
+    path = weights_file(checkpoint)
+    if model.settings.lora is not None:
+        _check_base(model, path)
+    state = _read_state(path)
+    if all(name.startswith("model.") for name in state):  # saved by accelerate with its wrapper
+        state = {name.removeprefix("model."): value for name, value in state.items()}
+    target: nn.Module = model
+    if not with_head:
+        target = model.vlm
+        state = {
+            name.removeprefix("vlm."): value
+            for name, value in state.items()
+            if name.startswith("vlm.")
+        }
+    try:
+        missing, unexpected = target.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: of another model ({_last_line(error)})") from None
+    missing = sorted(set(missing) - _tied_to(target, set(state)))
+    if missing or unexpected:
+        name, fault = (missing[0], "missing") if missing else (unexpected[0], "unexpected")
+        raise CheckpointError(f"{path}: of another model (weight {name!r} is {fault})")
+
+
+def _check_base(model: VoVNet, path: Path) -> None:
+    """Compare with the manifest of the stage, where the weights lie beside it."""
+    manifest = path.with_name("manifest.json")
+    if not manifest.exists():
+        return
+    trained_over = read_json(manifest).get("base_model")
+    if trained_over != base_model_digest(model.settings):
+        raise CheckpointError(
+            f"{path}: its adapters were trained over another base model than"
+            f" {model.settings.base_model_name!r} is now"
+        )
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix != ".pt":
+            return load_file(path)
+        with warnings.catch_warnings(action="ignore"):  # an odd pickle is refused, not warned of
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise CheckpointError(
+            f"{path}: refused, it holds more than plain weights, or is no checkpoint"
+        ) from None
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({_last_line(error)})") from None
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise CheckpointError(f"{path}: expected the keys model, optimizer and scheduler")
+    return state["model"]
+
+
+def _tied_to(model: nn.Module, names: set[str]) -> set[str]:
+    """Names of weights that share their memory with one of `names`."""
+    weights = model.state_dict(keep_vars=True)
+    present = {id(weights[name]) for name in names & set(weights)}
+    return {name for name, weight in weights.items() if id(weight) in present}
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
+
+
+def load_trained(settings: Settings, checkpoint: Path, device: torch.device) -> VoVNet:
+    """The model with trained weights, ready to be observed."""
+    model = VoVNet(settings)
+    load_weights(model, checkpoint)
+    return model.to(device).eval()
+
+
+def pick_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,1 @@
+"""What a step reads, which code computes it, and from what a result was made."""

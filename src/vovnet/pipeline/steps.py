@@ -1,0 +1,389 @@
+"""Which settings each step reads: the one definition, and the file that carries them.
+
+A step is called with a configuration of its own that holds nothing else. Its path contains
+the hash of its content, so the path changes exactly when a setting that the step reads
+changes, and the DAG runs again what that setting touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import (
+    EvalSet,
+    Experiment,
+    Section,
+    Settings,
+    SplitRef,
+    mmbench_part,
+    run_settings,
+    yaml_text,
+)
+from vovnet.config.experiments import (
+    ablation_experiments,
+    bench_experiments,
+    experiment_seeds,
+    experiment_sets,
+    fallback_experiments,
+    report_experiments,
+    stage1_owner,
+    train_parts,
+    uses_router_fit,
+    with_matched,
+    with_sources,
+)
+from vovnet.core.files import sha256_bytes, write_text
+from vovnet.core.layout import PAPER, ROUTER_FIT, Layout
+
+Value = dict[str, Any]
+
+EXECUTION_KEYS: dict[str, frozenset[str]] = {
+    "training": frozenset({"num_workers", "save_every", "keep_checkpoints"}),
+    "eval": frozenset({"num_shards", "shard_rows"}),
+}
+"""Settings that say how a step works, not what it yields; they are passed on but not hashed."""
+
+PROMPT_KEYS = {"system_prompt", "prompt_template", "prompt_order"}
+SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
+
+
+def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
+    """A complete, valid configuration with exactly the settings that `step` reads.
+
+    `selection` says for which dataset, split, run, seed, stage, eval_set, experiment or report. A
+    run's overrides are applied, caps on sample counts are folded into the sets' own.
+    """
+    return {"results_dir": settings.results_dir, **_plain(_STEPS[step](settings, **selection))}
+
+
+def write_step_config(settings: Settings, layout: Layout, step: str, **selection: Any) -> Path:
+    """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
+    value = step_settings(settings, step, **selection)
+    path = layout.root / "config" / f"{step}-{_digest(value)[:12]}.yaml"
+    text = yaml_text(value)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return path
+
+
+def step_digest(settings: Settings, step: str, **selection: Any) -> str:
+    """Hash of what a step reads, wherever its results lie and however it is executed."""
+    value = step_settings(settings, step, **selection)
+    return _digest({key: item for key, item in value.items() if key != "results_dir"})
+
+
+def _digest(value: Value) -> str:
+    hashed = {key: _without(item, EXECUTION_KEYS.get(key)) for key, item in value.items()}
+    # The text keeps the order of keys, which counts: tables list rows in that order.
+    return sha256_bytes(repr(hashed).encode())
+
+
+# ---- the steps -------------------------------------------------------------------------
+
+
+def _synthesize(settings: Settings, dataset: str) -> Value:
+    data = settings.data
+    definition = {dataset: _dump(data.datasets[dataset])}
+    return _step(data={"datasets": definition} | _part(data, {"synthetic"}))
+
+
+def _fetch(settings: Settings, dataset: str) -> Value:
+    return _step(data={"datasets": {dataset: _dump(settings.data.datasets[dataset])}})
+
+
+def _prepare(settings: Settings, dataset: str, split: str) -> Value:
+    definition = settings.data.datasets[dataset]
+    chosen = {
+        key: {name: item for name, item in getattr(definition, key).items() if name == split}
+        for key in ("files", "checksums", "ocr_files")
+    }
+    value = _dump(definition) | chosen
+    ref = SplitRef(dataset=dataset, split=split)
+    return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
+
+
+def _leakage(settings: Settings) -> Value:
+    train, router_fit = train_parts(settings), list(settings.data.router_fit)
+    names = list(settings.data.eval_sets)
+    sets = {name: _part(settings.data.eval_sets[name], {"dataset", "split"}) for name in names}
+    refs = [*train, *router_fit, *settings.data.eval_sets.values()]
+    return _step(
+        data={
+            "datasets": _datasets(settings, refs),
+            "train": _dump_all(train),
+            "router_fit": _dump_all(router_fit),
+            "eval_sets": sets,
+            **_division(settings, refs),
+            **_part(settings.data, {"leakage"}),
+        }
+    )
+
+
+def _pretrain(settings: Settings) -> Value:
+    return _step(
+        model=_dump(settings.model),
+        data=_part(settings.data, PROMPT_KEYS),
+        vision_budget=_dump(settings.vision_budget),
+        training=_without_prefix(settings.training, "stage2_", "head_"),
+        pretraining={name: _dump(phase) for name, phase in settings.pretraining.items()},
+    )
+
+
+def _train(settings: Settings, run: str, seed: int, stage: int) -> Value:
+    value = run_settings(settings, run, seed)
+    sections: Value = {
+        "model": _dump(value.model),
+        "data": {
+            **_part(value.data, PROMPT_KEYS),
+            "datasets": _datasets(settings, value.data.train),
+            **_division(settings, value.data.train),
+            "train": _dump_all(value.data.train),
+        },
+        "vision_budget": _dump(value.vision_budget),
+    }
+    if stage == 1:
+        training = _without_prefix(value.training, "stage2_", "head_")
+        return _step(runs=[run], seeds=[seed], **sections, training=training)
+    return _step(
+        runs=[stage1_owner(settings, run), run],
+        seeds=[seed],
+        **sections,
+        policy=_without_prefix(value.policy, "baseline_", "fallback_"),
+        training=_dump(value.training),
+    )
+
+
+def _observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
+    value = run_settings(settings, run, seed)
+    names = [] if eval_set == ROUTER_FIT else [eval_set]
+    sets = {name: item | {"fuzzy": False} for name, item in _eval_sets(settings, names).items()}
+    return _step(
+        runs=[run],
+        seeds=[seed],
+        model=_dump(value.model),
+        data=_part(value.data, PROMPT_KEYS)
+        | _observed(settings, names, router_fit=not names)
+        | {"eval_sets": sets},
+        vision_budget=_dump(value.vision_budget),
+        policy=_part(value.policy, SIGNAL_KEYS),
+        eval=_dump(value.eval, exclude={"profile", "bootstrap_samples", "max_samples"}),
+    )
+
+
+def _match(settings: Settings, experiment: str) -> Value:
+    return _decide(settings, experiment, with_eval=set())
+
+
+def _evaluate(settings: Settings, experiment: str) -> Value:
+    return _decide(settings, experiment, with_eval={"seed", "bootstrap_samples"})
+
+
+def _error_slices(settings: Settings, experiment: str) -> Value:
+    return _decide(settings, experiment, with_eval=set())
+
+
+def _decide(settings: Settings, experiment: str, with_eval: set[str]) -> Value:
+    names = with_matched(settings, experiment)
+    value = run_settings(settings, settings.experiments[experiment].run)
+    sets = experiment_sets(settings, experiment)
+    others = [name for source in names for name in experiment_sets(settings, source)]
+    return _step(
+        runs=[settings.experiments[name].run for name in names],
+        seeds=experiment_seeds(settings, experiment),
+        data=_observed(
+            settings, dict.fromkeys(sets + others), uses_router_fit(settings, experiment)
+        ),
+        policy=_dump(value.policy),
+        eval=_part(value.eval, with_eval),
+        experiments={name: _stanza(settings, name) for name in names},
+    )
+
+
+def _live(settings: Settings, experiment: str) -> Value:
+    stanza = settings.experiments[experiment]
+    value = run_settings(settings, stanza.run)
+    return _step(
+        runs=[stanza.run],
+        seeds=experiment_seeds(settings, experiment),
+        model=_dump(value.model),
+        data=_part(value.data, PROMPT_KEYS)
+        | _observed(
+            settings, experiment_sets(settings, experiment), uses_router_fit(settings, experiment)
+        ),
+        vision_budget=_dump(value.vision_budget),
+        policy=_dump(value.policy),
+        eval=_dump(value.eval, exclude={"max_samples"}),
+        experiments={name: _stanza(settings, name) for name in with_matched(settings, experiment)},
+    )
+
+
+def _reliability(settings: Settings) -> Value:
+    """The report, of the experiments that are cut into slices or have a fallback."""
+    sliced = [name for name, item in settings.experiments.items() if item.error_slices]
+    return _only(_report(settings), settings, [*sliced, *fallback_experiments(settings)])
+
+
+def _ablation_table(settings: Settings) -> Value:
+    """The report, of the default and the ablations."""
+    return _only(_report(settings), settings, ablation_experiments(settings))
+
+
+def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
+    """A report's configuration with some experiments, and those that they are matched to."""
+    kept = with_sources(settings, names)
+    return value | {"experiments": {name: value["experiments"][name] for name in kept}}
+
+
+def _bench(settings: Settings) -> Value:
+    names = bench_experiments(settings)
+    run = settings.experiments[names[0]].run
+    value = run_settings(settings, run)
+    return _step(
+        runs=[run],
+        seeds=settings.seeds[:1],
+        model=_dump(value.model),
+        data=_part(value.data, PROMPT_KEYS)
+        | _observed(settings, settings.data.eval_sets, router_fit=True),
+        vision_budget=_dump(value.vision_budget),
+        policy=_dump(value.policy),
+        eval=_dump(value.eval, exclude={"max_samples", "profile"}),
+        experiments={name: _stanza(settings, name) for name in names},
+        bench=_dump(settings.bench),
+    )
+
+
+def _shown(settings: Settings, report: str = PAPER) -> Value:
+    """A report, of the experiments that it shows."""
+    names = report_experiments(settings, report)
+    return _only(_report(settings, report), settings, names)
+
+
+def _report(settings: Settings, report: str = PAPER) -> Value:
+    """Tables and figures show everything, so they depend on everything but its execution."""
+    value = _dump(settings, exclude={"results_dir", "targets", "bench", "resources", "quick"})
+    value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
+    value["eval"].pop("max_samples")
+    value["report"].pop("target")
+    value["report"]["name"] = report
+    return value
+
+
+_STEPS: dict[str, Callable[..., Value]] = {
+    "synthesize": _synthesize,
+    "fetch": _fetch,
+    "prepare": _prepare,
+    "leakage": _leakage,
+    "pretrain": _pretrain,
+    "train": _train,
+    "observe": _observe,
+    "match": _match,
+    "evaluate": _evaluate,
+    "error_slices": _error_slices,
+    "live": _live,
+    "hull_metrics": _shown,
+    "tables": _shown,
+    "figures": _shown,
+    "sanity": _shown,
+    "paper_pdf": _shown,
+    "reliability": _reliability,
+    "ablation_table": _ablation_table,
+    "bench": _bench,
+}
+
+
+# ---- parts of a configuration ----------------------------------------------------------
+
+
+def _step(runs: Iterable[str] = (), **sections: Any) -> Value:
+    """Sections whose runs need no overrides, because they are applied already."""
+    return {"runs": {run: {} for run in runs}, "experiments": {}, **sections}
+
+
+def _plain(item: Any) -> Any:
+    """Tuples as lists, for YAML. (A dump as JSON would lose an infinite lambda_cost.)"""
+    if isinstance(item, dict):
+        return {key: _plain(inner) for key, inner in item.items()}
+    return [_plain(inner) for inner in item] if isinstance(item, list | tuple) else item
+
+
+def _dump(section: Section, exclude: set[str] | None = None) -> Value:
+    return section.model_dump(exclude=exclude)
+
+
+def _part(section: Section, include: set[str]) -> Value:
+    return section.model_dump(include=include)
+
+
+def _dump_all(parts: Iterable[SplitRef]) -> list[Value]:
+    return [_dump(part) for part in parts]
+
+
+def _without_prefix(section: Section, *prefixes: str) -> Value:
+    return {key: item for key, item in _dump(section).items() if not key.startswith(prefixes)}
+
+
+def _without(item: Any, keys: frozenset[str] | None) -> Any:
+    if keys is None:
+        return item
+    return {key: inner for key, inner in item.items() if key not in keys}
+
+
+def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
+    """Definitions of the datasets that `refs` name, with only the splits that they name."""
+    datasets: Value = {}
+    for ref in refs:
+        definition = settings.data.datasets[ref.dataset]
+        entry = datasets.setdefault(
+            ref.dataset, _part(definition, {"format", "root"}) | {"files": {}}
+        )
+        entry["files"][ref.split] = definition.files[ref.split]
+    return datasets
+
+
+def _division(settings: Settings, refs: Iterable[SplitRef]) -> Value:
+    """How MMBench files are divided, where `refs` name a part of one."""
+    datasets = settings.data.datasets
+    if any(mmbench_part(datasets[ref.dataset], ref.split) for ref in refs):
+        return _part(settings.data, {"mmbench_train_fraction", "mmbench_train_seed"})
+    return {}
+
+
+def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Value:
+    """Evaluation sets, on demand also the router's, and the datasets that they are part of."""
+    names = list(names)
+    fit = list(settings.data.router_fit) if router_fit else []
+    return {
+        "datasets": _datasets(settings, [*(settings.data.eval_sets[name] for name in names), *fit]),
+        "eval_sets": _eval_sets(settings, names),
+        **_division(settings, fit),
+        "router_fit": [
+            _dump(part) | {"max_samples": _smallest(part.max_samples, settings.quick)}
+            for part in fit
+        ],
+    }
+
+
+def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:
+    return {name: _eval_set(settings, settings.data.eval_sets[name]) for name in names}
+
+
+def _eval_set(settings: Settings, chosen: EvalSet) -> Value:
+    cap = _smallest(chosen.max_samples, settings.eval.max_samples, settings.quick)
+    return _dump(chosen) | {"max_samples": cap}
+
+
+def _smallest(*caps: int | None) -> int | None:
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
+def _stanza(settings: Settings, name: str) -> Value:
+    """An experiment with its sets and seeds spelled out; title and slices change no result."""
+    stanza: Experiment = settings.experiments[name]
+    return _dump(stanza) | {
+        "title": name,
+        "error_slices": False,
+        "datasets": experiment_sets(settings, name),
+        "seeds": experiment_seeds(settings, name),
+    }

@@ -1,0 +1,289 @@
+"""What good results show. A failure is reported and stops nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from vovnet.config import policy_points, run_settings
+from vovnet.report.checks.check import (
+    TOLERANCE,
+    Finding,
+    NotRunError,
+    Rule,
+    baseline_rows,
+    beside_oracle,
+    each,
+    named_experiments,
+    per_seed,
+    percent,
+    registry,
+    trained,
+)
+from vovnet.report.inputs import (
+    GAINS,
+    Inputs,
+    load_calibration,
+    load_train_log,
+    of,
+    over_seeds,
+    train_logs,
+)
+from vovnet.report.render import number
+
+MAX_SEED_SD = 0.02
+MIN_GAIN = 3.0
+MIN_BAYES_CAPTURED = 0.7
+MIN_FULL_ACCURACY = 0.85
+MAX_ECE_NATS = 0.25
+SLOPES = (0.7, 1.4)
+MIN_SHARE_DIFFERENCE = 0.05
+
+Place = tuple[str, int, pd.DataFrame]
+"""What is looked at (a dataset and an experiment), its seed, and its rows."""
+
+EXPECTATIONS: list[Rule] = []
+check = registry(EXPECTATIONS, "expectation")
+
+
+@check("A0", "checkpoints appear every training.save_every steps")
+def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
+    for run, seeds in trained(inputs).items():
+        every = run_settings(inputs.settings, run).training.save_every
+        log = load_train_log(inputs.settings, inputs.layout, run, seeds)
+        for path, seed, stage in train_logs(inputs.settings, inputs.layout, run, seeds):
+            names = [
+                found.stem.removeprefix("checkpoint-") for found in path.parent.glob("checkpoint-*")
+            ]
+            steps = sorted(int(name) for name in names if name.isdigit())
+            if not steps:
+                continue
+            last = int(of(log, seed=seed, folder_stage=stage)["step"].max())
+            regular = all(step % every == 0 or step == last for step in steps)
+            text = f"kept at {steps}, every {every}, last step {last}"
+            yield Finding(f"{run} stage {stage}", regular, text, seed)
+
+
+@check("A1", "avg_cost decreases as lambda_cost increases")
+def cost_falls(inputs: Inputs) -> Iterator[Finding]:
+    for where, seed, rows in _lambda_sweeps(inputs):
+        costs = rows["avg_cost"].to_numpy()
+        falls = bool((np.diff(costs) <= TOLERANCE).all() and costs[-1] < costs[0])
+        yield Finding(where, falls, f"{costs[0]:.2f} to {costs[-1]:.2f}", seed)
+
+
+@check("A1", "action_ratio shifts toward NO and COARSE as lambda_cost increases")
+def shares_shift(inputs: Inputs) -> Iterator[Finding]:
+    for where, seed, rows in _lambda_sweeps(inputs):
+        no, full = rows["action_rate_no"].to_numpy(), rows["action_rate_full"].to_numpy()
+        monotone = (np.diff(full) <= TOLERANCE).all() and (np.diff(no) >= -TOLERANCE).all()
+        text = f"FULL {percent(full[0])} to {percent(full[-1])}"
+        yield Finding(where, bool(monotone and full[-1] < full[0]), text, seed)
+
+
+@check("A2", f"accuracy varies by at most {100 * MAX_SEED_SD:g} points (sd) over seeds")
+def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
+    by = ["dataset", "experiment", "point"]
+    for dataset in inputs.datasets():
+        rows = of(inputs.points, dataset=dataset, experiment=inputs.main(dataset))
+        spread = over_seeds(rows, by, ["accuracy"])
+        if (spread["num_seeds"] < 2).any():
+            raise NotRunError("it needs two seeds or more")
+        worst = float(spread["accuracy_sd"].max())
+        text = f"largest sd {number(100 * worst, 2)} points over {len(spread)} values of lambda"
+        yield Finding(dataset, worst <= MAX_SEED_SD, text)
+
+
+@check("B2", "a threshold that looks more often costs more")
+def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
+    """Entropy looks above the threshold, margin below it: lower entropy, more FULL actions."""
+    for name in named_experiments(inputs, "uncertainty_threshold"):
+        policy = policy_points(inputs.settings, name)[0]
+        order = 1 if policy.baseline_uncertainty == "entropy" else -1
+        for where, seed, rows in _sweeps(of(inputs.points, experiment=name), "threshold"):
+            costs = rows["avg_cost"].to_numpy()
+            shares = rows[f"action_rate_{policy.baseline_vision}"].to_numpy()
+            falls = [(np.diff(values[::order]) <= TOLERANCE).all() for values in (costs, shares)]
+            text = (
+                f"{costs[0]:.2f} to {costs[-1]:.2f}, {policy.baseline_vision.upper()}"
+                f" {percent(shares[0])} to {percent(shares[-1])} as the threshold rises"
+            )
+            yield Finding(where, all(falls), text, seed)
+
+
+@check("B3", "random matched: action_ratio is close to its target")
+def random_matches_shares(inputs: Inputs) -> Iterator[Finding]:
+    """Four standard errors of a share are allowed."""
+    rates = ["action_rate_no", "action_rate_coarse", "action_rate_full"]
+    for where, seed, rows in _matched(inputs):
+        gaps = [(rows[rate] - rows[f"{rate}_target"]).abs().max() for rate in rates]
+        allowed = 2 / math.sqrt(rows["num_samples"].min())
+        text = f"largest difference {max(gaps):.4f}, allowed {allowed:.4f}"
+        yield Finding(where, bool(max(gaps) <= allowed), text, seed)
+
+
+@check("B3", "random matched: avg_cost is close to VoVNet's")
+def random_matches_cost(inputs: Inputs) -> Iterator[Finding]:
+    """Four standard errors of a cost between 0 and FULL's are allowed."""
+    full = baseline_rows(inputs, "always_full").groupby(["dataset", "seed"])["avg_cost"].first()
+    for where, seed, rows in _matched(inputs):
+        key = (rows["dataset"].iloc[0], seed)
+        if key not in full.index:
+            continue
+        gap = float((rows["avg_cost"] - rows["avg_cost_target"]).abs().max() / full[key])
+        allowed = 2 / math.sqrt(rows["num_samples"].min())
+        text = f"largest difference {gap:.4f} of FULL's cost, allowed {allowed:.4f}"
+        yield Finding(where, gap <= allowed, text, seed)
+
+
+@check("B3", "random matched: its gain over the mixing hull is compatible with 0")
+def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
+    names = [
+        name
+        for name in named_experiments(inputs, "random_policy_matched")
+        if not _matches_buckets(inputs, name)
+    ]
+    rows = _hull_rows(inputs, names)
+    for dataset, seed, row in each(rows):
+        for name in GAINS:
+            low, high = row[f"{name}_lo"], row[f"{name}_hi"]
+            if math.isnan(low) or math.isnan(high):
+                continue
+            yield Finding(f"{dataset} {name}", low <= 0 <= high, _gain(row, name), seed)
+
+
+@check("H1", "oracle_avg_cost is at most vovnet_avg_cost at the target lambda")
+def oracle_is_cheaper(inputs: Inputs) -> Iterator[Finding]:
+    target = inputs.settings.report.target_lambda
+    for dataset, seed, rows in beside_oracle(inputs):
+        for _, row in rows[np.isclose(rows["lambda_cost"], target)].iterrows():
+            text = f"{row['avg_cost_oracle']:.2f} against {row['avg_cost']:.2f}"
+            passed = bool(row["avg_cost_oracle"] <= row["avg_cost"] + TOLERANCE)
+            yield Finding(dataset, passed, text, seed)
+
+
+@check("hull", f"VoVNet gains {MIN_GAIN:g} points or more at 50% of FULL's cost")
+def vovnet_gains(inputs: Inputs) -> Iterator[Finding]:
+    """The lower end of the interval must lie above 0."""
+    for dataset, seed, row in each(_vovnet_hull(inputs)):
+        passed = row["gain_at_50"] >= MIN_GAIN and row["gain_at_50_lo"] > 0
+        yield Finding(dataset, bool(passed), _gain(row, "gain_at_50"), seed)
+
+
+@check("hull", f"VoVNet captures {MIN_BAYES_CAPTURED:.0%} of the way to the router")
+def vovnet_captures(inputs: Inputs) -> Iterator[Finding]:
+    for dataset, seed, row in each(_vovnet_hull(inputs)):
+        captured = row["hull_to_bayes_captured"]
+        if math.isnan(captured):
+            continue
+        yield Finding(dataset, captured >= MIN_BAYES_CAPTURED, percent(captured), seed)
+
+
+@check("score", "score differences are calibrated against loss differences")
+def scores_are_calibrated(inputs: Inputs) -> Iterator[Finding]:
+    run, seeds = inputs.main_run()
+    bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
+    for _, row in bins.drop_duplicates(["seed", "pair"]).iterrows():
+        passed = row["ece"] <= MAX_ECE_NATS and SLOPES[0] <= row["slope"] <= SLOPES[1]
+        text = f"slope {row['slope']:.2f}, ECE {row['ece']:.3f} nats"
+        yield Finding(row["pair"], bool(passed), text, int(row["seed"]))
+
+
+@check("need", f"FULL answers {MIN_FULL_ACCURACY:.0%} or more")
+def full_answers(inputs: Inputs) -> Iterator[Finding]:
+    for dataset, seed, row in each(baseline_rows(inputs, "always_full")):
+        passed = bool(row["accuracy"] >= MIN_FULL_ACCURACY)
+        yield Finding(dataset, passed, percent(row["accuracy"]), seed)
+
+
+@check("need", "the need for FULL differs between datasets, and VoVNet follows it")
+def vovnet_follows_need(inputs: Inputs) -> Iterator[Finding]:
+    """Need is the oracle's share of FULL; VoVNet must order the datasets alike."""
+    need = _full_shares(baseline_rows(inputs, "oracle"))
+    target = inputs.settings.report.target_lambda
+    rows = [of(inputs.points, dataset=name, experiment=inputs.main(name)) for name in need.index]
+    found = pd.concat(rows)
+    shares = _full_shares(found[np.isclose(found["lambda_cost"], target)])
+    known = [name for name in need.index if name in shares.index]
+    if len(known) < 2:
+        raise NotRunError("it needs two datasets or more")
+    spread = float(need[known].max() - need[known].min())
+    text = ", ".join(f"{name} {percent(need[name])}" for name in known)
+    yield Finding("oracle's FULL share", spread >= MIN_SHARE_DIFFERENCE, text)
+    for index, first in enumerate(known):
+        for second in known[index + 1 :]:
+            wanted, got = need[second] - need[first], shares[second] - shares[first]
+            if abs(wanted) >= MIN_SHARE_DIFFERENCE:
+                text = f"need {_signed(wanted)}, VoVNet {_signed(got)} points"
+                yield Finding(f"{second} against {first}", bool(wanted * got > 0), text)
+
+
+def _sweeps(points: pd.DataFrame, key: str) -> Iterator[Place]:
+    """Rows in the order of `key` of every sweep of two points or more."""
+    for name, found in points.groupby("experiment", sort=False):
+        for dataset, seed, rows in per_seed(found):
+            if len(rows) > 1:
+                yield f"{dataset} {name}", seed, rows.sort_values(key)
+
+
+def _lambda_sweeps(inputs: Inputs) -> Iterator[Place]:
+    stanzas = inputs.settings.experiments
+    names = [
+        name
+        for name in inputs.experiments("")
+        if "lambda_cost" in stanzas[name].sweep and not stanzas[name].policy.get("fallback_mode")
+    ]
+    if not names:
+        raise NotRunError("no experiment sweeps lambda_cost of the learned policy")
+    points = inputs.points[inputs.points["experiment"].isin(names)]
+    return _sweeps(points, "lambda_cost")
+
+
+def _matches_buckets(inputs: Inputs, name: str) -> bool:
+    """Ratios per bucket of entropy carry what entropy knows, so they may gain."""
+    match = inputs.settings.experiments[name].match
+    return match is not None and match.buckets is not None
+
+
+def _matched(inputs: Inputs) -> Iterator[Place]:
+    """Rows of each matched policy beside those of its target, in columns `*_target`."""
+    for name in named_experiments(inputs, "random_policy_matched"):
+        match = inputs.settings.experiments[name].match
+        if match is None:
+            continue
+        by = ["dataset", "seed", "lambda_cost"]
+        target = of(inputs.points, experiment=match.experiment)
+        joined = of(inputs.points, experiment=name).merge(target, on=by, suffixes=("", "_target"))
+        for dataset, seed, rows in per_seed(joined):
+            yield f"{dataset} {name}", seed, rows
+
+
+def _hull_rows(inputs: Inputs, names: Iterable[str]) -> pd.DataFrame:
+    return inputs.hull[inputs.hull["experiment"].isin(list(names))]
+
+
+def _vovnet_hull(inputs: Inputs) -> pd.DataFrame:
+    parts = [
+        of(_hull_rows(inputs, [name]), dataset=dataset)
+        for dataset in inputs.datasets()
+        if (name := inputs.main(dataset)) is not None
+    ]
+    if not parts:
+        raise NotRunError("no experiment has the role 'vovnet'")
+    return pd.concat(parts)
+
+
+def _full_shares(rows: pd.DataFrame) -> pd.Series:
+    return rows.groupby("dataset", sort=False)["action_rate_full"].mean()
+
+
+def _signed(share: float) -> str:
+    return ("+" if share > 0 else "") + number(100 * share)
+
+
+def _gain(row: pd.Series, name: str) -> str:
+    ends = ", ".join(number(row[f"{name}{end}"]) for end in ("_lo", "_hi"))
+    return f"{number(row[name])} points [{ends}]"

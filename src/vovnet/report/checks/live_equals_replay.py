@@ -1,0 +1,135 @@
+"""Checks that two ways to the same answer agree: live and replay, with and without cache reuse.
+
+In float32 on the CPU they are equal, and a difference is a fault. Elsewhere rounding depends on
+the shapes of batches, and in bf16 may turn a near tie between two tokens: there a share of
+differing answers is tolerated, and more are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import policy_points, run_settings
+from vovnet.config.experiments import experiment_sets
+from vovnet.core.files import read_json
+from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_table
+from vovnet.report.checks.check import (
+    Finding,
+    Kind,
+    NotRunError,
+    Rule,
+    per_seed,
+    percent,
+    replayed_point,
+)
+from vovnet.report.inputs import Inputs, of, seeds_of
+from vovnet.report.live_runs import profiles
+
+MAX_DIFFERENT = 0.01
+"""Share of the answers that may differ where equality is no contract."""
+
+
+def live_equals_replay(inputs: Inputs, *, exact: bool) -> Iterator[Finding]:
+    live = [name for name, item in inputs.settings.experiments.items() if item.mode == "live"]
+    if not live:
+        raise NotRunError("no experiment has the mode 'live'")
+    for name in live:
+        item = inputs.settings.experiments[name]
+        if (_is_exact(inputs, name) and _observed_exactly(inputs, name)) != exact:
+            continue
+        for point, policy in enumerate(policy_points(inputs.settings, name)):
+            twin = None if item.match else replayed_point(inputs, item.run, policy)
+            if twin is not None:
+                yield from _compare_samples(inputs, (name, point), twin, exact)
+
+
+def cache_reuse_changes_nothing(inputs: Inputs, *, exact: bool) -> Iterator[Finding]:
+    rows = profiles(inputs)
+    rows = rows[rows["num_different"].notna()]
+    if rows.empty:
+        raise NotRunError("no experiment has compare_cache_reuse: true")
+    for _, row in rows.iterrows():
+        if _is_exact(inputs, row["experiment"]) == exact:
+            text = f"{row['num_different']:g} of {row['num_samples']:g} answers differ"
+            text += f", time ratio {row['latency_ratio']:.2f}"
+            passed = _agree(row["num_different"], row["num_samples"], exact)
+            yield Finding(f"{row['dataset']} {row['experiment']}", passed, text)
+
+
+def _agree(different: float, samples: float, exact: bool) -> bool:
+    return bool(different <= (0 if exact else MAX_DIFFERENT) * samples)
+
+
+def _is_exact(inputs: Inputs, name: str) -> bool:
+    """Whether a live experiment ran in float32 on the CPU."""
+    run = run_settings(inputs.settings, inputs.settings.experiments[name].run)
+    return run.model.dtype == "float32" and _on_cpu(inputs.layout.eval(name) / "summary.json")
+
+
+def _observed_exactly(inputs: Inputs, name: str) -> bool:
+    """Whether what a live experiment is compared with was observed on the CPU."""
+    item = inputs.settings.experiments[name]
+    return all(
+        _on_cpu(inputs.layout.observations(item.run, seed, dataset) / "manifest.json")
+        for dataset in experiment_sets(inputs.settings, name)
+        for seed in seeds_of(inputs.settings, item)
+    )
+
+
+def _on_cpu(path: Path) -> bool:
+    """Whether the device that a manifest or summary records is the CPU."""
+    return bool(read_json(path).get("device") == "cpu")
+
+
+def _compare_samples(
+    inputs: Inputs, live: tuple[str, int], replay: tuple[str, int], exact: bool
+) -> Iterator[Finding]:
+    left, right = (
+        of(
+            read_table(inputs.layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS),
+            point=point,
+        )
+        for name, point in (live, replay)
+    )
+    by, compared = ["dataset", "seed", "id"], ["prediction", "action", "cost"]
+    columns = [*by, *compared]
+    joined = left[columns].merge(
+        right[columns], on=by, how="left", suffixes=("", "_replay"), indicator=True
+    )
+    equal = joined["_merge"] == "both"
+    for column in compared:
+        equal &= joined[column] == joined[f"{column}_replay"]
+    for dataset, seed, rows in per_seed(joined.assign(equal=equal)):
+        same = rows["equal"]
+        text = f"{int(same.sum())} of {len(same)} samples equal {replay[0]}"
+        passed = _agree(int((~same).sum()), len(same), exact)
+        yield Finding(f"{dataset} {live[0]}", passed, text, seed)
+
+
+def _rules() -> Iterator[Rule]:
+    def rule(block: str, name: str, kind: Kind, look: Callable[..., Any], exact: bool) -> Rule:
+        def found(inputs: Inputs) -> list[Finding]:
+            findings = list(look(inputs, exact=exact))
+            if not findings:
+                where = "in" if exact else "in other than"
+                raise NotRunError(f"nothing was compared {where} float32 on the CPU")
+            return findings
+
+        return Rule(block, name, kind, found)
+
+    for block, name, look in (
+        ("live", "live equals replay, sample by sample", live_equals_replay),
+        (
+            "F2",
+            "with and without cache reuse the generated tokens are the same",
+            cache_reuse_changes_nothing,
+        ),
+    ):
+        yield rule(block, f"{name} (float32 on the CPU)", "invariant", look, True)
+        others = f"{name}, {percent(1 - MAX_DIFFERENT)} or more (elsewhere)"
+        yield rule(block, others, "expectation", look, False)
+
+
+SAMENESS = list(_rules())

@@ -1,0 +1,70 @@
+"""The figure of every method's gain over resolution scaling at equal cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vovnet.report.figures.style import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    LineStyle,
+    legend_below,
+    panel_grid,
+)
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.tables.equal_cost import HALF, OWN, gains
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "beats": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
+    "undecided": {"color": GREY, "marker": "s", "markerfacecolor": "white"},
+    "loses": {"color": VERMILLION, "marker": "v", "markerfacecolor": VERMILLION},
+}
+LABELS = {"undecided": "undecided: the interval contains 0"}
+ROW_IN = 0.15
+
+
+def resolution_figure(inputs: Inputs) -> Figure:
+    """A panel per dataset: each method's gain over resolution scaling, with its interval.
+
+    At half of FULL's cost, for single points at their own.
+    """
+    rows = gains(inputs)
+    rows = rows[rows["at"].isin([HALF, OWN]) & rows["verdict_resolution"].notna()]
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    names = list(dict.fromkeys(rows["experiment"]))
+    titles = rows.drop_duplicates("experiment").set_index("experiment").apply(_label, axis=1)
+    figure, panels = panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
+    for axes, dataset in zip(panels, datasets, strict=True):
+        axes.axvline(0, color=GREY, lw=0.8, zorder=1)
+        for _, row in of(rows, dataset=dataset).iterrows():
+            _draw_gain(axes, len(names) - 1 - names.index(row["experiment"]), row)
+        labels = [titles[name] for name in reversed(names)] if axes is panels[0] else []
+        axes.set_yticks(range(len(names)), labels or [""] * len(names))
+        axes.set_ylim(-0.7, len(names) - 0.3)
+        axes.set_title(dataset)
+        axes.set_xlabel("Gain [points]")
+    handles = [
+        Line2D([], [], linestyle="none", ms=4, label=LABELS.get(verdict, verdict), **look)
+        for verdict, look in LOOKS.items()
+    ]
+    handles.append(Line2D([], [], color=GREY, lw=1, linestyle=":", label="Cost out of its range"))
+    legend_below(figure, handles, columns=len(handles))
+    return figure
+
+
+def _draw_gain(axes: Axes, place: int, row: pd.Series) -> None:
+    look: dict[str, Any] = LOOKS[row["verdict_resolution"]]
+    line: LineStyle = "-" if row["within_range_resolution"] else ":"
+    ends = (row["gain_lo_resolution"], row["gain_hi_resolution"])
+    axes.plot(ends, (place, place), color=look["color"], lw=1.1, linestyle=line, zorder=2)
+    axes.plot(row["gain_resolution"], place, linestyle="none", ms=3.5, zorder=3, **look)
+
+
+def _label(row: pd.Series) -> str:
+    return f"{row['title']} ({'own cost' if row['at'] == OWN else '50%'})"

@@ -1,0 +1,66 @@
+"""The figure of live runs: where the time of an answer goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from vovnet.report.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    legend_below,
+    panel_grid,
+)
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.live_runs import PARTS, profiles
+
+LOOKS = {
+    "text_pass": (VERMILLION, ""),
+    "decision": (BLACK, ""),
+    "image_loading": (GREY, "////"),
+    "preprocessing": (GREEN, "...."),
+    "vision_encoding": (SKY, ""),
+    "prefill": (ORANGE, "\\\\\\\\"),
+    "generation": (BLUE, ""),
+}
+"""Part of an answer -> its colour and hatch."""
+
+BAR_IN = 0.17
+
+
+def profile_figure(inputs: Inputs) -> Figure:
+    """A panel per dataset, a bar per live experiment: mean milliseconds of each part."""
+    rows = profiles(inputs)
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    names = list(dict.fromkeys(rows["title"] + rows["label"]))
+    figure, panels = panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
+    for axes, dataset in zip(panels, datasets, strict=True):
+        shown = of(rows, dataset=dataset)
+        titles = (shown["title"] + shown["label"]).tolist()
+        places = [len(names) - 1 - names.index(title) for title in titles]
+        left = np.zeros(len(shown))
+        for part, (label, _) in PARTS.items():
+            color, hatch = LOOKS[part]
+            width = shown[f"{part}_ms"].to_numpy()
+            look: dict[str, Any] = {"facecolor": color, "hatch": hatch, "edgecolor": "white"}
+            axes.barh(places, width, left=left, height=0.75, label=label, lw=0, **look)
+            left += width
+        axes.set_yticks(range(len(names)), names[::-1] if axes is panels[0] else [""] * len(names))
+        axes.grid(False, axis="y")
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_title(dataset)
+        axes.set_xlabel("Mean time per question [ms]")
+    handles = [
+        Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0, label=PARTS[part][0])
+        for part, (color, hatch) in LOOKS.items()
+    ]
+    legend_below(figure, handles, columns=len(handles))
+    return figure

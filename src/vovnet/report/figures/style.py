@@ -1,0 +1,109 @@
+"""How the figures look: Okabe-Ito colours, sizes for a two-column paper, reproducible files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vovnet.core.files import atomic_path
+
+TEXT_WIDTH_IN = 7.0
+LEGEND_ROW_IN = 0.15
+MAX_COLUMNS = 3
+TICK_STEPS = [1, 2, 5, 10]
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
+
+LineStyle = Literal["-", "--", "-.", ":", "none"]
+ACTION_COLORS = {"no": SKY, "coarse": ORANGE, "full": BLUE}
+ACTION_LINES: dict[str, LineStyle] = {"no": "-", "coarse": "--", "full": ":"}
+ACTION_HATCHES = {"no": "", "coarse": "////", "full": "...."}
+
+STYLE: dict[Any, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E5E5E5",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "hatch.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """The figures' style on top of matplotlib's own defaults, whatever the user's are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def panel_grid(
+    count: int, height_in: float, columns: int = MAX_COLUMNS
+) -> tuple[Figure, list[Axes]]:
+    """A figure of the text width: `count` panels in rows of `columns`."""
+    columns = min(columns, max(count, 1))
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(TEXT_WIDTH_IN, rows * height_in))
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in panels[count:]:
+        unused.set_axis_off()
+    return figure, panels[:count]
+
+
+def label_left(panels: Sequence[Axes], label: str) -> None:
+    """Label the vertical axis of the first panel of each row."""
+    for axes in panels:
+        place = axes.get_subplotspec()
+        if place is not None and place.is_first_col():
+            axes.set_ylabel(label)
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """A legend under all panels, for which the figure grows."""
+    rows = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW_IN * (rows + 1))
+    figure.legend(
+        handles=list(handles), loc="outside lower center", ncols=columns, columnspacing=1.5
+    )
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write PDF and PNG without dates, so that equal figures are equal bytes."""
+    metadata: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, "ModDate": None},
+        "png": {"Software": None},
+    }
+    paths = []
+    for suffix, facts in metadata.items():
+        path = folder / f"{name}.{suffix}"
+        with atomic_path(path) as partial:
+            figure.savefig(partial, format=suffix, metadata=facts)
+        paths.append(path)
+    return paths

@@ -1,0 +1,152 @@
+"""The table of live runs: latency, memory, and where the time goes.
+
+summary.json of a live experiment has a profile per dataset, seed and sweep point.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from vovnet.config import policy_points
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json
+from vovnet.report.inputs import Inputs, of, over_seeds, point_label
+from vovnet.report.render import DASH, Table, number, numbers, texts
+
+PARTS = {
+    "text_pass": ("Text pass", "Text"),
+    "decision": ("Decision", "Decide"),
+    "image_loading": ("Image loading", "Load"),
+    "preprocessing": ("Preprocessing", "Prep."),
+    "vision_encoding": ("Vision encoding", "Encode"),
+    "prefill": ("Prefill", "Prefill"),
+    "generation": ("Generation", "Gen."),
+}
+"""Part of an answer, in its order -> its name and a short one."""
+
+COLUMNS = ("latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", "mem_peak_p90_mb", "tokens_s")
+RATIO = ("latency_ratio", "latency_ratio_lo", "latency_ratio_hi")
+
+
+def profiling(inputs: Inputs) -> Table:
+    """A row per dataset and live experiment: latency, memory, speed, shares, cache reuse."""
+    rows = profiles(inputs)
+    shares = {
+        ("Share of the time [%]", short): numbers(100 * rows[f"share_{part}"])
+        for part, (_, short) in PARTS.items()
+    }
+    text = pd.DataFrame(
+        {
+            ("", "Dataset"): rows["dataset"],
+            ("", "Method"): rows["title"] + rows["label"],
+            ("Latency ↓ [ms]", "P50"): numbers(rows["latency_p50_ms"]),
+            ("Latency ↓ [ms]", "P90"): numbers(rows["latency_p90_ms"]),
+            ("Memory ↓ [MB]", "P50"): numbers(rows["mem_peak_p50_mb"], digits=0),
+            ("Memory ↓ [MB]", "P90"): numbers(rows["mem_peak_p90_mb"], digits=0),
+            ("", "Tokens/s ↑"): numbers(rows["tokens_s"]),
+        }
+        | shares
+        | {
+            ("Cache reuse", "Same tokens"): texts(
+                rows.index, map(_same_tokens, rows["num_different"], rows["num_samples"])
+            ),
+            ("Cache reuse", "Time ratio ↓"): texts(
+                rows.index, map(_ratio, *(rows[name] for name in RATIO))
+            ),
+        }
+    )
+    caption = (
+        "Live runs, one question at a time: latency and peak memory per question (a dash where "
+        "the device tells none, as the CPU), generated tokens per second, and each part's share "
+        "of the time. Cache reuse: whether the same tokens come with and without it, and the "
+        "geometric mean of the paired ratios of latency, with over without, with its 95% interval."
+    )
+    return Table("profiling", caption, rows.drop(columns="label"), text)
+
+
+def profiles(inputs: Inputs) -> pd.DataFrame:
+    """The profiles of every live experiment, averaged over seeds; in the report's order."""
+    live = of(inputs.points, mode="live")
+    by = ["dataset", "experiment", "title", "run", "point"]
+    found = pd.DataFrame(
+        [facts for name in dict.fromkeys(live["experiment"]) for facts in _facts(inputs, name)],
+        columns=["experiment", "dataset", "seed", "point", *_measures(), "num_different"],
+    )
+    known = live[by].drop_duplicates()
+    joined = known.merge(found, on=["dataset", "experiment", "point"], how="left")
+    rows = over_seeds(joined, by, [], _measures())
+    worst = joined.groupby(by, sort=False)["num_different"].max()
+    rows["num_different"] = worst.to_numpy()
+    labels = [
+        point_label(inputs.settings, name, point)
+        if len(policy_points(inputs.settings, name)) > 1
+        else ""
+        for name, point in zip(rows["experiment"], rows["point"], strict=True)
+    ]
+    return rows.assign(label=[f", {label}" if label else "" for label in labels])
+
+
+def live_latency(inputs: Inputs, rows: pd.DataFrame) -> list[float]:
+    """The median latency of each method's own live run; NaN where there is none."""
+    live = of(inputs.points, mode="live")
+    return [
+        _latency(inputs, live, row["dataset"], row["experiment"], int(row["point"]))
+        for _, row in rows.iterrows()
+    ]
+
+
+def _latency(
+    inputs: Inputs, live: pd.DataFrame, dataset: str, experiment: str, point: int
+) -> float:
+    """Mean over seeds of the live run with the run and the policy of a replayed point."""
+    stanzas = inputs.settings.experiments
+    policy = policy_points(inputs.settings, experiment)[point]
+    for name in dict.fromkeys(live["experiment"]):
+        item = stanzas[name]
+        if item.run != stanzas[experiment].run or item.match or stanzas[experiment].match:
+            continue
+        points = policy_points(inputs.settings, name)
+        if item.compare_cache_reuse or policy not in points:
+            continue
+        own = of(live, experiment=name, dataset=dataset, point=points.index(policy))
+        if len(own):
+            return float(own["latency_p50_ms"].mean())
+    return float("nan")
+
+
+def _measures() -> list[str]:
+    parts = [name for part in PARTS for name in (f"share_{part}", f"{part}_ms")]
+    return ["num_samples", *COLUMNS, *parts, *RATIO]
+
+
+def _facts(inputs: Inputs, name: str) -> list[dict[str, Any]]:
+    """The profiles of one experiment, a flat row per dataset, seed and point."""
+    path = inputs.layout.eval(name) / "summary.json"
+    rows = []
+    try:
+        for item in read_json(path)["profile"]:
+            row = {key: item[key] for key in ("dataset", "seed", "point", "num_samples")}
+            row |= {key: item.get(key) for key in COLUMNS}
+            for part in PARTS:
+                row |= {f"share_{part}": item["time_shares"][part]}
+                row |= {f"{part}_ms": item["parts_ms"][part]}
+            compared = item.get("cache_reuse_comparison", {})
+            row |= {key: compared.get(key) for key in (*RATIO, "num_different")}
+            rows.append({"experiment": name} | row)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the summary of a live run, {error} is missing") from None
+    return rows
+
+
+def _same_tokens(different: float, samples: float) -> str:
+    if pd.isna(different):
+        return DASH
+    return "yes" if different == 0 else f"no ({different:g} of {samples:g} differ)"
+
+
+def _ratio(ratio: float, low: float, high: float) -> str:
+    if pd.isna(ratio):
+        return DASH
+    return f"{number(ratio, 2)} [{number(low, 2)}, {number(high, 2)}]"

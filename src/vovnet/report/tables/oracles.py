@@ -1,0 +1,79 @@
+"""The oracle's table: what choosing the cheapest correct action would reach, beside VoVNet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from vovnet.report.checks.check import SAME, TOLERANCE
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.points import accuracy_text, operating_points, shares_text
+from vovnet.report.render import DASH, Table, numbers, texts
+
+ORACLES = ("oracle", "oracle_full_correct")
+BESIDE = ("always_full", "bayes_router")
+CHECKS = ("as_accurate", "as_cheap")
+
+
+def oracle(inputs: Inputs) -> Table:
+    """Both oracles, VoVNet at `report.target_lambda`, always FULL and the Bayes router.
+
+    The two checks of an oracle are counted over seeds: accuracy at least, cost at most that of
+    VoVNet on the same questions.
+    """
+    points = operating_points(inputs)
+    oracles = inputs.experiments(*ORACLES)
+    shown = [*oracles, *inputs.experiments(*BESIDE)]
+    mains = {dataset: inputs.main(dataset) for dataset in inputs.datasets()}
+    is_main = points["experiment"] == points["dataset"].map(mains)
+    rows = points[is_main | points["experiment"].isin(shown)].reset_index(drop=True)
+    checked = [
+        _checks(inputs, row) if row["experiment"] in oracles else {} for _, row in rows.iterrows()
+    ]
+    columns = ["seeds_compared", *CHECKS]
+    rows = rows.join(pd.DataFrame(checked, columns=columns, index=rows.index))
+    text = pd.DataFrame(
+        {
+            "Dataset": rows["dataset"],
+            "Method": rows["title"],
+            "Accuracy ↑ [%]": accuracy_text(rows),
+            "Cost ↓": numbers(rows["avg_cost_mean"]),
+            "N / C / F [%]": shares_text(rows),
+            "Accuracy ≥ VoVNet": texts(rows.index, _held(rows, "as_accurate")),
+            "Cost ≤ VoVNet": texts(rows.index, _held(rows, "as_cheap")),
+            "Questions": numbers(rows["num_samples"], digits=0),
+        }
+    )
+    caption = (
+        "What could be reached: the oracle takes the cheapest correct action, and NO where none "
+        "is; the second oracle only where FULL is correct, and FULL elsewhere. VoVNet at "
+        f"λ = {inputs.settings.report.target_lambda:g}, the router at the point nearest to it in "
+        "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
+        "costly."
+    )
+    return Table("oracle", caption, rows.drop(columns=["mode", "point"]), text)
+
+
+def _checks(inputs: Inputs, row: pd.Series) -> dict[str, int]:
+    """How many seeds of VoVNet are on the oracle's questions, and in how many each check holds."""
+    points = of(inputs.points, dataset=row["dataset"])
+    target = inputs.settings.report.target_lambda
+    main = of(points, experiment=inputs.main(row["dataset"]))
+    main = main[(main["lambda_cost"] - target).abs() <= TOLERANCE]
+    pairs = of(points, experiment=row["experiment"]).merge(main, on=SAME, suffixes=("", "_vovnet"))
+    accurate = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
+    cheap = pairs["avg_cost"] <= pairs["avg_cost_vovnet"] + TOLERANCE
+    return {
+        "seeds_compared": len(pairs),
+        "as_accurate": int(accurate.sum()),
+        "as_cheap": int(cheap.sum()),
+    }
+
+
+def _held(rows: pd.DataFrame, check: str) -> Iterator[str]:
+    for compared, held in zip(rows["seeds_compared"], rows[check], strict=True):
+        if pd.isna(compared) or compared == 0:
+            yield DASH
+        else:
+            yield f"{'yes' if held == compared else 'no'} ({int(held)} of {int(compared)})"

@@ -1,1 +1,0 @@
-"""When which job runs: run times, the choice of jobs, and simulated runs of a whole DAG."""
