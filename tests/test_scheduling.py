@@ -25,6 +25,12 @@ from vovnet.core.errors import VovnetError
 
 ROOT = Path(__file__).resolve().parents[1]
 
+runs_snakemakes_ilp = pytest.mark.filterwarnings(
+    # It constructs variables and solver as PuLP 3 did; Snakemake asks for a PuLP before 4.
+    "ignore:Constructing LpVariable:DeprecationWarning",
+    "ignore:PULP_CBC_CMD is deprecated:DeprecationWarning",
+)
+
 
 def job(name: str, gpus: int, duration_s: float, tail_s: float = 0.0, cores: int = 1) -> Candidate:
     resources = {"gpu": gpus, "_cores": cores}
@@ -142,6 +148,7 @@ def check_spans(spans: list, tasks: list[Task], gpus: int) -> None:
         assert all(first[1] <= second[0] for first, second in pairwise(held))
 
 
+@runs_snakemakes_ilp
 def test_a_late_job_of_many_gpus_is_not_starved() -> None:
     tasks = small_suite()
     schedules = {item.name: item for item in compare(tasks, 4, 16)}
@@ -169,6 +176,7 @@ def test_the_packing_by_hand_runs_the_shards_of_a_command_on_one_device() -> Non
     assert makespan_s(spans) == 600 + 3 * 60 + 600
 
 
+@runs_snakemakes_ilp
 def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others() -> None:
     tasks = load_tasks(["all"], [ROOT / "config/paper.yaml"], everything=True)
     schedules = {item.name: item for item in compare(tasks, 8, 128)}
@@ -199,6 +207,7 @@ def test_a_rehearsal_that_fails_says_why() -> None:
 # ---- `vovnet plan` ---------------------------------------------------------------------
 
 
+@runs_snakemakes_ilp
 def test_a_plan_says_what_a_suite_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ that starts before it must have ended when the last of them comes free, or leave
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -158,14 +159,25 @@ def _solve(
         if late:
             problem += pulp.lpSum(late) <= amount
     try:
-        # Given a number of threads, even one, CBC now and then waits for it until the time is up.
-        status = problem.solve(pulp.PULP_CBC_CMD(msg=False, timeLimit=SOLVER_LIMIT_S))
+        status = problem.solve(_solver())
     except pulp.PulpSolverError as error:
         raise UnsureError(f"the solver failed ({error})") from error
     if pulp.LpStatus[status] != "Optimal":
         raise UnsureError(f"the solver found no best choice ({pulp.LpStatus[status].lower()})")
     chosen = zip(jobs, starts, strict=True)
     return [job.key for job, start in chosen if math.isclose(start.value(), 1, abs_tol=1e-6)]
+
+
+def _solver() -> pulp.LpSolver:
+    """A silent copy of PuLP's default solver with a limit of time.
+
+    Its number of threads is left open: given one, CBC now and then waits until the time is up.
+    """
+    if pulp.LpSolverDefault is None:
+        raise UnsureError("PuLP finds no solver on this machine")
+    solver = copy.copy(pulp.LpSolverDefault)
+    solver.msg, solver.timeLimit = False, SOLVER_LIMIT_S
+    return solver
 
 
 def _weight(job: Candidate, jobs: Sequence[Candidate]) -> float:
