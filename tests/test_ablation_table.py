@@ -16,8 +16,9 @@ from vovnet.config import Settings, merge, validate
 from vovnet.config.experiments import ablation_experiments
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.records import SIGNAL_COLUMNS, read_results, read_table, write_table
+from vovnet.core.records import SIGNAL_COLUMNS, read_table, write_table
 from vovnet.evaluation.ablations import compare_ablations
+from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.steps import step_settings

@@ -24,7 +24,8 @@ from vovnet import cli
 from vovnet.commands.parallel import VISIBLE, visible_devices
 from vovnet.config import merge
 from vovnet.core.errors import ConfigError
-from vovnet.core.records import ACTIONS, RESULT_COLUMNS, read_results
+from vovnet.core.records import ACTIONS
+from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.training.checkpoints import list_checkpoints
 
 SHORT: dict[str, Any] = {
@@ -104,7 +105,7 @@ def test_eval_sweeps_lambda(hand: Hand, tmp_path: Path) -> None:
     """Block A1."""
     assert cli.main(hand.arguments("eval", tmp_path, "--pareto", "0", "0.02", "0.1", "5")) == 0
     results = read_results(tmp_path / "results.csv")
-    assert list(results.columns) == list(RESULT_COLUMNS)
+    assert list(results.columns) == list(result_columns(ACTIONS))
     assert results["lambda_cost"].tolist() == [0, 0.02, 0.1, 5]
     assert set(results["dataset"]) == {"synth_mmmu"}
     assert set(results["baseline_name"]) == {""}

@@ -14,7 +14,7 @@ from replay_world import GRADED, LAMBDAS, write_reduced, write_world
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_results
+from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, verdict
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics

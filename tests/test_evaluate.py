@@ -34,15 +34,14 @@ from vovnet.core.files import read_json, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import (
     ACTIONS,
-    SAMPLE_RESULT_COLUMNS,
     SIGNAL_COLUMNS,
-    read_results,
     read_samples,
     read_table,
     write_samples,
     write_table,
 )
 from vovnet.evaluation import replay
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import CURVE_COLUMNS, METRIC_COLUMNS, hull_metrics
 from vovnet.evaluation.match import write_matched

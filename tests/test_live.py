@@ -20,7 +20,7 @@ from vovnet.config import PolicySettings, Settings, merge, policy_points, valida
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_results
+from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.replay import load_observed, load_questions, replay
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment, live_outcome

@@ -13,15 +13,8 @@ from replay_world import GRADED, LAMBDAS, write_world
 from vovnet.config import Settings, merge, policy_points, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.core.records import (
-    ACTIONS,
-    SAMPLE_RESULT_COLUMNS,
-    SIGNAL_COLUMNS,
-    read_results,
-    read_table,
-    write_results,
-    write_table,
-)
+from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, read_table, write_table
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results, write_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.match import Buckets, fill_ratios, matched_path, read_matched, write_matched
 
@@ -74,7 +67,7 @@ def test_lambdas_survive_the_file(world: World, value: float) -> None:
     settings, layout = world
     results = read_results(layout.eval("vovnet") / "results.csv")
     results["lambda_cost"] = results["lambda_cost"].replace(0.05, value)
-    write_results(layout.eval("vovnet") / "results.csv", results.to_dict("records"))
+    write_results(layout.eval("vovnet") / "results.csv", results.to_dict("records"), ACTIONS)
     settings = with_match(settings, [value])
     write_matched(settings, layout, "random")
     matched, path = read_matched(layout, "random"), matched_path(layout, "random")
@@ -261,7 +254,7 @@ def test_results_without_action_rates(world: World) -> None:
     path = layout.eval("vovnet") / "results.csv"
     results = read_results(path)
     results["action_rate_full"] = float("nan")
-    write_results(path, results.to_dict("records"))
+    write_results(path, results.to_dict("records"), ACTIONS)
     with pytest.raises(DataError, match="expected shares of NO, COARSE and FULL that sum to 1"):
         write_matched(settings, layout, "random")
 

@@ -15,7 +15,8 @@ from vovnet import cli
 from vovnet.config import VisionBudget
 from vovnet.core.cost import num_vision_tokens
 from vovnet.core.layout import Layout
-from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_results, read_samples, read_table
+from vovnet.core.records import read_samples, read_table
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.model.vovnet import save_weights
 from vovnet.views import parse_view
 

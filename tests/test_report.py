@@ -21,17 +21,17 @@ from vovnet.config import Settings, validate
 from vovnet.core.errors import ConfigError, DataError, VovnetError
 from vovnet.core.files import read_json, write_json, write_text
 from vovnet.core.layout import Layout
-from vovnet.core.records import (
-    RESULT_COLUMNS,
+from vovnet.core.records import ACTIONS, write_table
+from vovnet.evaluation.columns import (
     SAMPLE_RESULT_COLUMNS,
     read_results,
     write_results,
-    write_table,
 )
 from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, verdict
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.steps import step_digest
 from vovnet.report.checks.all import CHECKS, write_sanity
+from vovnet.report.checks.invariants import MADE_BY
 from vovnet.report.figures.all import write_figures
 from vovnet.report.inputs import load_inputs, load_train_log, over_seeds
 from vovnet.report.render import DASH, MINUS, number
@@ -260,7 +260,7 @@ def write_world(root: Path, dtype: str = "float32") -> Settings:
             results["live_vovnet"].append(world.row("live_vovnet", actions, **timed))
             samples["live_vovnet"].append(world.samples(0, actions))
     for name, rows in results.items():
-        write_results(layout.eval(name) / "results.csv", rows)
+        write_results(layout.eval(name) / "results.csv", rows, ACTIONS)
     for name, tables in samples.items():
         path = layout.eval(name) / "samples.parquet"
         write_table(path, pd.concat(tables), SAMPLE_RESULT_COLUMNS)
@@ -281,7 +281,7 @@ def write_world(root: Path, dtype: str = "float32") -> Settings:
         step = "live" if settings.experiments[name].mode == "live" else "evaluate"
         key = {
             "config": step_digest(settings, step, experiment=name),
-            "code": closure_digest(f"vovnet.{step}"),
+            "code": closure_digest(MADE_BY[step]),
         }
         profile = {"profile": live_profiles(), "device": "cpu"} if step == "live" else {}
         write_json(layout.eval(name) / "summary.json", {"experiment": name, "key": key} | profile)
@@ -564,7 +564,7 @@ def spoil_results(experiment: str, **values: float) -> Callable[[Layout], None]:
     def spoil(layout: Layout) -> None:
         path = layout.eval(experiment) / "results.csv"
         rows = read_results(path).assign(**values)
-        write_results(path, rows[list(RESULT_COLUMNS)].to_dict("records"))
+        write_results(path, rows.to_dict("records"), ACTIONS)
 
     return spoil
 

@@ -12,7 +12,8 @@ from replay_world import configuration
 
 from vovnet.config import merge, validate
 from vovnet.core.layout import Layout
-from vovnet.core.records import RESULT_COLUMNS
+from vovnet.core.records import ACTIONS
+from vovnet.evaluation.columns import result_columns
 from vovnet.report.checks.check import Check, run_check
 from vovnet.report.checks.reductions import REDUCTIONS, SWEPT
 from vovnet.report.figures.reduced_views import reduced_views
@@ -51,7 +52,7 @@ def inputs_of(change: Any = None) -> Inputs:
     full = {"experiment": "always_full", "baseline_name": "always_full", "role": "fixed"}
     rows = [row for seed in (0, 1) for name in STANZAS for row in points(name, seed)]
     rows += [full | {"seed": s, "avg_vision_tokens": 16, "accuracy": 0.9} for s in (0, 1)]
-    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, "role"]).assign(
+    table = pd.DataFrame(rows, columns=[*result_columns(ACTIONS), "role"]).assign(
         dataset="graded", run="vovnet", num_samples=100, mode="replay"
     )
     if change is not None:

@@ -13,7 +13,8 @@ from replay_world import configuration
 from vovnet.config import merge, policy_points, validate
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
-from vovnet.core.records import RESULT_COLUMNS
+from vovnet.core.records import ACTIONS
+from vovnet.evaluation.columns import result_columns
 from vovnet.report.checks.action_shifts import SHIFTS
 from vovnet.report.checks.check import Check, run_check
 from vovnet.report.inputs import Inputs
@@ -60,7 +61,7 @@ def inputs_of(root: Path, change: Callable[[pd.DataFrame], None] | None = None) 
                     row |= {"action_rate_no": no - moved, "action_rate_full": full + moved}
                     row |= {"action_rate_coarse": coarse, "fallback_trigger_rate": moved}
                     rows.append(row)
-    table = pd.DataFrame(rows, columns=[*RESULT_COLUMNS, "point"]).assign(
+    table = pd.DataFrame(rows, columns=[*result_columns(ACTIONS), "point"]).assign(
         baseline_name="", num_samples=100, mode="replay", role="vovnet"
     )
     if change is not None:

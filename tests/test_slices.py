@@ -16,8 +16,9 @@ from vovnet.config import PolicySettings, Settings
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_table, write_table
+from vovnet.core.records import read_table, write_table
 from vovnet.core.stats import wilson_interval
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
 from vovnet.evaluation.error_slices import COLUMNS, octave, worst, write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.head_quality import (

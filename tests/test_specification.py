@@ -31,7 +31,8 @@ from specification import OPENING, Block, Command, read_blocks
 from vovnet import cli
 from vovnet.config import load, read_yaml
 from vovnet.core.files import sha256_file
-from vovnet.core.records import RESULT_COLUMNS, read_results, read_samples
+from vovnet.core.records import ACTIONS, read_samples
+from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.training.checkpoints import list_checkpoints
 
 pytestmark = pytest.mark.slow
@@ -275,7 +276,7 @@ def test_every_evaluation_leaves_its_outputs(walk: Walk) -> None:
         folder = Path(item.flag("--output_dir"))
         assert {folder / name for name in names} <= item.written, item.command.text
         results = read_results(walk.root / folder / "results.csv")
-        assert list(results.columns) == list(RESULT_COLUMNS)
+        assert list(results.columns) == list(result_columns(ACTIONS))
         assert results["num_samples"].min() > 0
         summary = json.loads((walk.root / folder / "summary.json").read_text())
         assert summary["seeds"] == [42 if "seed42" in str(folder) else 0]

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.records import read_results
+    from vovnet.evaluation.columns import read_results
     from vovnet.evaluation.outcome import plain
 
     by_hand.evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})

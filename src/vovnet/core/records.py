@@ -1,14 +1,14 @@
 """The records that travel between the steps, and how they are stored.
 
-A `Sample` is one line of the unified JSONL. `Signals` and `Observation` are parquet
-tables with one row per sample. `ResultRow` is one line of results.csv.
+A `Sample` is one line of the unified JSONL. Signals and observations are parquet tables with one
+row per sample. The columns of results are in `vovnet.evaluation.columns`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -125,21 +125,6 @@ OBSERVATION_COLUMNS: dict[str, pa.DataType] = {
 
 TIMING_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "latency_ms": pa.float64()}
 
-SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
-    "dataset": pa.string(),
-    "seed": pa.int64(),
-    "point": pa.int64(),  # index of the sweep point within its experiment
-    "id": pa.string(),
-    "action": pa.int64(),  # index into ACTIONS; -1 for a reduced view
-    "view": pa.string(),
-    "prediction": pa.string(),
-    "score": pa.float64(),  # correctness in [0, 1]
-    "parse_fallback": pa.bool_(),
-    "cost": pa.float64(),
-    "vision_tokens": pa.int64(),
-    "fallback_triggered": pa.bool_(),
-}
-
 
 def write_table(path: Path | str, rows: pd.DataFrame, columns: dict[str, pa.DataType]) -> None:
     """Write parquet atomically with exactly `columns`, in order; equal rows give equal bytes."""
@@ -162,61 +147,3 @@ def read_table(path: Path | str, columns: dict[str, pa.DataType]) -> pd.DataFram
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing, it has {table.column_names}")
     return table.to_pandas()
-
-
-# Columns of results.csv, in order. A value that was not measured is empty, never 0.
-RESULT_COLUMNS: tuple[str, ...] = (
-    "experiment",
-    "dataset",
-    "run",
-    "seed",
-    "baseline_name",
-    "lambda_cost",
-    "threshold",
-    "pruning_ratio",
-    "merge_ratio",
-    "pool_factor",
-    "long_side",
-    "max_pixels",
-    "num_samples",
-    "accuracy",
-    "accuracy_lo",
-    "accuracy_hi",
-    "avg_cost",
-    "avg_vision_tokens",
-    "action_rate_no",
-    "action_rate_coarse",
-    "action_rate_full",
-    "action_ratio",  # the three rates as "[no, coarse, full]"
-    "fallback_trigger_rate",
-    "parse_fallback_rate",
-    "scoring",  # "official", or "fuzzy" where the lenient variant was used
-    "latency_ms",
-    "latency_p50_ms",
-    "latency_p90_ms",
-    "mem_peak_p50_mb",
-    "mem_peak_p90_mb",
-)
-
-
-def write_results(path: Path | str, rows: list[dict[str, Any]]) -> None:
-    """Write results.csv atomically; keys outside RESULT_COLUMNS are a programming error."""
-    for row in rows:
-        assert set(row) <= set(RESULT_COLUMNS), set(row) - set(RESULT_COLUMNS)
-    frame = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
-    with atomic_path(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
-
-
-def read_results(path: Path | str) -> pd.DataFrame:
-    """Read results.csv with `baseline_name` as text ("" for VoVNet)."""
-    try:
-        frame = pd.read_csv(path, dtype={"baseline_name": "string", "action_ratio": "string"})
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a readable CSV file ({error})") from None
-    missing = [name for name in RESULT_COLUMNS if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]!r} is missing")
-    return frame.assign(baseline_name=frame["baseline_name"].fillna(""))

@@ -20,10 +20,11 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.records import ACTIONS
 from vovnet.core.stats import Floats, percentile_interval
+from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.references import GAIN_SHARES, Comparison, hull_gains
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
-RATES = tuple(f"action_rate_{action}" for action in ACTIONS)
+RATES = rate_columns(ACTIONS)
 ENDS = ("", "_lo", "_hi", "_beyond")
 COLUMNS = (
     "dataset",

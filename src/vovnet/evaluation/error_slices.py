@@ -21,8 +21,9 @@ from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import atomic_path, sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, SAMPLE_RESULT_COLUMNS, Sample, read_table
+from vovnet.core.records import ACTIONS, Sample, read_table
 from vovnet.core.stats import Bools, Floats, Ints, unit_minima, wilson_interval
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
 from vovnet.evaluation.head_quality import action_reliability, value_reliability
 from vovnet.evaluation.outcome import plain
 from vovnet.evaluation.replay import Observed, Questions, load_observed, load_questions

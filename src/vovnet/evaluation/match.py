@@ -20,13 +20,8 @@ from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
-from vovnet.core.records import (
-    ACTIONS,
-    SAMPLE_RESULT_COLUMNS,
-    SIGNAL_COLUMNS,
-    read_results,
-    read_table,
-)
+from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, read_table
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.policies.randomized import entropy_buckets, quantile_thresholds
 
 LAMBDA_TOLERANCE = 1e-9

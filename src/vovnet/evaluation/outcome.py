@@ -18,14 +18,9 @@ from numpy.typing import NDArray
 
 from vovnet.config import Experiment
 from vovnet.core.files import write_json
-from vovnet.core.records import (
-    ACTIONS,
-    RESULT_COLUMNS,
-    SAMPLE_RESULT_COLUMNS,
-    write_results,
-    write_table,
-)
+from vovnet.core.records import ACTIONS, write_table
 from vovnet.core.stats import Bools, Floats, Ints, percentile_interval, resampled_means, unit_minima
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
 
 SHORT_NAMES = {
     "lambda_cost": "lambda",
@@ -174,13 +169,13 @@ def write_experiment(
         stems.append("eval_matrix")
     for stem in stems:
         _write_rows(folder / stem, rows)
-    write_results(folder / "results.csv", rows)
+    write_results(folder / "results.csv", rows, ACTIONS)
 
 
 def _write_rows(stem: Path, rows: list[dict[str, Any]]) -> None:
     """The rows of results.csv once more, as <stem>.csv and <stem>.json."""
-    write_results(stem.with_name(stem.name + ".csv"), rows)
-    values = [{key: row.get(key) for key in RESULT_COLUMNS} for row in rows]
+    write_results(stem.with_name(stem.name + ".csv"), rows, ACTIONS)
+    values = [{key: row.get(key) for key in result_columns(ACTIONS)} for row in rows]
     write_json(stem.with_name(stem.name + ".json"), plain(values))
 
 

@@ -23,7 +23,7 @@ from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_table
+from vovnet.core.records import read_table
 from vovnet.core.stats import (
     Bools,
     Curves,
@@ -38,6 +38,7 @@ from vovnet.core.stats import (
     unit_sums,
     upper_hull,
 )
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
 from vovnet.evaluation.replay import Questions, ScoreCache, load_observed, load_questions
 from vovnet.policies import kind_of
 

@@ -18,7 +18,8 @@ from vovnet.config.experiments import fallback_experiments
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, read_results
+from vovnet.core.records import ACTIONS
+from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.error_slices import KEYS, worst
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.figures.head_quality import reliability_figure

@@ -19,7 +19,7 @@ from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_results
+from vovnet.evaluation.columns import read_results
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
 POINT_COLUMNS = (

@@ -16,8 +16,9 @@ from vovnet.commands.bench.setting import Bench, BenchLayout
 from vovnet.config import PolicySettings, policy_points
 from vovnet.config.experiments import experiment_sets, uses_router_fit
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.core.records import RESULT_COLUMNS, SAMPLE_RESULT_COLUMNS, read_results, read_table
+from vovnet.core.records import read_table
 from vovnet.core.stats import Floats, bootstrap_counts
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.match import fill_ratios, matched_path, read_matched, write_matched
 from vovnet.evaluation.outcome import Outcome, measured_columns, sample_rows
@@ -217,7 +218,7 @@ def _difference(bench: Bench, observed: BenchLayout, row: _Row) -> str:
             return f"{column} of a question"
     results = read_results(folder / "results.csv")
     written = results[results["dataset"] == row.dataset].iloc[row.point]
-    for column in set(RESULT_COLUMNS) & set(row.columns):
+    for column in set(written.index) & set(row.columns):
         if not _same(row.columns[column], written[column]):
             return f"{column}, {row.columns[column]} and {written[column]}"
     return ""

@@ -14,7 +14,8 @@ from typing import Any
 from vovnet.config import policy_points, run_settings
 from vovnet.config.experiments import experiment_sets
 from vovnet.core.files import read_json
-from vovnet.core.records import SAMPLE_RESULT_COLUMNS, read_table
+from vovnet.core.records import read_table
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
 from vovnet.report.checks.check import (
     Finding,
     Kind,

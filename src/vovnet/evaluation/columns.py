@@ -1,0 +1,134 @@
+"""The one catalogue of results columns: their order in results.csv, and how tables write them.
+
+A column is added by one entry here. results.csv then holds it, its readers expect it, and the
+report knows its heading, unit, scale, digits and direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from vovnet.core.errors import DataError
+from vovnet.core.files import atomic_path
+
+SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
+    "dataset": pa.string(),
+    "seed": pa.int64(),
+    "point": pa.int64(),  # index of the sweep point within its experiment
+    "id": pa.string(),
+    "action": pa.int64(),  # index into the suite's actions; -1 for a view that is no action
+    "view": pa.string(),
+    "prediction": pa.string(),
+    "score": pa.float64(),  # correctness in [0, 1]
+    "parse_fallback": pa.bool_(),
+    "cost": pa.float64(),
+    "vision_tokens": pa.int64(),
+    "fallback_triggered": pa.bool_(),
+}
+"""Columns of samples.parquet: name -> type."""
+
+RATE = "action_rate_"
+"""What the columns with the share of each action start with."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of results. Tables write `scale` times its value, in `unit`, with `digits`.
+
+    `better` tells which values are good; a column without a heading is shown by no table. A
+    `setting` is what a sweep may vary, and `heading` then its symbol in the label of a point.
+    """
+
+    name: str
+    heading: str = ""
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 1
+    better: Literal["higher", "lower", ""] = ""
+    kind: Literal["key", "setting", "measure"] = "measure"
+
+    @property
+    def title(self) -> str:
+        """The heading as tables write it, such as "Accuracy ↑ [%]"."""
+        arrow = {"higher": "↑", "lower": "↓", "": ""}[self.better]
+        return " ".join(filter(None, [self.heading, arrow, self.unit and f"[{self.unit}]"]))
+
+
+def _keys(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind="key") for name in names)
+
+
+RESULTS: tuple[Column, ...] = (
+    *_keys("experiment", "dataset", "run", "seed", "baseline_name"),
+    Column("lambda_cost", "λ", kind="setting"),
+    Column("threshold", "t", kind="setting"),
+    Column("pruning_ratio", "keep", kind="setting"),
+    Column("merge_ratio", "keep", kind="setting"),
+    Column("pool_factor", "factor", kind="setting"),
+    Column("long_side", "side", kind="setting"),
+    Column("max_pixels", "pixels", kind="setting"),
+    Column("num_samples", "Questions", digits=0),
+    Column("accuracy", "Accuracy", "%", scale=100, better="higher"),
+    Column("accuracy_lo", "Accuracy, lower end", "%", scale=100),
+    Column("accuracy_hi", "Accuracy, upper end", "%", scale=100),
+    Column("avg_cost", "Cost", better="lower"),
+    Column("avg_vision_tokens", "Vision tokens", better="lower"),
+    # Here follow the shares of the actions, `action_rate_<action>`.
+    Column("action_ratio"),  # the same shares as a list, "[0.5, 0.2, 0.3]"
+    Column("fallback_trigger_rate", "Triggered", "%", scale=100),
+    Column("parse_fallback_rate", "Parsed by fallback", "%", scale=100),
+    *_keys("scoring"),  # "official", or "fuzzy" where the lenient variant was used
+    Column("latency_ms", "Latency", "ms", better="lower"),
+    Column("latency_p50_ms", "Latency P50", "ms", better="lower"),
+    Column("latency_p90_ms", "Latency P90", "ms", better="lower"),
+    Column("mem_peak_p50_mb", "Memory P50", "MB", digits=0, better="lower"),
+    Column("mem_peak_p90_mb", "Memory P90", "MB", digits=0, better="lower"),
+)
+"""Columns of results.csv, in order. A value that was not measured is empty, never 0."""
+
+SETTINGS = tuple(column.name for column in RESULTS if column.kind == "setting")
+"""The columns that tell the points of a sweep apart."""
+
+CATALOGUE = {column.name: column for column in RESULTS}
+
+
+def rate_columns(actions: Iterable[str]) -> tuple[str, ...]:
+    """Names of the columns with the share of each action."""
+    return tuple(RATE + action for action in actions)
+
+
+def result_columns(actions: Iterable[str]) -> tuple[str, ...]:
+    """Names of the columns of results.csv, in order, for a suite with these actions."""
+    names = [column.name for column in RESULTS]
+    place = names.index("action_ratio")
+    return (*names[:place], *rate_columns(actions), *names[place:])
+
+
+def write_results(path: Path | str, rows: Sequence[dict[str, Any]], actions: Iterable[str]) -> None:
+    """Write results.csv atomically; a key that is no column is a programming error."""
+    columns = result_columns(actions)
+    for row in rows:
+        assert set(row) <= set(columns), set(row) - set(columns)
+    frame = pd.DataFrame(rows, columns=list(columns))
+    with atomic_path(path) as partial:
+        frame.to_csv(partial, index=False, lineterminator="\n")
+
+
+def read_results(path: Path | str) -> pd.DataFrame:
+    """Read results.csv, of whatever actions, with `baseline_name` as text ("" for VoVNet)."""
+    try:
+        frame = pd.read_csv(path, dtype={"baseline_name": "string", "action_ratio": "string"})
+    except FileNotFoundError:
+        raise DataError(f"{path}: file not found") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: not a readable CSV file ({error})") from None
+    missing = [name for name in result_columns(()) if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing")
+    return frame.assign(baseline_name=frame["baseline_name"].fillna(""))
