@@ -1,8 +1,8 @@
 """The command line: `vovnet <command> ...`. The only reader of argv.
 
 A command's module is imported only when that command is called, so that help is fast and
-a table operation never loads torch. Every module offers `HELP`, `add_arguments(parser)` and
-`run(args)`.
+a table operation never loads torch. Every module, or the object of it that is named after a
+colon, offers `HELP`, `add_arguments(parser)` and `run(args)`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vovnet import __version__
 from vovnet.core.errors import VovnetError, one_line
@@ -43,14 +43,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("vovnet.commands.bench", "measure what observing once saves"),
     "pretrain": ("vovnet.commands.pretrain", "make the tiny base model of the package"),
     "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
-    "pareto_threshold": ("vovnet.commands.pareto_threshold", "by hand: sweep a threshold"),
-    "pareto_pruning": ("vovnet.commands.pareto_pruning", "by hand: sweep token pruning"),
-    "pareto_merge": ("vovnet.commands.pareto_merge", "by hand: sweep token merging"),
-    "pareto_resolution": ("vovnet.commands.pareto_resolution", "by hand: sweep the image size"),
-    "pareto_granularity": ("vovnet.commands.pareto_granularity", "by hand: sweep token pooling"),
+    "pareto_threshold": ("vovnet.commands.pareto:THRESHOLD", "by hand: sweep a threshold"),
+    "pareto_pruning": ("vovnet.commands.pareto:PRUNING", "by hand: sweep token pruning"),
+    "pareto_merge": ("vovnet.commands.pareto:MERGE", "by hand: sweep token merging"),
+    "pareto_resolution": ("vovnet.commands.pareto:RESOLUTION", "by hand: sweep the image size"),
+    "pareto_granularity": ("vovnet.commands.pareto:GRANULARITY", "by hand: sweep token pooling"),
     "oracle_action": ("vovnet.commands.oracle_action", "by hand: analyse the oracle's actions"),
 }
-"""Name -> (module, one line of help)."""
+"""Name -> (module, or an object of one, one line of help)."""
 
 INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -82,8 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _command(name: str) -> Any:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    return getattr(import_module(module), attribute) if attribute else import_module(module)
+
+
 def _run(name: str, arguments: Sequence[str]) -> int:
-    command = import_module(COMMANDS[name][0])
+    command = _command(name)
     parser = _Parser(prog=f"vovnet {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
     command.run(parser.parse_args(arguments))
