@@ -1,32 +1,19 @@
-"""What several test files share: the package's model, and a prepared world of a few questions."""
+"""Fixtures that several test files ask for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.live import VIEWS, live_settings
+from support.models import save_stage2
+from support.projects import copy_project
+from support.worlds import SETS, world_config
 from vovnet import cli
-from vovnet.config import Settings, merge, read_yaml, validate
 from vovnet.core.layout import Layout
-
-ROOT = Path(__file__).resolve().parents[1]
-TINY_MODEL = ROOT / "src/vovnet/assets/tiny-qwen3-vl"
-
-
-def world_config(folder: Path) -> dict[str, Any]:
-    """config/test.yaml with its files under `folder` and one seed."""
-    value = read_yaml(ROOT / "config/test.yaml")
-    value["results_dir"] = str(folder)
-    for name, dataset in value["data"]["datasets"].items():
-        dataset["root"] = str(folder / "raw" / name)
-    small = {
-        "model": {"base_model_name": str(TINY_MODEL)},
-        "data": {"synthetic": {"num_eval_questions": 14, "num_train_questions": 24}},
-        "seeds": [0],
-    }
-    return merge(value, small)
+from vovnet.inference.observe import observe_shard, observe_views_shard
+from vovnet.inference.shards import gather, gather_views
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +43,21 @@ def fresh(world: Path, tmp_path: Path) -> Layout:
     return Layout(tmp_path)
 
 
-def settings_of(layout: Layout, overrides: dict[str, Any] | None = None) -> Settings:
-    """Settings of the small world in a layout's folder."""
-    return validate(merge(world_config(layout.root), overrides or {}), "test settings")
+@pytest.fixture
+def observed(fresh: Layout) -> Layout:
+    settings = live_settings(fresh)
+    save_stage2(settings, fresh)
+    for name in SETS:
+        observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
+        gather(settings, fresh, "vovnet", 0, name)
+        observe_views_shard(settings, fresh, "vovnet", 0, name, VIEWS, 0, 1)
+        gather_views(settings, fresh, "vovnet", 0, name, VIEWS)
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project without results."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_project(folder)
+    return folder

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from replay_world import GRADED, LAMBDAS, write_world
 
+from support.replays import GRADED, LAMBDAS, write_world
 from vovnet import cli
 from vovnet.config import Settings, merge, validate
 from vovnet.config.experiments import ablation_experiments

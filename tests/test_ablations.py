@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import ROOT
-from test_training import objective_of
 
+from support.models import objective_of
+from support.repository import ROOT
 from vovnet.config import load, run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.layout import Layout

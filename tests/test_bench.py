@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import settings_of
-from test_observe import save_stage2
 
+from support.models import save_stage2
+from support.worlds import settings_of
 from vovnet import cli
 from vovnet.commands.bench.generation import compare_batching, compare_reuse
 from vovnet.commands.bench.growth import compare_growth

@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import world_config
 
+from support.worlds import SETS, world_config
 from vovnet import cli
 from vovnet.commands.parallel import VISIBLE, visible_devices
 from vovnet.config import merge
@@ -38,7 +38,6 @@ SHORT: dict[str, Any] = {
     },
     "eval": {"shard_rows": 4},
 }
-SETS = ["synth_mmbench", "synth_mmmu", "synth_textvqa"]
 
 
 @dataclass

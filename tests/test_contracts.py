@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import settings_of
-from test_live import SETS, live_settings
-from test_live import observed as observed  # the fixture
-from test_observe import blank_gold, false_gold, make_inference
-from test_workflow import plan, planned
-from test_workflow import project as project  # the fixture
 
+from support.live import live_settings
+from support.models import blank_gold, false_gold, make_inference
+from support.projects import plan, planned
+from support.worlds import SETS, settings_of
 from vovnet import cli
 from vovnet.core.layout import Layout
 from vovnet.core.records import ACTIONS, Sample, write_samples

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from properties import given, st
 
+from support.properties import given, st
 from vovnet.core.cost import (
     ViewBudget,
     choose_actions,

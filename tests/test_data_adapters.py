@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from support.raw_rows import (
+    TSV_COLUMNS,
+    b64,
+    llava_row,
+    mc_row,
+    mmmu_row,
+    picture,
+    talk,
+    textvqa_row,
+    write_tsv,
+)
 from vovnet.config import PromptTemplates, Settings
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_bytes
@@ -23,19 +31,6 @@ from vovnet.core.records import Sample, read_samples
 from vovnet.data.formats import jsonstream
 from vovnet.data.prepare import prepare
 from vovnet.data.prompts import question_text
-
-TSV_COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image"]
-TSV_COLUMNS += ["l2-category", "split"]
-
-
-def picture(colour: str = "red", size: tuple[int, int] = (20, 10), kind: str = "PNG") -> bytes:
-    buffer = BytesIO()
-    Image.new("RGB", size, colour).save(buffer, format=kind)
-    return buffer.getvalue()
-
-
-def b64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
 
 
 def settings_for(tmp_path: Path, kind: str, file: str, **more: Any) -> Settings:
@@ -71,18 +66,6 @@ def raw(tmp_path: Path, name: str) -> Path:
     path = tmp_path / "raw" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def write_tsv(path: Path, rows: list[dict[str, str]], columns: list[str] = TSV_COLUMNS) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def mc_row(index: int, /, **more: str) -> dict[str, str]:
-    row = {"index": str(index), "question": "Which?", "A": "one", "B": "two", "answer": "B"}
-    return row | {"image": b64(picture())} | more
 
 
 # ---------------------------------------------------------------- MMBench
@@ -222,19 +205,6 @@ def test_images_keep_their_bytes_and_get_the_extension_of_their_format(tmp_path:
 # ---------------------------------------------------------------- MMMU
 
 
-def mmmu_row(name: str, **more: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": name,
-        "question": "See <image 1>?",
-        "options": "['it\\'s 1', \"2\"]",
-        "answer": "B",
-        "question_type": "multiple-choice",
-        "subfield": "Algebra",
-        "image_1": {"bytes": picture(), "path": "a.png"},
-    }
-    return row | more
-
-
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
@@ -347,11 +317,6 @@ def test_mmmu_tsv_takes_its_split_and_lists_of_images(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- TextVQA
 
 
-def textvqa_row(number: int, **more: Any) -> dict[str, Any]:
-    row = {"question": "what brand?", "image_id": "ab", "question_id": number}
-    return row | {"image_classes": ["Phone", "Mirror"], "answers": ["x", "nokia", "nokia"]} | more
-
-
 def write_textvqa(tmp_path: Path, rows: Any) -> None:
     raw(tmp_path, "train_images/ab.jpg").write_bytes(picture(kind="JPEG"))
     raw(tmp_path, "val.json").write_text(json.dumps({"data": rows}))
@@ -419,16 +384,6 @@ def test_textvqa_errors(tmp_path: Path, rows: Any, message: str) -> None:
 
 
 # ---------------------------------------------------------------- LLaVA
-
-
-def talk(*texts: str) -> list[dict[str, str]]:
-    roles = ("human", "gpt")
-    return [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
-
-
-def llava_row(name: Any, **more: Any) -> dict[str, Any]:
-    row = {"id": name, "image": "coco/a.png", "conversations": talk("<image>\nWhat?", "A cat.")}
-    return {key: value for key, value in (row | more).items() if value is not None}
 
 
 def write_llava(tmp_path: Path, rows: list[Any], lines: bool = False) -> None:

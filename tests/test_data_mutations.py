@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import settings
-from properties import given, st
-from test_data_adapters import (
+
+from support.properties import given, st
+from support.raw_rows import (
     TSV_COLUMNS,
     b64,
     llava_row,
@@ -34,7 +35,6 @@ from test_data_adapters import (
     textvqa_row,
     write_tsv,
 )
-
 from vovnet import cli
 
 NUM_DEFECTS = 60

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from shared_data import shared
 
+from support.repository import shared
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import settings_of
 from PIL import Image
-from properties import given, st
 
+from support.properties import given, st
+from support.worlds import settings_of
 from vovnet.config import Settings, validate
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json

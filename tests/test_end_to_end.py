@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from projects import ROOT, contents, copy_project
+
+from support.projects import contents, copy_project
+from support.repository import ROOT
 
 TARGETS = ("paper_tables",)
 CONFIG = ("--configfile", "config/test.yaml", "small.yaml")

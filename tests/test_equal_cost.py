@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from replay_world import GRADED, LAMBDAS, write_reduced, write_world
 
+from support.replays import GRADED, LAMBDAS, write_reduced, write_world
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_results

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import pytest
 
+from support.repository import ROOT
 from vovnet.commands.by_hand import checkpoint_settings
 from vovnet.config import Settings, load, mmbench_part
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
+CONFIG = ROOT / "config"
 PAPER = CONFIG / "paper.yaml"
 SETS = {
     "eval_mmbench_dev_text": ["mmbench_dev"],

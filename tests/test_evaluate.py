@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from replay_world import (
+
+from support.replays import (
     EVEN,
     FIXED,
     GRADED,
@@ -26,7 +27,6 @@ from replay_world import (
     write_set,
     write_world,
 )
-
 from vovnet import cli
 from vovnet.config import Settings, merge, policy_points, run_settings, validate
 from vovnet.core.errors import ConfigError, DataError

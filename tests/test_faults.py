@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from projects import copy_project
+
+from support.projects import copy_project
 
 SAMPLES = Path("results/test/data/synth_mmmu/validation.jsonl")
 DATA = Path("results/test/data")

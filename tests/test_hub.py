@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_server import COMMIT, SECRET, Hub, serve
-from test_data_adapters import mc_row, write_tsv
 
+from support.hub import COMMIT, SECRET, Hub, serve
+from support.raw_rows import mc_row, write_tsv
 from vovnet.config import load
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import read_json, sha256_bytes

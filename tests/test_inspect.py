@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import settings_of
 from PIL import Image
 
+from support.worlds import settings_of
 from vovnet import cli
 from vovnet.commands.inspect.sheet import CELL_WIDTH, NUM_COLUMNS, write_sheet
 from vovnet.commands.inspect.summary import answer_type, summarise

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import settings_of
-from test_observe import make_inference
 
 import vovnet.inference.live
+from support.live import POLICIES, VIEWS, live_settings
+from support.models import make_inference
+from support.worlds import SETS, settings_of
 from vovnet import cli
-from vovnet.config import PolicySettings, Settings, merge, policy_points, validate
+from vovnet.config import merge, policy_points, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
@@ -24,64 +25,7 @@ from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.replay import load_observed, load_questions, replay
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment, live_outcome
-from vovnet.inference.observe import observe_shard, observe_views_shard
-from vovnet.inference.shards import gather, gather_views
 from vovnet.inference.timing import PARTS
-from vovnet.model.vovnet import save_weights
-from vovnet.policies import reduced_views
-
-POLICIES: dict[str, dict[str, Any]] = {
-    "vovnet": {"lambda_cost": 0.02},
-    "vovnet_dear": {"lambda_cost": 0.3},
-    "fallback": {
-        "lambda_cost": 5.0,
-        "fallback_mode": "full",
-        "fallback_entropy_threshold": 0.5,
-    },
-    "entropy": {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.3},
-    "random": {
-        "baseline_name": "random_policy_matched",
-        "baseline_target_ratios": [0.3, 0.3, 0.4],
-    },
-    "buckets": {
-        "baseline_name": "random_policy_matched",
-        "baseline_bucket_ratios": [[0.6, 0.2, 0.2], [0.1, 0.4, 0.5]],
-        "baseline_bucket_thresholds": [0.5],
-    },
-    "always_coarse": {"baseline_name": "always_coarse"},
-    "no_vision": {"baseline_name": "no_vision"},
-    "pruning": {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5},
-    "granularity": {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2},
-    "merging_inside": {
-        "lambda_cost": 0.02,
-        "baseline_reduction": "merging",
-        "baseline_merge_ratio": 0.5,
-    },
-}
-VIEWS = [view for policy in POLICIES.values() for view in reduced_views(PolicySettings(**policy))]
-SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
-EXPERIMENTS = {
-    name: {"title": name, "policy": policy, "mode": "live", "seeds": [0]}
-    for name, policy in POLICIES.items()
-}
-
-
-def live_settings(layout: Layout) -> Settings:
-    return settings_of(layout, {"experiments": EXPERIMENTS, "eval": {"num_shards": 1}})
-
-
-@pytest.fixture
-def observed(fresh: Layout) -> Layout:
-    settings = live_settings(fresh)
-    folder = fresh.stage("vovnet", 0, 2)
-    folder.mkdir(parents=True)
-    save_weights(make_inference(settings).model, folder / "model.safetensors")
-    for name in SETS:
-        observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
-        gather(settings, fresh, "vovnet", 0, name)
-        observe_views_shard(settings, fresh, "vovnet", 0, name, VIEWS, 0, 1)
-        gather_views(settings, fresh, "vovnet", 0, name, VIEWS)
-    return fresh
 
 
 def test_live_equals_replay(observed: Layout) -> None:

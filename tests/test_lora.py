@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import TINY_MODEL, settings_of
 from safetensors.torch import load_file, save_file
 
+from support.repository import TINY_MODEL
+from support.worlds import settings_of
 from vovnet.config import Settings
 from vovnet.core.errors import CheckpointError
 from vovnet.core.layout import Layout

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from replay_world import GRADED, LAMBDAS, write_world
 
+from support.replays import GRADED, LAMBDAS, write_world
 from vovnet.config import Settings, merge, policy_points, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout

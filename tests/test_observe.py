@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import settings_of
 
-from vovnet.config import Settings, merge
+from support.models import blank_gold, false_gold, make_inference, save_stage2
+from support.worlds import SETS, settings_of
+from vovnet.config import merge
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
@@ -26,23 +27,7 @@ from vovnet.inference.observe import (
     observe_views_shard,
 )
 from vovnet.inference.shards import gather, gather_views, shard_blocks
-from vovnet.model.vovnet import VoVNet, save_weights
-
-SETS = ("synth_mmbench", "synth_mmmu", "synth_textvqa")
-
-
-def make_inference(settings: Settings) -> Inference:
-    """The package's model under a head of random weights, so that its scores differ."""
-    torch.manual_seed(0)
-    model = VoVNet(settings).eval()
-    torch.nn.init.normal_(model.head.out.weight)
-    return Inference(model, settings)
-
-
-def save_stage2(settings: Settings, layout: Layout) -> None:
-    folder = layout.stage("vovnet", 0, 2)
-    folder.mkdir(parents=True)
-    save_weights(make_inference(settings).model, folder / "model.safetensors")
+from vovnet.model.vovnet import save_weights
 
 
 def observed(layout: Layout, overrides: dict[str, Any], name: str = "synth_mmmu") -> pd.DataFrame:
@@ -52,16 +37,6 @@ def observed(layout: Layout, overrides: dict[str, Any], name: str = "synth_mmmu"
 
 def predictions(table: pd.DataFrame) -> list[list[str]]:
     return table[[f"{view}.text" for view in ACTIONS]].to_numpy().tolist()
-
-
-def blank_gold(sample: Sample) -> Sample:
-    return sample.model_copy(update={"answer": "", "answer_text": "", "answers": []})
-
-
-def false_gold(sample: Sample) -> Sample:
-    return sample.model_copy(
-        update={"answer": "Q", "answer_text": "a zebra", "answers": ["a zebra"] * 10}
-    )
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import settings_of, world_config
-from test_observe import make_inference
 
+from support.models import make_inference
+from support.worlds import settings_of, world_config
 from vovnet import cli
 from vovnet.config import VisionBudget
 from vovnet.core.cost import num_vision_tokens

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
-from properties import given, st
 
+from support.properties import given, st
 from vovnet.config import BaselineName, PolicySettings
 from vovnet.config.experiments import ROUTERS
 from vovnet.core.cost import expected_cost

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from projects import copy_project
-from shared_data import shared
-from test_workflow import ROOT, planned
 
+from support.projects import copy_project, planned
+from support.repository import ROOT, shared
 from vovnet import cli
 from vovnet.config import Settings, load, validate
 from vovnet.core.files import read_json, sha256_file

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from properties import given, st
 from torch import Tensor
 
+from support.properties import given, st
 from vovnet.core.cost import Merge, Pool, Prune, Reduction, kept_tokens, reduced_tokens
 from vovnet.views.reductions import Reduced, merge, pool, prune, reduce_tokens
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from replay_world import EVEN, GRADED, LAMBDAS, write_world
 
+from support.replays import EVEN, GRADED, LAMBDAS, write_world
 from vovnet import cli
 from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from replay_world import configuration
 
+from support.replays import configuration
 from vovnet.config import merge, validate
 from vovnet.core.layout import Layout
 from vovnet.core.records import ACTIONS

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from replay_world import configuration
 
+from support.replays import configuration
 from vovnet.config import merge, policy_points, validate
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout

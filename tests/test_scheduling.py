@@ -16,14 +16,13 @@ import pytest
 from snakemake_scheduler_plugin_gpu import Scheduler, choice
 from snakemake_scheduler_plugin_gpu.choice import Candidate, Running, UnsureError, choose, reserve
 from snakemake_scheduler_plugin_gpu.tasks import Task, in_order, lower_bound_s, measured_s, tails
+from support.repository import ROOT
 from vovnet import cli
 from vovnet.commands.plan.compare import BY_HAND, GREEDY, ILP, OURS, compare
 from vovnet.commands.plan.dag import load_tasks
 from vovnet.commands.plan.rehearse import rehearse
 from vovnet.commands.plan.simulate import PretendedDag, makespan_s, pack_by_hand
 from vovnet.core.errors import VovnetError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 runs_snakemakes_ilp = pytest.mark.filterwarnings(
     # It constructs variables and solver as PuLP 3 did; Snakemake asks for a PuLP before 4.

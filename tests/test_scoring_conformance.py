@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shared_data import shared
 
+from support.repository import shared
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring import score_sample
 from vovnet.evaluation.scoring.mmbench import infer_choice

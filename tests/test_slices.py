@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from replay_world import GRADED, LAMBDAS, write_world
 
+from support.replays import GRADED, LAMBDAS, write_world
 from vovnet import cli
 from vovnet.config import PolicySettings, Settings
 from vovnet.core.errors import DataError

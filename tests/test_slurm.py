@@ -19,8 +19,9 @@ from typing import TypeVar
 
 import psutil
 import pytest
-from projects import contents, copy_project
-from slurm_cluster import (
+
+from support.projects import contents, copy_project
+from support.slurm import (
     NUM_GPUS,
     MissingError,
     QueuedJob,
@@ -31,7 +32,7 @@ from slurm_cluster import (
     set_node,
     slurm_cluster,
 )
-from slurm_suite import NUM_PROCESSES, write_small_suite
+from support.slurm_suite import NUM_PROCESSES, write_small_suite
 
 RESULTS = "results/test"
 RUN_LIMIT_S = 900

@@ -24,10 +24,9 @@ from unittest import mock
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, TINY_MODEL
-from shared_data import shared
-from specification import OPENING, Block, Command, read_blocks
 
+from support.repository import ROOT, TINY_MODEL, shared
+from support.specification import OPENING, Block, Command, read_blocks
 from vovnet import cli
 from vovnet.config import load, read_yaml
 from vovnet.core.files import sha256_file

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from properties import given, st
 
+from support.properties import given, st
 from vovnet.core.stats import (
     APGR_SHARES,
     LEVEL,

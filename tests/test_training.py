@@ -18,15 +18,15 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
-from conftest import settings_of, world_config
 from safetensors.torch import load_file
 
+from support.models import objective_of
+from support.worlds import settings_of, world_config
 from vovnet import cli
 from vovnet.config import PolicySettings, Settings, merge
 from vovnet.core.errors import CheckpointError
 from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
-from vovnet.inference.engine import load_images
 from vovnet.model.head import PolicyHead, action_distribution, pooled_features, straight_through
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import VoVNet, load_trained, load_weights
@@ -34,7 +34,7 @@ from vovnet.pipeline.manifest import claimed_folder
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import list_checkpoints
-from vovnet.training.examples import TrainingSet, sample_order
+from vovnet.training.examples import sample_order
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
 
@@ -335,22 +335,6 @@ def test_the_loss_curve_is_the_golden_one(fresh: Layout) -> None:
 
 
 # ---- the objective -----------------------------------------------------------------------
-
-
-def objective_of(layout: Layout, overrides: dict[str, Any] | None = None) -> tuple[Objective, list]:
-    settings = settings_of(layout, overrides or {})
-    torch.manual_seed(0)
-    model = VoVNet(settings)
-    samples = load_train(settings, layout)[:16]
-    examples = TrainingSet(
-        samples,
-        lambda sample: load_images(settings, layout, sample),
-        model.vlm,
-        settings,
-        2,
-        len(samples),
-    )
-    return Objective(model, settings, 2), [examples[row] for row in range(len(samples))]
 
 
 @pytest.mark.parametrize("straight", [True, False])

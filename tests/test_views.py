@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from properties import given, st
 
+from support.properties import given, st
 from vovnet.config import VisionBudget
 from vovnet.core.cost import Merge, Pool, Prune, ViewBudget
 from vovnet.core.errors import ConfigError

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MODEL
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from support.repository import TINY_MODEL
 from vovnet.config import ModelSettings, Settings, VisionBudget
 from vovnet.core.cost import num_vision_tokens
 from vovnet.core.records import Sample

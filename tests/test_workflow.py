@@ -9,53 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from projects import copy_project
 from snakemake.iocontainers import Wildcards
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from vovnet import cli  # noqa: E402
-from vovnet.config import load, merge, read_yaml, validate  # noqa: E402
-from vovnet.core.errors import ConfigError  # noqa: E402
-from workflow import machine  # noqa: E402
-from workflow.environments import environment_files, pinned  # noqa: E402
-from workflow.plan import Plan  # noqa: E402
-from workflow.schema import SCHEMA_PATH, schema_text  # noqa: E402
+from support.projects import plan, planned, snakemake
+from support.repository import ROOT
+from vovnet import cli
+from vovnet.config import load
+from vovnet.core.errors import ConfigError
+from workflow import machine
+from workflow.environments import environment_files, pinned
+from workflow.schema import SCHEMA_PATH, schema_text
 
 CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project without results."""
-    folder = tmp_path_factory.mktemp("project")
-    copy_project(folder)
-    return folder
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-
-
-def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Rule -> number of jobs of a dry run."""
-    result = snakemake(folder, "--dry-run", *arguments)
-    assert result.returncode == 0, result.stdout + result.stderr
-    text = result.stdout + result.stderr
-    assert "Job stats:" in text or "Nothing to be done" in text, text
-    stats = text.partition("Job stats:")[2].partition("total ")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
 
 
 # ---- dry runs --------------------------------------------------------------------------
@@ -388,11 +356,6 @@ def test_only_what_a_change_touches_runs_again(finished: Path, tmp_path: Path, n
 
 
 # ---- the plan --------------------------------------------------------------------------
-
-
-def plan(change: dict[str, Any] | None = None, config: str = "test.yaml") -> Plan:
-    value = merge(read_yaml(ROOT / "config" / config), change or {})
-    return Plan(validate(value, "test"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

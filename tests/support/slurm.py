@@ -1,6 +1,6 @@
 """A real Slurm of one node with eight declared GPUs, from Debian's packages, for tests.
 
-`python slurm_cluster.py FOLDER` runs one until Ctrl-C, for trying things by hand.
+`python tests/support/slurm.py FOLDER` runs one until Ctrl-C, for trying things by hand.
 
 Needs root: it installs packages and writes /etc/slurm, from which it removes its files again.
 The devices are nodes that no driver serves: Slurm hands them out, nothing can be computed there.

@@ -1,16 +1,23 @@
-"""Copies of the project for whole runs, and what of their results must not depend on the run."""
+"""Copies of the project, calls of Snakemake in them, and what must not depend on the run."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
+from support.repository import ROOT
+from vovnet.config import merge, read_yaml, validate
+from workflow.plan import Plan
+
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
 LIVE_TITLE = "(live)"
 TIMINGS = re.compile("latency|mem_peak|samples_per_s")
@@ -66,3 +73,28 @@ def timeless(path: Path) -> object:
         logged = [json.loads(line) for line in path.read_text().splitlines()]
         return [{k: v for k, v in line.items() if not TIMINGS.search(k)} for line in logged]
     return path.read_bytes()
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Rule -> number of jobs of a dry run."""
+    result = snakemake(folder, "--dry-run", *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = result.stdout + result.stderr
+    assert "Job stats:" in text or "Nothing to be done" in text, text
+    stats = text.partition("Job stats:")[2].partition("total ")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+
+
+def plan(change: dict[str, Any] | None = None, config: str = "test.yaml") -> Plan:
+    value = merge(read_yaml(ROOT / "config" / config), change or {})
+    return Plan(validate(value, "test"))
