@@ -16,13 +16,14 @@ from vovnet.config import Settings, merge, validate
 from vovnet.config.experiments import ablation_experiments
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.records import SIGNAL_COLUMNS, read_table, write_table
+from vovnet.core.records import read_table, signal_columns, write_table
 from vovnet.evaluation.ablations import compare_ablations
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.steps import step_settings
 from vovnet.report.tables.ablations import write_ablations
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 World = tuple[Settings, Layout]
 SEEDS = [0, 1, 2]
@@ -51,10 +52,10 @@ def write_runs(root: Path, seeds: list[int]) -> World:
         for run in ("same", "blind"):
             shutil.copytree(source, layout.observations(run, seed, "graded"))
         path = layout.observations("blind", seed, "graded") / "signals.parquet"
-        table = read_table(path, SIGNAL_COLUMNS)
+        table = read_table(path, signal_columns(ACTIONS))
         for view in ("no", "coarse", "full"):
             table[f"score_{view}"] = rng.normal(0, 1, len(table))
-        write_table(path, table, SIGNAL_COLUMNS)
+        write_table(path, table, signal_columns(ACTIONS))
     for name in NAMES:
         evaluate_experiment(settings, layout, name)
     return settings, layout

@@ -24,9 +24,9 @@ from vovnet import cli
 from vovnet.commands.parallel import VISIBLE, visible_devices
 from vovnet.config import merge
 from vovnet.core.errors import ConfigError
-from vovnet.core.records import ACTIONS
 from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.training.checkpoints import list_checkpoints
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 SHORT: dict[str, Any] = {
     "training": {

@@ -14,11 +14,12 @@ from support.projects import plan, planned
 from support.worlds import SETS, settings_of
 from vovnet import cli
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, Sample, write_samples
+from vovnet.core.records import Sample, write_samples
 from vovnet.data.sets import load_set
 from vovnet.evaluation.replay import load_observed, load_questions, replay
 from vovnet.inference.engine import Inference, load_images
 from vovnet.inference.live import LivePolicy
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 DEPLOYABLE: dict[str, dict[str, Any]] = {
     "learned": {"lambda_cost": 0.02},

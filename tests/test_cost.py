@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from support.properties import given, st
+from vovnet.config import VisionBudget
 from vovnet.core.cost import (
     ViewBudget,
     choose_actions,
     expected_cost,
-    num_vision_tokens,
     resized_size,
 )
+from vovnet.views import num_vision_tokens
 
 SIDES = st.integers(1, 5000)
 BUDGETS = st.builds(
@@ -71,16 +72,17 @@ def test_a_shown_image_keeps_to_its_budget(width: int, height: int, budget: View
 def test_a_larger_budget_never_costs_less(width: int, height: int, a: int, b: int) -> None:
     small, large = sorted((a, b))
     sizes = [(width, height)]
-    tokens = [num_vision_tokens(sizes, ViewBudget(side, None), 32) for side in (small, large)]
+    tokens = [num_vision_tokens(sizes, f"side-{side}", VisionBudget()) for side in (small, large)]
     assert tokens[0] <= tokens[1]
 
 
 def test_tokens_are_counted_over_images() -> None:
     sizes = [(128, 128), (64, 128)]
-    assert num_vision_tokens(sizes, ViewBudget(128, None), 32) == 16 + 8
-    assert num_vision_tokens(sizes, ViewBudget(64, None), 32) == 4 + 2
-    assert num_vision_tokens(sizes, None, 32) == 0
-    assert num_vision_tokens([], ViewBudget(128, None), 32) == 0
+    assert num_vision_tokens(sizes, "full", VisionBudget()) == 16 + 8
+    assert num_vision_tokens(sizes, "coarse", VisionBudget()) == 4 + 2
+    assert num_vision_tokens(sizes, "full+prune-stride-0.5", VisionBudget()) == 8 + 4
+    assert num_vision_tokens(sizes, "no", VisionBudget()) == 0
+    assert num_vision_tokens([], "full", VisionBudget()) == 0
     assert expected_cost([0, 4, 16], 0.25).tolist() == [0, 1, 4]
 
 

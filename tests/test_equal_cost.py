@@ -44,7 +44,7 @@ def write_compared(root: Path) -> World:
     kept = {name: settings.experiments[name] for name in NAMES}
     settings = settings.model_copy(update={"experiments": kept})
     for seed in SEEDS:
-        merged = {"merge-cosine-norm-0.50": 0.6}
+        merged = {"full+merge-cosine-0.5": 0.6}
         write_reduced(layout, seed, "graded", SIDES | merged, {"side-80": 0.0})
     for name in NAMES:
         evaluate_experiment(settings, layout, name)

@@ -32,14 +32,7 @@ from vovnet.config import Settings, merge, policy_points, run_settings, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import (
-    ACTIONS,
-    SIGNAL_COLUMNS,
-    read_samples,
-    read_table,
-    write_samples,
-    write_table,
-)
+from vovnet.core.records import read_samples, read_table, signal_columns, write_samples, write_table
 from vovnet.evaluation import replay
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.evaluation.experiment import evaluate_experiment
@@ -48,6 +41,7 @@ from vovnet.evaluation.match import write_matched
 from vovnet.pipeline.steps import step_settings
 from vovnet.policies import POLICIES, needed_views
 from vovnet.report import inputs as report_inputs
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 World = tuple[Settings, Layout]
 
@@ -674,7 +668,7 @@ def test_observations_of_other_samples_are_refused(tmp_path: Path) -> None:
         (table.iloc[[1, 0, *range(2, 300)]], "row 1 is 'q1', the set has 'q0'"),
         (table.iloc[:-1], "it has 299 rows, the set 300"),
     ):
-        write_table(path, wrong, SIGNAL_COLUMNS)
+        write_table(path, wrong, signal_columns(ACTIONS))
         with pytest.raises(DataError, match=message):
             evaluate_experiment(settings, layout, "no_vision")
 
@@ -684,7 +678,7 @@ def test_a_missing_signal_names_its_sample(tmp_path: Path) -> None:
     path = layout.observations("vovnet", 0, "graded") / "signals.parquet"
     table = pd.read_parquet(path)
     table.loc[4, "entropy"] = np.nan
-    write_table(path, table, SIGNAL_COLUMNS)
+    write_table(path, table, signal_columns(ACTIONS))
     with pytest.raises(DataError, match="'q4': entropy is missing"):
         evaluate_experiment(settings, layout, "entropy")
     evaluate_experiment(settings, layout, "vovnet")  # does not read it
@@ -692,8 +686,8 @@ def test_a_missing_signal_names_its_sample(tmp_path: Path) -> None:
 
 # ---- reduced views -----------------------------------------------------------------------
 
-KEPT = {"prune-stride-1.00": 1.0, "prune-stride-0.50": 0.5, "prune-stride-0.25": 0.25}
-INSIDE = {"coarse+prune-stride-0.50": 0.125, "prune-stride-0.50": 0.5}
+KEPT = {"full+prune-stride-1": 1.0, "full+prune-stride-0.5": 0.5, "full+prune-stride-0.25": 0.25}
+INSIDE = {"coarse+prune-stride-0.5": 0.125, "full+prune-stride-0.5": 0.5}
 REDUCED = {
     "pruning": {
         "title": "Pruned FULL",
@@ -752,7 +746,7 @@ def test_a_reduction_inside_shows_the_chosen_view_reduced(reduced: World) -> Non
         evaluate_experiment(settings, layout, name)
     plain, inside = samples_of(layout, "vovnet"), samples_of(layout, "inside")
     assert plain["action"].tolist() == inside["action"].tolist()
-    views = {0: "no", 1: "coarse+prune-stride-0.50", 2: "prune-stride-0.50"}
+    views = {0: "no", 1: "coarse+prune-stride-0.5", 2: "full+prune-stride-0.5"}
     assert inside["view"].tolist() == [views[action] for action in inside["action"]]
     assert inside["vision_tokens"].tolist() == [[0, 2, 8][action] for action in inside["action"]]
     folder = layout.observations("vovnet", 1, "graded")
@@ -797,7 +791,7 @@ def test_reduced_views_of_another_model_are_refused(reduced: World) -> None:
     write_json(path, manifest | {"key": {"checkpoint": "another"}})
     with pytest.raises(DataError, match="of another model, observe the reduced views"):
         evaluate_experiment(settings, layout, "pruning")
-    del manifest["outputs"]["prune-stride-0.25"]
+    del manifest["outputs"]["full+prune-stride-0.25"]
     write_json(path, manifest)
     with pytest.raises(DataError, match=r"view 'prune-stride-0\.25' is missing"):
         evaluate_experiment(settings, layout, "pruning")

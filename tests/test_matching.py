@@ -13,10 +13,11 @@ from support.replays import GRADED, LAMBDAS, write_world
 from vovnet.config import Settings, merge, policy_points, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, read_table, write_table
+from vovnet.core.records import read_table, signal_columns, write_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results, write_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.match import Buckets, fill_ratios, matched_path, read_matched, write_matched
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 World = tuple[Settings, Layout]
 
@@ -115,7 +116,7 @@ def with_buckets(settings: Settings, **policy: Any) -> Settings:
 
 def entropies(layout: Layout, seed: int) -> np.ndarray:
     path = layout.observations("vovnet", seed, "graded") / "signals.parquet"
-    return read_table(path, SIGNAL_COLUMNS)["entropy"].to_numpy()
+    return read_table(path, signal_columns(ACTIONS))["entropy"].to_numpy()
 
 
 def actions_at(layout: Layout, name: str, seed: int, point: int) -> np.ndarray:
@@ -189,8 +190,8 @@ def test_buckets_of_another_number(world: World) -> None:
 def test_a_sample_that_was_not_observed(world: World) -> None:
     settings, layout = world
     path = layout.observations("vovnet", 1, "graded") / "signals.parquet"
-    table = read_table(path, SIGNAL_COLUMNS)
-    write_table(path, table[table["id"] != "q7"], SIGNAL_COLUMNS)
+    table = read_table(path, signal_columns(ACTIONS))
+    write_table(path, table[table["id"] != "q7"], signal_columns(ACTIONS))
     with pytest.raises(DataError, match=r"signals\.parquet: no entropy of sample 'q7'"):
         write_matched(with_buckets(settings), layout, "random")
 

@@ -16,7 +16,7 @@ from vovnet.config import merge
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, OBSERVATION_COLUMNS, Sample, read_table
+from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_table
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference, TextPass, load_images
 from vovnet.inference.observe import (
@@ -28,6 +28,8 @@ from vovnet.inference.observe import (
 )
 from vovnet.inference.shards import gather, gather_views, shard_blocks
 from vovnet.model.vovnet import save_weights
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.views import view_budget
 
 
 def observed(layout: Layout, overrides: dict[str, Any], name: str = "synth_mmmu") -> pd.DataFrame:
@@ -204,11 +206,11 @@ def test_shards_of_different_models_are_not_joined(fresh: Layout, tmp_path: Path
 # ---- reduced views -----------------------------------------------------------------------
 
 VIEWS = (
-    "coarse+prune-stride-0.50",
-    "merge-cosine-norm-0.25",
-    "pool-2",
-    "prune-stride-0.50",
-    "prune-stride-1.00",
+    "coarse+prune-stride-0.5",
+    "full+merge-cosine-0.25",
+    "full+pool-2",
+    "full+prune-stride-0.5",
+    "full+prune-stride-1",
     "side-96",
 )
 
@@ -241,9 +243,9 @@ def test_reduced_views_and_actions_do_not_touch_each_other(fresh: Layout) -> Non
     folder = fresh.observations("vovnet", 0, "synth_textvqa")
     full = read_table(folder / "full.parquet", OBSERVATION_COLUMNS)
     pd.testing.assert_frame_equal(
-        read_table(folder / "prune-stride-1.00.parquet", OBSERVATION_COLUMNS), full
+        read_table(folder / "full+prune-stride-1.parquet", OBSERVATION_COLUMNS), full
     )
-    assert reduced["prune-stride-0.50"] != before["full.parquet"]
+    assert reduced["full+prune-stride-0.5"] != before["full.parquet"]
 
 
 def test_a_view_costs_the_tokens_of_its_images(fresh: Layout) -> None:
@@ -259,8 +261,8 @@ def test_a_view_costs_the_tokens_of_its_images(fresh: Layout) -> None:
         assert table["vision_tokens"].tolist() == expected
         shorter = full["full.vision_tokens"] - table["vision_tokens"]
         assert (full["full.prompt_tokens"] - table["prompt_tokens"]).tolist() == shorter.tolist()
-        assert (shorter > 0).all() == (view != "prune-stride-1.00")
-    assert (tables["pool-2"]["vision_tokens"] == full["coarse.vision_tokens"]).all()
+        assert (shorter > 0).all() == (view != "full+prune-stride-1")
+    assert (tables["full+pool-2"]["vision_tokens"] == full["coarse.vision_tokens"]).all()
 
 
 def test_images_are_encoded_once_for_a_budget(
@@ -283,13 +285,13 @@ def test_images_are_encoded_once_for_a_budget(
     monkeypatch.setattr(inference.vlm, "encode", run)
     observe_views(inference, fresh, samples, VIEWS)
     budgets = settings.vision_budget
-    assert seen == [budgets.budget(view) for view in ("coarse", "full", "side-96")]
+    assert seen == [view_budget(view, budgets) for view in ("coarse", "full", "side-96")]
     assert passes == [len(samples)] * 3
 
 
 def test_only_new_views_are_run(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     save_stage2(settings_of(fresh), fresh)
-    first = observe_reduced(fresh, ["pool-2", "side-96"])
+    first = observe_reduced(fresh, ["full+pool-2", "side-96"])
     asked: list[str] = []
     answer = Inference.answer
 
@@ -298,8 +300,8 @@ def test_only_new_views_are_run(fresh: Layout, monkeypatch: pytest.MonkeyPatch) 
         return answer(self, samples, view, *rest)
 
     monkeypatch.setattr(Inference, "answer", noted)
-    more = observe_reduced(fresh, ["pool-2", "pool-4", "side-96"])
-    assert set(asked) == {"pool-4"}
+    more = observe_reduced(fresh, ["full+pool-2", "full+pool-4", "side-96"])
+    assert set(asked) == {"full+pool-4"}
     assert {view: more[view] for view in first} == first
 
 
@@ -319,7 +321,7 @@ def test_reduced_views_have_no_beams(fresh: Layout) -> None:
     settings = settings_of(fresh, {"eval": {"num_beams": 2}})
     samples = load_set(settings, fresh, "synth_mmbench")[:2]
     with pytest.raises(ConfigError, match=r"eval\.num_beams: must be 1 for the reduced view"):
-        observe_views(make_inference(settings), fresh, samples, ["pool-2"])
+        observe_views(make_inference(settings), fresh, samples, ["full+pool-2"])
 
 
 def test_unknown_views_are_refused(fresh: Layout) -> None:
@@ -365,7 +367,7 @@ def test_halved_batches_are_told_in_the_manifest(
     assert "halved_batches_of_last_call" not in manifest("synth_mmmu")
     monkeypatch.setattr(Inference, "text_pass", small_memory)
     assert manifest("synth_textvqa")["halved_batches_of_last_call"] == 2  # 14 questions: 8 and 6
-    observe_views_shard(settings, fresh, "vovnet", 0, "synth_mmmu", ["pool-2"], 0, 1)
+    observe_views_shard(settings, fresh, "vovnet", 0, "synth_mmmu", ["full+pool-2"], 0, 1)
     views = read_json(fresh.view_shard("vovnet", 0, "synth_mmmu", 0, 1) / "manifest.json")
     assert views["halved_batches_of_last_call"] == 2
 

@@ -13,12 +13,11 @@ from support.models import make_inference
 from support.worlds import settings_of, world_config
 from vovnet import cli
 from vovnet.config import VisionBudget
-from vovnet.core.cost import num_vision_tokens
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_samples, read_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.model.vovnet import save_weights
-from vovnet.views import parse_view
+from vovnet.views import num_vision_tokens
 
 # Command -> (its flags as the specification has them with small budgets, column, values, views).
 SWEEPS: dict[str, tuple[list[str], str, list[float], list[str]]] = {
@@ -26,7 +25,7 @@ SWEEPS: dict[str, tuple[list[str], str, list[float], list[str]]] = {
         ["--ratios", "1.0", "0.75", "0.50", "0.25", "--mode", "stride"],
         "pruning_ratio",
         [1.0, 0.75, 0.5, 0.25],
-        [f"prune-stride-{ratio}" for ratio in ("1.00", "0.75", "0.50", "0.25")],
+        [f"full+prune-stride-{ratio}" for ratio in ("1", "0.75", "0.5", "0.25")],
     ),
     "merge": (
         [
@@ -35,7 +34,7 @@ SWEEPS: dict[str, tuple[list[str], str, list[float], list[str]]] = {
         ],
         "merge_ratio",
         [0.25, 0.5, 0.75, 1.0],
-        [f"merge-cosine-norm-{ratio}" for ratio in ("0.25", "0.50", "0.75", "1.00")],
+        [f"full+merge-cosine-{ratio}" for ratio in ("0.25", "0.5", "0.75", "1")],
     ),
     "resolution": (
         ["--vision_budget_list", "64,96,128", "--budget_mode", "long_side"],
@@ -47,7 +46,7 @@ SWEEPS: dict[str, tuple[list[str], str, list[float], list[str]]] = {
         ["--pooling_list", "1,2,4"],
         "pool_factor",
         [1, 2, 4],
-        ["pool-1", "pool-2", "pool-4"],
+        ["full+pool-1", "full+pool-2", "full+pool-4"],
     ),
 }
 
@@ -71,13 +70,9 @@ def hand(fresh: Layout) -> tuple[Path, list[str]]:
 def mean_tokens(root: Path, view: str) -> float:
     """Vision tokens of a view by the sizes of the images of the first eight samples."""
     samples = read_samples(Layout(root).samples("synth_mmbench", "dev"))[:8]
-    budgets = VisionBudget()
     counts = [
         num_vision_tokens(
-            [(image.width, image.height) for image in sample.images],
-            budgets.budget(view),
-            budgets.factor,
-            parse_view(view).reductions,
+            [(image.width, image.height) for image in sample.images], view, VisionBudget()
         )
         for sample in samples
     ]
@@ -126,7 +121,7 @@ def test_one_ratio_of_the_configuration(hand: tuple[Path, list[str]]) -> None:
     assert rows[["baseline_name", "pruning_ratio"]].values.tolist() == [
         ["vision_token_pruning_proxy", 0.5]
     ]
-    assert rows["avg_vision_tokens"].tolist() == [mean_tokens(root, "prune-stride-0.50")]
+    assert rows["avg_vision_tokens"].tolist() == [mean_tokens(root, "full+prune-stride-0.5")]
     assert (root / "out/summary.json").exists()
 
 
@@ -146,8 +141,8 @@ def test_merging_may_prune_as_configured(hand: tuple[Path, list[str]]) -> None:
     arguments = ["pareto_merge", *shared, *flags, str(root / "out")]
     assert cli.main([*arguments, "--config", str(pruning)]) == 0
     rows = read_results(root / "out/results.csv")
-    tokens = mean_tokens(root, "merge-cosine-norm-0.50+prune-stride-0.50")
-    assert tokens < mean_tokens(root, "merge-cosine-norm-0.50") / 1.9
+    tokens = mean_tokens(root, "full+merge-cosine-0.5+prune-stride-0.5")
+    assert tokens < mean_tokens(root, "full+merge-cosine-0.5") / 1.9
     assert rows[["merge_ratio", "pruning_ratio", "avg_vision_tokens"]].values.tolist() == [
         [0.5, 0.5, tokens]
     ]

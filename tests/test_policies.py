@@ -15,7 +15,7 @@ from vovnet.config import BaselineName, PolicySettings
 from vovnet.config.experiments import ROUTERS
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, ImageRef, Sample
+from vovnet.core.records import ImageRef, Sample, signal_columns
 from vovnet.core.stats import best_choice, unit_codes, unit_minima
 from vovnet.policies import (
     POLICIES,
@@ -29,6 +29,7 @@ from vovnet.policies import (
     setting_columns,
 )
 from vovnet.policies.router import GroupKey
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 NO, COARSE, FULL = range(3)
 CATEGORIES = ["text", "colour", "print"]
@@ -100,7 +101,7 @@ def signals(rows: list[Any]) -> pd.DataFrame:
         }
         for index, (entropy, margin, scores, tokens, _) in enumerate(rows)
     ]
-    return pd.DataFrame(table, columns=list(SIGNAL_COLUMNS))
+    return pd.DataFrame(table, columns=list(signal_columns(ACTIONS)))
 
 
 def names(table: pd.DataFrame) -> list[str]:
@@ -355,18 +356,18 @@ POOLED = {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2}
 @pytest.mark.parametrize(
     ("policy", "view", "columns"),
     [
-        (PRUNED, "prune-stride-0.50", {"pruning_ratio": 0.5}),
+        (PRUNED, "full+prune-stride-0.5", {"pruning_ratio": 0.5}),
         (
             PRUNED | {"baseline_pruning_mode": "topk_norm", "baseline_pruning_ratio": 1},
-            "prune-topk_norm-1.00",
+            "full+prune-topk_norm-1",
             {"pruning_ratio": 1.0},
         ),
-        (MERGED, "merge-cosine-norm-0.25", {"merge_ratio": 0.25}),
+        (MERGED, "full+merge-cosine-0.25", {"merge_ratio": 0.25}),
         (
             MERGED
             | {"baseline_merge_mode": "l2", "baseline_merge_weight": "uniform"}
             | {"baseline_enable_prune": True, "baseline_pruning_ratio": 0.5},
-            "merge-l2-uniform-0.25+prune-stride-0.50",
+            "full+merge-l2-uniform-0.25+prune-stride-0.5",
             {"merge_ratio": 0.25, "pruning_ratio": 0.5},
         ),
         (RESCALED | {"baseline_long_side": 336}, "side-336", {"long_side": 336}),
@@ -375,7 +376,7 @@ POOLED = {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2}
             "pixels-4096",
             {"max_pixels": 4096},
         ),
-        (POOLED, "pool-2", {"pool_factor": 2}),
+        (POOLED, "full+pool-2", {"pool_factor": 2}),
     ],
 )
 def test_a_proxy_always_shows_its_view(
@@ -397,9 +398,9 @@ def test_a_reduction_inside_changes_no_action() -> None:
     policy, table = PolicySettings(**inside), signals(rows)
     chosen = decided(inside, table, []).actions
     assert chosen.tolist() == decided(plain, table, []).actions.tolist() == [COARSE, NO, FULL]
-    views = ["coarse+prune-stride-0.50", "no", "prune-stride-0.50"]
+    views = ["coarse+prune-stride-0.5", "no", "full+prune-stride-0.5"]
     assert chosen_views(policy, chosen).tolist() == views
-    assert reduced_views(policy) == ["coarse+prune-stride-0.50", "prune-stride-0.50"]
+    assert reduced_views(policy) == ["coarse+prune-stride-0.5", "full+prune-stride-0.5"]
     assert setting_columns(policy) == {
         "baseline_name": "",
         "lambda_cost": 0.05,
@@ -577,7 +578,7 @@ def test_buckets_have_shares_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"baseline_bucket_ratios": [(1, 0, 0), (0.5, 0, 0)]}, r"bucket_ratios\.1 must be three"),
+        ({"baseline_bucket_ratios": [(1, 0, 0), (0.5, 0, 0)]}, r"bucket_ratios\.1 must be shares"),
         ({"baseline_bucket_thresholds": [1.0]}, "one fewer than the 3 rows"),
         ({"baseline_bucket_thresholds": [1.0, 0.5]}, "must ascend"),
     ],

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from support.properties import given, st
-from vovnet.core.cost import Merge, Pool, Prune, Reduction, kept_tokens, reduced_tokens
-from vovnet.views.reductions import Reduced, merge, pool, prune, reduce_tokens
+from vovnet.views import tokens_left
+from vovnet.views.reductions.base import Reduction, kept_tokens
+from vovnet.views.reductions.merge import Merge
+from vovnet.views.reductions.pool import Pool
+from vovnet.views.reductions.prune import Prune
+from vovnet.views.reductions.token_map import TokenMap, reduce_tokens
 
 SIDES = st.integers(1, 7)
 RATIOS = st.sampled_from([1.0, 0.75, 0.5, 0.25, 0.125, 0.1, 0.03])
@@ -20,6 +24,19 @@ SEEDS = st.integers(0, 2**16)
 MODES = [(mode, weight) for mode in ("cosine", "l2") for weight in ("norm", "uniform")]
 TOLERANCE = 1e-5
 """Of means of float32 tokens of unit variance against double precision; measured below 1e-6."""
+
+
+def prune(tokens: Tensor, mode: Any, ratio: float) -> TokenMap:
+    return reduce_line(tokens, Prune(mode, ratio))
+
+
+def merge(tokens: Tensor, mode: Any, weight: Any, ratio: float) -> TokenMap:
+    return reduce_line(tokens, Merge(mode, weight, ratio))
+
+
+def reduce_line(tokens: Tensor, reduction: Reduction) -> TokenMap:
+    """A reduction that does not look at the grid, of an image of one row."""
+    return reduction.reduce(tokens, (1, len(tokens)))
 
 
 def random_tokens(count: int, seed: int, width: int = 6) -> Tensor:
@@ -87,10 +104,10 @@ def pooled_by_hand(tokens: Tensor, rows: int, columns: int, factor: int) -> list
 def test_counts_by_hand() -> None:
     assert [kept_tokens(16, ratio) for ratio in (1.0, 0.75, 0.5, 0.25, 0.01)] == [16, 12, 8, 4, 1]
     assert kept_tokens(15, 0.5) == 8
-    assert reduced_tokens(3, 5) == 15
-    assert reduced_tokens(3, 5, [Pool(2)]) == 2 * 3
-    assert reduced_tokens(3, 5, [Pool(4)]) == 2
-    assert reduced_tokens(3, 5, [Merge("cosine", "norm", 0.5), Prune("stride", 0.5)]) == 4
+    assert tokens_left((3, 5)) == 15
+    assert tokens_left((3, 5), [Pool(2)]) == 2 * 3
+    assert tokens_left((3, 5), [Pool(4)]) == 2
+    assert tokens_left((3, 5), [Merge("cosine", "norm", 0.5), Prune("stride", 0.5)]) == 4
 
 
 def test_stride_by_hand() -> None:
@@ -121,11 +138,11 @@ def test_merging_by_hand() -> None:
 
 def test_pooling_an_odd_grid_by_hand() -> None:
     tokens = torch.arange(15.0)[:, None]  # 3 rows of 5
-    result = pool(tokens, (3, 5), 2)
+    result = Pool(2).reduce(tokens, (3, 5))
     assert result.apply(tokens).flatten().tolist() == [3, 5, 6.5, 10.5, 12.5, 14]
     assert result.anchors_G.tolist() == [0, 2, 4, 10, 12, 14]
     assert result.sizes_G.tolist() == [4, 4, 2, 2, 2, 1]
-    assert pool(tokens, (3, 5), 4).anchors_G.tolist() == [6, 9]
+    assert Pool(4).reduce(tokens, (3, 5)).anchors_G.tolist() == [6, 9]
 
 
 # ---- parity ------------------------------------------------------------------------------
@@ -142,7 +159,7 @@ def test_merging_is_that_of_the_reference(
         tokens.double().tolist(),
         mode,
         weight,
-        reduced_tokens(rows, columns, [Prune("stride", ratio)]),
+        tokens_left((rows, columns), [Prune("stride", ratio)]),
     )
     assert result.anchors_G.tolist() == [group["anchor"] for group in groups]
     members = [row.nonzero().flatten().tolist() for row in result.weights_GK]
@@ -154,7 +171,7 @@ def test_merging_is_that_of_the_reference(
 @given(rows=SIDES, columns=SIDES, factor=st.sampled_from([1, 2, 3, 4]), seed=SEEDS)
 def test_pooling_is_that_of_the_reference(rows: int, columns: int, factor: int, seed: int) -> None:
     tokens = random_tokens(rows * columns, seed)
-    result = pool(tokens, (rows, columns), factor)
+    result = Pool(factor).reduce(tokens, (rows, columns))
     expected = torch.stack(pooled_by_hand(tokens, rows, columns, factor))
     torch.testing.assert_close(result.apply(tokens), expected, atol=TOLERANCE, rtol=0)
 
@@ -210,7 +227,7 @@ def test_what_is_left_is_what_is_counted(
 ) -> None:
     tokens = random_tokens(rows * columns, seed)
     result = reduce_tokens(tokens, (rows, columns), reductions)
-    left = reduced_tokens(rows, columns, reductions)
+    left = tokens_left((rows, columns), reductions)
     assert result.apply(tokens).shape == (left, tokens.shape[1])
     assert result.num_tokens == len(result.sizes_G) == left
     anchors = result.anchors_G.tolist()
@@ -241,7 +258,7 @@ def test_pooling_conserves_sizes_and_the_sum(
     rows: int, columns: int, factor: int, seed: int
 ) -> None:
     tokens = random_tokens(rows * columns, seed)
-    result = pool(tokens, (rows, columns), factor)
+    result = Pool(factor).reduce(tokens, (rows, columns))
     assert result.sizes_G.sum() == len(tokens)
     torch.testing.assert_close(
         result.sizes_G @ result.apply(tokens), tokens.sum(dim=0), atol=1e-4, rtol=1e-5
@@ -265,7 +282,7 @@ def test_equal_and_empty_tokens_merge_without_a_hole() -> None:
     """Ties go to the first, and tokens of zero norm have a mean."""
     for tokens in (torch.zeros(9, 4), torch.ones(9, 4)):
         for mode, weight in MODES:
-            result: Reduced = merge(tokens, mode, weight, 0.25)  # type: ignore[arg-type]
+            result = merge(tokens, mode, weight, 0.25)
             assert torch.isfinite(result.apply(tokens)).all()
-            again: Reduced = merge(tokens, mode, weight, 0.25)  # type: ignore[arg-type]
+            again = merge(tokens, mode, weight, 0.25)
             assert torch.equal(result.weights_GK, again.weights_GK)

@@ -21,7 +21,7 @@ from vovnet.config import Settings, validate
 from vovnet.core.errors import ConfigError, DataError, VovnetError
 from vovnet.core.files import read_json, write_json, write_text
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, write_table
+from vovnet.core.records import write_table
 from vovnet.evaluation.columns import (
     SAMPLE_RESULT_COLUMNS,
     read_results,
@@ -36,6 +36,7 @@ from vovnet.report.figures.all import write_figures
 from vovnet.report.inputs import load_inputs, load_train_log, over_seeds
 from vovnet.report.render import DASH, MINUS, number
 from vovnet.report.tables.all import main_table, write_tables
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 TABLES = (
     "main_table",

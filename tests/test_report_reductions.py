@@ -12,13 +12,13 @@ import pytest
 from support.replays import configuration
 from vovnet.config import merge, validate
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS
 from vovnet.evaluation.columns import result_columns
 from vovnet.report.checks.check import Check, run_check
 from vovnet.report.checks.reductions import REDUCTIONS, SWEPT
 from vovnet.report.figures.reduced_views import reduced_views
 from vovnet.report.figures.style import paper_style
 from vovnet.report.inputs import Inputs
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 STANZAS = {
     "pruning": ("vision_token_pruning_proxy", "baseline_pruning_ratio", [1.0, 0.5, 0.25]),

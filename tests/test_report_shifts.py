@@ -13,11 +13,11 @@ from support.replays import configuration
 from vovnet.config import merge, policy_points, validate
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS
 from vovnet.evaluation.columns import result_columns
 from vovnet.report.checks.action_shifts import SHIFTS
 from vovnet.report.checks.check import Check, run_check
 from vovnet.report.inputs import Inputs
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 SEEDS = [0, 1]
 SETS = {"mmbench": (0.5, 0.2, 0.3), "mmmu": (0.3, 0.2, 0.5), "textvqa": (0.1, 0.3, 0.6)}

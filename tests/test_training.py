@@ -271,8 +271,8 @@ def error_of(layout: Layout, overrides: dict[str, Any], capsys: pytest.CaptureFi
     [
         ({"model": {"lora": {"target_modules": ["none"]}}}, "model.lora.target_modules: "),
         ({"model": {"lora": {"target_modules": ["self_attn"]}}}, "model.lora.target_modules: "),
-        ({"training": {"stage1_target_ratios": [0, 0, 0]}}, "stage1_target_ratios must be three"),
-        ({"training": {"stage1_target_ratios": [1, -1, 1]}}, "stage1_target_ratios must be three"),
+        ({"training": {"stage1_target_ratios": [0, 0, 0]}}, "stage1_target_ratios must be shares"),
+        ({"training": {"stage1_target_ratios": [1, -1, 1]}}, "stage1_target_ratios must be shares"),
         ({"training": {"adam_betas": [0.9, 1.0]}}, "training.adam_betas.1: "),
         ({"training": {"adam_betas": [-0.1, 0.9]}}, "training.adam_betas.0: "),
     ],
@@ -362,7 +362,7 @@ def test_scores_converge_to_negative_losses_at_any_lambda() -> None:
         scores_A = torch.zeros(3, requires_grad=True)
         optimizer = torch.optim.SGD([scores_A], lr=0.5)
         for _ in range(4000):
-            pi_A = action_distribution(scores_A[None], costs_A[None], lambda_cost, 1.0, False)[0]
+            pi_A = action_distribution(scores_A[None], costs_A[None], lambda_cost, 1.0, range(3))[0]
             entropy = -(pi_A * pi_A.log()).sum()
             loss = (pi_A * losses_A).sum() + lambda_cost * (pi_A * costs_A).sum() - entropy
             optimizer.zero_grad()
@@ -398,7 +398,7 @@ def test_pooling_neither_overflows_nor_rounds(dtype: torch.dtype) -> None:
 def test_the_head_scores_alike_in_training_and_in_evaluation() -> None:
     """Autocast, which is on in training alone, leaves it in float32."""
     torch.manual_seed(0)
-    head = PolicyHead(8, PolicySettings(feature_mode="hidden_entropy_margin"))
+    head = PolicyHead(8, 3, PolicySettings(feature_mode="hidden_entropy_margin"))
     torch.nn.init.normal_(head.out.weight)
     inputs = torch.randn(5, 16), torch.rand(5), torch.rand(5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -407,7 +407,7 @@ def test_the_head_scores_alike_in_training_and_in_evaluation() -> None:
 
 
 def test_binary_action_space_never_looks_coarsely() -> None:
-    pi_BA = action_distribution(torch.zeros(2, 3), torch.zeros(2, 3), 0.0, 1.0, True)
+    pi_BA = action_distribution(torch.zeros(2, 3), torch.zeros(2, 3), 0.0, 1.0, [0, 2])
     assert pi_BA[:, 1].tolist() == [0.0, 0.0]
     assert pi_BA[:, 0].tolist() == [0.5, 0.5]
 

@@ -16,7 +16,6 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from support.repository import TINY_MODEL
 from vovnet.config import ModelSettings, Settings, VisionBudget
-from vovnet.core.cost import num_vision_tokens
 from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.data.world import questions as world
@@ -26,7 +25,7 @@ from vovnet.model.families import base_model_digest, load_vlm
 from vovnet.model.qwen3_vl import Qwen3VL
 from vovnet.model.sequences import pad_left
 from vovnet.model.vovnet import VoVNet
-from vovnet.views import parse_view
+from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 BUDGETS = VisionBudget()
 TOLERANCE = 2e-5
@@ -61,7 +60,7 @@ def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
 @torch.inference_mode()
 def last_logits(vlm: Qwen3VL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
     """Logits (B, V) at the answer's first position, for a batch of whole prompts."""
-    budget = BUDGETS.budget(view)
+    budget = view_budget(view, BUDGETS)
     features = vlm.encode_images([images for _, images in items], budget) if budget else None
     sequences = [
         vlm.sequence(vlm.prompt(text), features[row] if features else ())
@@ -75,7 +74,7 @@ def test_logits_are_those_of_transformers(vlm: Qwen3VL) -> None:
     """The same ids and pixels through the class's own forward, one sample at a time."""
     assert isinstance(vlm.model, Qwen3VLForConditionalGeneration)
     for text, images in questions(6):
-        (features,) = vlm.encode_images([images], BUDGETS.budget("full"))
+        (features,) = vlm.encode_images([images], view_budget("full", BUDGETS))
         sequence = vlm.sequence(vlm.prompt(text), features)
         inputs = vlm.image_processor(images=images, do_resize=False, return_tensors="pt")
         with torch.inference_mode():
@@ -103,7 +102,7 @@ def test_extended_prefix_gives_the_logits_of_the_whole_prompt(vlm: Qwen3VL, view
     """Contract 4: crop the text pass back to the question, then go on with the image."""
     items = questions(8)
     prompts = [vlm.prompt(text) for text, _ in items]
-    budget = BUDGETS.budget(view)
+    budget = view_budget(view, BUDGETS)
     assert budget is not None
     with torch.inference_mode():
         features = vlm.encode_images([images for _, images in items], budget)
@@ -119,7 +118,7 @@ def test_extended_prefix_gives_the_logits_of_the_whole_prompt(vlm: Qwen3VL, view
 
 def test_greedy_generation_is_that_of_transformers(vlm: Qwen3VL) -> None:
     for text, images in questions(6):
-        prompt, budget = vlm.prompt(text), BUDGETS.budget("full")
+        prompt, budget = vlm.prompt(text), view_budget("full", BUDGETS)
         assert budget is not None
         with torch.inference_mode():
             (features,) = vlm.encode_images([images], budget)
@@ -137,21 +136,21 @@ def test_counted_tokens_are_the_predicted_cost(
     vlm: Qwen3VL, size: tuple[int, int], view: str
 ) -> None:
     """Contract 6: what enters the language model is what the policy was told."""
-    budget = BUDGETS.budget(view)
+    budget = view_budget(view, BUDGETS)
     assert budget is not None
     image = Image.new("RGB", size, (90, 120, 30))
     with torch.inference_mode():
         (features,) = vlm.encode_images([[image]], budget)
     sequence = vlm.sequence(vlm.prompt("What?"), features)
-    expected = num_vision_tokens([size], budget, BUDGETS.factor)
+    expected = num_vision_tokens([size], view, BUDGETS)
     assert sequence.num_vision_tokens == features[0].embeddings_KD.shape[0] == expected
     assert int((sequence.ids_T == vlm.image_token_id).sum()) == expected
 
 
 def test_coarse_costs_a_quarter_of_full() -> None:
     """Trap: a processor that scales small images up again made COARSE cost 61% of FULL."""
-    full = num_vision_tokens([(128, 128)], BUDGETS.budget("full"), BUDGETS.factor)
-    coarse = num_vision_tokens([(128, 128)], BUDGETS.budget("coarse"), BUDGETS.factor)
+    full = num_vision_tokens([(128, 128)], "full", BUDGETS)
+    coarse = num_vision_tokens([(128, 128)], "coarse", BUDGETS)
     assert (coarse, full) == (4, 16)
 
 
@@ -245,23 +244,23 @@ def test_the_packaged_model_has_learned_what_each_view_shows() -> None:
 # ---- reduced views -----------------------------------------------------------------------
 
 REDUCED = (
-    "prune-stride-0.50",
-    "prune-topk_norm-0.25",
-    "merge-cosine-norm-0.50",
-    "merge-l2-uniform-0.125",
-    "merge-cosine-uniform-0.50+prune-topk_norm-0.50",
-    "pool-2",
-    "pool-4",
+    "full+prune-stride-0.5",
+    "full+prune-topk_norm-0.25",
+    "full+merge-cosine-0.5",
+    "full+merge-l2-uniform-0.125",
+    "full+merge-cosine-uniform-0.5+prune-topk_norm-0.5",
+    "full+pool-2",
+    "full+pool-4",
     "side-96",
     "pixels-6000",
-    "coarse+prune-stride-0.50",
+    "coarse+prune-stride-0.5",
 )
 UNREDUCED = (
-    "prune-stride-1.00",
-    "prune-topk_norm-1.00",
-    "merge-cosine-norm-1.00",
-    "merge-l2-uniform-1.00",
-    "pool-1",
+    "full+prune-stride-1",
+    "full+prune-topk_norm-1",
+    "full+merge-cosine-1",
+    "full+merge-l2-uniform-1",
+    "full+pool-1",
     "side-128",
 )
 SIZES = [(128, 128), (128, 96), (90, 128), (40, 128), (33, 60), (31, 500)]
@@ -269,7 +268,7 @@ SIZES = [(128, 128), (128, 96), (90, 128), (40, 128), (33, 60), (31, 500)]
 
 
 def reduced_sequence(vlm: Qwen3VL, text: str, images: list[Image.Image], view: str):
-    (features,) = vlm.encode_images([images], BUDGETS.budget(view))
+    (features,) = vlm.encode_images([images], view_budget(view, BUDGETS))
     reductions = parse_view(view).reductions
     return vlm.sequence(vlm.prompt(text), tuple(image.reduced(reductions) for image in features))
 
@@ -300,13 +299,12 @@ def test_the_language_model_processes_the_counted_tokens(
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(language_model, "forward", spy)
-    reductions, budget = parse_view(view).reductions, BUDGETS.budget(view)
     for first, second in zip(SIZES, reversed(SIZES), strict=True):
         images = [picture(first, 1), picture(second, 2)]
         entered.clear()
         view_logits(vlm, [("What?", images)], view)
         (inputs,) = entered
-        counted = num_vision_tokens([first, second], budget, BUDGETS.factor, reductions)
+        counted = num_vision_tokens([first, second], view, BUDGETS)
         around = 2 * len(images)  # an image stands between two marks
         length = len(vlm.prompt("What?").text_ids) + around + counted
         assert inputs["inputs_embeds"].shape[1] == inputs["attention_mask"].shape[1] == length
@@ -349,7 +347,7 @@ def test_nothing_reduced_gives_every_logit_of_full(vlm: Qwen3VL, view: str) -> N
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("view", ["prune-stride-0.50", "merge-cosine-norm-0.25", "pool-2"])
+@pytest.mark.parametrize("view", ["full+prune-stride-0.5", "full+merge-cosine-0.25", "full+pool-2"])
 def test_padding_changes_nothing_of_a_reduced_view(vlm: Qwen3VL, view: str) -> None:
     items = [*questions(5), ("Which?", [picture((90, 128)), picture((33, 60))])]
     together_BV = view_logits(vlm, items, view)
@@ -360,7 +358,7 @@ def test_padding_changes_nothing_of_a_reduced_view(vlm: Qwen3VL, view: str) -> N
 
 def test_deepstack_and_positions_follow_the_kept_tokens(vlm: Qwen3VL) -> None:
     """Pruning is the same as masking the dropped tokens out of FULL: nothing else moves."""
-    text, image, view = "Which shape?", picture((128, 96)), "prune-stride-0.50"
+    text, image, view = "Which shape?", picture((128, 96)), "full+prune-stride-0.5"
     with torch.inference_mode():
         full = reduced_sequence(vlm, text, [image], "full")
         pruned = reduced_sequence(vlm, text, [image], view)
@@ -378,8 +376,8 @@ def test_deepstack_and_positions_follow_the_kept_tokens(vlm: Qwen3VL) -> None:
 
 def test_reduced_features_keep_their_grid(vlm: Qwen3VL) -> None:
     with torch.inference_mode():
-        ((image,),) = vlm.encode_images([[picture((128, 96))]], BUDGETS.budget("full"))
-    pooled = image.reduced(parse_view("pool-2").reductions)
+        ((image,),) = vlm.encode_images([[picture((128, 96))]], view_budget("full", BUDGETS))
+    pooled = image.reduced(parse_view("full+pool-2").reductions)
     assert (image.grid, pooled.grid) == ((3, 4), (3, 4))
     assert pooled.positions_2K.tolist() == [[0, 0, 2, 2], [0, 2, 0, 2]]
     for level, before in zip(pooled.deepstack, image.deepstack, strict=True):
@@ -395,6 +393,6 @@ def test_the_processors_own_limits_do_not_count(
     enlarging = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size=limits)
     monkeypatch.setattr(vlm, "image_processor", enlarging)
     for view in ("coarse", "full"):
-        budget = BUDGETS.budget(view)
+        budget = view_budget(view, BUDGETS)
         ((features,),) = vlm.encode_images([[picture((128, 96))]], budget)
-        assert features.num_tokens == num_vision_tokens([(128, 96)], budget, BUDGETS.factor)
+        assert features.num_tokens == num_vision_tokens([(128, 96)], view, BUDGETS)

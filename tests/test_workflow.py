@@ -412,7 +412,9 @@ def test_names_are_safe_as_paths(name: str) -> None:
 def test_reduced_views_follow_from_the_experiments() -> None:
     reduced = plan()
     views = reduced.needed_views("vovnet", 0, "synth_mmbench")
-    assert {"pool-2", "side-96", "prune-stride-0.50", "coarse+prune-stride-0.50"} <= set(views)
+    assert {"full+pool-2", "side-96", "full+prune-stride-0.5", "coarse+prune-stride-0.5"} <= set(
+        views
+    )
     assert reduced.needed_views("vovnet", 9, "synth_mmbench") == []
     manifest = reduced.layout.views_manifest("vovnet", 1, "synth_mmmu")
     for name in reduced.experiments("replay"):

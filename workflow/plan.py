@@ -28,7 +28,6 @@ from vovnet.config.experiments import (
 )
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.layout import ROUTER_FIT, SUITE, Layout
-from vovnet.core.records import ACTIONS
 from vovnet.data import hub
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.steps import write_step_config
@@ -40,7 +39,6 @@ NAME = r"[A-Za-z0-9][\w.-]*"
 
 NEVER = r"(?!)"
 LEASE = "python -m vovnet lease --gpus {} --record {} --"
-OBSERVATION_TABLES = ("signals", *ACTIONS)
 SLICE_FILES = ("error_slices.csv", "error_slices.json")
 RELIABILITY_TABLES = ("error_slices", "action_errors", "fallback", "calibration_error")
 BENCH_FILES = (
@@ -296,13 +294,13 @@ class Plan:
         """The tables of an observation; timings are apart, because no decision reads them."""
         folder = self.layout.observations(run, seed, eval_set)
         return [
-            *(folder / f"{name}.parquet" for name in OBSERVATION_TABLES),
+            *(folder / f"{name}.parquet" for name in ("signals", *self.settings.actions)),
             folder / "manifest.json",
         ]
 
     def timings(self, run: str, seed: int, eval_set: str) -> list[Path]:
         folder = self.layout.observations(run, seed, eval_set)
-        return [folder / f"{view}.timings.parquet" for view in ACTIONS]
+        return [folder / f"{view}.timings.parquet" for view in self.settings.actions]
 
     # ---- evaluation --------------------------------------------------------------------
 

@@ -16,14 +16,14 @@ from vovnet.config import Settings, merge, validate
 from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import (
-    ACTIONS,
     OBSERVATION_COLUMNS,
-    SIGNAL_COLUMNS,
     ImageRef,
     Sample,
+    signal_columns,
     write_samples,
     write_table,
 )
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 TOKENS = np.array([0, 4, 16])
 OPTIONS = {"A": "red", "B": "green", "C": "blue", "D": "yellow"}
@@ -131,6 +131,7 @@ def signals_of(ids: list[str], need_N: np.ndarray, rng: np.random.Generator) -> 
     columns |= {f"score_{view}": np.log(reach_NA[:, a]) for a, view in enumerate(ACTIONS)}
     columns |= {"text_tokens": 20}
     columns |= {f"tokens_{view}": TOKENS[a] for a, view in enumerate(ACTIONS)}
+    columns["flops_text_pass"] = 20_000
     return pd.DataFrame(columns)
 
 
@@ -156,6 +157,11 @@ def write_view(folder: Path, view: str, ids: pd.Series, texts_N: np.ndarray, tok
             "vision_tokens": tokens_N,
             "prompt_tokens": 24 + tokens_N,
             "generated_tokens": 1,
+            "entropy": 0.1,
+            "margin": 0.9,
+            "log_probability": -0.2,
+            "flops_vision_tower": 1000 * tokens_N,
+            "flops_language_model": 1000 * (24 + tokens_N),
         }
     )
     write_table(folder / f"{view}.parquet", rows, OBSERVATION_COLUMNS)
@@ -166,7 +172,7 @@ def write_observation(
     layout: Layout, seed: int, name: str, signals: pd.DataFrame, texts_NA: np.ndarray
 ) -> None:
     folder = layout.observations("vovnet", seed, name)
-    write_table(folder / "signals.parquet", signals, SIGNAL_COLUMNS)
+    write_table(folder / "signals.parquet", signals, signal_columns(ACTIONS))
     for action, view in enumerate(ACTIONS):
         write_view(folder, view, signals["id"], texts_NA[:, action], signals[f"tokens_{view}"])
     manifest = {

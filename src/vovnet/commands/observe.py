@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views",
         nargs="+",
         metavar="VIEW",
-        help="reduced views such as prune-stride-0.50, instead of those of the actions",
+        help="further views such as full+prune-stride-0.5, instead of those of the actions",
     )
 
 

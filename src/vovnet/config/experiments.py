@@ -111,6 +111,11 @@ def stage1_owner(settings: Settings, run: str) -> str:
     return next(name for name in settings.runs if stage1_digest(settings, name) == wanted)
 
 
+def stage1_reads_actions(settings: Settings) -> bool:
+    """Whether stage 1 draws its views from the actions; else it shows a view of its own."""
+    return settings.training.stage1_baseline_name == "random_policy_matched"
+
+
 def stage1_digest(settings: Settings, run: str) -> str:
     """Hash of everything stage 1 reads; the policy enters only by its cost-free parts (none)."""
     value = run_settings(settings, run)
@@ -119,7 +124,9 @@ def stage1_digest(settings: Settings, run: str) -> str:
         for key, item in value.training.model_dump(mode="json").items()
         if not key.startswith(("stage2_", "head_"))
     }
+    drawn = {"actions": value.actions} if stage1_reads_actions(value) else {}
     parts = {
+        **drawn,
         "model": value.model.model_dump(mode="json"),
         "data": value.data.model_dump(mode="json", exclude={"eval_sets", "router_fit"}),
         "vision_budget": value.vision_budget.model_dump(mode="json"),

@@ -7,9 +7,9 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vovnet.core.cost import ViewBudget
+from vovnet.core.errors import ConfigError
 from vovnet.views import parse_view
 
 BaselineName = Literal[
@@ -49,9 +49,38 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 """What is left of a running mean after a step."""
 
 
-def _check_shares(key: str, ratios: tuple[float, float, float] | None) -> None:
+Shares = Annotated[list[float], Field(min_length=2)]
+"""One share per action, in their order."""
+
+
+def _check_shares(key: str, ratios: Shares | None) -> None:
     if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
-        raise ValueError(f"{key} must be three shares that sum to 1, got {ratios}")
+        raise ValueError(f"{key} must be shares that sum to 1, one per action, got {ratios}")
+
+
+def _canonical_view(value: Any) -> str:
+    """The canonical name of a view; YAML reads a bare `no` as false, and `64` as a number."""
+    text = "no" if value is False else str(value)
+    try:
+        return parse_view(text).name
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+ViewName = Annotated[str, BeforeValidator(_canonical_view)]
+"""A view by its canonical name, whatever its spelling in the configuration."""
+
+
+def _check_actions(actions: list[str]) -> list[str]:
+    """Refuse a list of actions that policies could not choose from."""
+    if len(set(actions)) < len(actions):
+        raise ValueError(f"expected each action once, got {actions}")
+    if actions[:1] != ["no"] or "full" not in actions:
+        raise ValueError(f"expected 'no' first, and 'full' among the others, got {actions}")
+    return actions
+
+
+ActionNames = Annotated[list[ViewName], AfterValidator(_check_actions)]
 
 
 def _as_slurm_plugin(value: str) -> str:
@@ -81,6 +110,7 @@ class ModelSettings(Section):
         description="A folder or a hub name of a transformers VLM.",
     )
     revision: str | None = None
+    family: str = Field("qwen3_vl", description="A key of vovnet.model.families.FAMILIES.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attn_implementation: str = "sdpa"
     gradient_checkpointing: bool = False
@@ -231,17 +261,6 @@ class VisionBudget(Section):
         """Side of one vision token in pixels."""
         return self.patch_size * self.spatial_merge_size
 
-    def budget(self, view: str) -> ViewBudget | None:
-        """Budget of a view by its name (see vovnet.views); None for `no`."""
-        budget = parse_view(view).budget
-        if isinstance(budget, ViewBudget):
-            return budget
-        if budget == "no":
-            return None
-        if budget == "coarse":
-            return ViewBudget(self.coarse_long_side, self.coarse_max_pixels)
-        return ViewBudget(self.full_long_side, self.full_max_pixels)
-
 
 class PolicySettings(Section):
     # the learned policy
@@ -261,8 +280,8 @@ class PolicySettings(Section):
     baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
     baseline_threshold: Extended | None = None
     baseline_vision: Literal["coarse", "full"] = "full"
-    baseline_target_ratios: tuple[float, float, float] | None = None
-    baseline_bucket_ratios: list[tuple[float, float, float]] | None = Field(
+    baseline_target_ratios: Shares | None = None
+    baseline_bucket_ratios: list[Shares] | None = Field(
         None, min_length=2, description="Shares per bucket of entropy, surest questions first."
     )
     baseline_bucket_thresholds: list[float] | None = Field(
@@ -325,7 +344,7 @@ class TrainingSettings(Section):
     stage1_baseline_name: Literal[
         "always_full", "always_coarse", "no_vision", "random_policy_matched"
     ] = "always_full"
-    stage1_target_ratios: tuple[float, float, float] | None = None
+    stage1_target_ratios: Shares | None = None
     stage2_epochs: float = Field(1.0, gt=0)
     stage1_learning_rate: float = Field(2e-4, gt=0)
     stage2_learning_rate: float = Field(2e-4, gt=0)
@@ -358,8 +377,8 @@ class PretrainingPhase(Section):
 
     num_samples: int = Field(gt=0)
     templates: dict[str, float] = Field(min_length=1)
-    view_shares: tuple[float, float, float] = Field(
-        (0.0, 0.0, 1.0), description="How often NO, COARSE and FULL are shown."
+    view_shares: Shares = Field(
+        [0.0, 0.0, 1.0], description="How often each of the actions is shown."
     )
     learning_rate: float = Field(5e-4, gt=0)
 

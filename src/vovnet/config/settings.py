@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from vovnet.config.layers import merge, read_yaml, yaml_text
 from vovnet.config.schema import (
+    ActionNames,
     BenchSettings,
     DataSettings,
     EvalSettings,
@@ -24,6 +25,7 @@ from vovnet.config.schema import (
     VisionBudget,
 )
 from vovnet.core.errors import ConfigError
+from vovnet.views import DEFAULT_ACTIONS
 
 
 class Settings(Section):
@@ -32,6 +34,9 @@ class Settings(Section):
     results_dir: str = "results"
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    actions: ActionNames = Field(
+        list(DEFAULT_ACTIONS), description="The views among which policies choose."
+    )
     vision_budget: VisionBudget = VisionBudget()
     policy: PolicySettings = PolicySettings()
     training: TrainingSettings = TrainingSettings()
@@ -60,6 +65,7 @@ class Settings(Section):
             if unknown:
                 raise ValueError(f"runs.{name}: unknown key {sorted(unknown)[0]!r}")
         _check_parts(self.data)
+        self._check_shares()
         for name, experiment in self.experiments.items():
             key = f"experiments.{name}"
             if experiment.run not in self.runs:
@@ -87,6 +93,19 @@ class Settings(Section):
                 if name not in self.experiments:
                     raise ValueError(f"targets.{target}: {name!r} is not in experiments")
         return self
+
+    def _check_shares(self) -> None:
+        """Lists of shares have one per action."""
+        lists = {"training.stage1_target_ratios": self.training.stage1_target_ratios}
+        if self.training.stage1_baseline_name != "random_policy_matched":
+            lists = {}
+        lists |= {
+            f"pretraining.{name}.view_shares": phase.view_shares
+            for name, phase in self.pretraining.items()
+        }
+        for key, shares in lists.items():
+            if shares is not None and len(shares) != len(self.actions):
+                raise ValueError(f"{key}: expected a share for each of {self.actions}")
 
     def _check_run(self, run: str) -> None:
         """What a run overrides must fit the data and the experiments as well."""

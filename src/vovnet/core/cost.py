@@ -1,9 +1,9 @@
 """The one definition of cost and of the decision rule. Training and evaluation import it.
 
 The cost of a view is the number of vision tokens that enter the language model
-(contract 6), times `cost_scale`. The number follows from the image size alone, by the
-resize below, which the VLM adapters apply themselves; they check it against the tokens
-they really feed. What a reduction leaves of an image's tokens follows from its grid alone.
+(contract 6), times `cost_scale`. The number follows from the image size alone
+(`vovnet.views.num_vision_tokens`), by the resize below, which the VLM adapters apply
+themselves; they check it against the tokens they really feed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,33 +22,6 @@ class ViewBudget:
 
     long_side: int | None
     max_pixels: int | None
-
-
-@dataclass(frozen=True)
-class Prune:
-    """Keep a share of an image's tokens: evenly spaced ones, or those of the largest norm."""
-
-    mode: Literal["stride", "topk_norm"]
-    ratio: float
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Average similar tokens, weighted by their norm or alike, until a share is left."""
-
-    mode: Literal["cosine", "l2"]
-    weight: Literal["norm", "uniform"]
-    ratio: float
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Average the tokens of each square of `factor` x `factor` on the grid."""
-
-    factor: int
-
-
-Reduction = Prune | Merge | Pool
 
 
 def resized_size(width: int, height: int, budget: ViewBudget, factor: int) -> tuple[int, int]:
@@ -76,51 +48,20 @@ def resized_size(width: int, height: int, budget: ViewBudget, factor: int) -> tu
     return sides[0] * factor, sides[1] * factor
 
 
-def reduced_tokens(rows: int, columns: int, reductions: Sequence[Reduction] = ()) -> int:
-    """Tokens that `reductions`, one after the other, leave of a grid of rows x columns."""
-    count = rows * columns
-    for reduction in reductions:
-        if isinstance(reduction, Pool):
-            rows, columns = (math.ceil(side / reduction.factor) for side in (rows, columns))
-            count = rows * columns
-        else:
-            count = kept_tokens(count, reduction.ratio)
-    return count
-
-
-def kept_tokens(count: int, ratio: float) -> int:
-    """The nearest whole number to `ratio` of `count` tokens, halves up, at least one."""
-    return max(1, math.floor(count * ratio + 0.5))
-
-
-def num_vision_tokens(
-    sizes: Sequence[tuple[int, int]],
-    budget: ViewBudget | None,
-    factor: int,
-    reductions: Sequence[Reduction] = (),
-) -> int:
-    """Vision tokens that a view of images of `sizes` (width, height) costs; None means no look.
-
-    Each image is reduced by itself.
-    """
-    if budget is None:
-        return 0
-    total = 0
-    for width, height in sizes:
-        shown_width, shown_height = resized_size(width, height, budget, factor)
-        total += reduced_tokens(shown_height // factor, shown_width // factor, reductions)
-    return total
-
-
 def expected_cost(vision_tokens: ArrayLike, cost_scale: float) -> NDArray[np.float64]:
     """cost_a = cost_scale * num_vision_tokens_a."""
     return cost_scale * np.asarray(vision_tokens, dtype=np.float64)
 
 
+def allowed_actions(actions: Sequence[str], action_space: str) -> list[int]:
+    """Indices of the actions that the learned policy may choose: `binary` is NO and FULL."""
+    names = ("no", "full") if action_space == "binary" else actions
+    return [actions.index(name) for name in names]
+
+
 def choose_actions(scores: ArrayLike, costs: ArrayLike, lambda_cost: float) -> NDArray[np.int64]:
     """argmax_a (score_a - lambda_cost * cost_a) per row (samples, actions); ties: the cheaper.
 
-    Actions are ordered from cheap to dear, so that the first maximum is the cheapest.
     An infinite `lambda_cost` never looks.
     """
     scores_NA = np.asarray(scores, dtype=np.float64)

@@ -6,7 +6,7 @@ row per sample. The columns of results are in `vovnet.evaluation.columns`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +19,6 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path, read_jsonl
 
 SCHEMA_VERSION = 1
-
-ACTIONS: tuple[str, str, str] = ("no", "coarse", "full")
-"""The views among which a policy chooses, cheapest first; an action is an index into it."""
 
 QuestionType = Literal["multiple-choice", "open", "vqa", "instruction"]
 
@@ -101,26 +98,35 @@ def write_samples(path: Path | str, samples: Iterable[Sample]) -> int:
     return count
 
 
-# Columns of the parquet tables: name -> type. `tokens_<view>` columns follow in signals.
-SIGNAL_COLUMNS: dict[str, pa.DataType] = {
-    "id": pa.string(),
-    "entropy": pa.float64(),  # nats, at the position that emits the first answer token
-    "margin": pa.float64(),  # probability of the top token minus that of the second
-    "score_no": pa.float64(),  # nats, up to a constant per sample
-    "score_coarse": pa.float64(),
-    "score_full": pa.float64(),
-    "text_tokens": pa.int64(),  # tokens that the text pass processed
-    "tokens_no": pa.int64(),  # vision tokens each view would cost
-    "tokens_coarse": pa.int64(),
-    "tokens_full": pa.int64(),
-}
+# Columns of the parquet tables: name -> type.
+
+
+def signal_columns(actions: Sequence[str]) -> dict[str, pa.DataType]:
+    """What the text pass yields per sample, for the actions of a suite."""
+    return {
+        "id": pa.string(),
+        "entropy": pa.float64(),  # nats, at the position that emits the first answer token
+        "margin": pa.float64(),  # probability of the top token minus that of the second
+        # nats, up to a constant per sample
+        **{f"score_{action}": pa.float64() for action in actions},
+        "text_tokens": pa.int64(),  # tokens that the text pass processed
+        # vision tokens that each action would cost
+        **{f"tokens_{action}": pa.int64() for action in actions},
+        "flops_text_pass": pa.int64(),
+    }
+
 
 OBSERVATION_COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "text": pa.string(),
     "vision_tokens": pa.int64(),
     "prompt_tokens": pa.int64(),
-    "generated_tokens": pa.int64(),
+    "generated_tokens": pa.int64(),  # without the end token
+    "entropy": pa.float64(),  # as in the signals, of the first answer token under this view
+    "margin": pa.float64(),
+    "log_probability": pa.float64(),  # nats, of the generated answer with its end token
+    "flops_vision_tower": pa.int64(),
+    "flops_language_model": pa.int64(),
 }
 
 TIMING_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "latency_ms": pa.float64()}

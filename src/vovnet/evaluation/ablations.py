@@ -18,10 +18,10 @@ from vovnet.config import Settings
 from vovnet.config.experiments import ablation_experiments, experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS
 from vovnet.core.stats import Floats, percentile_interval
 from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.references import GAIN_SHARES, Comparison, hull_gains
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
 RATES = rate_columns(ACTIONS)

@@ -21,7 +21,7 @@ from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import atomic_path, sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, Sample, read_table
+from vovnet.core.records import Sample, read_table
 from vovnet.core.stats import Bools, Floats, Ints, unit_minima, wilson_interval
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
 from vovnet.evaluation.head_quality import action_reliability, value_reliability
@@ -29,6 +29,7 @@ from vovnet.evaluation.outcome import plain
 from vovnet.evaluation.replay import Observed, Questions, load_observed, load_questions
 from vovnet.policies import setting_columns
 from vovnet.policies.router import image_size_bucket
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 Row = dict[str, Any]
 NO, FULL = 0, len(ACTIONS) - 1

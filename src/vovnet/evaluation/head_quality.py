@@ -19,8 +19,8 @@ import pandas as pd
 
 from vovnet.config import PolicySettings
 from vovnet.core.cost import choose_actions, expected_cost
-from vovnet.core.records import ACTIONS
 from vovnet.core.stats import Bools, Floats, Ints
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 NUM_BINS = 10
 PROBABILITY_EDGES_Q = np.arange(1, NUM_BINS) / NUM_BINS

@@ -20,9 +20,10 @@ from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, read_table
+from vovnet.core.records import read_table, signal_columns
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.policies.randomized import entropy_buckets, quantile_thresholds
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 LAMBDA_TOLERANCE = 1e-9
 SUM_TOLERANCE = 1e-4
@@ -167,7 +168,7 @@ class _BucketRatios:
         """Thresholds (equal parts of these questions, unless given), and ratios per bucket."""
         rows = self.samples[dataset, seed, self._point(dataset, seed, lambda_cost)]
         path = self.layout.observations(self.run, seed, dataset) / "signals.parquet"
-        entropy = read_table(path, SIGNAL_COLUMNS).set_index("id")["entropy"]
+        entropy = read_table(path, signal_columns(ACTIONS)).set_index("id")["entropy"]
         entropy_N = entropy.reindex(rows["id"]).to_numpy()
         if np.isnan(entropy_N).any():
             sample = rows["id"].iloc[int(np.isnan(entropy_N).argmax())]

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from vovnet.config import Experiment
 from vovnet.core.files import write_json
-from vovnet.core.records import ACTIONS, write_table
+from vovnet.core.records import write_table
 from vovnet.core.stats import Bools, Floats, Ints, percentile_interval, resampled_means, unit_minima
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 SHORT_NAMES = {
     "lambda_cost": "lambda",
@@ -36,7 +37,7 @@ SHORT_NAMES = {
 class Outcome:
     """What one policy did on one set, an entry per row, (N,).
 
-    `actions` indexes `records.ACTIONS` (-1 for a reduced view); `scores` is correctness
+    `actions` indexes `settings.actions` (-1 for a reduced view); `scores` is correctness
     in [0, 1]; `fallback` is None where the policy has no fallback.
     """
 

@@ -18,7 +18,7 @@ from vovnet.config import PolicySettings, Settings
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.core.records import ACTIONS, OBSERVATION_COLUMNS, SIGNAL_COLUMNS, Sample, read_table
+from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_table, signal_columns
 from vovnet.core.stats import Bools, Floats, Ints, unit_codes
 from vovnet.data.sets import load_set, scorer_of
 from vovnet.evaluation.outcome import Outcome
@@ -32,6 +32,7 @@ from vovnet.policies import (
     group_of,
     kind_of,
 )
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 Routers = dict[GroupKey, Router]
 """The fitted routers of one trained model, by what they know."""
@@ -152,7 +153,7 @@ def load_observed(
     Rows that are not those of the prepared set, in its order, are an error.
     """
     folder = layout.observations(run, seed, questions.name)
-    signals = _read_rows(folder / "signals.parquet", questions, SIGNAL_COLUMNS)
+    signals = _read_rows(folder / "signals.parquet", questions, signal_columns(ACTIONS))
     cache = {} if cache is None else cache
     actions = [_load_view(folder, view, questions, cache) for view in ACTIONS]
     return Observed(

@@ -17,16 +17,16 @@ from PIL import Image
 from torch import Tensor
 
 from vovnet.config import Settings, check_prompt_order
-from vovnet.core.cost import ViewBudget, num_vision_tokens
+from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, Sample
+from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
 from vovnet.model.qwen3_vl import Prefix, Prompt, open_image
 from vovnet.model.sequences import ImageFeatures, TokenSequence
 from vovnet.model.vovnet import VoVNet
-from vovnet.views import parse_view
+from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 Signals = dict[str, str | float | int]
 """A row of signals.parquet."""
@@ -94,13 +94,13 @@ class Inference:
     def view_tokens(self, sample: Sample, view: str) -> int:
         """Vision tokens that a view of this sample costs, known from its image sizes."""
         sizes = [(image.width, image.height) for image in sample.images]
-        budgets = self.settings.vision_budget
-        reductions = parse_view(view).reductions
-        return num_vision_tokens(sizes, budgets.budget(view), budgets.factor, reductions)
+        return num_vision_tokens(sizes, view, self.settings.vision_budget)
 
     def costs(self, sample: Sample) -> Signals:
         """What is known of a sample before the text pass: what each action would cost."""
-        tokens = {f"tokens_{view}": self.view_tokens(sample, view) for view in ACTIONS}
+        tokens = {
+            f"tokens_{view}": self.view_tokens(sample, view) for view in self.settings.actions
+        }
         return {"id": sample.id, **tokens}
 
     @torch.inference_mode()
@@ -126,7 +126,10 @@ class Inference:
                 **self.costs(sample),
                 "entropy": entropy,
                 "margin": margin,
-                **{f"score_{view}": score for view, score in zip(ACTIONS, scores, strict=True)},
+                **{
+                    f"score_{view}": score
+                    for view, score in zip(self.settings.actions, scores, strict=True)
+                },
                 "text_tokens": sequence.length,
             }
             for sample, entropy, margin, scores, sequence in columns
@@ -172,7 +175,7 @@ class Inference:
                 for sample, shown in zip(samples, images, strict=True)
             ]
         reuse = text_pass if self.settings.eval.cache_reuse else None
-        budget = self.settings.vision_budget.budget(view)
+        budget = view_budget(view, self.settings.vision_budget)
         with clock("preprocessing"):
             prompts = reuse.prompts if reuse else self.prompts(samples)
         if encoded is None:
@@ -231,7 +234,7 @@ class Inference:
             raise ConfigError(f"eval.num_beams: must be 1 for the reduced view {view!r}")
         (prompt,) = self.prompts([sample])
         evaluation = self.settings.eval
-        budget = self.settings.vision_budget.budget(view)
+        budget = view_budget(view, self.settings.vision_budget)
         tokens = self.view_tokens(sample, view)
         with clock("generation"):
             row = self.vlm.generate_plain(

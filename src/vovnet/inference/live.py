@@ -28,7 +28,7 @@ from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import sha256_file, sha256_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, Sample
+from vovnet.core.records import Sample, signal_columns
 from vovnet.core.stats import Floats, bootstrap_counts
 from vovnet.evaluation.match import fill_ratios, matched_path, read_matched
 from vovnet.evaluation.outcome import Outcome, measured_columns, sample_rows, write_experiment
@@ -48,6 +48,7 @@ from vovnet.policies import (
     kind_of,
     setting_columns,
 )
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 WARM_UP = 3
 """Samples that are answered under every view before the clock counts."""
@@ -148,7 +149,7 @@ class LivePolicy:
     def _signals(self, sample: Sample, text_pass: TextPass | None) -> pd.DataFrame:
         """A row for `decide`; one without a text pass fails a policy that reads more than costs."""
         signals = text_pass.signals[0] if text_pass else self.inference.costs(sample)
-        return pd.DataFrame([signals], columns=list(SIGNAL_COLUMNS))
+        return pd.DataFrame([signals], columns=list(signal_columns(ACTIONS)))
 
     def _decide(self, sample: Sample, signals: pd.DataFrame) -> tuple[int, bool]:
         decision = decide(

@@ -18,14 +18,15 @@ import torch
 from vovnet.config import Settings, run_settings
 from vovnet.core.files import sha256_file, sha256_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, Sample, write_table
+from vovnet.core.records import Sample, write_table
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference, load_images
-from vovnet.inference.shards import BLOCK_COLUMNS, VIEW_COLUMNS, block_path, shard_blocks
+from vovnet.inference.shards import VIEW_COLUMNS, block_columns, block_path, shard_blocks
 from vovnet.model.vovnet import load_trained, pick_device, weights_file
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.manifest import claimed_folder, write_manifest
 from vovnet.pipeline.steps import step_digest
+from vovnet.views import view_budget
 
 OnBlock = Callable[[int, int], None]
 Row = dict[str, object]
@@ -56,7 +57,7 @@ def observe_shard(
             before = inference.halved_batches
             for done, (index, rows) in enumerate(waiting, start=1):
                 table = observe_rows(inference, layout, [job.samples[row] for row in rows])
-                write_table(block_path(folder, index), table, BLOCK_COLUMNS)
+                write_table(block_path(folder, index), table, block_columns(job.settings.actions))
                 if on_block is not None:
                     on_block(done, len(waiting))
             job.halved_batches = inference.halved_batches - before
@@ -159,8 +160,11 @@ class _Job:
 
 
 def observe_rows(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> pd.DataFrame:
-    """Signals and every view of `samples`, in their order; columns are `BLOCK_COLUMNS`."""
-    return pd.DataFrame(observe_samples(inference, layout, samples), columns=list(BLOCK_COLUMNS))
+    """Signals and every view of `samples`, in their order; columns are `block_columns`."""
+    return pd.DataFrame(
+        observe_samples(inference, layout, samples),
+        columns=list(block_columns(inference.settings.actions)),
+    )
 
 
 def observe_samples(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> list[Row]:
@@ -234,7 +238,7 @@ def _observe_batch(
     text_pass = inference.text_pass(samples)
     rows: list[Row] = [dict(signals) for signals in text_pass.signals]
     images = [load_images(inference.settings, layout, sample) for sample in samples]
-    for view in ACTIONS:
+    for view in inference.settings.actions:
         began = time.perf_counter()
         answers = inference.answer(samples, view, images, text_pass)
         latency_ms = (time.perf_counter() - began) * 1000 / len(samples)
@@ -254,7 +258,7 @@ def _observe_reduced(
     text_pass = inference.text_pass(samples) if inference.settings.eval.cache_reuse else None
     images = [load_images(inference.settings, layout, sample) for sample in samples]
     rows: list[dict[str, Row]] = [{} for _ in samples]
-    budgets = {view: inference.settings.vision_budget.budget(view) for view in views}
+    budgets = {view: view_budget(view, inference.settings.vision_budget) for view in views}
     for budget in dict.fromkeys(budgets.values()):
         began = time.perf_counter()
         encoded = inference.encode(images, budget)

@@ -17,12 +17,11 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import (
-    ACTIONS,
     OBSERVATION_COLUMNS,
-    SIGNAL_COLUMNS,
     TIMING_COLUMNS,
     Sample,
     read_table,
+    signal_columns,
     write_table,
 )
 from vovnet.data.sets import load_set
@@ -31,13 +30,15 @@ from vovnet.pipeline.manifest import write_manifest
 VIEW_COLUMNS: dict[str, pa.DataType] = {**OBSERVATION_COLUMNS, **TIMING_COLUMNS}
 """A block of a reduced view: its observation and timings."""
 
-BLOCK_COLUMNS: dict[str, pa.DataType] = SIGNAL_COLUMNS | {
-    f"{view}.{name}": kind
-    for view in ACTIONS
-    for name, kind in VIEW_COLUMNS.items()
-    if name != "id"
-}
-"""A block holds everything about its rows: signals, and `<view>.<column>` for each view."""
+
+def block_columns(actions: Sequence[str]) -> dict[str, pa.DataType]:
+    """A block holds everything about its rows: signals, and `<view>.<column>` for each view."""
+    return signal_columns(actions) | {
+        f"{view}.{name}": kind
+        for view in actions
+        for name, kind in VIEW_COLUMNS.items()
+        if name != "id"
+    }
 
 
 def block_path(folder: Path, index: int, view: str = "") -> Path:
@@ -68,12 +69,12 @@ def gather(settings: Settings, layout: Layout, run: str, seed: int, name: str) -
     num_shards = settings.eval.num_shards
     folders = [layout.shard(run, seed, name, shard, num_shards) for shard in range(num_shards)]
     manifests = _manifests(folders)
-    table = _joined(folders, manifests, BLOCK_COLUMNS)
+    table = _joined(folders, manifests, block_columns(settings.actions))
     _check_rows(samples, name, folders, table)
     target = layout.observations(run, seed, name)
     outputs = {"signals": target / "signals.parquet"}
-    write_table(outputs["signals"], table, SIGNAL_COLUMNS)
-    for view in ACTIONS:
+    write_table(outputs["signals"], table, signal_columns(settings.actions))
+    for view in settings.actions:
         columns = {f"{view}.{column}": column for column in VIEW_COLUMNS if column != "id"}
         rows = table[["id", *columns]].rename(columns=columns)
         outputs[view] = _write_view(target, view, rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.config import ModelSettings, VisionBudget
-from vovnet.core.errors import CheckpointError
+from vovnet.core.errors import CheckpointError, ConfigError
 from vovnet.core.files import sha256_file, sha256_json
 
 if TYPE_CHECKING:
@@ -38,13 +38,17 @@ def load_vlm(settings: ModelSettings, budget: VisionBudget) -> Qwen3VL:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # it would stand before an error on the same line
-    config = _load_config(settings)
-    if config.model_type not in FAMILIES:
-        raise CheckpointError(
-            f"model.base_model_name: {settings.base_model_name!r} is of type {config.model_type!r},"
-            f" expected one of {sorted(FAMILIES)}"
+    if settings.family not in FAMILIES:
+        raise ConfigError(
+            f"model.family: expected one of {sorted(FAMILIES)}, got {settings.family!r}"
         )
-    module, name = FAMILIES[config.model_type]
+    found = _load_config(settings).model_type
+    if found != settings.family:
+        raise CheckpointError(
+            f"model.base_model_name: {settings.base_model_name!r} is of type {found!r},"
+            f" expected {settings.family!r}, as model.family says"
+        )
+    module, name = FAMILIES[settings.family]
     return getattr(import_module(module), name)(settings, budget)
 
 

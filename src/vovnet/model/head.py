@@ -1,15 +1,16 @@
 """The policy head: what looking would be worth, read from the text pass.
 
-Shapes: B samples, T tokens, D hidden size, V vocabulary, A = 3 actions (no, coarse, full).
+Shapes: B samples, T tokens, D hidden size, V vocabulary, A actions of the suite.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vovnet.config import PolicySettings
-from vovnet.core.records import ACTIONS
 
 
 def pooled_features(hidden_BTD: Tensor, text_mask_BT: Tensor, last_BD: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ def uncertainty(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
 class PolicyHead(nn.Module):
     """Estimates per action the answer's log-likelihood (nats), up to a constant per sample."""
 
-    def __init__(self, hidden_size: int, settings: PolicySettings) -> None:
+    def __init__(self, hidden_size: int, num_actions: int, settings: PolicySettings) -> None:
         super().__init__()
         self.with_entropy = "entropy" in settings.feature_mode
         self.with_margin = "margin" in settings.feature_mode
@@ -42,7 +43,7 @@ class PolicyHead(nn.Module):
         extra = int(self.with_entropy) + int(self.with_margin)
         self.norm = nn.LayerNorm(inputs)
         self.hidden = nn.Linear(inputs + extra, settings.head_hidden_size)
-        self.out = nn.Linear(settings.head_hidden_size, len(ACTIONS))
+        self.out = nn.Linear(settings.head_hidden_size, num_actions)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -58,14 +59,17 @@ class PolicyHead(nn.Module):
 
 
 def action_distribution(
-    scores_BA: Tensor, costs_BA: Tensor, lambda_cost: float, temperature: float, binary: bool
+    scores_BA: Tensor,
+    costs_BA: Tensor,
+    lambda_cost: float,
+    temperature: float,
+    allowed: Sequence[int],
 ) -> Tensor:
-    """pi = softmax((score - lambda * cost) / temperature); COARSE is left out if `binary`."""
+    """pi = softmax((score - lambda * cost) / temperature) over the `allowed` actions, else 0."""
     values_BA = (scores_BA - lambda_cost * costs_BA) / temperature
-    if binary:
-        coarse_A = torch.tensor([False, True, False], device=values_BA.device)
-        values_BA = values_BA.masked_fill(coarse_A, float("-inf"))
-    return torch.softmax(values_BA, dim=-1)
+    refused_A = torch.ones(values_BA.shape[-1], dtype=torch.bool, device=values_BA.device)
+    refused_A[list(allowed)] = False
+    return torch.softmax(values_BA.masked_fill(refused_A, float("-inf")), dim=-1)
 
 
 def straight_through(pi_BA: Tensor, gumbel_BA: Tensor) -> Tensor:

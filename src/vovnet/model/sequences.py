@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vovnet.core.cost import Reduction
-from vovnet.views.reductions import reduce_tokens
+from vovnet.views.reductions.base import Reduction
+from vovnet.views.reductions.token_map import reduce_tokens
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,14 @@ class ImageFeatures:
         return self.embeddings_KD.shape[0]
 
     def reduced(self, reductions: Sequence[Reduction]) -> ImageFeatures:
-        """The image after `reductions` of its whole grid: deepstack and positions follow."""
+        """The image after `reductions` of its whole grid: deepstack and positions follow.
+
+        Which tokens are put together, and with which weights, is a constant to training: the
+        gradient goes through the features alone.
+        """
         if not reductions:
             return self
-        left = reduce_tokens(self.embeddings_KD, self.grid, reductions)
+        left = reduce_tokens(self.embeddings_KD.detach(), self.grid, reductions)
         return ImageFeatures(
             left.apply(self.embeddings_KD),
             tuple(left.apply(level) for level in self.deepstack),

@@ -28,7 +28,7 @@ class VoVNet(nn.Module):
         super().__init__()
         self.settings = settings.model
         self.vlm = load_vlm(settings.model, settings.vision_budget)
-        self.head = PolicyHead(self.vlm.hidden_size, settings.policy)
+        self.head = PolicyHead(self.vlm.hidden_size, len(settings.actions), settings.policy)
         if settings.model.lora is not None:
             _add_lora(self, settings)
 

@@ -29,6 +29,7 @@ from vovnet.config.experiments import (
     fallback_experiments,
     report_experiments,
     stage1_owner,
+    stage1_reads_actions,
     train_parts,
     uses_router_fit,
     with_matched,
@@ -123,6 +124,7 @@ def _leakage(settings: Settings) -> Value:
 
 def _pretrain(settings: Settings) -> Value:
     return _step(
+        actions=settings.actions,
         model=_dump(settings.model),
         data=_part(settings.data, PROMPT_KEYS),
         vision_budget=_dump(settings.vision_budget),
@@ -145,11 +147,13 @@ def _train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     }
     if stage == 1:
         training = _without_prefix(value.training, "stage2_", "head_")
-        return _step(runs=[run], seeds=[seed], **sections, training=training)
+        drawn = {"actions": value.actions} if stage1_reads_actions(value) else {}
+        return _step(runs=[run], seeds=[seed], **sections, **drawn, training=training)
     return _step(
         runs=[stage1_owner(settings, run), run],
         seeds=[seed],
         **sections,
+        actions=value.actions,
         policy=_without_prefix(value.policy, "baseline_", "fallback_"),
         training=_dump(value.training),
     )
@@ -160,6 +164,7 @@ def _observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     names = [] if eval_set == ROUTER_FIT else [eval_set]
     sets = {name: item | {"fuzzy": False} for name, item in _eval_sets(settings, names).items()}
     return _step(
+        actions=settings.actions,
         runs=[run],
         seeds=[seed],
         model=_dump(value.model),
@@ -190,6 +195,7 @@ def _decide(settings: Settings, experiment: str, with_eval: set[str]) -> Value:
     sets = experiment_sets(settings, experiment)
     others = [name for source in names for name in experiment_sets(settings, source)]
     return _step(
+        actions=settings.actions,
         runs=[settings.experiments[name].run for name in names],
         seeds=experiment_seeds(settings, experiment),
         data=_observed(
@@ -205,6 +211,7 @@ def _live(settings: Settings, experiment: str) -> Value:
     stanza = settings.experiments[experiment]
     value = run_settings(settings, stanza.run)
     return _step(
+        actions=settings.actions,
         runs=[stanza.run],
         seeds=experiment_seeds(settings, experiment),
         model=_dump(value.model),
@@ -241,6 +248,7 @@ def _bench(settings: Settings) -> Value:
     run = settings.experiments[names[0]].run
     value = run_settings(settings, run)
     return _step(
+        actions=settings.actions,
         runs=[run],
         seeds=settings.seeds[:1],
         model=_dump(value.model),

@@ -1,7 +1,7 @@
 """Policies: pure functions from the signals of the text pass to an action per sample.
 
 `decide` is the one entry. A policy is a function of `PolicyInputs` that returns an index
-into `records.ACTIONS` per row; `POLICIES` names it and says what else it reads. See
+into `settings.actions` per row; `POLICIES` names it and says what else it reads. See
 docs/policies.md for how to add one.
 """
 
@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings
-from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS
+from vovnet.core.records import signal_columns
 from vovnet.policies import fixed, learned, oracle, randomized, router, uncertainty
 from vovnet.policies.base import Actions, Bools, Floats, GroupKey, PolicyInputs, Router
 from vovnet.policies.reduced import chosen_views, needed_views, reduced_views, reduction_columns
 from vovnet.policies.router import fit_router, group_of
 from vovnet.policies.uncertainty import overrule
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 __all__ = [
     "POLICIES",
@@ -71,7 +72,7 @@ POLICIES: dict[str | None, PolicyKind] = {
 
 @dataclass(frozen=True)
 class Decision:
-    """Index into `records.ACTIONS` and whether the fallback overruled a NO, both (N,).
+    """Index into `settings.actions` and whether the fallback overruled a NO, both (N,).
 
     The index is -1 where the policy shows its reduced view; `chosen_views` names what is shown.
     """
@@ -89,7 +90,7 @@ def decide(
     groups: Sequence[str] | None = None,
     router: Router | None = None,
 ) -> Decision:
-    """Choose an action per row of `signals` (columns: `records.SIGNAL_COLUMNS`).
+    """Choose an action per row of `signals` (columns: `records.signal_columns`).
 
     `questions` names the question of each row, (N,): circular passes of one share its name.
     Oracles need `scores_NA_correct`, the correctness in [0, 1] of each action, and no other
@@ -97,7 +98,7 @@ def decide(
     A router needs the fitted `router` and the `groups` of the samples. The fallback applies last.
     """
     kind = kind_of(policy)
-    assert set(signals.columns) == set(SIGNAL_COLUMNS), sorted(signals.columns)
+    assert set(signals.columns) == set(signal_columns(ACTIONS)), sorted(signals.columns)
     assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
     assert (router is not None) == (kind.router is not None), policy.baseline_name
     inputs = PolicyInputs(policy, signals, questions, scores_NA_correct, groups, router)
@@ -111,7 +112,7 @@ def check_complete(policy: PolicySettings) -> None:
     kind = kind_of(policy)
     if kind.router is not None:  # it is fitted on observations, and reads no setting of its own
         return
-    nothing = pd.DataFrame(columns=list(SIGNAL_COLUMNS))
+    nothing = pd.DataFrame(columns=list(signal_columns(ACTIONS)))
     correct_NA = np.zeros((0, len(ACTIONS))) if kind.reads_correctness else None
     decide(policy, nothing, questions=[], scores_NA_correct=correct_NA)
 

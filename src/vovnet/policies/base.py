@@ -1,4 +1,4 @@
-"""What every policy reads. Shapes: N samples, A actions in the order of `records.ACTIONS`."""
+"""What every policy reads. Shapes: N samples, A actions in the order of `settings.actions`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vovnet.config import PolicySettings
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
-from vovnet.core.records import ACTIONS
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 Actions = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vovnet.core.cost import choose_actions
-from vovnet.core.records import ACTIONS
 from vovnet.policies.base import FULL, NO, Actions, PolicyInputs
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 
 def highest_value(inputs: PolicyInputs) -> Actions:

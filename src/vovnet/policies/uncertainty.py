@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vovnet.core.errors import ConfigError
-from vovnet.core.records import ACTIONS
 from vovnet.policies.base import NO, Actions, PolicyInputs
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 
 def threshold(inputs: PolicyInputs) -> Actions:

@@ -18,7 +18,6 @@ from vovnet.config.experiments import fallback_experiments
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.error_slices import KEYS, worst
 from vovnet.pipeline.manifest import write_manifest
@@ -33,6 +32,7 @@ from vovnet.report.render import (
     with_deviation,
     write_table_files,
 )
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 RATES = tuple(f"action_rate_{action}" for action in ACTIONS)
 SLICE = ("num_questions", "num_rows", "accuracy_lo", "accuracy_hi", "gap", "avg_entropy")

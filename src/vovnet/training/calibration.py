@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vovnet.core.records import ACTIONS, Sample
+from vovnet.core.records import Sample
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
 
@@ -59,11 +59,12 @@ def measure_calibration(
         scores.append(scores_BA.double().cpu().numpy())
         losses.append(losses_BA.double().cpu().numpy())
     scores_NA, losses_NA = np.concatenate(scores), np.concatenate(losses)
+    actions = objective.settings.actions
     pairs = {
-        f"{ACTIONS[b]}-{ACTIONS[a]}": calibration_of(
+        f"{actions[b]}-{actions[a]}": calibration_of(
             scores_NA[:, b] - scores_NA[:, a], losses_NA[:, a] - losses_NA[:, b]
         )
-        for a, b in combinations(range(len(ACTIONS)), 2)
+        for a, b in combinations(range(len(actions)), 2)
     }
     return {"num_samples": len(examples), "pairs": pairs}
 

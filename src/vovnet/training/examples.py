@@ -17,30 +17,32 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vovnet.config import Settings
+from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import VovnetError
-from vovnet.core.records import ACTIONS, Sample
+from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.model.qwen3_vl import Prompt, Qwen3VL
 from vovnet.model.sequences import Pixels
+from vovnet.views import DEFAULT_ACTIONS, view_budget
 
 ImageLoader = Callable[[Sample], list[Image.Image]]
 
-STAGE1_ACTION = {"no_vision": 0, "always_coarse": 1, "always_full": 2}
+STAGE1_VIEWS = {"no_vision": "no", "always_coarse": "coarse", "always_full": "full"}
 
 
 @dataclass
 class Example:
     """One sample at one position of a run.
 
-    `view` is its stage-1 view; `pixels` holds its preprocessed images by view, for the views
-    that the stage needs; `sizes` are those of the original images, (width, height).
+    `view` is its stage-1 view; `pixels` holds its preprocessed images for each budget that the
+    stage's views need; `sizes` are those of the original images, (width, height).
     """
 
     prompt: Prompt
     answer_ids: list[int]
     sizes: list[tuple[int, int]]
-    pixels: dict[int, Pixels | None]
-    view: int
+    pixels: dict[ViewBudget, Pixels | None]
+    view: str
     gumbel_A: Tensor
 
 
@@ -83,24 +85,45 @@ class TrainingSet(Dataset[Example]):
         question = question_text(sample, data.prompt_template)
         images = self.load_images(sample)
         view = self._stage1_view(rng)
-        views = (view,) if self.stage == 1 else range(1, len(ACTIONS))
-        budgets = [self.settings.vision_budget.budget(name) for name in ACTIONS]
+        actions = self.settings.actions
+        shown = [view] if self.stage == 1 else actions
+        budgets = [view_budget(name, self.settings.vision_budget) for name in shown]
         image_first = data.prompt_order == "image_first"
         return Example(
             prompt=self.vlm.prompt(question, data.system_prompt, image_first),
             answer_ids=self.vlm.answer_ids(sample.answer_text, training.max_answer_tokens),
             sizes=[image.size for image in images],
-            pixels={chosen: self.vlm.preprocess(images, budgets[chosen]) for chosen in views},
+            pixels={
+                budget: self.vlm.preprocess(images, budget)
+                for budget in dict.fromkeys(budgets)
+                if budget is not None
+            },
             view=view,
-            gumbel_A=torch.from_numpy(rng.gumbel(size=len(ACTIONS))).float(),
+            gumbel_A=_gumbel_noise(actions, rng),
         )
 
-    def _stage1_view(self, rng: np.random.Generator) -> int:
-        training = self.settings.training
+    def _stage1_view(self, rng: np.random.Generator) -> str:
+        training, actions = self.settings.training, self.settings.actions
         if training.stage1_baseline_name != "random_policy_matched":
-            return STAGE1_ACTION[training.stage1_baseline_name]
-        ratios = np.array(training.stage1_target_ratios or (1 / 3, 1 / 3, 1 / 3))
-        return int(rng.choice(len(ACTIONS), p=ratios / ratios.sum()))
+            return STAGE1_VIEWS[training.stage1_baseline_name]
+        ratios = np.array(training.stage1_target_ratios or [1 / len(actions)] * len(actions))
+        return actions[int(rng.choice(len(actions), p=ratios / ratios.sum()))]
+
+
+def stage1_views(settings: Settings) -> list[str]:
+    """The views in which stage 1 may show an example."""
+    name = settings.training.stage1_baseline_name
+    return settings.actions if name == "random_policy_matched" else [STAGE1_VIEWS[name]]
+
+
+def _gumbel_noise(actions: Sequence[str], rng: np.random.Generator) -> Tensor:
+    """Noise of each action, (A,), drawn for the default actions first.
+
+    So two suites give the actions that they share the same noise, whatever else they hold.
+    """
+    drawn = list(dict.fromkeys([*DEFAULT_ACTIONS, *actions]))
+    noise = dict(zip(drawn, rng.gumbel(size=len(drawn)), strict=True))
+    return torch.tensor([noise[action] for action in actions], dtype=torch.float64).float()
 
 
 class LoadedExamples(Dataset[Example | VovnetError]):

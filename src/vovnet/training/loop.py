@@ -31,7 +31,13 @@ from vovnet.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet
+from vovnet.training.examples import (
+    Example,
+    ImageLoader,
+    LoadedExamples,
+    TrainingSet,
+    stage1_views,
+)
 from vovnet.training.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -241,9 +247,14 @@ class Trainer:
                 continue
         write_text(path, "".join(kept))
 
+    def _view_sums(self) -> list[str]:
+        """Sums that a process lacks where its share of a step shows no example in some view."""
+        views = stage1_views(self.settings) if self.stage == 1 else []
+        return [f"{kind}_{view}" for kind in ("ce", "count") for view in views]
+
     def _log(self, step: int, sums: dict[str, float], steps_per_s: float) -> None:
         """Append the step's means over all processes."""
-        names = sorted({*sums, *_STAGE_KEYS[self.stage]})
+        names = sorted({*sums, *self._view_sums()})
         local_K = torch.tensor(
             [sums.get(name, 0.0) for name in names], device=self.accelerator.device
         )
@@ -267,9 +278,3 @@ class Trainer:
         line["samples_per_s"] = round(steps_per_s * batch_size, 1)
         with (self.folder / LOG_NAME).open("a") as file:
             file.write(json.dumps(line) + "\n")
-
-
-_STAGE_KEYS = {
-    1: [f"{kind}_{view}" for kind in ("ce", "count") for view in ("no", "coarse", "full")],
-    2: [],
-}

@@ -6,7 +6,7 @@ pi, or pi itself (soft mixture). Its optimum is score_a = -E[CE_a | text] up to 
 whatever lambda is, so that one head serves every lambda.
 
 The head needs CE of every action, also of those that were not sampled; those are computed
-without gradient into the model. Shapes: B samples, A = 3 actions.
+without gradient into the model. Shapes: B samples, A actions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from vovnet.config import Settings
-from vovnet.core.cost import num_vision_tokens
-from vovnet.core.records import ACTIONS
+from vovnet.core.cost import allowed_actions
 from vovnet.model.head import action_distribution, straight_through
 from vovnet.model.vovnet import VoVNet
 from vovnet.training.examples import Example
+from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 
 @dataclass
@@ -52,11 +52,10 @@ class Objective(torch.nn.Module):
         views = [example.view for example in examples]
         ce_B = self.cross_entropy(examples, views)
         sums = {"loss": float(ce_B.detach().sum())}
-        for action, view in enumerate(ACTIONS):
-            rows = [row for row, shown in enumerate(views) if shown == action]
-            if rows:
-                sums[f"ce_{view}"] = float(ce_B.detach()[rows].sum())
-                sums[f"count_{view}"] = len(rows)
+        for view in dict.fromkeys(views):
+            rows = [row for row, shown in enumerate(views) if shown == view]
+            sums[f"ce_{view}"] = float(ce_B.detach()[rows].sum())
+            sums[f"count_{view}"] = len(rows)
         return StepResult(ce_B.mean(), sums)
 
     def _stage2(self, examples: Sequence[Example]) -> StepResult:
@@ -68,7 +67,7 @@ class Objective(torch.nn.Module):
             costs_BA,
             policy.lambda_cost,
             policy.entropy_weight,
-            policy.action_space == "binary",
+            allowed_actions(self.settings.actions, policy.action_space),
         )
         weights_BA = pi_BA
         if policy.use_straight_through:
@@ -81,7 +80,7 @@ class Objective(torch.nn.Module):
         loss_B = (weights_BA * ce_BA).sum(dim=1) + policy.lambda_cost * cost_B
         loss_B = loss_B - policy.entropy_weight * entropy_B
         sums = {"loss": float(loss_B.detach().sum()), "expected_cost": float(cost_B.detach().sum())}
-        for action, view in enumerate(ACTIONS):
+        for action, view in enumerate(self.settings.actions):
             sums[f"ce_{view}"] = float(ce_BA[:, action].detach().sum())
             sums[f"action_share_{view}"] = float(pi_BA[:, action].detach().sum())
         return StepResult(loss_B.mean(), sums)
@@ -106,8 +105,9 @@ class Objective(torch.nn.Module):
         return scores_BA, ce_B
 
     def _look_losses(self, examples: Sequence[Example], sampled_BA: Tensor | None = None) -> Tensor:
-        """CE of COARSE and FULL, (B, 2); with `sampled_BA`, gradient only where sampled."""
-        looks = range(1, len(ACTIONS))
+        """CE of every action but NO, (B, A - 1); with `sampled_BA`, gradient only where sampled."""
+        actions = self.settings.actions
+        looks = range(1, len(actions))
         pairs = [(row, action) for row in range(len(examples)) for action in looks]
         taken = pairs
         if sampled_BA is not None:
@@ -118,21 +118,29 @@ class Objective(torch.nn.Module):
         for part, with_grad in ((taken, torch.is_grad_enabled()), (rest, False)):
             if part:
                 with torch.set_grad_enabled(with_grad):
-                    rows, actions = zip(*part, strict=True)
-                    shown = [examples[row] for row in rows]
-                    parts.append(self.cross_entropy(shown, list(actions)))
+                    shown = [examples[row] for row, _ in part]
+                    views = [actions[action] for _, action in part]
+                    parts.append(self.cross_entropy(shown, views))
         order = sorted(range(len(pairs)), key=[*taken, *rest].__getitem__)
         return torch.cat(parts)[order].reshape(len(examples), len(looks))
 
-    def cross_entropy(self, examples: Sequence[Example], views: Sequence[int]) -> Tensor:
-        """CE (nats, summed over the answer's tokens) of each example in its view, (B,)."""
+    def cross_entropy(self, examples: Sequence[Example], views: Sequence[str]) -> Tensor:
+        """CE (nats, summed over the answer's tokens) of each example in its view, (B,).
+
+        An example that is shown in several views of one budget is encoded once.
+        """
         vlm = self.model.vlm
-        shown = zip(examples, views, strict=True)
-        features = vlm.encode([example.pixels.get(view) for example, view in shown])
-        sequences = [
-            vlm.sequence(example.prompt, images, example.answer_ids)
-            for example, images in zip(examples, features, strict=True)
-        ]
+        budgets = [view_budget(view, self.settings.vision_budget) for view in views]
+        pixels = {
+            (id(example), budget): example.pixels[budget] if budget else None
+            for example, budget in zip(examples, budgets, strict=True)
+        }
+        encoded = dict(zip(pixels, vlm.encode(list(pixels.values())), strict=True))
+        sequences = []
+        for example, view, budget in zip(examples, views, budgets, strict=True):
+            reductions = parse_view(view).reductions
+            images = tuple(image.reduced(reductions) for image in encoded[id(example), budget])
+            sequences.append(vlm.sequence(example.prompt, images, example.answer_ids))
         hidden_BTD, _ = vlm.hidden_states(sequences)
         return self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
 
@@ -149,11 +157,11 @@ class Objective(torch.nn.Module):
 
     def costs(self, examples: Sequence[Example]) -> Tensor:
         """cost_scale * vision tokens per view (B, A), known from the image sizes alone."""
-        budgets = self.settings.vision_budget
+        settings = self.settings
         tokens = [
             [
-                num_vision_tokens(example.sizes, budgets.budget(view), budgets.factor)
-                for view in ACTIONS
+                num_vision_tokens(example.sizes, view, settings.vision_budget)
+                for view in settings.actions
             ]
             for example in examples
         ]

@@ -1,90 +1,142 @@
-"""Names of views: how an image is shown, in one canonical spelling.
+"""Views: how images are shown, named by one canonical spelling each.
 
-A view is a budget and the reductions inside it, joined by `+`:
+A view is a budget, and the reductions that are applied inside it one after the other:
 
-    no, coarse, full                     the views of the three actions
-    side-336, pixels-200704              another budget: longest side, area, in pixels
-    prune-stride-0.50                    reductions of the FULL view: prune-<mode>-<ratio>,
-    merge-cosine-norm-0.25               merge-<mode>-<weight>-<ratio>,
-    pool-2                               pool-<factor>
-    merge-l2-uniform-0.50+prune-topk_norm-0.50    one after the other
-    coarse+prune-stride-0.50             a reduction inside another view
+    no                                   no image is shown
+    coarse, full                         budgets whose sizes are configured (`vision_budget`)
+    side-336, pixels-200704              other budgets: longest side and area, in pixels
+    full+prune-stride-0.5                a reduction; `vovnet.views.reductions` lists them all
+    coarse+merge-cosine-0.5+prune-topk_norm-0.5
 
-Everything else that handles a view handles its name.
+The canonical spelling begins with the budget, leaves out default options, and writes numbers as
+short as possible. `parse_view` also reads other spellings: `64` for `side-64`, a missing `full`
+before a reduction, options that are the default, and numbers such as `0.50`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
-from vovnet.core.cost import Merge, Pool, Prune, Reduction, ViewBudget
+from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import ConfigError
+from vovnet.views.reductions import REDUCTIONS, reduction_class
+from vovnet.views.reductions.base import Reduction
 
-ACTION_VIEWS = ("no", "coarse", "full")
+DEFAULT_ACTIONS = ("no", "coarse", "full")
+"""The actions of the experiments' specification."""
 
-_RATIO = r"(?P<ratio>[01]\.\d{2,6})"
-_BUDGET = re.compile(r"(?P<kind>side|pixels)-(?P<limit>[1-9]\d{0,11})")
-_PRUNE = re.compile(rf"prune-(?P<mode>stride|topk_norm)-{_RATIO}")
-_MERGE = re.compile(rf"merge-(?P<mode>cosine|l2)-(?P<weight>norm|uniform)-{_RATIO}")
-_POOL = re.compile(r"pool-(?P<factor>[1-9]\d{0,2})")
+_NAMED = frozenset(DEFAULT_ACTIONS)
+_OWN_LIMIT = re.compile(r"(?:(?P<kind>side|pixels)-)?(?P<limit>[1-9]\d{0,11})")
+
+
+class BudgetSettings(Protocol):
+    """What `config.VisionBudget` knows of the configured budgets."""
+
+    @property
+    def coarse_long_side(self) -> int | None: ...
+    @property
+    def coarse_max_pixels(self) -> int | None: ...
+    @property
+    def full_long_side(self) -> int | None: ...
+    @property
+    def full_max_pixels(self) -> int | None: ...
+    @property
+    def factor(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class View:
-    """`budget` is the name of an action's view, whose limits are configured, or its own limits."""
+    """`budget` is the name of a configured budget (or `no`), or a budget with its own limit."""
 
     budget: str | ViewBudget
     reductions: tuple[Reduction, ...] = ()
 
     @property
     def name(self) -> str:
-        parts = [_reduction_name(reduction) for reduction in self.reductions]
-        if not parts or self.budget != "full":
-            parts.insert(0, _budget_name(self.budget))
-        return "+".join(parts)
+        return "+".join([_budget_name(self.budget), *(item.name for item in self.reductions)])
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """What results.csv says of a policy that shows this view."""
+        columns: dict[str, float] = {}
+        if isinstance(self.budget, ViewBudget):
+            limits = vars(self.budget).items()
+            columns |= {name: limit for name, limit in limits if limit is not None}
+        for reduction in self.reductions:
+            columns |= reduction.columns
+        return columns
 
 
 @cache
-def parse_view(name: str) -> View:
-    """The view of a name; anything but the canonical spelling is an error."""
-    first, *rest = name.split("+")
+def parse_view(text: str) -> View:
+    """The view that a text names, in the canonical or in another spelling."""
+    first, *rest = text.split("+")
     budget = _budget(first)
-    parts = rest if budget is not None else [first, *rest]
-    reductions = [_reduction(part) for part in parts]
-    view = View("full" if budget is None else budget, tuple(filter(None, reductions)))
-    late_pool = any(isinstance(reduction, Pool) for reduction in view.reductions[1:])
-    blind = view.budget == "no" and reductions
-    if None in reductions or late_pool or blind or view.name != name:
+    if budget is None:
+        budget, rest = "full", [first, *rest]
+    reductions = [_reduction(part) for part in rest]
+    known = tuple(item for item in reductions if item is not None)
+    late = any(item.needs_grid for item in known[1:])
+    if None in reductions or late or (budget == "no" and rest):
+        shown = ", ".join(reduction_class(name).example for name in REDUCTIONS)
         raise ConfigError(
-            f"view {name!r} is unknown, expected no, coarse, full, a budget such as side-336, or"
-            " reductions such as prune-stride-0.50, merge-cosine-norm-0.25, pool-2 or"
-            " coarse+prune-stride-0.50"
+            f"view {text!r} is unknown, expected no, coarse, full, side-<pixels> or"
+            f" pixels-<pixels>, and reductions joined to it by '+', such as {shown}"
         )
-    return view
+    return View(budget, known)
+
+
+def view_budget(view: str, settings: BudgetSettings) -> ViewBudget | None:
+    """The sizes within which a view shows images; None for `no`."""
+    budget = parse_view(view).budget
+    if isinstance(budget, ViewBudget):
+        return budget
+    if budget == "no":
+        return None
+    if budget == "coarse":
+        return ViewBudget(settings.coarse_long_side, settings.coarse_max_pixels)
+    return ViewBudget(settings.full_long_side, settings.full_max_pixels)
+
+
+def num_vision_tokens(sizes: Sequence[tuple[int, int]], view: str, settings: BudgetSettings) -> int:
+    """Vision tokens that a view of images of `sizes` (width, height) costs.
+
+    Each image is reduced by itself.
+    """
+    budget = view_budget(view, settings)
+    if budget is None:
+        return 0
+    reductions = parse_view(view).reductions
+    shown = [resized_size(width, height, budget, settings.factor) for width, height in sizes]
+    grids = [(height // settings.factor, width // settings.factor) for width, height in shown]
+    return sum(tokens_left(grid, reductions) for grid in grids)
+
+
+def tokens_left(grid: tuple[int, int], reductions: Sequence[Reduction] = ()) -> int:
+    """Tokens that `reductions`, one after the other, leave of a grid of (rows, columns)."""
+    count = grid[0] * grid[1]
+    for reduction in reductions:
+        count = reduction.tokens_left(count, grid)
+    return count
 
 
 def _budget(text: str) -> str | ViewBudget | None:
-    if text in ACTION_VIEWS:
+    if text in _NAMED:
         return text
-    found = _BUDGET.fullmatch(text)
+    found = _OWN_LIMIT.fullmatch(text)
     if found is None:
         return None
     limit = int(found["limit"])
-    return ViewBudget(limit, None) if found["kind"] == "side" else ViewBudget(None, limit)
+    return ViewBudget(None, limit) if found["kind"] == "pixels" else ViewBudget(limit, None)
 
 
 def _reduction(text: str) -> Reduction | None:
-    if found := _PRUNE.fullmatch(text):
-        ratio = float(found["ratio"])
-        return Prune(found["mode"], ratio) if 0 < ratio <= 1 else None  # type: ignore[arg-type]
-    if found := _MERGE.fullmatch(text):
-        mode, weight, ratio = found["mode"], found["weight"], float(found["ratio"])
-        return Merge(mode, weight, ratio) if 0 < ratio <= 1 else None  # type: ignore[arg-type]
-    if found := _POOL.fullmatch(text):
-        return Pool(int(found["factor"]))
-    return None
+    name, *options = text.split("-")
+    return reduction_class(name).parse(options) if name in REDUCTIONS else None
 
 
 def _budget_name(budget: str | ViewBudget) -> str:
@@ -94,20 +146,3 @@ def _budget_name(budget: str | ViewBudget) -> str:
     if budget.long_side is not None:
         return f"side-{budget.long_side}"
     return f"pixels-{budget.max_pixels}"
-
-
-def _reduction_name(reduction: Reduction) -> str:
-    match reduction:
-        case Prune(mode, ratio):
-            return f"prune-{mode}-{_ratio_name(ratio)}"
-        case Merge(mode, weight, ratio):
-            return f"merge-{mode}-{weight}-{_ratio_name(ratio)}"
-        case Pool(factor):
-            return f"pool-{factor}"
-
-
-def _ratio_name(ratio: float) -> str:
-    """At least two decimals and at most six, as many as the ratio has."""
-    text = f"{ratio:.6f}".rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals:0<2}"

@@ -10,13 +10,15 @@ import numpy as np
 from vovnet.commands.bench.measure import Line, interleaved, median
 from vovnet.commands.bench.setting import Bench
 from vovnet.config import PolicySettings
-from vovnet.core.records import ACTIONS, Sample
+from vovnet.core.records import Sample
 from vovnet.core.stats import bootstrap_counts
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import load_images
 from vovnet.inference.live import WARM_UP, LivePolicy, answer_both_ways
 from vovnet.inference.observe import observe_samples
 from vovnet.inference.timing import Timing, paired_ratio
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.views import view_budget
 
 BATCHING_REQUIRED, NO_REQUIRED, REUSE_REQUIRED = 4.0, 1.1, 1.0
 
@@ -66,7 +68,7 @@ def plain_answers(bench: Bench, sample: Sample, views: Sequence[str] = ACTIONS) 
     images = load_images(settings, bench.layout, sample) if shown else []
     count = settings.eval.max_new_tokens
     return [
-        tuple(vlm.generate_plain(prompt, images, settings.vision_budget.budget(view), count))
+        tuple(vlm.generate_plain(prompt, images, view_budget(view, settings.vision_budget), count))
         for view in views
     ]
 

@@ -18,7 +18,7 @@ from vovnet.data.sets import load_set
 from vovnet.inference.engine import load_images
 from vovnet.model.sequences import TokenSequence
 from vovnet.policies import needed_views
-from vovnet.views import parse_view
+from vovnet.views import parse_view, view_budget
 
 BATCH = 32
 ROUNDS = 4
@@ -69,7 +69,7 @@ def compare_reductions(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
 def _sequences(bench: Bench, samples: Sequence[Sample], view: str) -> list[TokenSequence]:
     inference, settings = bench.inference, bench.settings
     images = [load_images(settings, bench.layout, sample) for sample in samples]
-    encoded = inference.encode(images, settings.vision_budget.budget(view))
+    encoded = inference.encode(images, view_budget(view, settings.vision_budget))
     reductions = parse_view(view).reductions
     return [
         inference.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))

@@ -16,7 +16,7 @@ import torch
 from vovnet.commands.bench.setting import Bench
 from vovnet.config import PolicySettings
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.core.records import ACTIONS, SIGNAL_COLUMNS, Sample
+from vovnet.core.records import Sample, signal_columns
 from vovnet.core.stats import Floats
 from vovnet.data.sets import scorer_of
 from vovnet.evaluation.outcome import Outcome
@@ -28,6 +28,7 @@ from vovnet.inference.observe import batches
 from vovnet.inference.timing import Timing
 from vovnet.model.qwen3_vl import Prefix
 from vovnet.policies import GroupKey, Router, chosen_views, decide, fit_router, kind_of
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 
 def row_outcome(
@@ -48,7 +49,7 @@ def row_outcome(
         shown = {view: _answers(bench, samples, chosen, [view] * len(samples)) for view in ACTIONS}
     decision = decide(
         policy,
-        pd.DataFrame(signals, columns=list(SIGNAL_COLUMNS)),
+        pd.DataFrame(signals, columns=list(signal_columns(ACTIONS))),
         questions=questions.names,
         scores_NA_correct=_correctness(bench, questions, shown) if shown else None,
         groups=questions.groups(kind.router) if kind.router else None,

@@ -16,9 +16,10 @@ from vovnet.config import Settings
 from vovnet.core.errors import DataError, one_line
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS, Sample
+from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 CELL_WIDTH = 420
 MARGIN = 14

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from vovnet.config import VisionBudget
-from vovnet.core.cost import num_vision_tokens
-from vovnet.core.records import ACTIONS, Sample
+from vovnet.core.records import Sample
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.views import num_vision_tokens
 
 MAX_LISTED = 8
 """How many values of a long list are printed."""
@@ -95,7 +96,7 @@ def answer_type(sample: Sample) -> str:
 def sample_tokens(sample: Sample, budget: VisionBudget, view: str) -> int:
     """Vision tokens that a view of a sample costs."""
     sizes = [(image.width, image.height) for image in sample.images]
-    return num_vision_tokens(sizes, budget.budget(view), budget.factor)
+    return num_vision_tokens(sizes, view, budget)
 
 
 def _listed(counts: Counter[str] | Counter[int], by_count: bool = True) -> str:

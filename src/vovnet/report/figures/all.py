@@ -21,7 +21,6 @@ from matplotlib.ticker import MaxNLocator
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.core.records import ACTIONS
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.figures.accuracy_cost import accuracy_cost
 from vovnet.report.figures.equal_cost import resolution_figure
@@ -53,6 +52,7 @@ from vovnet.report.inputs import (
     over_seeds,
     train_logs,
 )
+from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 PAIRS = ("coarse-no", "full-no", "full-coarse")
 SMOOTHING = 0.04

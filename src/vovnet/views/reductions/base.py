@@ -1,62 +1,70 @@
-"""A reduction as a linear map over an image's tokens. Shapes: K tokens, G left, D hidden size."""
+"""What a reduction must know and do; torch is loaded only where one is applied."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vovnet.views.reductions.token_map import TokenMap
+
+_RATIO = re.compile(r"[01](?:\.\d{1,6}0*)?")
 
 
-@dataclass(frozen=True)
-class Reduced:
-    """A row of `weights_GK` makes each token that is left; rows sum to 1.
+class Reduction(ABC):
+    """Shows an encoded image with fewer tokens; a subclass is a frozen dataclass of its options.
 
-    `anchors_G` (on the CPU) says whose position it takes, and `sizes_G` how many tokens went
-    into it.
+    `example` is a spelling that error messages show. A reduction that `needs_grid` reads the
+    whole grid of an image's tokens, and so must come before all others. `column_names` are the
+    columns of results.csv that it fills.
     """
 
-    weights_GK: Tensor
-    anchors_G: Tensor
-    sizes_G: Tensor
+    example: ClassVar[str]
+    needs_grid: ClassVar[bool] = False
+    column_names: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, options: Sequence[str]) -> Self | None:
+        """The reduction that the words after its name spell; None if they spell none."""
 
     @property
-    def num_tokens(self) -> int:
-        return len(self.anchors_G)
+    @abstractmethod
+    def name(self) -> str:
+        """The canonical spelling."""
 
-    def apply(self, features_KD: Tensor) -> Tensor:
-        """The features left, (G, D), in their own type; exact where a token is left as it was."""
-        return (self.weights_GK @ features_KD.float()).to(features_KD.dtype)
+    @property
+    @abstractmethod
+    def columns(self) -> dict[str, float]:
+        """What results.csv says of it: a value for each of `column_names`."""
 
-    def then(self, other: Reduced) -> Reduced:
-        """This reduction, then another of what it left."""
-        index_G = other.anchors_G
-        return Reduced(
-            other.weights_GK @ self.weights_GK,
-            self.anchors_G[index_G],
-            (other.weights_GK != 0).float().cpu() @ self.sizes_G,
-        )
+    @abstractmethod
+    def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
+        """How many of an image's `count` tokens it leaves; `grid` is their (rows, columns)."""
 
-
-def identity(features_KD: Tensor) -> Reduced:
-    """Every token as it is."""
-    count = len(features_KD)
-    return selection(torch.arange(count), features_KD)
+    @abstractmethod
+    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
+        """The map from the K tokens that enter the language model to those that are left."""
 
 
-def selection(kept_G: Tensor, features_KD: Tensor) -> Reduced:
-    """The tokens of the ascending indices `kept_G`."""
-    weights_KK = torch.eye(len(features_KD), device=features_KD.device)
-    return Reduced(weights_KK[kept_G], kept_G.cpu(), torch.ones(len(kept_G)))
+def kept_tokens(count: int, ratio: float) -> int:
+    """The nearest whole number to `ratio` of `count` tokens, halves up, at least one."""
+    return max(1, math.floor(count * ratio + 0.5))
 
 
-def grouping(groups_K: Tensor, anchors_G: Tensor, masses_K: Tensor) -> Reduced:
-    """Means, weighted by `masses_K`, of the tokens that `groups_K` puts together.
+def parse_ratio(text: str) -> float | None:
+    """A share above 0 and up to 1 with at most six decimals; None for any other text."""
+    if not _RATIO.fullmatch(text):
+        return None
+    ratio = float(text)
+    return ratio if 0 < ratio <= 1 else None
 
-    All on the CPU but the masses. Weights are shares of a group's mass, so that a token that
-    is alone in its group keeps exactly its value.
-    """
-    member_GK = torch.nn.functional.one_hot(groups_K, len(anchors_G)).T
-    masses_GK = member_GK.to(masses_K.device) * masses_K
-    weights_GK = masses_GK / masses_GK.sum(dim=1, keepdim=True)
-    return Reduced(weights_GK, anchors_G, member_GK.sum(dim=1).float())
+
+def ratio_text(ratio: float) -> str:
+    """The shortest spelling of a share: `0.5`, `0.125`, `1`."""
+    return f"{ratio:.6f}".rstrip("0").rstrip(".")

@@ -9,53 +9,96 @@ Shapes: K tokens, N of them left at the start of a round, A and B the two halves
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
 
-import torch
-from torch import Tensor
+from vovnet.views.reductions.base import Reduction, kept_tokens, parse_ratio, ratio_text
 
-from vovnet.core.cost import kept_tokens
-from vovnet.views.reductions.base import Reduced, grouping
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vovnet.views.reductions.token_map import TokenMap
+
+Mode = Literal["cosine", "l2"]
+Weight = Literal["norm", "uniform"]
 
 
-def merge(
-    tokens_KD: Tensor,
-    mode: Literal["cosine", "l2"],
-    weight: Literal["norm", "uniform"],
-    ratio: float,
-) -> Reduced:
-    """Merge until `cost.kept_tokens` are left, at most half of the tokens in a round.
+@dataclass(frozen=True)
+class Merge(Reduction):
+    """Averages similar tokens until a share is left, spelled `merge-<mode>[-<weight>]-<ratio>`.
 
-    In a round, the tokens at even places look for the most similar one at the odd places
-    (by cosine, or the smallest L2 distance); the most similar pairs merge, and the one at the
-    odd place is the anchor. A token's mass is 1, or its L2 norm with `weight` norm; a merged
-    token is the mean of what went into it weighted by mass, and its mass is the sum.
+    At most half of the tokens go in a round: those at even places look for the most similar one
+    at the odd places (by cosine, or the smallest L2 distance); the most similar pairs merge, and
+    the one at the odd place is the anchor. A token's mass is 1, or its L2 norm with `weight`
+    norm, the default; a merged token is the mean of what went into it weighted by mass, and its
+    mass is the sum.
     """
-    tokens_KD = tokens_KD.float()
-    masses_K = _masses(tokens_KD, weight)
-    groups_K = anchors_N = torch.arange(len(tokens_KD))
-    left = kept_tokens(len(tokens_KD), ratio)
-    result = grouping(groups_K, anchors_N, masses_K)
-    while len(anchors_N) > left:
-        count = min(len(anchors_N) - left, len(anchors_N) // 2)
-        target_N = _match(result.apply(tokens_KD), mode, count)
-        kept_N = target_N == torch.arange(len(target_N))
-        # Places are counted anew among those that are left.
-        place_N = kept_N.cumsum(0) - 1
-        groups_K, anchors_N = place_N[target_N][groups_K], anchors_N[kept_N]
+
+    mode: Mode
+    weight: Weight
+    ratio: float
+
+    example: ClassVar[str] = "merge-cosine-0.5"
+    column_names: ClassVar[tuple[str, ...]] = ("merge_ratio",)
+
+    @classmethod
+    def parse(cls, options: Sequence[str]) -> Merge | None:
+        if len(options) == 2:
+            options = [options[0], "norm", options[1]]
+        if len(options) != 3:
+            return None
+        mode, weight, ratio = options[0], options[1], parse_ratio(options[2])
+        if mode not in get_args(Mode) or weight not in get_args(Weight) or ratio is None:
+            return None
+        return cls(cast(Mode, mode), cast(Weight, weight), ratio)
+
+    @property
+    def name(self) -> str:
+        weight = "" if self.weight == "norm" else f"-{self.weight}"
+        return f"merge-{self.mode}{weight}-{ratio_text(self.ratio)}"
+
+    @property
+    def columns(self) -> dict[str, float]:
+        return {"merge_ratio": self.ratio}
+
+    def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
+        return kept_tokens(count, self.ratio)
+
+    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
+        import torch
+
+        from vovnet.views.reductions.token_map import grouping
+
+        tokens_KD = tokens_KD.float()
+        masses_K = _masses(tokens_KD, self.weight)
+        groups_K = anchors_N = torch.arange(len(tokens_KD))
+        left = self.tokens_left(len(tokens_KD), grid)
         result = grouping(groups_K, anchors_N, masses_K)
-    return result
+        while len(anchors_N) > left:
+            count = min(len(anchors_N) - left, len(anchors_N) // 2)
+            target_N = _match(result.apply(tokens_KD), self.mode, count)
+            kept_N = target_N == torch.arange(len(target_N))
+            # Places are counted anew among those that are left.
+            place_N = kept_N.cumsum(0) - 1
+            groups_K, anchors_N = place_N[target_N][groups_K], anchors_N[kept_N]
+            result = grouping(groups_K, anchors_N, masses_K)
+        return result
 
 
-def _masses(tokens_KD: Tensor, weight: Literal["norm", "uniform"]) -> Tensor:
+def _masses(tokens_KD: Tensor, weight: Weight) -> Tensor:
+    import torch
+
     if weight == "uniform":
         return torch.ones(len(tokens_KD), device=tokens_KD.device)
     # Tokens of zero norm still have a mean.
     return tokens_KD.norm(dim=-1).clamp_min(torch.finfo(torch.float32).eps)
 
 
-def _match(tokens_ND: Tensor, mode: Literal["cosine", "l2"], count: int) -> Tensor:
+def _match(tokens_ND: Tensor, mode: Mode, count: int) -> Tensor:
     """The token that each one goes into (itself for those that stay), (N,) on the CPU."""
+    import torch
+
     sources_AD, targets_BD = tokens_ND[0::2], tokens_ND[1::2]
     if mode == "cosine":
         normed = (torch.nn.functional.normalize(part, dim=-1) for part in (sources_AD, targets_BD))

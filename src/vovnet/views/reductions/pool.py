@@ -5,31 +5,67 @@ Shapes: K tokens on a grid of rows x columns, G left.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from vovnet.views.reductions.base import Reduced, grouping
+from vovnet.views.reductions.base import Reduction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vovnet.views.reductions.token_map import TokenMap
 
 
-def pool(tokens_KD: Tensor, grid: tuple[int, int], factor: int) -> Reduced:
-    """Average each `factor` x `factor` square; squares at the edge of odd grids are smaller.
+@dataclass(frozen=True)
+class Pool(Reduction):
+    """Averages each square of `factor` x `factor` tokens, spelled `pool-<factor>`.
 
-    The anchor of a square is its middle token, the upper left of four middle ones.
+    Squares at the edge of odd grids are smaller. The anchor of a square is its middle token, the
+    upper left of four middle ones.
     """
-    rows, columns = grid
-    row_K, column_K = (
-        axis.reshape(-1)
-        for axis in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    )
-    across = -(-columns // factor)
-    groups_K = row_K // factor * across + column_K // factor
-    middle_rows, middle_columns = (_middles(side, factor) for side in grid)
-    anchors_G = (middle_rows[:, None] * columns + middle_columns).reshape(-1)
-    return grouping(groups_K, anchors_G, torch.ones(len(tokens_KD), device=tokens_KD.device))
+
+    factor: int
+
+    example: ClassVar[str] = "pool-2"
+    needs_grid: ClassVar[bool] = True
+    column_names: ClassVar[tuple[str, ...]] = ("pool_factor",)
+
+    @classmethod
+    def parse(cls, options: Sequence[str]) -> Pool | None:
+        if len(options) != 1 or not re.fullmatch(r"[1-9]\d{0,2}", options[0]):
+            return None
+        return cls(int(options[0]))
+
+    @property
+    def name(self) -> str:
+        return f"pool-{self.factor}"
+
+    @property
+    def columns(self) -> dict[str, float]:
+        return {"pool_factor": self.factor}
+
+    def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
+        rows, columns = (-(-side // self.factor) for side in grid)
+        return rows * columns
+
+    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
+        import torch
+
+        from vovnet.views.reductions.token_map import grouping
+
+        (rows, columns), factor = grid, self.factor
+        row_K = torch.arange(rows).repeat_interleave(columns)
+        column_K = torch.arange(columns).repeat(rows)
+        across = -(-columns // factor)
+        groups_K = row_K // factor * across + column_K // factor
+        middle_rows, middle_columns = (_middles(side, factor) for side in grid)
+        anchors = [row * columns + column for row in middle_rows for column in middle_columns]
+        masses_K = torch.ones(len(tokens_KD), device=tokens_KD.device)
+        return grouping(groups_K, torch.tensor(anchors), masses_K)
 
 
-def _middles(side: int, factor: int) -> Tensor:
+def _middles(side: int, factor: int) -> list[int]:
     """The middle place, rounded down, of each stretch of `factor` along a side."""
-    first = torch.arange(0, side, factor)
-    last = (first + factor).clamp_max(side) - 1
-    return (first + last) // 2
+    return [(first + min(first + factor, side) - 1) // 2 for first in range(0, side, factor)]

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
 
-import torch
-from torch import Tensor
+from vovnet.views.reductions.base import Reduction, kept_tokens, parse_ratio, ratio_text
 
-from vovnet.core.cost import kept_tokens
-from vovnet.views.reductions.base import Reduced, selection
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vovnet.views.reductions.token_map import TokenMap
+
+Mode = Literal["stride", "topk_norm"]
 
 
-def prune(tokens_KD: Tensor, mode: Literal["stride", "topk_norm"], ratio: float) -> Reduced:
-    """Keep `cost.kept_tokens` of the tokens.
+@dataclass(frozen=True)
+class Prune(Reduction):
+    """Keeps a share of an image's tokens, spelled `prune-<mode>-<ratio>`.
 
     `stride` takes every (K / G)-th in reading order from the first on; `topk_norm` those of
     the largest L2 norm, the earlier one of equal norms.
     """
-    count = len(tokens_KD)
-    left = kept_tokens(count, ratio)
-    if mode == "stride":
-        return selection(torch.arange(left) * count // left, tokens_KD)
-    norms_K = tokens_KD.float().norm(dim=-1).cpu()
-    order_K = norms_K.argsort(descending=True, stable=True)
-    return selection(order_K[:left].sort().values, tokens_KD)
+
+    mode: Mode
+    ratio: float
+
+    example: ClassVar[str] = "prune-stride-0.5"
+    column_names: ClassVar[tuple[str, ...]] = ("pruning_ratio",)
+
+    @classmethod
+    def parse(cls, options: Sequence[str]) -> Prune | None:
+        if len(options) != 2 or options[0] not in get_args(Mode):
+            return None
+        ratio = parse_ratio(options[1])
+        return None if ratio is None else cls(cast(Mode, options[0]), ratio)
+
+    @property
+    def name(self) -> str:
+        return f"prune-{self.mode}-{ratio_text(self.ratio)}"
+
+    @property
+    def columns(self) -> dict[str, float]:
+        return {"pruning_ratio": self.ratio}
+
+    def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
+        return kept_tokens(count, self.ratio)
+
+    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
+        import torch
+
+        from vovnet.views.reductions.token_map import selection
+
+        count = len(tokens_KD)
+        left = self.tokens_left(count, grid)
+        if self.mode == "stride":
+            return selection(torch.arange(left) * count // left, tokens_KD)
+        norms_K = tokens_KD.float().norm(dim=-1).cpu()
+        order_K = norms_K.argsort(descending=True, stable=True)
+        return selection(order_K[:left].sort().values, tokens_KD)

@@ -1,0 +1,88 @@
+"""A reduction as a linear map over an image's tokens.
+
+Each token that is left is a weighted mean of those that were there. The map is found from the
+tokens that enter the language model, and then also applies to the deepstack features. A token
+that is left takes the position of its *anchor*, one of the tokens that went into it; tokens stay
+in the order of their anchors on the grid.
+
+Shapes: K tokens of an image, row by row on its grid; G tokens left; D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vovnet.views.reductions.base import Reduction
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """A row of `weights_GK` makes each token that is left; rows sum to 1.
+
+    `anchors_G` (on the CPU) says whose position it takes, and `sizes_G` how many tokens went
+    into it.
+    """
+
+    weights_GK: Tensor
+    anchors_G: Tensor
+    sizes_G: Tensor
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.anchors_G)
+
+    def apply(self, features_KD: Tensor) -> Tensor:
+        """The features left, (G, D), in their own type; exact where a token is left as it was."""
+        with torch.autocast(features_KD.device.type, enabled=False):
+            return (self.weights_GK @ features_KD.float()).to(features_KD.dtype)
+
+    def then(self, other: TokenMap) -> TokenMap:
+        """This map, then another of what it left."""
+        index_G = other.anchors_G
+        return TokenMap(
+            other.weights_GK @ self.weights_GK,
+            self.anchors_G[index_G],
+            (other.weights_GK != 0).float().cpu() @ self.sizes_G,
+        )
+
+
+def reduce_tokens(
+    tokens_KD: Tensor, grid: tuple[int, int], reductions: Sequence[Reduction]
+) -> TokenMap:
+    """What `reductions`, one after the other, leave of an image's tokens."""
+    assert len(tokens_KD) == grid[0] * grid[1], (tokens_KD.shape, grid)
+    result = identity(tokens_KD)
+    for reduction in reductions:
+        left_GD = result.apply(tokens_KD)
+        whole = len(left_GD) == len(tokens_KD)
+        assert whole or not reduction.needs_grid, f"{reduction.name} needs the whole grid"
+        result = result.then(reduction.reduce(left_GD, grid))
+    return result
+
+
+def identity(features_KD: Tensor) -> TokenMap:
+    """Every token as it is."""
+    count = len(features_KD)
+    return selection(torch.arange(count), features_KD)
+
+
+def selection(kept_G: Tensor, features_KD: Tensor) -> TokenMap:
+    """The tokens of the ascending indices `kept_G`."""
+    weights_KK = torch.eye(len(features_KD), device=features_KD.device)
+    return TokenMap(weights_KK[kept_G], kept_G.cpu(), torch.ones(len(kept_G)))
+
+
+def grouping(groups_K: Tensor, anchors_G: Tensor, masses_K: Tensor) -> TokenMap:
+    """Means, weighted by `masses_K`, of the tokens that `groups_K` puts together.
+
+    All on the CPU but the masses. Weights are shares of a group's mass, so that a token that
+    is alone in its group keeps exactly its value.
+    """
+    member_GK = torch.nn.functional.one_hot(groups_K, len(anchors_G)).T
+    masses_GK = member_GK.to(masses_K.device) * masses_K
+    weights_GK = masses_GK / masses_GK.sum(dim=1, keepdim=True)
+    return TokenMap(weights_GK, anchors_G, member_GK.sum(dim=1).float())
