@@ -14,14 +14,22 @@ from types import SimpleNamespace
 import pytest
 
 from snakemake_scheduler_plugin_gpu import Scheduler, choice
-from snakemake_scheduler_plugin_gpu.choice import Candidate, Running, UnsureError, choose, reserve
-from snakemake_scheduler_plugin_gpu.tasks import Task, in_order, lower_bound_s, measured_s, tails
+from snakemake_scheduler_plugin_gpu.choice import (
+    Candidate,
+    NoChoiceError,
+    Running,
+    choose,
+    reserve,
+)
+from snakemake_scheduler_plugin_gpu.run_times import measured_s, tails
 from support.repository import ROOT
 from vovnet import cli
 from vovnet.commands.plan.compare import BY_HAND, GREEDY, ILP, OURS, compare
 from vovnet.commands.plan.dag import load_tasks
+from vovnet.commands.plan.packing import pack_by_hand
 from vovnet.commands.plan.rehearse import rehearse
-from vovnet.commands.plan.simulate import PretendedDag, makespan_s, pack_by_hand
+from vovnet.commands.plan.simulate import PretendedDag
+from vovnet.commands.plan.tasks import Task, in_order, lower_bound_s, makespan_s
 from vovnet.core.errors import VovnetError
 
 runs_snakemakes_ilp = pytest.mark.filterwarnings(
@@ -90,7 +98,7 @@ def no_solver(*args: object, **options: object) -> None:
 
 def test_a_failing_solver_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice.pulp.LpProblem, "solve", no_solver)
-    with pytest.raises(UnsureError, match="no solver"):
+    with pytest.raises(NoChoiceError, match="no solver"):
         choose([job("a", 1, 9), job("b", 1, 9, cores=2)], [], {"gpu": 1, "_cores": 8})
 
 

@@ -1,42 +1,49 @@
-"""`snakemake --scheduler gpu`: start jobs by GPUs and run times.
+"""`snakemake --scheduler gpu`: a scheduler that knows run times and keeps GPUs for wide jobs.
 
-Run times are those that Snakemake measured before (its benchmark files), of the job itself or of
-others of its rule, else the declared `runtime`. The choice is made by `choice`;
-where that is unsure, Snakemake's greedy scheduler chooses, and the log says why.
+Snakemake imports this package because of its name, and asks `Scheduler` which of the ready jobs
+are to start whenever one has ended. `run_times` tells how long jobs are expected to run, and
+`choice` chooses among them. Where one of the two cannot tell, Snakemake's greedy scheduler
+chooses instead, and the log says why.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 
-if TYPE_CHECKING:
-    from snakemake_scheduler_plugin_gpu.choice import Candidate, Running
+from snakemake_scheduler_plugin_gpu.choice import (
+    GPU,
+    RESERVED,
+    Candidate,
+    NoChoiceError,
+    Running,
+    choose,
+)
+from snakemake_scheduler_plugin_gpu.run_times import UnknownRunTimeError, durations, tails
 
 Job = Any
-"""Jobs of Snakemake; the interface's classes lack the rule's name."""
+"""A job of Snakemake. The interface's own class lacks the rule's name."""
 
 MIN_LEFT_S = 1.0
-"""What is assumed to be left of a job that already took longer than expected."""
+"""What is assumed to be left of a job that has already run longer than expected."""
 
 
 class Scheduler(SchedulerBase):
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def __post_init__(self) -> None:
-        self._gpus: int | None = None
-        self._began: dict[Job, float] = {}
-        self._offered: tuple[set[Job], float] = (set(), 0.0)
-        self._jobs: dict[Job, None] = {}
-        self._unfinished: set[Job] = set()
+        self._num_gpus: int | None = None  # of the whole run, as the first call finds them
+        self._started_s: dict[Job, float] = {}  # of the jobs at work
+        self._last_offer: tuple[set[Job], float] = (set(), 0.0)  # the ready jobs, and when
+        self._jobs: dict[Job, None] = {}  # every job that was ever seen, in order
+        self._unfinished: set[Job] = set()  # those for which the estimates below were made
         self._measured: dict[Job, float] = {}
         self._durations: dict[Job, float] = {}
         self._tails: dict[Job, float] = {}
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def select_jobs(
         self,
@@ -45,58 +52,56 @@ class Scheduler(SchedulerBase):
         available_resources: Mapping[str, int | str],
         input_sizes: Mapping[Any, int],
     ) -> Sequence[Job] | None:
-        from snakemake_scheduler_plugin_gpu.choice import UnsureError, choose
-
+        """The jobs to start now; None leaves the choice to the greedy scheduler."""
         free = {name: int(amount) for name, amount in available_resources.items()}
-        now = self.clock()
+        now_s = self.clock()
         self._note_started(remaining_jobs)
-        self._offered = set(selectable_jobs), now
+        self._last_offer = set(selectable_jobs), now_s
         try:
             self._estimate()
-            ready = self._candidates(selectable_jobs, free)
-            chosen: Sequence[Any] = choose(ready, self._running(free, now), free)
-            if not chosen and not self._began:
-                raise UnsureError("no job fits the free resources")
-        except UnsureError as error:
-            self._say(f"gpu scheduler: {error}; the greedy scheduler chooses instead")
+            candidates = self._candidates(selectable_jobs, free)
+            selected: Sequence[Any] = choose(candidates, self._running(free, now_s), free)
+            if not selected and not self._started_s:
+                raise NoChoiceError("no job fits the free resources")
+        except (NoChoiceError, UnknownRunTimeError) as error:
+            self._warn_once(f"gpu scheduler: {error}; the greedy scheduler chooses instead")
             return None
-        return chosen
+        return selected
 
     def _note_started(self, remaining: Sequence[Job]) -> None:
-        """Which jobs run, and since when, whoever chose them."""
+        """Bring `_started_s` up to date.
+
+        Whoever chose them, the jobs of the last offer that no longer wait have started then.
+        """
         waiting = set(remaining)
-        offered, then = self._offered
-        began = {job: then for job in offered if job not in waiting} | self._began
-        self._began = {
+        offered, then_s = self._last_offer
+        started_s = {job: then_s for job in offered if job not in waiting} | self._started_s
+        self._started_s = {
             job: time_s
-            for job, time_s in began.items()
+            for job, time_s in started_s.items()
             if job not in waiting and not self.dag.finished(job)
         }
 
-    def _running(self, free: Mapping[str, int], now: float) -> list[Running] | None:
+    def _running(self, free: Mapping[str, int], now_s: float) -> list[Running] | None:
         """The jobs at work; None where they do not add up to the GPUs in use.
 
-        So it is after a job has failed for good, which nobody tells a scheduler.
+        They do not after a job has failed for good, which nobody tells a scheduler.
         """
-        from snakemake_scheduler_plugin_gpu.choice import GPU, RESERVED, Running
-
         running = [
             Running(
-                max(began + self._durations[job] - now, MIN_LEFT_S),
+                max(started_s + self._durations[job] - now_s, MIN_LEFT_S),
                 {name: _asked(job, name) for name in RESERVED},
             )
-            for job, began in self._began.items()
+            for job, started_s in self._started_s.items()
         ]
         if GPU not in free:
             return running
-        if self._gpus is None:
-            self._gpus = free[GPU]
+        if self._num_gpus is None:
+            self._num_gpus = free[GPU]
         in_use = sum(item.resources[GPU] for item in running)
-        return running if in_use == self._gpus - free[GPU] else None
+        return running if in_use == self._num_gpus - free[GPU] else None
 
     def _candidates(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[Candidate]:
-        from snakemake_scheduler_plugin_gpu.choice import Candidate
-
         return [
             Candidate(
                 key=job,
@@ -109,57 +114,23 @@ class Scheduler(SchedulerBase):
         ]
 
     def _estimate(self) -> None:
-        """Expected run times and tails, anew where jobs have ended and were measured."""
-        from snakemake_scheduler_plugin_gpu.tasks import tails
-
-        jobs = set(self.dag.needrun_jobs())
-        if jobs == self._unfinished:
+        """Estimate durations and tails again after jobs have ended, which were then measured."""
+        unfinished = set(self.dag.needrun_jobs())
+        if unfinished == self._unfinished:
             return
-        self._jobs.update(dict.fromkeys(jobs))
+        self._jobs.update(dict.fromkeys(unfinished))
         self._durations = durations(list(self._jobs), self._measured)
         needs = {
             job: [other for other in self.dag.job_dependencies(job) if other in self._jobs]
             for job in self._jobs
         }
         self._tails = tails(self._durations, needs)
-        self._unfinished = jobs
+        self._unfinished = unfinished
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
             self.logger.warning(text)
-
-
-def durations(jobs: Sequence[Job], measured: dict[Job, float]) -> dict[Job, float]:
-    """Expected seconds of each job; `measured` collects what benchmark files say."""
-    from snakemake_scheduler_plugin_gpu.choice import UnsureError
-    from snakemake_scheduler_plugin_gpu.tasks import measured_s
-
-    # Only files of jobs that have not been looked up successfully are read again.
-    for job in jobs:
-        if job not in measured and job.benchmark is not None:
-            seconds = measured_s(Path(job.benchmark))
-            if seconds is not None:
-                measured[job] = seconds
-    by_rule: dict[str, list[float]] = {}
-    for job in jobs:
-        if job in measured:
-            by_rule.setdefault(job.rule.name, []).append(measured[job])
-    result = {}
-    for job in jobs:
-        alike = by_rule.get(job.rule.name)
-        declared = job.scheduler_resources.get("runtime")
-        if job in measured:
-            result[job] = measured[job]
-        elif alike:
-            result[job] = sum(alike) / len(alike)
-        elif isinstance(declared, int | float):
-            result[job] = declared * 60.0
-        elif job.is_norun:
-            result[job] = 0.0
-        else:
-            raise UnsureError(f"rule {job.rule.name} declares no runtime and was never measured")
-    return result
 
 
 def _asked(job: Job, name: str) -> int:

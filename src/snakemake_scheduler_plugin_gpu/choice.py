@@ -1,10 +1,13 @@
-"""Which of the ready jobs start now.
+"""The choice of the ready jobs that start now.
 
-An integer program maximises the GPUs in use, each weighed from once to twice by the job's urgency:
-the time from its start to the end of the DAG along the longest path. So the critical path goes
-first, and no GPU is left idle for it.
-For the most urgent job of several GPUs that has to wait, its GPUs and cores are reserved: a job
-that starts before it must have ended when the last of them comes free, or leave enough beside it.
+An integer program maximises the GPUs in use. Each GPU counts from once to twice, by the urgency of
+its job: the time from the job's start to the end of the DAG along the longest path. So the critical
+path goes first, and yet no GPU is left idle for it.
+
+A job of several GPUs would starve beside a stream of jobs of one GPU, because its GPUs are never
+free at the same time. So GPUs and cores are reserved for the most urgent job that waits for
+several: a job that starts before it must end by the time at which the last of them comes free, or
+leave enough beside it.
 """
 
 from __future__ import annotations
@@ -23,13 +26,13 @@ GPU, CORES = "gpu", "_cores"
 RESERVED = (GPU, CORES)
 
 
-class UnsureError(Exception):
+class NoChoiceError(Exception):
     """No choice can be made; the text says why."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A ready job. `tail_s` runs from its start to the end of the DAG."""
+    """A ready job. `tail_s` are the seconds from its start to the end of the DAG."""
 
     key: Hashable
     duration_s: float
@@ -44,13 +47,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Running:
+    """A job at work: when it is expected to end, and what it holds until then."""
+
     left_s: float
     resources: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """GPUs and cores kept for one job: from `start_s` on only `spare` is left beside it."""
+    """GPUs and cores kept for one job.
+
+    It can start in `start_s` seconds. What others hold from then on must fit into `spare`.
+    """
 
     key: Hashable
     start_s: float
@@ -60,9 +68,13 @@ class Reservation:
 def choose(
     ready: Sequence[Candidate], running: Sequence[Running] | None, free: Mapping[str, int]
 ) -> list[Hashable]:
-    """The keys of the jobs to start now, with `free` resources; `running` is None if unclear."""
+    """The keys of the jobs to start now with the `free` resources.
+
+    `running` is None where it is unclear what runs. Raises NoChoiceError.
+    """
     kept = reserve(ready, running, free)
     jobs = _undominated([job for job in ready if _fits(job.resources, free)], free, kept)
+    # Where all of them fit at once, there is nothing to solve.
     if _fits(_total(jobs, free), free) and (kept is None or _leaves(jobs, kept)):
         return [job.key for job in jobs]
     return _solve(jobs, free, kept)
@@ -71,7 +83,7 @@ def choose(
 def reserve(
     ready: Sequence[Candidate], running: Sequence[Running] | None, free: Mapping[str, int]
 ) -> Reservation | None:
-    """GPUs and cores for the most urgent job of several GPUs that has to wait for some.
+    """Reserve GPUs and cores for the most urgent job of several GPUs that has to wait for some.
 
     Where it is unclear what runs, nothing that holds a GPU starts before that job.
     """
@@ -83,6 +95,7 @@ def reserve(
     first = max(waiting, key=_urgency)
     if running is None:
         return Reservation(first.key, 0.0, {GPU: 0})
+    # The job can start when enough of those at work have ended, one after the other.
     for item in sorted(running, key=lambda item: item.left_s):
         for name in names:
             available[name] += item.resources.get(name, 0)
@@ -95,7 +108,7 @@ def reserve(
                 for name in names
             }
             return Reservation(first.key, item.left_s, spare)
-    raise UnsureError("a job waits for more than the running jobs are known to hold")
+    raise NoChoiceError("a job waits for more than the running jobs are known to hold")
 
 
 def _urgency(job: Candidate) -> tuple[int, float]:
@@ -116,14 +129,18 @@ def _delays(job: Candidate, kept: Reservation | None) -> bool:
 
 
 def _leaves(jobs: Sequence[Candidate], kept: Reservation) -> bool:
-    """Whether these jobs leave the reserved job what it is to have."""
+    """Whether these jobs leave the reserved job all that is kept for it."""
     return _fits(_total([job for job in jobs if _delays(job, kept)], kept.spare), kept.spare)
 
 
 def _undominated(
     jobs: Sequence[Candidate], free: Mapping[str, int], kept: Reservation | None
 ) -> list[Candidate]:
-    """The most urgent jobs of each shape, as many as fit: the others are in no best choice."""
+    """The most urgent jobs of each shape, as many as fit.
+
+    Jobs of one shape ask for the same and are alike to the reserved job. So a best choice without
+    the others exists, and the integer program stays small.
+    """
     shapes: dict[tuple[Any, ...], list[Candidate]] = defaultdict(list)
     for job in jobs:
         asked = tuple(job.resources.get(name, 0) for name in free)
@@ -139,33 +156,29 @@ def _undominated(
 def _solve(
     jobs: Sequence[Candidate], free: Mapping[str, int], kept: Reservation | None
 ) -> list[Hashable]:
+    """The best choice by an integer program with one binary variable for each job."""
     problem = pulp.LpProblem("jobs", pulp.LpMaximize)
-    starts = [problem.add_variable(f"job_{index}", cat=pulp.LpBinary) for index in range(len(jobs))]
-    problem += pulp.lpSum(
-        _weight(job, jobs) * start for job, start in zip(jobs, starts, strict=True)
-    )
-    for name, amount in free.items():
-        used = [
-            (job.resources.get(name, 0), start) for job, start in zip(jobs, starts, strict=True)
-        ]
-        if any(count for count, _ in used):
-            problem += pulp.lpSum(count * start for count, start in used) <= amount
-    for name, amount in (kept.spare if kept is not None else {}).items():
-        late = [
-            job.resources.get(name, 0) * start
-            for job, start in zip(jobs, starts, strict=True)
-            if _delays(job, kept)
-        ]
-        if late:
-            problem += pulp.lpSum(late) <= amount
+    starts = {
+        job.key: problem.add_variable(f"job_{index}", cat=pulp.LpBinary)
+        for index, job in enumerate(jobs)
+    }
+    problem += pulp.lpSum(_weight(job, jobs) * starts[job.key] for job in jobs)
+    limits = [(jobs, free)]
+    if kept is not None:
+        limits.append(([job for job in jobs if _delays(job, kept)], kept.spare))
+    for group, amounts in limits:
+        for name, amount in amounts.items():
+            asking = [job for job in group if job.resources.get(name, 0)]
+            if asking:
+                total = pulp.lpSum(job.resources[name] * starts[job.key] for job in asking)
+                problem += total <= amount
     try:
         status = problem.solve(_solver())
     except pulp.PulpSolverError as error:
-        raise UnsureError(f"the solver failed ({error})") from error
+        raise NoChoiceError(f"the solver failed ({error})") from error
     if pulp.LpStatus[status] != "Optimal":
-        raise UnsureError(f"the solver found no best choice ({pulp.LpStatus[status].lower()})")
-    chosen = zip(jobs, starts, strict=True)
-    return [job.key for job, start in chosen if math.isclose(start.value(), 1, abs_tol=1e-6)]
+        raise NoChoiceError(f"the solver gives no best choice ({pulp.LpStatus[status].lower()})")
+    return [job.key for job in jobs if math.isclose(starts[job.key].value(), 1, abs_tol=1e-6)]
 
 
 def _solver() -> pulp.LpSolver:
@@ -174,7 +187,7 @@ def _solver() -> pulp.LpSolver:
     Its number of threads is left open: given one, CBC now and then waits until the time is up.
     """
     if pulp.LpSolverDefault is None:
-        raise UnsureError("PuLP finds no solver on this machine")
+        raise NoChoiceError("PuLP finds no solver on this machine")
     solver = copy.copy(pulp.LpSolverDefault)
     solver.msg, solver.timeLimit = False, SOLVER_LIMIT_S
     return solver

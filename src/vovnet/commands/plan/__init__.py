@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from snakemake.exceptions import ApiError, RuleException, WorkflowError
 
-    from snakemake_scheduler_plugin_gpu.tasks import lower_bound_s
     from vovnet.commands.plan.compare import (
         Schedule,
         compare,
@@ -56,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     )
     from vovnet.commands.plan.dag import load_tasks
     from vovnet.commands.plan.gantt import draw_gantt
+    from vovnet.commands.plan.tasks import lower_bound_s
     from vovnet.core.files import atomic_path
     from vovnet.machine.devices import visible_devices
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snakemake_scheduler_plugin_gpu.tasks import Task, by_stage, lower_bound_s
+from vovnet.commands.plan.packing import pack_by_hand
 from vovnet.commands.plan.rehearse import rehearse
-from vovnet.commands.plan.simulate import Span, makespan_s, pack_by_hand, simulate
+from vovnet.commands.plan.simulate import simulate
+from vovnet.commands.plan.tasks import Span, Task, by_stage, lower_bound_s, makespan_s
 from vovnet.core.errors import VovnetError
 
 OURS, ILP, GREEDY, BY_HAND = "gpu", "ilp", "greedy", "by hand"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snakemake_scheduler_plugin_gpu.tasks import Task, in_order
+from vovnet.commands.plan.tasks import Task, in_order
 
 SHARDS = {"part", "parts"}
 MANY_CORES = 10**6
@@ -29,7 +29,7 @@ def load_tasks(targets: Sequence[str], configfiles: Sequence[Path], everything: 
         ResourceSettings,
     )
 
-    from snakemake_scheduler_plugin_gpu import durations
+    from snakemake_scheduler_plugin_gpu.run_times import durations
 
     with (
         Path(os.devnull).open("w") as sink,

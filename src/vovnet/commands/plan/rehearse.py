@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from snakemake_scheduler_plugin_gpu.tasks import Task, lower_bound_s
-from vovnet.commands.plan.simulate import Span
+from vovnet.commands.plan.tasks import Span, Task, lower_bound_s
 from vovnet.core.errors import VovnetError
 from vovnet.core.files import write_json, write_text
 from vovnet.core.progress import progress

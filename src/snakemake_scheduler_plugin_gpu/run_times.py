@@ -1,0 +1,68 @@
+"""How long jobs are expected to run, and how much of the DAG waits for each of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class UnknownRunTimeError(Exception):
+    """The run time of a job was neither measured nor declared; the text names its rule."""
+
+
+def durations(jobs: Sequence[Any], measured: dict[Any, float]) -> dict[Any, float]:
+    """Expected seconds of each of Snakemake's `jobs`.
+
+    A job's own measurement counts before the mean of its rule's other jobs, and that before the
+    `runtime` that the rule declares. `measured` keeps the seconds of the benchmark files between
+    calls, so that only those of jobs that had not ended before are read again.
+    """
+    for job in jobs:
+        if job not in measured and job.benchmark is not None:
+            seconds = measured_s(Path(job.benchmark))
+            if seconds is not None:
+                measured[job] = seconds
+    of_rule: dict[str, list[float]] = {}
+    for job in jobs:
+        if job in measured:
+            of_rule.setdefault(job.rule.name, []).append(measured[job])
+    return {job: _duration_s(job, measured, of_rule.get(job.rule.name)) for job in jobs}
+
+
+def _duration_s(job: Any, measured: Mapping[Any, float], of_rule: Sequence[float] | None) -> float:
+    declared_min = job.scheduler_resources.get("runtime")
+    if job in measured:
+        return measured[job]
+    if of_rule:
+        return sum(of_rule) / len(of_rule)
+    if isinstance(declared_min, int | float):
+        return declared_min * 60.0
+    if job.is_norun:
+        return 0.0
+    raise UnknownRunTimeError(f"rule {job.rule.name} declares no runtime and was never measured")
+
+
+def measured_s(benchmark: Path) -> float | None:
+    """The mean wall time in a benchmark file of Snakemake; None where there is no valid file."""
+    try:
+        with benchmark.open(encoding="utf-8", newline="") as file:
+            times = [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+    except (OSError, KeyError, ValueError):
+        return None
+    return sum(times) / len(times) if times else None
+
+
+def tails(durations: Mapping[Key, float], needs: Mapping[Key, Iterable[Key]]) -> dict[Key, float]:
+    """Seconds from the start of each job to the end of the DAG along its longest path."""
+    order = list(TopologicalSorter(needs).static_order())
+    tail: dict[Key, float] = dict.fromkeys(durations, 0.0)
+    for key in reversed(order):
+        tail[key] += durations[key]
+        for needed in needs.get(key, ()):
+            tail[needed] = max(tail[needed], tail[key])
+    return tail
