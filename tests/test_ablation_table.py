@@ -22,7 +22,7 @@ from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.steps import step_settings
-from vovnet.report.tables.ablations import write_ablations
+from vovnet.report.ablations import write_ablations
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 World = tuple[Settings, Layout]

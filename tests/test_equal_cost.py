@@ -14,8 +14,8 @@ import pytest
 from support.replays import GRADED, LAMBDAS, write_reduced, write_world
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import read_results
-from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, verdict
+from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, read_results
+from vovnet.evaluation.equal_cost import verdict
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.references import Comparison, Points

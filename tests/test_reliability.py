@@ -16,8 +16,8 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.error_slices import write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.pipeline.steps import step_settings
-from vovnet.report.error_report import write_reliability
-from vovnet.report.figures.head_quality import reliability_figure
+from vovnet.report.reliability import reliability, write_reliability
+from vovnet.report.reliability._errors import Errors
 from vovnet.report.render import DASH
 
 World = tuple[Settings, Layout]
@@ -146,6 +146,8 @@ def test_a_set_without_a_bin_has_an_empty_panel() -> None:
     bins = [{"predicted": 0.2, "measured": 0.3, "count": 4}]
     some = {"dataset": "some", "kind": "value", "auc": 0.9, "bins": bins}
     none = {"dataset": "none", "kind": "value", "auc": float("nan"), "bins": []}
-    figure = reliability_figure(pd.DataFrame([some, none]), {"value": "Value of looking"})
+    nothing = pd.DataFrame()
+    predictions = pd.DataFrame([some, none]).assign(experiment="vovnet")
+    figure = reliability.figure(Errors(Settings(), nothing, predictions, nothing, []))
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["some\nAUC 0.900", f"none\nAUC {DASH}"]
+    assert titles[2:] == ["some\nAUC 0.900", f"none\nAUC {DASH}"]

@@ -23,31 +23,26 @@ from vovnet.core.files import read_json, write_json, write_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import write_table
 from vovnet.evaluation.columns import (
+    CURVE_COLUMNS,
+    EQUAL_COST_COLUMNS,
+    HULL_COLUMNS,
     SAMPLE_RESULT_COLUMNS,
     read_results,
     write_results,
 )
-from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, verdict
+from vovnet.evaluation.equal_cost import verdict
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.steps import step_digest
-from vovnet.report.checks.all import CHECKS, write_sanity
+from vovnet.report.checks import all_rules, write_sanity
 from vovnet.report.checks.invariants import MADE_BY
-from vovnet.report.figures.all import write_figures
-from vovnet.report.inputs import load_inputs, load_train_log, over_seeds
+from vovnet.report.discovery import made_by
+from vovnet.report.figures import write_figures
+from vovnet.report.inputs import load_inputs, over_seeds
 from vovnet.report.render import DASH, MINUS, number
-from vovnet.report.tables.all import main_table, write_tables
+from vovnet.report.tables import main_table, write_tables
+from vovnet.report.training_logs import load_train_log
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
-TABLES = (
-    "main_table",
-    "cross_benchmark",
-    "pareto",
-    "action_ratio",
-    "hull_metrics",
-    "resolution_test",
-    "oracle",
-    "profiling",
-)
 NEEDS = {
     "synth_mmbench": (0.5, 0.2, 0.3),
     "synth_mmmu": (0.25, 0.3, 0.45),
@@ -350,8 +345,10 @@ def write_hull(layout: Layout, settings: Settings, results: dict[str, list[Row]]
     pd.DataFrame(equal, columns=EQUAL_COST_COLUMNS).to_csv(
         layout.hull / "equal_cost.csv", index=False
     )
-    pd.DataFrame(metrics).to_csv(layout.hull / "hull_metrics.csv", index=False)
-    pd.DataFrame(curves).to_csv(layout.hull / "curves.csv", index=False)
+    pd.DataFrame(metrics, columns=HULL_COLUMNS).to_csv(
+        layout.hull / "hull_metrics.csv", index=False
+    )
+    pd.DataFrame(curves, columns=CURVE_COLUMNS).to_csv(layout.hull / "curves.csv", index=False)
 
 
 def equal_cost(settings: Settings, name: str) -> list[Row]:
@@ -442,9 +439,9 @@ def checked(layout: Layout) -> dict[str, dict[str, Any]]:
 
 def test_every_table_has_three_forms(finished: tuple[Settings, Layout]) -> None:
     _, layout = finished
-    for name in TABLES:
-        for suffix in (".csv", ".md", ".tex"):
-            assert (layout.paper / f"{name}{suffix}").stat().st_size > 0
+    files = made_by("vovnet.report.tables")
+    assert len(files) == 3 * 8
+    assert all((layout.paper / name).stat().st_size > 0 for name in files)
     tex = (layout.paper / "main_table.tex").read_text()
     assert r"\toprule" in tex
     assert r"\bottomrule" in tex
@@ -465,7 +462,7 @@ def test_the_main_table_has_a_row_per_dataset_and_method(
 
 def test_the_main_table_averages_over_seeds(finished: tuple[Settings, Layout]) -> None:
     settings, layout = finished
-    table = main_table(load_inputs(settings, layout)).numbers
+    table = main_table.table(load_inputs(settings, layout)).numbers
     row = table[(table["dataset"] == "synth_mmmu") & (table["experiment"] == "always_full")]
     results = read_results(layout.eval("always_full") / "results.csv")
     accuracies = results.loc[results["dataset"] == "synth_mmmu", "accuracy"]
@@ -550,7 +547,7 @@ def test_a_torn_last_line_of_a_log_is_dropped(finished: tuple[Settings, Layout])
 def test_every_check_is_reported_with_its_numbers(finished: tuple[Settings, Layout]) -> None:
     _, layout = finished
     found = checked(layout)
-    assert len(found) == len(CHECKS)
+    assert len(found) == len(all_rules())
     text = (layout.paper / "sanity.md").read_text()
     for name, check in found.items():
         assert name in text
@@ -676,6 +673,8 @@ def test_a_target_lambda_outside_the_sweep_is_an_error(results: tuple[Settings, 
 
 
 def test_the_report_needs_no_torch() -> None:
-    code = "import sys, vovnet.report.checks.all, vovnet.report.tables.all\n"
-    code += "import vovnet.report.figures.all\nsys.exit('torch' in sys.modules)"
+    names = ("tables", "figures", "checks", "reliability", "ablations")
+    code = "import sys\nfrom vovnet.report.discovery import load\n"
+    code += "".join(f"load('vovnet.report.{name}')\n" for name in names)
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -13,11 +13,11 @@ from support.replays import configuration
 from vovnet.config import merge, validate
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import result_columns
-from vovnet.report.checks.check import Check, run_check
-from vovnet.report.checks.reductions import REDUCTIONS, SWEPT
-from vovnet.report.figures.reduced_views import reduced_views
-from vovnet.report.figures.style import paper_style
+from vovnet.report.checks._check import Check, run_check
+from vovnet.report.checks.reductions import RULES, SWEPT
+from vovnet.report.figures import reduced_views
 from vovnet.report.inputs import Inputs
+from vovnet.report.style import paper_style
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 STANZAS = {
@@ -50,6 +50,7 @@ def inputs_of(change: Any = None) -> Inputs:
     }
     value = merge(configuration(Path("results"), ["graded"], [0, 1]), {"experiments": stanzas})
     full = {"experiment": "always_full", "baseline_name": "always_full", "role": "fixed"}
+    full |= {"action_rate_no": 0.0}
     rows = [row for seed in (0, 1) for name in STANZAS for row in points(name, seed)]
     rows += [full | {"seed": s, "avg_vision_tokens": 16, "accuracy": 0.9} for s in (0, 1)]
     table = pd.DataFrame(rows, columns=[*result_columns(ACTIONS), "role"]).assign(
@@ -76,13 +77,13 @@ def with_vovnet(table: pd.DataFrame) -> None:
 
 
 def outcomes(inputs: Inputs) -> dict[str, Check]:
-    checks = [run_check(rule, inputs) for rule in REDUCTIONS]
+    checks = [run_check(rule, inputs) for rule in RULES]
     return {f"{check.block} {check.name}": check for check in checks}
 
 
 def test_good_results_pass() -> None:
     found = outcomes(inputs_of())
-    assert len(found) == len(REDUCTIONS)
+    assert len(found) == len(RULES)
     assert {check.block for check in found.values()} == set(SWEPT)
     assert all(check.passed for check in found.values()), found
     assert (
@@ -166,7 +167,7 @@ def test_without_such_experiments_nothing_is_run() -> None:
 def test_the_figure_draws_every_sweep() -> None:
     inputs = inputs_of(with_vovnet)
     with paper_style():
-        figure = reduced_views(inputs)
+        figure = reduced_views.figure(inputs)
     (axes,) = figure.axes
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     assert set(lines) == {"VoVNet", *STANZAS}

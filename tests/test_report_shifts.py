@@ -14,8 +14,8 @@ from vovnet.config import merge, policy_points, validate
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import result_columns
-from vovnet.report.checks.action_shifts import SHIFTS
-from vovnet.report.checks.check import Check, run_check
+from vovnet.report.checks._check import Check, run_check
+from vovnet.report.checks.action_shifts import RULES
 from vovnet.report.inputs import Inputs
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
@@ -79,7 +79,7 @@ def write_logs(root: Path, loss: str = "0.5") -> None:
 
 
 def outcomes(inputs: Inputs) -> dict[str, Check]:
-    checks = [run_check(rule, inputs) for rule in SHIFTS]
+    checks = [run_check(rule, inputs) for rule in RULES]
     return {f"{check.block} {check.name}": check for check in checks}
 
 

@@ -32,6 +32,7 @@ from vovnet.data import hub
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.steps import write_step_config
 from vovnet.policies import needed_views, reduced_views
+from vovnet.report.discovery import made_by
 from workflow.machine import find_commands
 
 NAME = r"[A-Za-z0-9][\w.-]*"
@@ -40,7 +41,6 @@ NAME = r"[A-Za-z0-9][\w.-]*"
 NEVER = r"(?!)"
 LEASE = "python -m vovnet lease --gpus {} --record {} --"
 SLICE_FILES = ("error_slices.csv", "error_slices.json")
-RELIABILITY_TABLES = ("error_slices", "action_errors", "fallback", "calibration_error")
 BENCH_FILES = (
     *(f"{name}.json" for name in ("suite", "batching", "reuse", "reductions", "growth")),
     "bench.csv",
@@ -48,18 +48,7 @@ BENCH_FILES = (
     "manifest.json",
 )
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
-TABLES = (
-    "main_table",
-    "cross_benchmark",
-    "pareto",
-    "action_ratio",
-    "hull_metrics",
-    "resolution_test",
-    "oracle",
-    "profiling",
-)
 HULL_TABLES = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
-TABLE_SUFFIXES = (".csv", ".md", ".tex")
 
 Wildcards = Any
 Params = Callable[..., Any]
@@ -423,7 +412,7 @@ class Plan:
 
     def table_files(self, report: str) -> list[Path]:
         folder = Layout(self.layout.root, report=report).paper
-        return [folder / (name + end) for name in TABLES for end in TABLE_SUFFIXES]
+        return [folder / name for name in made_by("vovnet.report.tables")]
 
     def figure_folder(self, report: str) -> Path:
         return Layout(self.layout.root, report=report).paper / "figures"
@@ -466,8 +455,7 @@ class Plan:
         """Tables and the reliability figure; none where no experiment is cut into slices."""
         if not self.sliced:
             return []
-        names = [name + end for name in RELIABILITY_TABLES for end in TABLE_SUFFIXES]
-        return [self.layout.paper / name for name in (*names, "reliability.pdf", "reliability.png")]
+        return [self.layout.paper / name for name in made_by("vovnet.report.reliability")]
 
     @property
     def ablation_inputs(self) -> list[Path]:
@@ -482,7 +470,7 @@ class Plan:
         """The table of ablations; none where the configuration has no ablation."""
         if len(ablation_experiments(self.settings)) < 2:
             return []
-        return [self.layout.paper / f"ablations{end}" for end in TABLE_SUFFIXES]
+        return [self.layout.paper / name for name in made_by("vovnet.report.ablations")]
 
     def training_logs(self, wildcards: Wildcards) -> list[Path]:
         """Manifests of the stages behind a report; logs and calibration lie beside them."""

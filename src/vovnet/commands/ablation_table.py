@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.report.tables.ablations import write_ablations
+    from vovnet.report.ablations import write_ablations
 
     settings = load_settings(args)
     for path in write_ablations(settings, report_layout(settings)):

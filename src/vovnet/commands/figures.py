@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.report.figures.all import write_figures
+    from vovnet.report.figures import write_figures
 
     settings = load_settings(args)
     for path in write_figures(settings, report_layout(settings)):

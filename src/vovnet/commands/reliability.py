@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.report.error_report import write_reliability
+    from vovnet.report.reliability import write_reliability
 
     settings = load_settings(args)
     for path in write_reliability(settings, report_layout(settings)):

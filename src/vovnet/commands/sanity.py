@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.report.checks.all import write_sanity
+    from vovnet.report.checks import write_sanity
 
     settings = load_settings(args)
     checks = write_sanity(settings, report_layout(settings))

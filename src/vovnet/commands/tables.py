@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.report.tables.all import write_tables
+    from vovnet.report.tables import write_tables
 
     settings = load_settings(args)
     for path in write_tables(settings, report_layout(settings)):

@@ -19,8 +19,8 @@ from vovnet.config.experiments import ablation_experiments, experiment_seeds, ex
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.stats import Floats, percentile_interval
-from vovnet.evaluation.columns import rate_columns
-from vovnet.evaluation.references import GAIN_SHARES, Comparison, hull_gains
+from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
+from vovnet.evaluation.references import Comparison, hull_gains
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")

@@ -95,7 +95,70 @@ RESULTS: tuple[Column, ...] = (
 SETTINGS = tuple(column.name for column in RESULTS if column.kind == "setting")
 """The columns that tell the points of a sweep apart."""
 
-CATALOGUE = {column.name: column for column in RESULTS}
+GAIN_SHARES = {"gain_at_25": 0.25, "gain_at_50": 0.5, "gain_at_75": 0.75}
+"""Gains over the mixing hull -> the shares of FULL's cost at which they are taken."""
+
+GAINS = tuple(
+    Column(name, f"Gain at {share:.0%}", "points", better="higher")
+    for name, share in GAIN_SHARES.items()
+)
+HULL_SCORES: tuple[Column, ...] = (
+    Column("hull_to_oracle_captured", "Captured to oracle", "%", scale=100, better="higher"),
+    Column("hull_to_bayes_captured", "Captured to Bayes", "%", scale=100, better="higher"),
+    Column("apgr", "APGR", digits=2, better="higher"),
+    Column("aiq", "AIQ", digits=3, better="higher"),
+    Column("mcc", "MCC", digits=2, better="higher"),
+)
+SLICES: tuple[Column, ...] = (
+    Column("num_questions", "Questions", digits=0),
+    Column("num_rows", "Answers", digits=0),
+    Column("gap", "To all", "points", scale=100),
+    Column("avg_entropy", "Entropy", "nats", digits=2),
+    Column("num_skips", "Skips", digits=0),
+    Column("false_skip_rate", "False skips", "%", scale=100, better="lower"),
+    Column("auc", "AUC", digits=3, better="higher"),
+    Column("ece", "ECE", digits=3, better="lower"),
+)
+"""What error_slices.csv and .json add to the columns of results.csv."""
+
+GAIN = Column("gain", "Gain", "points", better="higher")
+"""The gain in equal_cost.csv."""
+
+CATALOGUE = {column.name: column for column in (*RESULTS, *GAINS, *HULL_SCORES, GAIN, *SLICES)}
+
+_OF_EXPERIMENT = ("dataset", "experiment", "role", "title", "run")
+HULL_COLUMNS = (
+    *_OF_EXPERIMENT,
+    "seed",
+    *(name + end for name in GAIN_SHARES for end in ("", "_lo", "_hi")),
+    *(column.name for column in HULL_SCORES),
+    "mcc_point",
+)
+CURVE_COLUMNS = (
+    *_OF_EXPERIMENT,
+    "seed",
+    "point",
+    "avg_cost",
+    "accuracy",
+    "accuracy_lo",
+    "accuracy_hi",
+)
+EQUAL_COST_COLUMNS = (
+    *_OF_EXPERIMENT,
+    "at",
+    "avg_cost",
+    "reference",
+    "reference_experiment",
+    "reference_run",
+    "within_range",  # whether the cost lies between those of the smallest and the largest size
+    "num_seeds",
+    *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
+    "verdict",
+)
+"""Columns of hull_metrics.csv, curves.csv and equal_cost.csv."""
+
+MIXING_HULL = "mixing_hull"
+"""The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 
 
 def rate_columns(actions: Iterable[str]) -> tuple[str, ...]:

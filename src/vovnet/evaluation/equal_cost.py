@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vovnet.core.stats import Curves, Floats, percentile_interval
-from vovnet.evaluation.references import GAIN_SHARES, Comparison, Ground, Points, Row
+from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.evaluation.references import Comparison, Ground, Points, Row
 
 RESOLUTION = "resolution_scaling_proxy"
 OWN = "own"
@@ -28,27 +29,6 @@ OWN = "own"
 
 PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
 BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
-
-EQUAL_COST_COLUMNS = (
-    "dataset",
-    "experiment",
-    "role",
-    "title",
-    "run",
-    "at",
-    "avg_cost",
-    "reference",
-    "reference_experiment",
-    "reference_run",
-    "within_range",
-    "num_seeds",
-    "gain",
-    "gain_sd",
-    "gain_lo",
-    "gain_hi",
-    "verdict",
-)
-"""`within_range`: whether the cost lies between those of the smallest and the largest size."""
 
 EPSILON = 1e-9
 """Percentage points, or tokens, that rounding may make of nothing."""

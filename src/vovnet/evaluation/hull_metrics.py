@@ -22,9 +22,15 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
 from vovnet.core.stats import aiq, apgr, captured_share, mcc, percentile_interval
-from vovnet.evaluation.equal_cost import EQUAL_COST_COLUMNS, equal_cost_rows
-from vovnet.evaluation.references import (
+from vovnet.evaluation.columns import (
+    CURVE_COLUMNS,
+    EQUAL_COST_COLUMNS,
     GAIN_SHARES,
+    HULL_COLUMNS,
+    MIXING_HULL,
+)
+from vovnet.evaluation.equal_cost import equal_cost_rows
+from vovnet.evaluation.references import (
     Comparison,
     Decided,
     Ground,
@@ -35,24 +41,8 @@ from vovnet.evaluation.references import (
 )
 from vovnet.pipeline.manifest import write_manifest
 
-MIXING_HULL = "mixing_hull"
-"""The name under which curves.csv holds the hull beside VoVNet's curve."""
-
 MCC_SHARE = 0.5
 """Policies decide more or less often to look; they are compared near this share of FULL's cost."""
-
-KEYS = ("dataset", "experiment", "role", "title", "run", "seed")
-METRIC_COLUMNS = (
-    *KEYS,
-    *(name + end for name in GAIN_SHARES for end in ("", "_lo", "_hi")),
-    "hull_to_oracle_captured",
-    "hull_to_bayes_captured",
-    "apgr",
-    "aiq",
-    "mcc",
-    "mcc_point",
-)
-CURVE_COLUMNS = (*KEYS, "point", "avg_cost", "accuracy", "accuracy_lo", "accuracy_hi")
 
 
 def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
@@ -77,7 +67,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
             equal_cost += equal_cost_rows(comparison, name, dataset, reached)
         comparison.forget_set()
     written = {
-        "hull_metrics.csv": (metrics, METRIC_COLUMNS),
+        "hull_metrics.csv": (metrics, HULL_COLUMNS),
         "curves.csv": (curves, CURVE_COLUMNS),
         "equal_cost.csv": (equal_cost, EQUAL_COST_COLUMNS),
     }

@@ -38,12 +38,9 @@ from vovnet.core.stats import (
     unit_sums,
     upper_hull,
 )
-from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
+from vovnet.evaluation.columns import GAIN_SHARES, SAMPLE_RESULT_COLUMNS
 from vovnet.evaluation.replay import Questions, ScoreCache, load_observed, load_questions
 from vovnet.policies import kind_of
-
-GAIN_SHARES = {"gain_at_25": 0.25, "gain_at_50": 0.5, "gain_at_75": 0.75}
-"""Shares of FULL's cost at which gains over the hull are reported."""
 
 Row = dict[str, Any]
 

@@ -12,11 +12,15 @@ from vovnet.config import Settings
 from vovnet.core.errors import DataError, VovnetError
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import PAPER, Layout
+from vovnet.report.discovery import LAST, discover
 from vovnet.report.render import to_tex
 
 NAME = "paper.pdf"
+PACKAGES = ("tables", "figures", "ablations", "reliability")
+"""Where the modules of tables and figures are."""
+
 PROGRAMS = ("latexmk", "pdflatex")
-PACKAGES = "Debian: texlive-latex-base, texlive-latex-recommended and latexmk"
+DEBIAN = "Debian: texlive-latex-base, texlive-latex-recommended and latexmk"
 PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
@@ -33,9 +37,9 @@ def write_document(settings: Settings, layout: Layout) -> Path:
     """
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        raise VovnetError(f"paper_pdf: this machine has no {', '.join(missing)} ({PACKAGES})")
+        raise VovnetError(f"paper_pdf: this machine has no {', '.join(missing)} ({DEBIAN})")
     folders = dict.fromkeys([layout.paper, Layout(layout.root, report=PAPER).paper])
-    tables, figures = _found(folders, "*.tex"), _found(folders, "*.pdf", "figures/*.pdf")
+    tables, figures = _files(folders, "*.tex"), _files(folders, "*.pdf", "figures/*.pdf")
     if not tables and not figures:
         raise DataError(f"{layout.paper}: no table and no figure, expected those of the report")
     path = layout.paper / NAME
@@ -68,15 +72,16 @@ def _figure(path: Path) -> str:
     )
 
 
-def _found(folders: Iterable[Path], *patterns: str) -> list[Path]:
-    """Files by name, each once: those of the first folder stand for their namesakes."""
+def _files(folders: Iterable[Path], *patterns: str) -> list[Path]:
+    """Files in the order of their modules; those of the first folder stand for their namesakes."""
     files: dict[str, Path] = {}
     for folder in folders:
-        for pattern in patterns:
-            for path in sorted(folder.glob(pattern)):
-                if path.name != NAME:
-                    files.setdefault(path.name, path)
-    return list(files.values())
+        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+            files.setdefault(path.name, path)
+    files.pop(NAME, None)
+    found = [item for package in PACKAGES for item in discover(f"vovnet.report.{package}")]
+    orders = {name: item.order for item in found for name in item.files}
+    return sorted(files.values(), key=lambda path: (orders.get(path.name, LAST), path.name))
 
 
 def _compile(folder: Path) -> None:

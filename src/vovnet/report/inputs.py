@@ -1,4 +1,4 @@
-"""What the report reads: the results of every experiment, hull metrics, logs, calibration.
+"""What the report reads: the results of every experiment, and those of the mixing hull.
 
 Rows keep the order of the configuration: evaluation sets as in `data.eval_sets`,
 experiments by role (baselines, VoVNet, references) and then as in `experiments`.
@@ -6,59 +6,24 @@ experiments by role (baselines, VoVNet, references) and then as in `experiments`
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from vovnet.config import Experiment, Settings, policy_points, run_settings
-from vovnet.config.experiments import stage1_owner
+from vovnet.config import Settings
+from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import read_results
+from vovnet.evaluation.columns import (
+    CURVE_COLUMNS,
+    EQUAL_COST_COLUMNS,
+    HULL_COLUMNS,
+    read_results,
+)
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
-POINT_COLUMNS = (
-    "lambda_cost",
-    "threshold",
-    "pruning_ratio",
-    "merge_ratio",
-    "pool_factor",
-    "long_side",
-    "max_pixels",
-)
-GAINS = ("gain_at_25", "gain_at_50", "gain_at_75")
-HULL_SCORES = ("hull_to_oracle_captured", "hull_to_bayes_captured", "apgr", "aiq", "mcc")
-HULL_COLUMNS = (
-    "dataset",
-    "experiment",
-    "role",
-    "title",
-    "seed",
-    *(name + end for name in GAINS for end in ("", "_lo", "_hi")),
-    *HULL_SCORES,
-)
-CURVE_COLUMNS = ("dataset", "experiment", "seed", "avg_cost", "accuracy")
-EQUAL_COLUMNS = (
-    "dataset",
-    "experiment",
-    "title",
-    "run",
-    "at",
-    "avg_cost",
-    "reference",
-    "reference_run",
-    "within_range",
-    "num_seeds",
-    *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
-    "verdict",
-)
-MIXING_HULL = "mixing_hull"
-"""The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +46,13 @@ class Inputs:
         paths = [result_file(self.layout, name) for name in self.settings.experiments]
         return named(self.layout, [*paths, *hull_files(self.layout)])
 
+    @property
+    def actions(self) -> list[str]:
+        """The views that a policy may choose, cheapest first."""
+        return self.settings.actions
+
     def datasets(self) -> list[str]:
+        """The evaluation sets that have results."""
         return list(dict.fromkeys(self.points["dataset"]))
 
     def experiments(
@@ -106,8 +77,8 @@ class Inputs:
         for dataset in self.datasets():
             name = self.main(dataset)
             if name is not None:
-                experiment = self.settings.experiments[name]
-                return experiment.run, seeds_of(self.settings, experiment)
+                run = self.settings.experiments[name].run
+                return run, experiment_seeds(self.settings, name)
         raise ConfigError("experiments: none has the role 'vovnet', the report needs one")
 
 
@@ -119,7 +90,7 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
         load_points(settings, layout),
         _ordered(settings, _read_csv(hull, HULL_COLUMNS)),
         _ordered(settings, _read_csv(curves, CURVE_COLUMNS)),
-        _ordered(settings, _read_csv(equal_cost, EQUAL_COLUMNS)),
+        _ordered(settings, _read_csv(equal_cost, EQUAL_COST_COLUMNS)),
     )
 
 
@@ -143,9 +114,9 @@ def load_points(settings: Settings, layout: Layout) -> pd.DataFrame:
                 point=point,
             )
         )
-    columns = frames[0].columns
+    columns = dict.fromkeys(column for frame in frames for column in frame.columns)
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
-    return _ordered(settings, pd.concat(filled, ignore_index=True).reindex(columns=columns))
+    return _ordered(settings, pd.concat(filled, ignore_index=True).reindex(columns=list(columns)))
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -174,76 +145,6 @@ def over_seeds(
         columns[f"{name}_mean"] = groups[name].mean()
         columns[f"{name}_sd"] = groups[name].std(ddof=1)
     return pd.DataFrame(columns).reset_index()
-
-
-def point_label(settings: Settings, name: str, point: int) -> str:
-    """The swept value of a point as a reader wants it, such as "λ = 0.02"; "" without a sweep."""
-    experiment = settings.experiments[name]
-    policy = policy_points(settings, name)[point]
-    swept = ["lambda_cost"] if experiment.match else list(experiment.sweep)
-    if not swept and experiment.role == "vovnet":
-        swept = ["lambda_cost"]
-    symbols = {
-        "lambda_cost": "λ",
-        "baseline_threshold": "t",
-        "baseline_pruning_ratio": "keep",
-        "baseline_merge_ratio": "keep",
-        "baseline_pool_factor": "factor",
-        "baseline_long_side": "side",
-        "baseline_max_pixels": "pixels",
-    }
-    return ", ".join(f"{symbols.get(key, key)} = {_plain(getattr(policy, key))}" for key in swept)
-
-
-def load_train_log(settings: Settings, layout: Layout, run: str, seeds: list[int]) -> pd.DataFrame:
-    """The lines of both stages' logs with a `seed` column; a step logged twice counts once."""
-    frames = []
-    for path, seed, stage in train_logs(settings, layout, run, seeds):
-        lines = _log_lines(path)
-        if not lines:
-            raise DataError(f"{path}: no lines, expected the log of stage {stage}")
-        frame = pd.DataFrame(lines).drop_duplicates("step", keep="last").sort_values("step")
-        frames.append(frame.assign(seed=seed, folder_stage=stage))
-    return pd.concat(frames, ignore_index=True)
-
-
-def train_logs(
-    settings: Settings, layout: Layout, run: str, seeds: list[int]
-) -> list[tuple[Path, int, int]]:
-    """(file, seed, stage) of every log of a run; stage 1 may belong to another run."""
-    owners = {1: stage1_owner(settings, run), 2: run}
-    return [
-        (layout.stage(owner, seed, stage) / "train_log.jsonl", seed, stage)
-        for stage, owner in owners.items()
-        for seed in seeds
-    ]
-
-
-def calibration_files(settings: Settings, layout: Layout, run: str, seeds: list[int]) -> list[Path]:
-    """The calibration of each seed; none where the configuration asks for no calibration."""
-    if run_settings(settings, run).training.calibration_samples == 0:
-        return []
-    return [layout.stage(run, seed, 2) / "calibration.json" for seed in seeds]
-
-
-def load_calibration(
-    settings: Settings, layout: Layout, run: str, seeds: list[int]
-) -> pd.DataFrame:
-    """A row per seed, pair of actions and bin: predicted, measured, count, ece, slope."""
-    rows = []
-    for seed, path in zip(seeds, calibration_files(settings, layout, run, seeds), strict=False):
-        try:
-            for pair, value in read_json(path)["pairs"].items():
-                facts = {"seed": seed, "pair": pair, "ece": value["ece"], "slope": value["slope"]}
-                rows += [facts | item for item in value["bins"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: expected pairs with ece, slope and bins ({error})") from None
-    columns = ["seed", "pair", "ece", "slope", "predicted", "measured", "count"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def seeds_of(settings: Settings, experiment: Experiment) -> list[int]:
-    return experiment.seeds if experiment.seeds is not None else settings.seeds
 
 
 def result_file(layout: Layout, experiment: str) -> Path:
@@ -285,26 +186,3 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing")
     return frame
-
-
-def _log_lines(path: Path) -> list[dict[str, float]]:
-    """The lines of a training log; a last line that a killed process left torn is dropped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
-    values = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            raise DataError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
-    return values
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return "∞" if math.isinf(value) else f"{value:g}"
-    return str(value)

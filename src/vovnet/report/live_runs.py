@@ -1,7 +1,4 @@
-"""The table of live runs: latency, memory, and where the time goes.
-
-summary.json of a live experiment has a profile per dataset, seed and sweep point.
-"""
+"""What live runs measured: summary.json of each has a profile per dataset, seed and sweep point."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ import pandas as pd
 from vovnet.config import policy_points
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
-from vovnet.report.inputs import Inputs, of, over_seeds, point_label
-from vovnet.report.render import DASH, Table, number, numbers, texts
+from vovnet.report.inputs import Inputs, of, over_seeds
+from vovnet.report.points import point_label
 
 PARTS = {
     "text_pass": ("Text pass", "Text"),
@@ -28,42 +25,6 @@ PARTS = {
 
 COLUMNS = ("latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", "mem_peak_p90_mb", "tokens_s")
 RATIO = ("latency_ratio", "latency_ratio_lo", "latency_ratio_hi")
-
-
-def profiling(inputs: Inputs) -> Table:
-    """A row per dataset and live experiment: latency, memory, speed, shares, cache reuse."""
-    rows = profiles(inputs)
-    shares = {
-        ("Share of the time [%]", short): numbers(100 * rows[f"share_{part}"])
-        for part, (_, short) in PARTS.items()
-    }
-    text = pd.DataFrame(
-        {
-            ("", "Dataset"): rows["dataset"],
-            ("", "Method"): rows["title"] + rows["label"],
-            ("Latency ↓ [ms]", "P50"): numbers(rows["latency_p50_ms"]),
-            ("Latency ↓ [ms]", "P90"): numbers(rows["latency_p90_ms"]),
-            ("Memory ↓ [MB]", "P50"): numbers(rows["mem_peak_p50_mb"], digits=0),
-            ("Memory ↓ [MB]", "P90"): numbers(rows["mem_peak_p90_mb"], digits=0),
-            ("", "Tokens/s ↑"): numbers(rows["tokens_s"]),
-        }
-        | shares
-        | {
-            ("Cache reuse", "Same tokens"): texts(
-                rows.index, map(_same_tokens, rows["num_different"], rows["num_samples"])
-            ),
-            ("Cache reuse", "Time ratio ↓"): texts(
-                rows.index, map(_ratio, *(rows[name] for name in RATIO))
-            ),
-        }
-    )
-    caption = (
-        "Live runs, one question at a time: latency and peak memory per question (a dash where "
-        "the device tells none, as the CPU), generated tokens per second, and each part's share "
-        "of the time. Cache reuse: whether the same tokens come with and without it, and the "
-        "geometric mean of the paired ratios of latency, with over without, with its 95% interval."
-    )
-    return Table("profiling", caption, rows.drop(columns="label"), text)
 
 
 def profiles(inputs: Inputs) -> pd.DataFrame:
@@ -138,15 +99,3 @@ def _facts(inputs: Inputs, name: str) -> list[dict[str, Any]]:
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not the summary of a live run, {error} is missing") from None
     return rows
-
-
-def _same_tokens(different: float, samples: float) -> str:
-    if pd.isna(different):
-        return DASH
-    return "yes" if different == 0 else f"no ({different:g} of {samples:g} differ)"
-
-
-def _ratio(ratio: float, low: float, high: float) -> str:
-    if pd.isna(ratio):
-        return DASH
-    return f"{number(ratio, 2)} [{number(low, 2)}, {number(high, 2)}]"

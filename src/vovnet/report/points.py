@@ -1,23 +1,34 @@
-"""Sweep points over seeds, the one of each method that tables compare, and how they are worded."""
+"""Sweep points over seeds, and the one of each method that tables compare."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pandas as pd
 
+from vovnet.config import Settings, policy_points
 from vovnet.core.errors import ConfigError
-from vovnet.report.inputs import POINT_COLUMNS, Inputs, of, over_seeds
-from vovnet.report.render import DASH, numbers, with_deviation
+from vovnet.evaluation.columns import CATALOGUE, SETTINGS, rate_columns
+from vovnet.report.inputs import Inputs, of, over_seeds
 
-RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
-MEASURES = ("accuracy", "avg_cost", "avg_vision_tokens", *RATES)
 METHOD = ("dataset", "experiment", "title", "role", "mode")
+SAME = ["run", "dataset", "seed", "num_samples"]
+"""Rows that agree in these columns are about the same model and the same questions."""
+
+TOLERANCE = 1e-9
+"""Differences of shares, costs and accuracies up to which two values are equal."""
+
+
+def measures(inputs: Inputs) -> tuple[str, ...]:
+    """What tables compare: accuracy, cost and the shares of the actions."""
+    return ("accuracy", "avg_cost", "avg_vision_tokens", *rate_columns(inputs.actions))
 
 
 def summary(inputs: Inputs, extra: tuple[str, ...] = ()) -> pd.DataFrame:
     """Every sweep point over its seeds; `accuracy_lo` and `accuracy_hi` are averaged."""
-    averages = ("num_samples", *POINT_COLUMNS, "accuracy_lo", "accuracy_hi")
-    return over_seeds(inputs.points, (*METHOD, "point"), (*MEASURES, *extra), averages)
+    averages = ("num_samples", *SETTINGS, "accuracy_lo", "accuracy_hi")
+    return over_seeds(inputs.points, (*METHOD, "point"), (*measures(inputs), *extra), averages)
 
 
 def operating_points(inputs: Inputs) -> pd.DataFrame:
@@ -63,12 +74,24 @@ def operating_point(rows: pd.DataFrame, target_lambda: float, cost: float | None
     return int(rows.index.to_numpy()[nearest])
 
 
-def accuracy_text(rows: pd.DataFrame) -> pd.Series:
-    """Percent, with the deviation over seeds."""
-    return with_deviation(100 * rows["accuracy_mean"], 100 * rows["accuracy_sd"])
+def point_label(settings: Settings, name: str, point: int) -> str:
+    """The swept value of a point as a reader wants it, such as "λ = 0.02"; "" without a sweep."""
+    experiment = settings.experiments[name]
+    policy = policy_points(settings, name)[point]
+    swept = ["lambda_cost"] if experiment.match else list(experiment.sweep)
+    if not swept and experiment.role == "vovnet":
+        swept = ["lambda_cost"]
+    return ", ".join(f"{_symbol(key)} = {plain(getattr(policy, key))}" for key in swept)
 
 
-def shares_text(rows: pd.DataFrame) -> pd.Series:
-    """Shares of NO, COARSE and FULL in percent; a dash for views that are no action."""
-    no, coarse, full = (numbers(100 * rows[f"{name}_mean"], digits=0) for name in RATES)
-    return (no + " / " + coarse + " / " + full).where(rows["action_rate_no_mean"].notna(), DASH)
+def _symbol(key: str) -> str:
+    """The symbol of a swept setting; its own name where it fills no column of results.csv."""
+    column = CATALOGUE.get(key.removeprefix("baseline_"))
+    return column.heading if column is not None and column.kind == "setting" else key
+
+
+def plain(value: object) -> str:
+    """A setting's value in the fewest digits, infinity as its sign."""
+    if isinstance(value, float):
+        return "∞" if math.isinf(value) else f"{value:g}"
+    return str(value)

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from vovnet.core.files import atomic_path, write_text
+from vovnet.report.discovery import SUFFIXES
 
-SUFFIXES = (".csv", ".md", ".tex")
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 TEX_SYMBOLS = str.maketrans(
@@ -57,20 +57,19 @@ class Table:
     `long` breaks over pages, as any table does that has too many rows for one.
     """
 
-    name: str
     caption: str
     numbers: pd.DataFrame
     text: pd.DataFrame
     long: bool = False
 
 
-def write_table_files(table: Table, folder: Path) -> list[Path]:
+def write_table_files(name: str, table: Table, folder: Path) -> list[Path]:
     """Write a table in its three forms; equal tables give equal bytes."""
-    paths = [folder / f"{table.name}{suffix}" for suffix in SUFFIXES]
+    paths = [folder / (name + suffix) for suffix in SUFFIXES["table"]]
     with atomic_path(paths[0]) as partial:
         table.numbers.to_csv(partial, index=False, lineterminator="\n", float_format="%.10g")
     write_text(paths[1], to_markdown(table.text) + f"\n{table.caption}\n")
-    write_text(paths[2], to_latex(table))
+    write_text(paths[2], to_latex(name, table))
     return paths
 
 
@@ -81,7 +80,7 @@ def to_markdown(text: pd.DataFrame) -> str:
     return escaped.set_axis(names, axis=1).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def to_latex(table: Table) -> str:
+def to_latex(name: str, table: Table) -> str:
     """A `table*`, shrunk to the text width, or a longtable for one-column pages.
 
     Datasets become headings over their rows.
@@ -100,7 +99,7 @@ def to_latex(table: Table) -> str:
         hrules=True,
         multicol_align="c",
         caption=caption,
-        label=f"tab:{table.name}",
+        label=f"tab:{name}",
         environment="longtable" if long else "table*",
         position=None if long else "t",
         position_float=None if long else "centering",
@@ -165,15 +164,9 @@ def numbers(means: pd.Series, digits: int = 1) -> pd.Series:
 
 
 def with_deviation(means: pd.Series, deviations: pd.Series, digits: int = 1) -> pd.Series:
-    """ "mean ± sd"; the mean alone where there is one seed."""
-    pairs = zip(means, deviations, strict=True)
-    return texts(
-        means.index,
-        (
-            number(mean, digits) + ("" if math.isnan(sd) else f" ± {number(sd, digits)}")
-            for mean, sd in pairs
-        ),
-    )
+    """Written means as "mean ± sd"; the mean alone where there is one seed."""
+    added = ("" if math.isnan(sd) else f" ± {number(sd, digits)}" for sd in deviations)
+    return means + texts(means.index, added)
 
 
 def intervals(lows: pd.Series, highs: pd.Series, empty: str = DASH) -> pd.Series:

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from vovnet.commands.plan.compare import Schedule
-from vovnet.report.figures.style import (
+from vovnet.report.style import (
     BLUE,
     GREEN,
     GREY,

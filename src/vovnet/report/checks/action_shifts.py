@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings, policy_points, run_settings
-from vovnet.report.checks.check import (
-    TOLERANCE,
+from vovnet.report.checks._check import (
     Finding,
     NotRunError,
     Rule,
@@ -19,16 +18,19 @@ from vovnet.report.checks.check import (
     replayed_point,
     trained,
 )
-from vovnet.report.inputs import Inputs, load_train_log, of
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.points import TOLERANCE
+from vovnet.report.training_logs import load_train_log
 
 MAX_BLIND = 0.25
 """A share of NO that is low."""
 
 BY = ["dataset", "seed"]
 
-SHIFTS: list[Rule] = []
-invariant = registry(SHIFTS, "invariant")
-expectation = registry(SHIFTS, "expectation")
+ORDER = 50
+RULES: list[Rule] = []
+invariant = registry(RULES, "invariant")
+expectation = registry(RULES, "expectation")
 
 
 @expectation("C1", "MMMU shows a higher FULL action ratio than MMBench")

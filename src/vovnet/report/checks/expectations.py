@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
-from vovnet.report.checks.check import (
-    TOLERANCE,
+from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.report.checks._check import (
     Finding,
     NotRunError,
     Rule,
@@ -24,15 +24,13 @@ from vovnet.report.checks.check import (
     trained,
 )
 from vovnet.report.inputs import (
-    GAINS,
     Inputs,
-    load_calibration,
-    load_train_log,
     of,
     over_seeds,
-    train_logs,
 )
+from vovnet.report.points import TOLERANCE
 from vovnet.report.render import number
+from vovnet.report.training_logs import load_calibration, load_train_log, train_logs
 
 MAX_SEED_SD = 0.02
 MIN_GAIN = 3.0
@@ -45,8 +43,9 @@ MIN_SHARE_DIFFERENCE = 0.05
 Place = tuple[str, int, pd.DataFrame]
 """What is looked at (a dataset and an experiment), its seed, and its rows."""
 
-EXPECTATIONS: list[Rule] = []
-check = registry(EXPECTATIONS, "expectation")
+ORDER = 20
+RULES: list[Rule] = []
+check = registry(RULES, "expectation")
 
 
 @check("A0", "checkpoints appear every training.save_every steps")
@@ -148,7 +147,7 @@ def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
     ]
     rows = _hull_rows(inputs, names)
     for dataset, seed, row in each(rows):
-        for name in GAINS:
+        for name in GAIN_SHARES:
             low, high = row[f"{name}_lo"], row[f"{name}_hi"]
             if math.isnan(low) or math.isnan(high):
                 continue

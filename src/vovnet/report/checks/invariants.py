@@ -12,9 +12,7 @@ from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.steps import step_digest
-from vovnet.report.checks.check import (
-    SAME,
-    TOLERANCE,
+from vovnet.report.checks._check import (
     Finding,
     NotRunError,
     Rule,
@@ -26,10 +24,13 @@ from vovnet.report.checks.check import (
     registry,
     trained,
 )
-from vovnet.report.inputs import Inputs, load_train_log, of
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.points import SAME, TOLERANCE
+from vovnet.report.training_logs import load_train_log
 
-INVARIANTS: list[Rule] = []
-check = registry(INVARIANTS, "invariant")
+ORDER = 10
+RULES: list[Rule] = []
+check = registry(RULES, "invariant")
 
 
 @check("run", "every result is of the present configuration and code")

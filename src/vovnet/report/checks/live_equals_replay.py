@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config import policy_points, run_settings
-from vovnet.config.experiments import experiment_sets
+from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.files import read_json
 from vovnet.core.records import read_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
-from vovnet.report.checks.check import (
+from vovnet.report.checks._check import (
     Finding,
     Kind,
     NotRunError,
@@ -25,9 +25,10 @@ from vovnet.report.checks.check import (
     percent,
     replayed_point,
 )
-from vovnet.report.inputs import Inputs, of, seeds_of
+from vovnet.report.inputs import Inputs, of
 from vovnet.report.live_runs import profiles
 
+ORDER = 40
 MAX_DIFFERENT = 0.01
 """Share of the answers that may differ where equality is no contract."""
 
@@ -75,7 +76,7 @@ def _observed_exactly(inputs: Inputs, name: str) -> bool:
     return all(
         _on_cpu(inputs.layout.observations(item.run, seed, dataset) / "manifest.json")
         for dataset in experiment_sets(inputs.settings, name)
-        for seed in seeds_of(inputs.settings, item)
+        for seed in experiment_seeds(inputs.settings, name)
     )
 
 
@@ -133,4 +134,4 @@ def _rules() -> Iterator[Rule]:
         yield rule(block, others, "expectation", look, False)
 
 
-SAMENESS = list(_rules())
+RULES = list(_rules())

@@ -7,9 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from vovnet.report.checks.check import (
-    SAME,
-    TOLERANCE,
+from vovnet.report.checks._check import (
     Finding,
     Kind,
     NotRunError,
@@ -19,7 +17,9 @@ from vovnet.report.checks.check import (
     percent,
 )
 from vovnet.report.inputs import Inputs
+from vovnet.report.points import SAME, TOLERANCE
 
+ORDER = 30
 SWEPT = {
     "B4": ("vision_token_pruning_proxy", "pruning_ratio"),
     "B5": ("token_merge_prune_proxy", "merge_ratio"),
@@ -130,4 +130,4 @@ def _rules() -> Iterator[Rule]:
         yield rule(block, f"accuracy drops smoothly as {when}", "expectation", accuracy_falls)
 
 
-REDUCTIONS = list(_rules())
+RULES = list(_rules())

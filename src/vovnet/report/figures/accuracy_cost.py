@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,30 +11,25 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from vovnet.report.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    TICK_STEPS,
-    VERMILLION,
-    label_left,
-    legend_below,
-    panel_grid,
+from vovnet.evaluation.columns import MIXING_HULL
+from vovnet.report.actions import label
+from vovnet.report.figures._curves import (
+    chooses,
+    curve_of,
+    curve_panels,
+    draw_band,
+    draw_line,
+    replayed,
 )
-from vovnet.report.inputs import MIXING_HULL, Inputs, of, over_seeds
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
-FIXED = {
-    "no_vision": ("NO", (6, -1), "left"),
-    "always_coarse": ("COARSE", (5, -5), "left"),
-    "always_full": ("FULL", (0, -10), "center"),
-}
-"""Baseline -> its label, where that stands from the point (in pt), and how it is aligned."""
+ORDER = 10
+
+PLACES = {"no": ((6, -1), "left", "center"), "full": ((0, -10), "center", "top")}
+OTHER_PLACE = ((5, -5), "left", "top")
+"""Action -> where its label stands from its point (in pt), and how it is aligned there."""
 
 THRESHOLDS: tuple[dict[str, Any], ...] = (
     {"color": SKY, "marker": "^", "linestyle": "-"},
@@ -59,32 +55,32 @@ SINGLE: dict[str, dict[str, Any]] = {
 }
 """Baseline -> how its points are drawn."""
 
+FURTHER: tuple[dict[str, Any], ...] = (
+    {"color": GREEN, "marker": "d", "linestyle": (0, (1, 2))},
+    {"color": PURPLE, "marker": "<", "linestyle": (0, (5, 2))},
+    {"color": ORANGE, "marker": ">", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+    {"color": SKY, "marker": "X", "linestyle": (0, (6, 1))},
+)
+"""How policies are drawn that this module does not know, in their order."""
+
 MAX_PERCENT = 103
 
 
-def accuracy_cost(inputs: Inputs) -> Figure:
+def figure(inputs: Inputs) -> Figure:
     """VoVNet, the mixing hull and the baselines; lines are means over seeds."""
-    datasets = inputs.datasets()
-    figure, panels = panel_grid(len(datasets), height_in=2.2)
-    legend: dict[str, Line2D] = {}
-    for axes, dataset in zip(panels, datasets, strict=True):
-        drawn = [
-            *_draw_vovnet(axes, inputs, dataset),
-            *_draw_hull(axes, inputs, dataset),
-            *_draw_thresholds(axes, inputs, dataset),
-            *_draw_others(axes, inputs, dataset),
-        ]
-        for line in drawn:
-            legend.setdefault(str(line.get_label()), line)
-        _draw_fixed(axes, inputs, dataset)
-        axes.margins(x=0.08, y=0.08)
+    made = curve_panels(inputs, _draw)
+    for axes in made.axes:
         axes.set_ylim(top=min(axes.get_ylim()[1], MAX_PERCENT))
-        axes.set_title(dataset)
-        axes.set_xlabel("Average vision tokens")
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=TICK_STEPS))
-    label_left(panels, "Accuracy [%]")
-    legend_below(figure, list(legend.values()), columns=3)
-    return figure
+    return made
+
+
+def _draw(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
+    lines = [*_draw_vovnet(axes, inputs, dataset), *_draw_hull(axes, inputs, dataset)]
+    for name, look in _looks(inputs).items():
+        curve = curve_of(inputs, dataset, name)
+        lines.append(draw_line(axes, curve, inputs.settings.experiments[name].title, **look))
+    _draw_fixed(axes, inputs, dataset)
+    return lines
 
 
 def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
@@ -95,11 +91,10 @@ def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
         rows = rows.sort_values("avg_vision_tokens")
         thin: dict[str, Any] = {"color": VERMILLION, "lw": 0.5, "alpha": 0.6, "zorder": 4}
         axes.plot(rows["avg_vision_tokens"], 100 * rows["accuracy"], **thin)
-    curve = _curve(inputs, dataset, name)
-    tokens, low, high = curve["tokens"], 100 * curve["accuracy_lo"], 100 * curve["accuracy_hi"]
-    axes.fill_between(tokens, low, high, color=VERMILLION, alpha=0.18, lw=0, zorder=1)
-    label = f"{_title(inputs, name)} (band: 95% interval; thin: seeds)"
-    return [_line(axes, curve, label, color=VERMILLION, marker="o", lw=1.6, zorder=5)]
+    curve = curve_of(inputs, dataset, name)
+    draw_band(axes, curve, VERMILLION, alpha=0.18)
+    title = f"{inputs.settings.experiments[name].title} (band: 95% interval; thin: seeds)"
+    return [draw_line(axes, curve, title, color=VERMILLION, marker="o", lw=1.6, zorder=5)]
 
 
 def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
@@ -115,69 +110,56 @@ def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     mean = pd.DataFrame(
         {"tokens": grid / inputs.settings.policy.cost_scale, "accuracy": np.mean(hulls, axis=0)}
     )
-    return [_line(axes, mean, "Random mixing of NO, COARSE, FULL", color=BLACK, lw=1, zorder=2)]
+    title = f"Random mixing of {', '.join(map(label, inputs.actions))}"
+    return [draw_line(axes, mean, title, color=BLACK, lw=1, zorder=2)]
 
 
-def _draw_thresholds(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
-    lines = []
-    for index, name in enumerate(_comparable(inputs, "uncertainty_threshold")):
-        curve = _curve(inputs, dataset, name)
-        look = THRESHOLDS[index % len(THRESHOLDS)]
-        lines.append(_line(axes, curve, _title(inputs, name), lw=0.9, ms=3, zorder=3, **look))
-    return lines
-
-
-def _draw_others(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
-    lines = []
-    for baseline, look in SINGLE.items():
-        for name in _comparable(inputs, baseline):
+def _looks(inputs: Inputs) -> dict[str, dict[str, Any]]:
+    """Experiments beside VoVNet -> how they are drawn: thresholds, known policies, all others."""
+    names = replayed(inputs)
+    drawn: dict[str, dict[str, Any]] = {}
+    thresholds = [name for name, policy in names.items() if policy == "uncertainty_threshold"]
+    for name, look in zip(thresholds, cycle(THRESHOLDS), strict=False):
+        drawn[name] = {"lw": 0.9, "ms": 3, "zorder": 3} | look
+    for policy, look in SINGLE.items():
+        for name in [name for name in names if names[name] == policy]:
             match = inputs.settings.experiments[name].match
-            marker = {"marker": "+"} if match is not None and match.buckets is not None else {}
-            lines.append(
-                _line(axes, _curve(inputs, dataset, name), _title(inputs, name), **look | marker)
-            )
-    return lines
+            by_bucket = match is not None and match.buckets is not None
+            drawn[name] = look | ({"marker": "+"} if by_bucket else {})
+    unknown = [
+        name
+        for name, policy in names.items()
+        if policy and name not in drawn and chooses(inputs, name) and not _is_fixed(inputs, name)
+    ]
+    for name, look in zip(unknown, cycle(FURTHER), strict=False):
+        drawn[name] = {"lw": 0.9, "ms": 3, "zorder": 3} | look
+    return drawn
+
+
+def _is_fixed(inputs: Inputs, name: str) -> bool:
+    return inputs.settings.experiments[name].role == "fixed"
 
 
 def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str) -> None:
-    """The three fixed policies, labelled below the hull, where no good policy lies."""
-    for baseline, (label, offset, align) in FIXED.items():
-        for name in _comparable(inputs, baseline)[:1]:
-            curve = _curve(inputs, dataset, name)
-            _line(axes, curve, label, marker="s", ms=4.5, color=BLACK, linestyle="none", zorder=6)
-            text = axes.annotate(
-                label,
-                (curve["tokens"].iloc[0], 100 * curve["accuracy"].iloc[0]),
-                xytext=offset,
-                textcoords="offset points",
-                ha=align,
-                va="center" if baseline == "no_vision" else "top",
-                zorder=8,
-            )
-            text.set_path_effects([patheffects.withStroke(linewidth=2, foreground="white")])
-
-
-def _line(axes: Axes, curve: pd.DataFrame, label: str, **look: Any) -> Line2D:
-    (line,) = axes.plot(curve["tokens"], 100 * curve["accuracy"], label=label, **look)
-    return line
-
-
-def _curve(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
-    """The points of an experiment, averaged over its seeds, cheapest first."""
-    rows = of(inputs.points, dataset=dataset, experiment=name)
-    averages = ["accuracy", "accuracy_lo", "accuracy_hi", "avg_vision_tokens"]
-    curve = over_seeds(rows, ["point"], [], averages).rename(
-        columns={"avg_vision_tokens": "tokens"}
-    )
-    return curve.sort_values("tokens", kind="stable")
-
-
-def _comparable(inputs: Inputs, baseline: str) -> list[str]:
-    """Replayed experiments of a baseline on the run of VoVNet."""
-    run, _ = inputs.main_run()
-    stanzas = inputs.settings.experiments
-    return [name for name in inputs.experiments(baseline) if stanzas[name].run == run]
-
-
-def _title(inputs: Inputs, name: str) -> str:
-    return inputs.settings.experiments[name].title
+    """The policies that always take one action, labelled below the hull, where no good one lies."""
+    fixed = [name for name in replayed(inputs) if _is_fixed(inputs, name)]
+    rows = of(inputs.points, dataset=dataset)
+    rows = rows[rows["experiment"].isin(fixed)]
+    for action in inputs.actions:
+        names = rows.loc[rows[f"action_rate_{action}"] == 1, "experiment"]
+        if names.empty:
+            continue
+        curve = curve_of(inputs, dataset, names.iloc[0])
+        look: dict[str, Any] = {"marker": "s", "ms": 4.5, "color": BLACK, "linestyle": "none"}
+        draw_line(axes, curve, label(action), **look, zorder=6)
+        offset, across, along = PLACES.get(action, OTHER_PLACE)
+        text = axes.annotate(
+            label(action),
+            (curve["tokens"].iloc[0], 100 * curve["accuracy"].iloc[0]),
+            xytext=offset,
+            textcoords="offset points",
+            ha=across,
+            va=along,
+            zorder=8,
+        )
+        text.set_path_effects([patheffects.withStroke(linewidth=2, foreground="white")])

@@ -1,1 +1,34 @@
-"""The tables of a report."""
+"""The paper's tables, each as .csv (numbers), .md and .tex (compact, for people).
+
+Means and standard deviations (ddof 1) are taken over seeds. The 95% interval is the average
+over seeds of the bootstrap interval that each seed's row of results.csv carries. A value that
+was not measured is empty in CSV and an en dash elsewhere. The .tex files need booktabs and
+graphicx, and longtable (one-column pages) for those of more rows than fit on a page.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vovnet.config import Settings
+from vovnet.core.layout import Layout
+from vovnet.pipeline.manifest import write_manifest
+from vovnet.report.discovery import load
+from vovnet.report.inputs import load_inputs, named
+from vovnet.report.render import write_table_files
+
+
+def write_tables(settings: Settings, layout: Layout) -> list[Path]:
+    """Write every table and, last, `tables.manifest.json`; returns the tables' files."""
+    inputs = load_inputs(settings, layout)
+    written: list[Path] = []
+    for name, module in load("vovnet.report.tables").items():
+        written += write_table_files(name, module.table(inputs), layout.paper)
+    write_manifest(
+        layout.paper / "tables.manifest.json",
+        step="tables",
+        settings=settings,
+        inputs=inputs.files(),
+        outputs=named(layout, written),
+    )
+    return written

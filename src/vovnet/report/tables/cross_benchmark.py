@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
+from vovnet.report import text
+from vovnet.report.actions import shares_heading, words
 from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import MEASURES, accuracy_text, operating_points, shares_text
-from vovnet.report.render import DASH, Table, numbers
+from vovnet.report.points import measures, operating_points
+from vovnet.report.render import Table
 
+ORDER = 20
 MEANS = ("accuracy_mean", "avg_cost_mean")
 
 
-def cross_benchmark(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> Table:
     """The operating points of the main table, side by side.
 
     The mean over datasets is that of their means; empty for a method that is missing on one.
@@ -19,28 +22,23 @@ def cross_benchmark(inputs: Inputs) -> Table:
     points, datasets = operating_points(inputs), inputs.datasets()
     methods = points.drop_duplicates("experiment").set_index("experiment")
     rows = methods[["title", "role"]].copy()
-    text = {("", "Method"): methods["title"]}
-    kept = [f"{name}_{end}" for name in MEASURES for end in ("mean", "sd")]
+    columns: text.Text = {("", "Method"): methods["title"]}
+    kept = [f"{name}_{end}" for name in measures(inputs) for end in ("mean", "sd")]
+    shares = f"{shares_heading(inputs.actions)} [%]"
     for dataset in datasets:
         found = of(points, dataset=dataset).set_index("experiment").reindex(rows.index)
-        there = found["title"].notna()
         rows[[f"{dataset}_{name}" for name in kept]] = found[kept]
-        text |= {
-            (dataset, "Acc. ↑ [%]"): accuracy_text(found),
-            (dataset, "Cost ↓"): numbers(found["avg_cost_mean"]),
-            (dataset, "N / C / F [%]"): shares_text(found).where(there, DASH),
-        }
+        columns |= text.value(found, "accuracy", (dataset, "Acc. ↑ [%]"), deviation=True)
+        columns |= text.value(found, "avg_cost", (dataset, "Cost ↓"))
+        columns |= text.shares(found, inputs.actions, heading=(dataset, shares))
     for name in MEANS:
         every = rows[[f"{dataset}_{name}" for dataset in datasets]]
         rows[name] = every.mean(axis="columns", skipna=False)
-    text |= {
-        ("Mean", "Acc. ↑ [%]"): numbers(100 * rows["accuracy_mean"]),
-        ("Mean", "Cost ↓"): numbers(rows["avg_cost_mean"]),
-    }
+    columns |= text.value(rows, "accuracy", ("Mean", "Acc. ↑ [%]"))
+    columns |= text.value(rows, "avg_cost", ("Mean", "Cost ↓"))
     caption = (
         "One policy on every benchmark, at the operating points of the main table: accuracy "
-        "(mean ± standard deviation over seeds), cost, and the shares of the actions NO, COARSE "
-        "and FULL. The last columns are means over the benchmarks."
+        "(mean ± standard deviation over seeds), cost, and the shares of the actions "
+        f"{words(inputs.actions)}. The last columns are means over the benchmarks."
     )
-    frame = pd.DataFrame(text).reset_index(drop=True)
-    return Table("cross_benchmark", caption, rows.reset_index(), frame)
+    return Table(caption, rows.reset_index(), pd.DataFrame(columns).reset_index(drop=True))

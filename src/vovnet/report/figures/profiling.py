@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from vovnet.report.figures.style import (
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.live_runs import PARTS, profiles
+from vovnet.report.style import (
     BLACK,
     BLUE,
     GREEN,
@@ -19,9 +21,8 @@ from vovnet.report.figures.style import (
     legend_below,
     panel_grid,
 )
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.live_runs import PARTS, profiles
 
+ORDER = 70
 LOOKS = {
     "text_pass": (VERMILLION, ""),
     "decision": (BLACK, ""),
@@ -36,12 +37,14 @@ LOOKS = {
 BAR_IN = 0.17
 
 
-def profile_figure(inputs: Inputs) -> Figure:
+def figure(inputs: Inputs) -> Figure | None:
     """A panel per dataset, a bar per live experiment: mean milliseconds of each part."""
     rows = profiles(inputs)
+    if rows.empty:
+        return None
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["title"] + rows["label"]))
-    figure, panels = panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
+    made, panels = panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
     for axes, dataset in zip(panels, datasets, strict=True):
         shown = of(rows, dataset=dataset)
         titles = (shown["title"] + shown["label"]).tolist()
@@ -62,5 +65,5 @@ def profile_figure(inputs: Inputs) -> Figure:
         Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0, label=PARTS[part][0])
         for part, (color, hatch) in LOOKS.items()
     ]
-    legend_below(figure, handles, columns=len(handles))
-    return figure
+    legend_below(made, handles, columns=len(handles))
+    return made

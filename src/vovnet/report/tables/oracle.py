@@ -1,4 +1,4 @@
-"""The oracle's table: what choosing the cheapest correct action would reach, beside VoVNet."""
+"""The oracles' table: what choosing the cheapest correct action would reach, beside VoVNet."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from vovnet.report.checks.check import SAME, TOLERANCE
+from vovnet.report import text
 from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import accuracy_text, operating_points, shares_text
-from vovnet.report.render import DASH, Table, numbers, texts
+from vovnet.report.points import SAME, TOLERANCE, operating_points
+from vovnet.report.render import DASH, Table, texts
 
+ORDER = 70
 ORACLES = ("oracle", "oracle_full_correct")
 BESIDE = ("always_full", "bayes_router")
-CHECKS = ("as_accurate", "as_cheap")
+CHECKS = {"as_accurate": "Accuracy ≥ VoVNet", "as_cheap": "Cost ≤ VoVNet"}
 
 
-def oracle(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> Table:
     """Both oracles, VoVNet at `report.target_lambda`, always FULL and the Bayes router.
 
     The two checks of an oracle are counted over seeds: accuracy at least, cost at most that of
@@ -33,17 +34,13 @@ def oracle(inputs: Inputs) -> Table:
     ]
     columns = ["seeds_compared", *CHECKS]
     rows = rows.join(pd.DataFrame(checked, columns=columns, index=rows.index))
-    text = pd.DataFrame(
-        {
-            "Dataset": rows["dataset"],
-            "Method": rows["title"],
-            "Accuracy ↑ [%]": accuracy_text(rows),
-            "Cost ↓": numbers(rows["avg_cost_mean"]),
-            "N / C / F [%]": shares_text(rows),
-            "Accuracy ≥ VoVNet": texts(rows.index, _held(rows, "as_accurate")),
-            "Cost ≤ VoVNet": texts(rows.index, _held(rows, "as_cheap")),
-            "Questions": numbers(rows["num_samples"], digits=0),
-        }
+    columns_of_text = (
+        text.method(inputs.settings, rows)
+        | text.value(rows, "accuracy", deviation=True)
+        | text.value(rows, "avg_cost")
+        | text.shares(rows, inputs.actions)
+        | {heading: texts(rows.index, _held(rows, key)) for key, heading in CHECKS.items()}
+        | text.value(rows, "num_samples")
     )
     caption = (
         "What could be reached: the oracle takes the cheapest correct action, and NO where none "
@@ -52,7 +49,7 @@ def oracle(inputs: Inputs) -> Table:
         "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
         "costly."
     )
-    return Table("oracle", caption, rows.drop(columns=["mode", "point"]), text)
+    return Table(caption, rows.drop(columns=["mode", "point"]), pd.DataFrame(columns_of_text))
 
 
 def _checks(inputs: Inputs, row: pd.Series) -> dict[str, int]:

@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vovnet.report.figures.style import (
+from vovnet.report.hull import HALF, OWN, equal_cost_gains
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.style import (
     BLUE,
     GREY,
     VERMILLION,
@@ -17,9 +19,8 @@ from vovnet.report.figures.style import (
     legend_below,
     panel_grid,
 )
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.tables.equal_cost import HALF, OWN, gains
 
+ORDER = 60
 LOOKS: dict[str, dict[str, Any]] = {
     "beats": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
     "undecided": {"color": GREY, "marker": "s", "markerfacecolor": "white"},
@@ -29,17 +30,19 @@ LABELS = {"undecided": "undecided: the interval contains 0"}
 ROW_IN = 0.15
 
 
-def resolution_figure(inputs: Inputs) -> Figure:
+def figure(inputs: Inputs) -> Figure | None:
     """A panel per dataset: each method's gain over resolution scaling, with its interval.
 
     At half of FULL's cost, for single points at their own.
     """
-    rows = gains(inputs)
+    rows = equal_cost_gains(inputs)
     rows = rows[rows["at"].isin([HALF, OWN]) & rows["verdict_resolution"].notna()]
+    if rows.empty:
+        return None
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["experiment"]))
     titles = rows.drop_duplicates("experiment").set_index("experiment").apply(_label, axis=1)
-    figure, panels = panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
+    made, panels = panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
     for axes, dataset in zip(panels, datasets, strict=True):
         axes.axvline(0, color=GREY, lw=0.8, zorder=1)
         for _, row in of(rows, dataset=dataset).iterrows():
@@ -54,8 +57,8 @@ def resolution_figure(inputs: Inputs) -> Figure:
         for verdict, look in LOOKS.items()
     ]
     handles.append(Line2D([], [], color=GREY, lw=1, linestyle=":", label="Cost out of its range"))
-    legend_below(figure, handles, columns=len(handles))
-    return figure
+    legend_below(made, handles, columns=len(handles))
+    return made
 
 
 def _draw_gain(axes: Axes, place: int, row: pd.Series) -> None:

@@ -1,44 +1,35 @@
-"""The test of every method at equal cost: against random mixing, and against resolution scaling."""
+"""The table of every method at equal cost: against random mixing and resolution scaling."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from vovnet.report import text
+from vovnet.report.hull import HALF, OWN, equal_cost_gains
 from vovnet.report.inputs import Inputs, of
-from vovnet.report.render import DASH, Table, intervals, numbers, texts
+from vovnet.report.render import DASH, Table, numbers, texts
 
-REFERENCES = {"mixing_hull": "mixing", "resolution": "resolution"}
-BY = ["dataset", "experiment", "title", "run", "at"]
-KEPT = (
-    "avg_cost",
-    "reference_run",
-    "within_range",
-    "num_seeds",
-    *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
-    "verdict",
-)
-HALF, OWN = "50", "own"
-"""Where the verdict is told in words: at half of FULL's cost, a single point at its own."""
-
+ORDER = 60
 YES = {True: "yes", False: "no"}
 
 
-def resolution_test(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> Table:
     """A row per dataset, method and cost: both gains with intervals, and the verdict."""
-    rows = gains(inputs)
-    again = rows["title"].where(~rows.duplicated(["dataset", "experiment"]), "")
+    rows = equal_cost_gains(inputs)
     foreign = rows["reference_run_resolution"].notna() & (
         rows["reference_run_resolution"] != rows["run"]
     )
-    text = pd.DataFrame(
+    titles = rows["title"] + foreign.map({True: "†", False: ""})
+    columns = (
         {
             "Dataset": rows["dataset"],
-            "Method": again
-            + texts(rows.index, ("†" if mark else "" for mark in foreign)).where(again != "", ""),
+            "Method": titles.where(~rows.duplicated(["dataset", "experiment"]), ""),
             "At": rows["at"].map(lambda at: "own cost" if at == OWN else f"{at}%"),
             "Cost": numbers(rows["avg_cost"]),
-            "Over mixing ↑ [points]": _interval(rows, "mixing"),
-            "Over resolution ↑ [points]": _interval(rows, "resolution"),
+        }
+        | _gain(rows, "mixing")
+        | _gain(rows, "resolution")
+        | {
             "In range": rows["within_range_resolution"].map(YES).fillna(DASH),
             "Resolution scaling": rows["verdict_resolution"].fillna(DASH),
             "Seeds": texts(rows.index, (f"{count:g}" for count in rows["num_seeds_mixing"])),
@@ -53,17 +44,7 @@ def resolution_test(inputs: Inputs) -> Table:
         "cost lies between those of the smallest and the largest image of the sweep. †: the run "
         "has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
-    return Table("resolution_test", caption, rows, text, long=True)
-
-
-def gains(inputs: Inputs) -> pd.DataFrame:
-    """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`."""
-    sides = [
-        of(inputs.equal_cost, reference=reference).set_index(BY)[list(KEPT)].add_suffix(f"_{short}")
-        for reference, short in REFERENCES.items()
-    ]
-    rows = sides[0].join(sides[1], how="left").reset_index()
-    return rows.assign(at=rows["at"].astype(str), avg_cost=rows["avg_cost_mixing"])
+    return Table(caption, rows, pd.DataFrame(columns), long=True)
 
 
 def sentence(rows: pd.DataFrame) -> str:
@@ -85,6 +66,7 @@ def sentence(rows: pd.DataFrame) -> str:
     )
 
 
-def _interval(rows: pd.DataFrame, reference: str) -> pd.Series:
-    ends = intervals(rows[f"gain_lo_{reference}"], rows[f"gain_hi_{reference}"], empty="")
-    return (numbers(rows[f"gain_{reference}"]) + " " + ends).str.strip()
+def _gain(rows: pd.DataFrame, reference: str) -> text.Text:
+    ending = f"_{reference}"
+    side = rows.filter(like=ending).rename(columns=lambda name: name.removesuffix(ending))
+    return text.value(side, "gain", f"Over {reference} ↑ [points]", ends=True)

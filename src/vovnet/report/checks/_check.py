@@ -1,7 +1,7 @@
 """What a sanity check is, and the rows that checks look at.
 
-A check is a function from the report's inputs to findings, one per place it looked at. It is
-registered in a list by a decorator that `registry` makes. A check whose experiments are not in
+A check is a function from the report's inputs to findings, one per place it looked at. Its module
+lists it in `RULES`, by a decorator that `registry` makes. A check whose experiments are not in
 the configuration raises `NotRunError` with the reason.
 """
 
@@ -14,7 +14,9 @@ from typing import Literal
 import pandas as pd
 
 from vovnet.config import PolicySettings, policy_points
-from vovnet.report.inputs import Inputs, seeds_of
+from vovnet.config.experiments import experiment_seeds
+from vovnet.report.inputs import Inputs
+from vovnet.report.points import SAME
 from vovnet.report.render import number
 
 Kind = Literal["invariant", "expectation"]
@@ -44,11 +46,7 @@ BLOCKS = {
 }
 """The run, the specification's blocks, then what the design adds; in the report's order."""
 
-TOLERANCE = 1e-9
 MAX_LISTED = 9
-
-SAME = ["run", "dataset", "seed", "num_samples"]
-"""Rows that agree in these columns are about the same model and the same samples."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +138,11 @@ def _seeds(findings: list[Finding]) -> str:
 
 def trained(inputs: Inputs) -> dict[str, list[int]]:
     """run -> seeds of everything that was evaluated."""
-    trained: dict[str, dict[int, None]] = {}
-    for experiment in inputs.settings.experiments.values():
-        trained.setdefault(experiment.run, {}).update(
-            dict.fromkeys(seeds_of(inputs.settings, experiment))
-        )
-    return {run: list(seeds) for run, seeds in trained.items()}
+    found: dict[str, dict[int, None]] = {}
+    for name, experiment in inputs.settings.experiments.items():
+        seeds = experiment_seeds(inputs.settings, name)
+        found.setdefault(experiment.run, {}).update(dict.fromkeys(seeds))
+    return {run: list(seeds) for run, seeds in found.items()}
 
 
 def named_experiments(inputs: Inputs, *baselines: str) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +24,35 @@ TICK_STEPS = [1, 2, 5, 10]
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
 
-LineStyle = Literal["-", "--", "-.", ":", "none"]
-ACTION_COLORS = {"no": SKY, "coarse": ORANGE, "full": BLUE}
-ACTION_LINES: dict[str, LineStyle] = {"no": "-", "coarse": "--", "full": ":"}
-ACTION_HATCHES = {"no": "", "coarse": "////", "full": "...."}
+LineStyle = Literal["-", "--", "-.", ":"] | tuple[float, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How what belongs to one action is drawn: bars by colour and hatch, lines by their style."""
+
+    color: str
+    hatch: str
+    line: LineStyle
+
+    @property
+    def bar(self) -> dict[str, Any]:
+        return {"facecolor": self.color, "hatch": self.hatch, "edgecolor": "white", "linewidth": 0}
+
+
+NAMED_LOOKS = {
+    "no": Look(SKY, "", "-"),
+    "coarse": Look(ORANGE, "////", "--"),
+    "full": Look(BLUE, "....", ":"),
+}
+FURTHER_LOOKS = (
+    Look(GREEN, "\\\\\\\\", "-."),
+    Look(PURPLE, "xxxx", (0, (4, 1, 1, 1))),
+    Look(VERMILLION, "----", (0, (6, 2))),
+    Look(GREY, "||||", (0, (1, 2))),
+    Look(BLACK, "++++", (0, (3, 1, 1, 1, 1, 1))),
+)
+"""Looks of the actions that have none of their own, in their order; then from the start again."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 7,
@@ -92,6 +119,22 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int) -> None:
     figure.legend(
         handles=list(handles), loc="outside lower center", ncols=columns, columnspacing=1.5
     )
+
+
+def action_looks(actions: Sequence[str]) -> dict[str, Look]:
+    """How each action is drawn: NO, COARSE and FULL always alike, others in their order."""
+    further = [action for action in actions if action not in NAMED_LOOKS]
+    looks = dict(zip(further, cycle(FURTHER_LOOKS), strict=False))
+    return {action: NAMED_LOOKS.get(action) or looks[action] for action in actions}
+
+
+def draw_and_save(
+    draw: Callable[[Any], Figure | None], inputs: Any, folder: Path, name: str
+) -> list[Path]:
+    """Draw a figure in the paper's style and write it; nothing where it has nothing to show."""
+    with paper_style():
+        figure = draw(inputs)
+        return [] if figure is None else save(figure, folder, name)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -6,15 +6,16 @@ probability of what is measured (see vovnet.evaluation.head_quality).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from vovnet.report.figures.style import (
+from vovnet.report.inputs import of
+from vovnet.report.reliability._errors import KINDS, Errors
+from vovnet.report.render import number
+from vovnet.report.style import (
     BLUE,
     GREY,
     STYLE,
@@ -24,33 +25,34 @@ from vovnet.report.figures.style import (
     legend_below,
     panel_grid,
 )
-from vovnet.report.inputs import of
-from vovnet.report.render import number
 
+ORDER = 110
 COLORS = {"action": VERMILLION, "value": BLUE}
 X_LABELS = {"action": "Probability", "value": "Predicted value [nats]"}
 Y_LABELS = {"action": "Share that is the best action", "value": "Accuracy of FULL minus NO"}
 
 
-def reliability_figure(predictions: pd.DataFrame, kinds: Mapping[str, str]) -> Figure:
-    """A row of panels per kind of prediction; each seed is a line over its bins."""
+def figure(errors: Errors) -> Figure:
+    """A row of panels per kind of prediction of the first experiment; each seed is a line."""
+    first = errors.predictions["experiment"].iloc[:1].tolist()
+    predictions = errors.predictions[errors.predictions["experiment"].isin(first)]
     datasets = list(dict.fromkeys(predictions["dataset"]))
-    figure, panels = panel_grid(len(kinds) * max(1, len(datasets)), 2.35, columns=len(datasets))
-    places = [(kind, dataset) for kind in kinds for dataset in datasets]
+    made, panels = panel_grid(len(KINDS) * max(1, len(datasets)), 2.35, columns=len(datasets))
+    places = [(kind, dataset) for kind in KINDS for dataset in datasets]
     for axes, (kind, dataset) in zip(panels, places, strict=False):
         rows = of(predictions, dataset=dataset, kind=kind)
         _draw(axes, rows, kind)
         area = number(rows["auc"].mean(), digits=3)
         axes.set_title(f"{dataset}\nAUC {area}", fontsize=STYLE["axes.labelsize"])
         axes.set_xlabel(X_LABELS[kind])
-    for kind, start in zip(kinds, range(0, len(panels), max(1, len(datasets))), strict=False):
+    for kind, start in zip(KINDS, range(0, len(panels), max(1, len(datasets))), strict=False):
         label_left(panels[start : start + 1], Y_LABELS[kind])
     handles = [
         Line2D([], [], color=COLORS[kind], marker="o", lw=0.7, label=f"{name} (a seed)")
-        for kind, name in kinds.items()
+        for kind, name in KINDS.items()
     ]
-    legend_below(figure, handles, columns=len(handles))
-    return figure
+    legend_below(made, handles, columns=len(handles))
+    return made
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, kind: str) -> None:

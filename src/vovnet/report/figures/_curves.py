@@ -1,0 +1,65 @@
+"""Accuracy over vision tokens: the panels and curves of both figures of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from vovnet.report.inputs import Inputs, of, over_seeds
+from vovnet.report.style import TICK_STEPS, label_left, legend_below, panel_grid
+
+
+def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Line2D]]) -> Figure:
+    """A panel per dataset, in which `draw` draws the lines that the legend names."""
+    datasets = inputs.datasets()
+    figure, panels = panel_grid(len(datasets), height_in=2.2)
+    legend: dict[str, Line2D] = {}
+    for axes, dataset in zip(panels, datasets, strict=True):
+        for line in draw(axes, inputs, dataset):
+            legend.setdefault(str(line.get_label()), line)
+        axes.margins(x=0.08, y=0.08)
+        axes.set_title(dataset)
+        axes.set_xlabel("Average vision tokens")
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=TICK_STEPS))
+    label_left(panels, "Accuracy [%]")
+    legend_below(figure, list(legend.values()), columns=3)
+    return figure
+
+
+def curve_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
+    """The points of an experiment, averaged over its seeds, cheapest first."""
+    rows = of(inputs.points, dataset=dataset, experiment=name)
+    averages = ["accuracy", "accuracy_lo", "accuracy_hi", "avg_vision_tokens"]
+    curve = over_seeds(rows, ["point"], [], averages)
+    curve = curve.rename(columns={"avg_vision_tokens": "tokens"})
+    return curve.sort_values("tokens", kind="stable")
+
+
+def draw_line(axes: Axes, curve: pd.DataFrame, label: str, **look: Any) -> Line2D:
+    """A curve, whose label the legend shows."""
+    (line,) = axes.plot(curve["tokens"], 100 * curve["accuracy"], label=label, **look)
+    return line
+
+
+def draw_band(axes: Axes, curve: pd.DataFrame, color: str, alpha: float) -> None:
+    """The 95% interval around a curve, averaged over seeds."""
+    low, high = 100 * curve["accuracy_lo"], 100 * curve["accuracy_hi"]
+    axes.fill_between(curve["tokens"], low, high, color=color, alpha=alpha, lw=0, zorder=1)
+
+
+def replayed(inputs: Inputs) -> dict[str, str]:
+    """Replayed experiments on the run of VoVNet -> their `baseline_name`."""
+    run, _ = inputs.main_run()
+    rows = of(inputs.points, mode="replay", run=run)
+    return dict(zip(rows["experiment"], rows["baseline_name"], strict=True))
+
+
+def chooses(inputs: Inputs, name: str) -> bool:
+    """Whether an experiment chooses among the actions, and does not show a view of its own."""
+    return bool(of(inputs.points, experiment=name)["action_rate_no"].notna().any())

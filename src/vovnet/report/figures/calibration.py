@@ -1,0 +1,84 @@
+"""The figure of how the policy head is calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from vovnet.report.actions import label
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.style import (
+    GREY,
+    STYLE,
+    TICK_STEPS,
+    VERMILLION,
+    label_left,
+    legend_below,
+    panel_grid,
+)
+from vovnet.report.training_logs import load_calibration
+
+ORDER = 40
+
+
+def figure(inputs: Inputs) -> Figure:
+    """What the head says that looking is worth against what it was worth, per pair of views."""
+    run, seeds = inputs.main_run()
+    bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
+    pairs = _pairs(inputs.actions, set(bins["pair"]))
+    made, panels = panel_grid(max(1, len(pairs)), height_in=2.3)
+    if not pairs:
+        panels[0].text(0.5, 0.5, "Not measured: training.calibration_samples is 0", ha="center")
+        panels[0].set_axis_off()
+        return made
+    for axes, (pair, (dear, cheap)) in zip(panels, pairs.items(), strict=True):
+        rows = of(bins, pair=pair)
+        _draw_calibration(axes, rows[rows["count"] > 0])
+        scores = rows.drop_duplicates("seed")[["slope", "ece"]].mean()
+        title = (
+            f"{label(dear)} instead of {label(cheap)}\n"
+            f"slope {scores['slope']:.2f}, ECE {scores['ece']:.2f} nats"
+        )
+        axes.set_title(title, fontsize=STYLE["axes.labelsize"])
+        axes.set_xlabel("Predicted value [nats]")
+    label_left(panels, "Measured value [nats]")
+    handles = [
+        Line2D([], [], color=GREY, linestyle="--", lw=0.8, label="Perfect calibration"),
+        Line2D(
+            [], [], color=VERMILLION, marker="o", lw=0.7, label="A seed (area: share of samples)"
+        ),
+    ]
+    legend_below(made, handles, columns=2)
+    return made
+
+
+def _draw_calibration(axes: Axes, rows: pd.DataFrame) -> None:
+    """Bins of every seed with the diagonal; equal units on both axes."""
+    values = rows[["predicted", "measured"]].to_numpy()
+    margin = 0.06 * max(float(np.ptp(values)), 1e-3)
+    ends = (float(values.min()) - margin, float(values.max()) + margin)
+    axes.plot(ends, ends, color=GREY, linestyle="--", lw=0.8, zorder=1)
+    for _, seed in rows.groupby("seed"):
+        seed = seed.sort_values("predicted")
+        places = (seed["predicted"], seed["measured"])
+        areas = 4 + 60 * seed["count"] / seed["count"].sum()
+        axes.plot(*places, color=VERMILLION, lw=0.6, alpha=0.7)
+        axes.scatter(*places, s=areas, color=VERMILLION, alpha=0.6, lw=0, zorder=3)
+    axes.set_xlim(ends)
+    axes.set_ylim(ends)
+    axes.set_aspect("equal")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=TICK_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=TICK_STEPS))
+
+
+def _pairs(actions: Sequence[str], known: set[str]) -> dict[str, tuple[str, str]]:
+    """The measured pairs of actions, each with its dear and its cheap one, cheap ones first."""
+    pairs = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(actions, 2)}
+    return {name: pair for name, pair in pairs.items() if name in known}

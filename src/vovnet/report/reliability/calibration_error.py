@@ -1,0 +1,36 @@
+"""The table of how well both readings of the policy head tell apart what they are about."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from vovnet.report import text
+from vovnet.report.inputs import over_seeds
+from vovnet.report.reliability._errors import KINDS, Errors
+from vovnet.report.render import Table, numbers
+
+ORDER = 130
+
+
+def table(errors: Errors) -> Table:
+    """A row per dataset, experiment and kind of prediction."""
+    by = ["dataset", "experiment", "kind"]
+    rows = over_seeds(errors.predictions, by, ("auc", "ece"), ("num_samples",))
+    rows = errors.by_dataset(rows)
+    columns = (
+        text.method(errors.settings, rows)
+        | {"Prediction": rows["kind"].map(KINDS)}
+        | {"Answers": numbers(rows["num_samples"], digits=0)}
+        | text.value(rows, "auc", deviation=True)
+        | text.value(rows, "ece", deviation=True)
+    )
+    caption = (
+        f"What the policy head tells at λ = {errors.settings.report.target_lambda:g}: area under "
+        "the ROC curve, the chance that of two questions the right one is predicted higher (0.5 is "
+        "guessing). The probability of the likeliest action is to tell where that action is the "
+        "cheapest of those that answer best; the value of FULL over NO, where FULL answers better. "
+        "ECE: expected calibration error of that probability, and of sigmoid(value) where just one "
+        "of the two is better. Neither is made to be the probability of that: a head that knows "
+        "everything does not reach 0."
+    )
+    return Table(caption, rows, pd.DataFrame(columns))

@@ -1,0 +1,38 @@
+"""The table of the slices of a dataset in which VoVNet errs most."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from vovnet.evaluation.columns import rate_columns
+from vovnet.evaluation.error_slices import worst
+from vovnet.report import text
+from vovnet.report.inputs import over_seeds
+from vovnet.report.reliability._errors import SKIPS, SLICE, Errors
+from vovnet.report.render import Table
+
+ORDER = 120
+WORST_PER_FIELD = 3
+
+
+def table(errors: Errors) -> Table:
+    """The worst slices of each field of the dataset, by the upper end of their interval."""
+    by = ["dataset", "experiment", "point", "lambda_cost", "field", "value"]
+    averages = (*SLICE, *rate_columns(errors.actions), *SKIPS)
+    rows = over_seeds(errors.slices, by, ("accuracy",), averages)
+    rows = worst(rows, WORST_PER_FIELD, keys=("dataset", "experiment", "point"))
+    rows = errors.by_dataset(rows)
+    columns = (
+        text.method(errors.settings, rows)
+        | {"Field": rows["field"], "Value": rows["value"]}
+        | text.value(rows, "num_questions")
+        | text.accuracy(rows)
+        | text.value(rows, "gap")
+        | text.value(rows, "false_skip_rate", stem="false_skip", ends=True)
+    )
+    caption = (
+        f"The {WORST_PER_FIELD} worst slices of each field at λ = "
+        f"{errors.settings.report.target_lambda:g}: lowest upper end of Wilson's 95% interval, so "
+        "that small slices do not come first by chance. Fields with one value are left out."
+    )
+    return Table(caption, rows, pd.DataFrame(columns), long=True)

@@ -1,0 +1,31 @@
+"""The table of action shares at every point of every policy that chooses among the actions."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from vovnet.evaluation.columns import SETTINGS, rate_columns
+from vovnet.report import text
+from vovnet.report.actions import label
+from vovnet.report.inputs import Inputs, of
+from vovnet.report.points import METHOD, summary
+from vovnet.report.render import Table, numbers, with_deviation
+
+ORDER = 40
+
+
+def table(inputs: Inputs) -> Table:
+    """The share of each action, a column per action."""
+    points = summary(inputs).pipe(of, mode="replay")
+    points = points[points["action_rate_no_mean"].notna()].reset_index(drop=True)
+    rates = dict(zip(inputs.actions, rate_columns(inputs.actions), strict=True))
+    measures = (*rates.values(), "avg_cost", "accuracy")
+    measured = [f"{name}_{end}" for name in measures for end in ("mean", "sd")]
+    rows = points[[*METHOD, "point", "num_seeds", *SETTINGS, *measured]]
+    columns = text.point(inputs.settings, rows)
+    for action, rate in rates.items():
+        means = numbers(100 * rows[f"{rate}_mean"])
+        columns[f"{label(action)} [%]"] = with_deviation(means, 100 * rows[f"{rate}_sd"])
+    columns |= text.value(rows, "avg_cost") | text.value(rows, "accuracy")
+    caption = "Shares of the actions, mean ± standard deviation over seeds."
+    return Table(caption, rows, pd.DataFrame(columns), long=True)
