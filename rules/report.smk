@@ -1,5 +1,6 @@
 # What is reported: comparison with the mixing hull, tables, figures, sanity checks. Once for the
-# paper and, where that shows a part of the experiments, once more for the whole suite.
+# paper and, where that shows a part of the experiments, once more for the whole suite. Every rule
+# takes from the first what they have in common: a light command, called with a configuration.
 
 
 rule hull_metrics:
@@ -17,13 +18,12 @@ rule hull_metrics:
     resources:
         **plan.resources("light"),
     params:
-        config=plan.config("hull_metrics"),
-        code=plan.code("hull_metrics"),
+        **plan.call("hull_metrics"),
     shell:
-        "python -m vovnet hull_metrics --config {params.config} > {log} 2>&1"
+        "python -m vovnet {params.command} --config {params.config} > {log} 2>&1"
 
 
-rule tables:
+use rule hull_metrics as tables with:
     input:
         plan.report_inputs,
     output:
@@ -36,19 +36,11 @@ rule tables:
         plan.log("tables", "{report}"),
     benchmark:
         plan.benchmark("tables", "{report}")
-    conda:
-        "../envs/environment.yaml"
-    threads: plan.threads("light")
-    resources:
-        **plan.resources("light"),
     params:
-        config=plan.config("tables"),
-        code=plan.code("tables"),
-    shell:
-        "python -m vovnet tables --config {params.config} > {log} 2>&1"
+        **plan.call("tables"),
 
 
-rule figures:
+use rule hull_metrics as figures with:
     input:
         plan.report_inputs,
         plan.training_logs,
@@ -64,19 +56,11 @@ rule figures:
         plan.log("figures", "{report}"),
     benchmark:
         plan.benchmark("figures", "{report}")
-    conda:
-        "../envs/environment.yaml"
-    threads: plan.threads("light")
-    resources:
-        **plan.resources("light"),
     params:
-        config=plan.config("figures"),
-        code=plan.code("figures"),
-    shell:
-        "python -m vovnet figures --config {params.config} > {log} 2>&1"
+        **plan.call("figures"),
 
 
-rule sanity:
+use rule hull_metrics as sanity with:
     input:
         plan.report_inputs,
         plan.training_logs,
@@ -91,19 +75,11 @@ rule sanity:
         plan.log("sanity", "{report}"),
     benchmark:
         plan.benchmark("sanity", "{report}")
-    conda:
-        "../envs/environment.yaml"
-    threads: plan.threads("light")
-    resources:
-        **plan.resources("light"),
     params:
-        config=plan.config("sanity"),
-        code=plan.code("sanity"),
-    shell:
-        "python -m vovnet sanity --config {params.config} > {log} 2>&1"
+        **plan.call("sanity"),
 
 
-rule document:
+use rule hull_metrics as document with:
     input:
         plan.pdf_inputs,
     output:
@@ -112,21 +88,13 @@ rule document:
         plan.log("paper_pdf", "{report}"),
     benchmark:
         plan.benchmark("paper_pdf", "{report}")
-    conda:
-        "../envs/environment.yaml"
-    threads: plan.threads("light")
-    resources:
-        **plan.resources("light"),
     params:
-        config=plan.config("paper_pdf"),
-        code=plan.code("paper_pdf"),
-    shell:
-        "python -m vovnet paper_pdf --config {params.config} > {log} 2>&1"
+        **plan.call("paper_pdf"),
 
 
 if plan.sliced:
 
-    rule reliability_report:
+    use rule hull_metrics as reliability_report with:
         input:
             plan.reliability_inputs,
         output:
@@ -139,21 +107,13 @@ if plan.sliced:
             plan.log("reliability"),
         benchmark:
             plan.benchmark("reliability")
-        conda:
-            "../envs/environment.yaml"
-        threads: plan.threads("light")
-        resources:
-            **plan.resources("light"),
         params:
-            config=plan.config("reliability"),
-            code=plan.code("reliability"),
-        shell:
-            "python -m vovnet reliability --config {params.config} > {log} 2>&1"
+            **plan.call("reliability"),
 
 
 if plan.ablation_files:
 
-    rule ablation_table:
+    use rule hull_metrics as ablation_table with:
         input:
             plan.ablation_inputs,
         output:
@@ -166,13 +126,5 @@ if plan.ablation_files:
             plan.log("ablation_table"),
         benchmark:
             plan.benchmark("ablation_table")
-        conda:
-            "../envs/environment.yaml"
-        threads: plan.threads("light")
-        resources:
-            **plan.resources("light"),
         params:
-            config=plan.config("ablation_table"),
-            code=plan.code("ablation_table"),
-        shell:
-            "python -m vovnet ablation_table --config {params.config} > {log} 2>&1"
+            **plan.call("ablation_table"),

@@ -538,6 +538,14 @@ class Plan:
 
         return digest
 
+    def call(self, command: str) -> dict[str, Any]:
+        """The parameters of a rule that calls a command with its own configuration alone."""
+        return {
+            "command": command,
+            "config": self.config(command),
+            "code": self.code(command),
+        }
+
     # ---- files and resources -----------------------------------------------------------
 
     def log(self, rule: str, *parts: str) -> str:
