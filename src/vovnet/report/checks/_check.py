@@ -1,7 +1,7 @@
 """What a sanity check is, and the rows that checks look at.
 
 A check is a function from the report's inputs to findings, one per place it looked at. Its module
-lists it in `RULES`, by a decorator that `registry` makes. A check whose experiments are not in
+adds it to its `RULES` by a decorator. A check whose experiments are not in
 the configuration raises `NotRunError` with the reason.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import pandas as pd
@@ -87,17 +88,18 @@ class NotRunError(Exception):
     """Why a check cannot be run on these results."""
 
 
-def registry(rules: list[Rule], kind: Kind) -> Callable[[str, str], Callable[[Look], Look]]:
-    """A decorator `(block, name)` that adds checks of one kind to `rules`."""
+class Rules(list[Rule]):
+    """The checks of a module; `invariant` and `expectation` decorate a function that is one."""
 
-    def decorate(block: str, name: str) -> Callable[[Look], Look]:
-        def register(look: Look) -> Look:
-            rules.append(Rule(block, name, kind, look))
-            return look
+    def invariant(self, block: str, name: str) -> Callable[[Look], Look]:
+        return partial(self._add, block, name, "invariant")
 
-        return register
+    def expectation(self, block: str, name: str) -> Callable[[Look], Look]:
+        return partial(self._add, block, name, "expectation")
 
-    return decorate
+    def _add(self, block: str, name: str, kind: Kind, look: Look) -> Look:
+        self.append(Rule(block, name, kind, look))
+        return look
 
 
 def run_check(rule: Rule, inputs: Inputs) -> Check:

@@ -12,9 +12,8 @@ from vovnet.config import PolicySettings, policy_points, run_settings
 from vovnet.report.checks._check import (
     Finding,
     NotRunError,
-    Rule,
+    Rules,
     percent,
-    registry,
     replayed_point,
     trained,
 )
@@ -28,12 +27,10 @@ MAX_BLIND = 0.25
 BY = ["dataset", "seed"]
 
 ORDER = 50
-RULES: list[Rule] = []
-invariant = registry(RULES, "invariant")
-expectation = registry(RULES, "expectation")
+RULES = Rules()
 
 
-@expectation("C1", "MMMU shows a higher FULL action ratio than MMBench")
+@RULES.expectation("C1", "FULL is more frequent on MMMU than on MMBench")
 def mmmu_looks_closer(inputs: Inputs) -> Iterator[Finding]:
     shares = _at_target(inputs, "action_rate_full")
     for first in _of_format(inputs, shares, "mmmu"):
@@ -44,7 +41,7 @@ def mmmu_looks_closer(inputs: Inputs) -> Iterator[Finding]:
                 yield Finding(f"{first} against {second}", bool(left > right), text, int(seed))
 
 
-@expectation("C1", f"TextVQA has a low NO action ratio, at most {MAX_BLIND:.0%}")
+@RULES.expectation("C1", f"NO is rare on TextVQA, {MAX_BLIND:.0%} or less")
 def textvqa_is_looked_at(inputs: Inputs) -> Iterator[Finding]:
     shares = _at_target(inputs, "action_rate_no")
     for name in _of_format(inputs, shares, "textvqa"):
@@ -52,7 +49,7 @@ def textvqa_is_looked_at(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(name, bool(share <= MAX_BLIND), f"NO {percent(share)}", int(str(seed)))
 
 
-@invariant("D2", "soft mixture trains: every loss is a number")
+@RULES.invariant("D2", "a soft mixture trains: every loss is a number")
 def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
     """A mixture of losses mixes no image tokens, so views of any length go together."""
     for run, seeds in trained(inputs).items():
@@ -65,7 +62,7 @@ def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(run, bool(np.isfinite(losses).all()), text, seed)
 
 
-@expectation("D3", "a model trained without cost tends to higher FULL ratios")
+@RULES.expectation("D3", "a model trained without cost takes FULL at least as often")
 def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
     """Both at the target lambda; means over the seeds that they share."""
     free = [
@@ -81,7 +78,7 @@ def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(f"{dataset} {run}", bool(left >= right - TOLERANCE), text)
 
 
-@invariant("E1", "with a fallback action_ratio shifts from NO toward FULL or COARSE")
+@RULES.invariant("E1", "a fallback turns as many NOs into its view as it is triggered")
 def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
     """By the rate of triggering, beside the same policy without its fallback."""
     for name, item in inputs.settings.experiments.items():

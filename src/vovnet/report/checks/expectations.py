@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
-from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
 from vovnet.report.checks._check import (
     Finding,
     NotRunError,
-    Rule,
+    Rules,
     baseline_rows,
     beside_oracle,
     each,
     named_experiments,
     per_seed,
     percent,
-    registry,
     trained,
 )
 from vovnet.report.inputs import (
@@ -44,11 +43,10 @@ Place = tuple[str, int, pd.DataFrame]
 """What is looked at (a dataset and an experiment), its seed, and its rows."""
 
 ORDER = 20
-RULES: list[Rule] = []
-check = registry(RULES, "expectation")
+RULES = Rules()
 
 
-@check("A0", "checkpoints appear every training.save_every steps")
+@RULES.expectation("A0", "checkpoints are kept every training.save_every steps")
 def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
     for run, seeds in trained(inputs).items():
         every = run_settings(inputs.settings, run).training.save_every
@@ -66,7 +64,7 @@ def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(f"{run} stage {stage}", regular, text, seed)
 
 
-@check("A1", "avg_cost decreases as lambda_cost increases")
+@RULES.expectation("A1", "avg_cost decreases as lambda_cost increases")
 def cost_falls(inputs: Inputs) -> Iterator[Finding]:
     for where, seed, rows in _lambda_sweeps(inputs):
         costs = rows["avg_cost"].to_numpy()
@@ -74,7 +72,7 @@ def cost_falls(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(where, falls, f"{costs[0]:.2f} to {costs[-1]:.2f}", seed)
 
 
-@check("A1", "action_ratio shifts toward NO and COARSE as lambda_cost increases")
+@RULES.expectation("A1", "FULL becomes rarer and NO more frequent as lambda_cost increases")
 def shares_shift(inputs: Inputs) -> Iterator[Finding]:
     for where, seed, rows in _lambda_sweeps(inputs):
         no, full = rows["action_rate_no"].to_numpy(), rows["action_rate_full"].to_numpy()
@@ -83,7 +81,7 @@ def shares_shift(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(where, bool(monotone and full[-1] < full[0]), text, seed)
 
 
-@check("A2", f"accuracy varies by at most {100 * MAX_SEED_SD:g} points (sd) over seeds")
+@RULES.expectation("A2", f"accuracy varies by at most {100 * MAX_SEED_SD:g} points (sd) over seeds")
 def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
     by = ["dataset", "experiment", "point"]
     for dataset in inputs.datasets():
@@ -96,7 +94,7 @@ def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(dataset, worst <= MAX_SEED_SD, text)
 
 
-@check("B2", "a threshold that looks more often costs more")
+@RULES.expectation("B2", "a threshold that looks more often costs more")
 def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
     """Entropy looks above the threshold, margin below it: lower entropy, more FULL actions."""
     for name in named_experiments(inputs, "uncertainty_threshold"):
@@ -113,18 +111,18 @@ def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(where, all(falls), text, seed)
 
 
-@check("B3", "random matched: action_ratio is close to its target")
+@RULES.expectation("B3", "the matched random policy takes each action as often as its target")
 def random_matches_shares(inputs: Inputs) -> Iterator[Finding]:
     """Four standard errors of a share are allowed."""
-    rates = ["action_rate_no", "action_rate_coarse", "action_rate_full"]
     for where, seed, rows in _matched(inputs):
+        rates = rate_columns(inputs.actions)
         gaps = [(rows[rate] - rows[f"{rate}_target"]).abs().max() for rate in rates]
         allowed = 2 / math.sqrt(rows["num_samples"].min())
         text = f"largest difference {max(gaps):.4f}, allowed {allowed:.4f}"
         yield Finding(where, bool(max(gaps) <= allowed), text, seed)
 
 
-@check("B3", "random matched: avg_cost is close to VoVNet's")
+@RULES.expectation("B3", "the matched random policy costs as much as its target")
 def random_matches_cost(inputs: Inputs) -> Iterator[Finding]:
     """Four standard errors of a cost between 0 and FULL's are allowed."""
     full = baseline_rows(inputs, "always_full").groupby(["dataset", "seed"])["avg_cost"].first()
@@ -138,7 +136,7 @@ def random_matches_cost(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(where, gap <= allowed, text, seed)
 
 
-@check("B3", "random matched: its gain over the mixing hull is compatible with 0")
+@RULES.expectation("B3", "the matched random policy gains nothing over the mixing hull")
 def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
     names = [
         name
@@ -154,7 +152,7 @@ def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(f"{dataset} {name}", low <= 0 <= high, _gain(row, name), seed)
 
 
-@check("H1", "oracle_avg_cost is at most vovnet_avg_cost at the target lambda")
+@RULES.expectation("H1", "the oracle costs at most as much as VoVNet at the target lambda")
 def oracle_is_cheaper(inputs: Inputs) -> Iterator[Finding]:
     target = inputs.settings.report.target_lambda
     for dataset, seed, rows in beside_oracle(inputs):
@@ -164,7 +162,7 @@ def oracle_is_cheaper(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(dataset, passed, text, seed)
 
 
-@check("hull", f"VoVNet gains {MIN_GAIN:g} points or more at 50% of FULL's cost")
+@RULES.expectation("hull", f"VoVNet gains {MIN_GAIN:g} points or more at 50% of FULL's cost")
 def vovnet_gains(inputs: Inputs) -> Iterator[Finding]:
     """The lower end of the interval must lie above 0."""
     for dataset, seed, row in each(_vovnet_hull(inputs)):
@@ -172,7 +170,7 @@ def vovnet_gains(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(dataset, bool(passed), _gain(row, "gain_at_50"), seed)
 
 
-@check("hull", f"VoVNet captures {MIN_BAYES_CAPTURED:.0%} of the way to the router")
+@RULES.expectation("hull", f"VoVNet captures {MIN_BAYES_CAPTURED:.0%} of what the router gains")
 def vovnet_captures(inputs: Inputs) -> Iterator[Finding]:
     for dataset, seed, row in each(_vovnet_hull(inputs)):
         captured = row["hull_to_bayes_captured"]
@@ -181,7 +179,7 @@ def vovnet_captures(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(dataset, captured >= MIN_BAYES_CAPTURED, percent(captured), seed)
 
 
-@check("score", "score differences are calibrated against loss differences")
+@RULES.expectation("score", "score differences are calibrated against loss differences")
 def scores_are_calibrated(inputs: Inputs) -> Iterator[Finding]:
     run, seeds = inputs.main_run()
     bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
@@ -191,14 +189,14 @@ def scores_are_calibrated(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(row["pair"], bool(passed), text, int(row["seed"]))
 
 
-@check("need", f"FULL answers {MIN_FULL_ACCURACY:.0%} or more")
+@RULES.expectation("need", f"FULL answers {MIN_FULL_ACCURACY:.0%} or more")
 def full_answers(inputs: Inputs) -> Iterator[Finding]:
     for dataset, seed, row in each(baseline_rows(inputs, "always_full")):
         passed = bool(row["accuracy"] >= MIN_FULL_ACCURACY)
         yield Finding(dataset, passed, percent(row["accuracy"]), seed)
 
 
-@check("need", "the need for FULL differs between datasets, and VoVNet follows it")
+@RULES.expectation("need", "the need for FULL differs between datasets, and VoVNet follows it")
 def vovnet_follows_need(inputs: Inputs) -> Iterator[Finding]:
     """Need is the oracle's share of FULL; VoVNet must order the datasets alike."""
     need = _full_shares(baseline_rows(inputs, "oracle"))

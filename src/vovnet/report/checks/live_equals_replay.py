@@ -8,8 +8,8 @@ differing answers is tolerated, and more are reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vovnet.config import policy_points, run_settings
 from vovnet.config.experiments import experiment_seeds, experiment_sets
@@ -18,9 +18,8 @@ from vovnet.core.records import read_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
 from vovnet.report.checks._check import (
     Finding,
-    Kind,
     NotRunError,
-    Rule,
+    Rules,
     per_seed,
     percent,
     replayed_point,
@@ -110,28 +109,24 @@ def _compare_samples(
         yield Finding(f"{dataset} {live[0]}", passed, text, seed)
 
 
-def _rules() -> Iterator[Rule]:
-    def rule(block: str, name: str, kind: Kind, look: Callable[..., Any], exact: bool) -> Rule:
-        def found(inputs: Inputs) -> list[Finding]:
-            findings = list(look(inputs, exact=exact))
-            if not findings:
-                where = "in" if exact else "in other than"
-                raise NotRunError(f"nothing was compared {where} float32 on the CPU")
-            return findings
-
-        return Rule(block, name, kind, found)
-
-    for block, name, look in (
-        ("live", "live equals replay, sample by sample", live_equals_replay),
-        (
-            "F2",
-            "with and without cache reuse the generated tokens are the same",
-            cache_reuse_changes_nothing,
-        ),
-    ):
-        yield rule(block, f"{name} (float32 on the CPU)", "invariant", look, True)
-        others = f"{name}, {percent(1 - MAX_DIFFERENT)} or more (elsewhere)"
-        yield rule(block, others, "expectation", look, False)
+def _compare(look: Callable[..., Iterator[Finding]], exact: bool, inputs: Inputs) -> list[Finding]:
+    findings = list(look(inputs, exact=exact))
+    if not findings:
+        where = "in" if exact else "in other than"
+        raise NotRunError(f"nothing was compared {where} float32 on the CPU")
+    return findings
 
 
-RULES = list(_rules())
+RULES = Rules()
+for _block, _name, _look in (
+    ("live", "live equals replay, sample by sample", live_equals_replay),
+    (
+        "F2",
+        "with and without cache reuse the generated tokens are the same",
+        cache_reuse_changes_nothing,
+    ),
+):
+    RULES.invariant(_block, f"{_name} (float32 on the CPU)")(partial(_compare, _look, True))
+    RULES.expectation(_block, f"{_name}, {percent(1 - MAX_DIFFERENT)} or more (elsewhere)")(
+        partial(_compare, _look, False)
+    )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
 from vovnet.report.checks._check import (
     Finding,
-    Kind,
     NotRunError,
-    Rule,
+    Rules,
     baseline_rows,
     per_seed,
     percent,
@@ -102,32 +101,26 @@ def _beside_full(inputs: Inputs, block: str) -> Iterator[tuple[str, int, pd.Data
             yield f"{dataset} {name}", seed, points
 
 
-def _rules() -> Iterator[Rule]:
-    def rule(block: str, name: str, kind: Kind, look: Callable[..., Any], *more: Any) -> Rule:
-        return Rule(block, name, kind, lambda inputs: look(inputs, block, *more))
-
-    for block, verb in (("B4", "pruning"), ("B5", "merging"), ("B7", "pooling")):
-        point = f"at {'factor' if block == 'B7' else 'ratio'} 1 {verb}"
-        yield rule(block, f"{point} costs what FULL costs", "invariant", costs_full, 1)
-        yield rule(block, f"{point} is right where FULL is", "expectation", is_full, 1)
-    yield Rule(
-        "B6",
-        "at FULL's long side an image costs what FULL costs",
-        "invariant",
-        full_side_costs_full,
+RULES = Rules()
+for _block, _verb in (("B4", "pruning"), ("B5", "merging"), ("B7", "pooling")):
+    _point = f"at {'factor' if _block == 'B7' else 'ratio'} 1 {_verb}"
+    RULES.invariant(_block, f"{_point} costs what FULL costs")(
+        partial(costs_full, block=_block, value=1)
     )
-    for block, left, ratio in (
-        ("B4", "remaining_vision_tokens scales", "pruning ratio"),
-        ("B5", "remaining vision tokens scale", "merge ratio"),
-    ):
-        yield rule(block, f"{left} roughly with {ratio}", "expectation", tokens_follow)
-    for block, when in (
-        ("B4", "pruning_ratio decreases"),
-        ("B5", "merge_ratio decreases"),
-        ("B6", "the image shrinks"),
-        ("B7", "the pooled squares grow"),
-    ):
-        yield rule(block, f"accuracy drops smoothly as {when}", "expectation", accuracy_falls)
-
-
-RULES = list(_rules())
+    RULES.expectation(_block, f"{_point} answers as well as FULL")(
+        partial(is_full, block=_block, value=1)
+    )
+RULES.invariant("B6", "at FULL's long side an image costs what FULL costs")(full_side_costs_full)
+for _block in ("B4", "B5"):
+    RULES.expectation(_block, f"the share of tokens that is left is about {SWEPT[_block][1]}")(
+        partial(tokens_follow, block=_block)
+    )
+for _block, _when in (
+    ("B4", "pruning_ratio decreases"),
+    ("B5", "merge_ratio decreases"),
+    ("B6", "the image shrinks"),
+    ("B7", "the pooled squares grow"),
+):
+    RULES.expectation(_block, f"accuracy drops smoothly as {_when}")(
+        partial(accuracy_falls, block=_block)
+    )
