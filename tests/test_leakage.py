@@ -216,13 +216,13 @@ def test_mixes_have_unique_ids_and_groups(tmp_path: Path) -> None:
     mix = load_train(settings, layout)
     assert [item.id for item in mix] == ["toy/train/1", "other/train/1", "other/train/2"]
     assert [item.group for item in mix] == ["", "other/train/1", "other/train/2"]
-    assert load_set(settings, layout, "router_fit") == mix
+    assert list(load_set(settings, layout, "router_fit")) == list(mix)
     quick = settings.model_copy(update={"quick": 1})
     assert [item.id for item in load_set(quick, layout, "router_fit")] == [
         "toy/train/1",
         "other/train/1",
     ]
-    assert load_train(quick, layout) == mix
+    assert list(load_train(quick, layout)) == list(mix)
     assert [scorer_of(settings, item) for item in mix] == ["textvqa", "mmbench", "mmbench"]
     assert image_paths(settings, layout, mix[0]) == [tmp_path / "data/toy/images/toy1.png"]
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import atomic_path, read_jsonl
+from vovnet.core.files import atomic_path
 
 SCHEMA_VERSION = 1
 
@@ -67,18 +67,31 @@ class Sample(_Record):
     pass_index: int = 0
 
 
+def parse_sample(line: bytes, where: str) -> Sample:
+    """One line of a unified JSONL; `where` opens the error message."""
+    try:
+        return Sample.model_validate_json(line.decode())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not valid UTF-8 ({error.reason})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise DataError(f"{where}: not valid JSON ({first['ctx']['error']})") from None
+        key = ".".join(str(part) for part in first["loc"]) or "(line)"
+        raise DataError(f"{where}, {key}: {first['msg']}") from None
+
+
 def iter_samples(path: Path | str) -> Iterator[Sample]:
     """Stream a unified JSONL; errors name file and line. An empty file is an error."""
     empty = True
-    for number, value in read_jsonl(path):
-        try:
-            sample = Sample.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "(line)"
-            raise DataError(f"{path}, line {number}, {key}: {first['msg']}") from None
-        empty = False
-        yield sample
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield parse_sample(line, f"{path}, line {number}")
+                    empty = False
+    except FileNotFoundError:
+        raise DataError(f"{path}: file not found") from None
     if empty:
         raise DataError(f"{path}: the dataset is empty, expected at least one sample")
 

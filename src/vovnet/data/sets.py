@@ -10,9 +10,10 @@ from vovnet.config import EvalSet, Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample, iter_samples
+from vovnet.data.sample_set import SampleFile, SampleSet
 
 
-def load_set(settings: Settings, layout: Layout, name: str) -> list[Sample]:
+def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
     """An evaluation set, or `router_fit`: all its parts with ids `<dataset>/<split>/<id>`.
 
     `quick` caps an evaluation set, and every part of `router_fit`, so that no dataset of
@@ -24,14 +25,16 @@ def load_set(settings: Settings, layout: Layout, name: str) -> list[Sample]:
         names = [*settings.data.eval_sets, ROUTER_FIT]
         raise ConfigError(f"data.eval_sets: no set named {name!r}, expected one of {names}")
     chosen = settings.data.eval_sets[name]
-    path = layout.samples(chosen.dataset, chosen.split)
-    samples = list(_first_questions(iter_samples(path), chosen, settings.quick))
-    if not samples:
-        raise DataError(f"{path}: no sample is left of set {name!r} (passes {chosen.passes!r})")
-    return samples
+    file = SampleFile(layout.samples(chosen.dataset, chosen.split))
+    rows = list(_first_questions(file, chosen, settings.quick))
+    if not rows:
+        raise DataError(
+            f"{file.path}: no sample is left of set {name!r} (passes {chosen.passes!r})"
+        )
+    return SampleSet.of([(file, rows)])
 
 
-def load_train(settings: Settings, layout: Layout) -> list[Sample]:
+def load_train(settings: Settings, layout: Layout) -> SampleSet:
     """The training mix, part after part, with ids `<dataset>/<split>/<id>`."""
     return _mix(settings.data.train, "data.train", layout, None)
 
@@ -59,24 +62,30 @@ def qualified(sample: Sample) -> Sample:
     return sample.model_copy(update={"id": prefix + sample.id, "group": group})
 
 
-def _mix(parts: list[SplitRef], key: str, layout: Layout, cap: int | None) -> list[Sample]:
+def _mix(parts: list[SplitRef], key: str, layout: Layout, cap: int | None) -> SampleSet:
     if not parts:
         raise ConfigError(f"{key}: expected at least one part, it is empty")
-    return [qualified(sample) for part in parts for sample in islice(iter_part(layout, part), cap)]
+    files = [SampleFile(layout.samples(part.dataset, part.split)) for part in parts]
+    counts = [
+        _smallest(len(file), part.max_samples, cap) for file, part in zip(files, parts, strict=True)
+    ]
+    rows = [(file, range(count)) for file, count in zip(files, counts, strict=True)]
+    return SampleSet.of(rows, qualified)
 
 
-def _first_questions(
-    samples: Iterator[Sample], chosen: EvalSet, quick: int | None
-) -> Iterator[Sample]:
-    """The first questions by file order; circular replicas of one group are one question."""
-    caps = [cap for cap in (chosen.max_samples, quick) if cap is not None]
-    cap = min(caps, default=None)
+def _first_questions(file: SampleFile, chosen: EvalSet, quick: int | None) -> Iterator[int]:
+    """Rows of the first questions by file order; circular replicas are one question."""
+    cap = _smallest(len(file), chosen.max_samples, quick)
     kept: set[str] = set()
-    for sample in samples:
+    for row in range(len(file)):
+        sample = file.sample(row)
         if chosen.passes == "first" and sample.pass_index != 0:
             continue
         question = f"group {sample.group}" if sample.group else f"id {sample.id}"
-        if question not in kept and cap is not None and len(kept) >= cap:
-            continue
-        kept.add(question)
-        yield sample
+        if question in kept or len(kept) < cap:
+            kept.add(question)
+            yield row
+
+
+def _smallest(*caps: int | None) -> int:
+    return min(cap for cap in caps if cap is not None)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from vovnet.config import Settings, run_settings
-from vovnet.core.files import sha256_file, sha256_json
+from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, write_table
 from vovnet.data.sets import load_set
@@ -123,7 +123,7 @@ class _Job:
             "config": digest,
             "block_rows": str(self.settings.eval.shard_rows),
             "checkpoint": sha256_file(weights_file(self.checkpoint)),
-            "samples": sha256_json([sample.model_dump(mode="json") for sample in self.samples]),
+            "samples": self.samples.content_key(),
             "code": closure_digest(__name__),
         }
         self.blocks = shard_blocks(

@@ -16,30 +16,43 @@ import torch
 from numpy.typing import NDArray
 
 from vovnet.core.records import Sample
+from vovnet.data.sample_set import SampleSet
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
 
 NUM_BINS = 10
 
 
-def split_held_out(samples: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
+def split_held_out(samples: SampleSet, count: int) -> tuple[SampleSet, SampleSet]:
     """(training samples, held-out samples): whole questions, at most a tenth of the samples.
 
     Questions are ranked by a hash of their group, so that every seed holds out the same ones
     and circular replicas stay together.
     """
     limit = min(count, len(samples) // 10)
-    groups = [sample.group or sample.id for sample in samples]
-    ranked = sorted(dict.fromkeys(groups), key=lambda name: hashlib.sha256(name.encode()).digest())
-    sizes = {name: groups.count(name) for name in ranked[: limit + 1]}
-    held: set[str] = set()
-    total = 0
-    for name, size in sizes.items():
-        if total + size <= limit:
-            held.add(name)
-            total += size
-    kept = [sample for sample, name in zip(samples, groups, strict=True) if name not in held]
-    return kept, [sample for sample, name in zip(samples, groups, strict=True) if name in held]
+    held: list[int] = []
+    for rows in _first_ranked(samples, limit + 1):
+        if len(held) + len(rows) <= limit:
+            held += rows
+    return samples.take(np.delete(np.arange(len(samples)), held)), samples.take(sorted(held))
+
+
+def _first_ranked(samples: Sequence[Sample], count: int) -> list[list[int]]:
+    """The rows of each of the first `count` groups by the hash of their name.
+
+    No more than `count` groups are held at once. One that is dropped never comes back, because
+    the hash that a group has to undercut only falls.
+    """
+    rows: dict[bytes, list[int]] = {}
+    last = b""
+    for row, sample in enumerate(samples):
+        digest = hashlib.sha256((sample.group or sample.id).encode()).digest()
+        if len(rows) < count or digest <= last:
+            rows.setdefault(digest, []).append(row)
+            if len(rows) > count:
+                del rows[last]
+            last = max(rows)
+    return [rows[digest] for digest in sorted(rows)]
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from vovnet.config import Settings, run_settings
 from vovnet.config.experiments import stage1_owner
-from vovnet.core.files import sha256_file, sha256_json, write_json
+from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
 from vovnet.inference.engine import load_images
@@ -53,7 +53,7 @@ def train_stage(
     base_model = base_model_digest(settings.model)
     key = {
         "config": digest,
-        "samples": sha256_json([sample.model_dump(mode="json") for sample in samples]),
+        "samples": samples.content_key(),
         "start_from": sha256_file(start_from) if start_from else base_model,
         "code": closure_digest(__name__),
     }

@@ -1,0 +1,119 @@
+"""Samples of prepared files, each read from its file when it is asked for.
+
+A training mix has hundreds of thousands of samples, and every process of a training has its
+own copy of whatever is held in memory. What is held here is where each line begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vovnet.core.errors import DataError
+from vovnet.core.records import Sample, parse_sample
+
+CHUNK_BYTES = 1 << 24
+
+Indices = NDArray[np.int64]
+
+
+class SampleFile:
+    """The lines of one unified JSONL; blank ones are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise DataError(f"{path}: file not found") from None
+        weakref.finalize(self, os.close, self._descriptor)
+        edges = self._edges()
+        self._numbers = np.flatnonzero(np.diff(edges) > 1)
+        self._starts, self._ends = edges[self._numbers], edges[self._numbers + 1]
+        if not len(self):
+            raise DataError(f"{path}: the dataset is empty, expected at least one sample")
+
+    def __reduce__(self) -> tuple[Callable[[Path], SampleFile], tuple[Path]]:
+        return SampleFile, (self.path,)  # a worker process opens the file itself
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def line(self, row: int) -> bytes:
+        """The bytes of a line, its end included."""
+        start, end = int(self._starts[row]), int(self._ends[row])
+        return os.pread(self._descriptor, end - start, start)  # leaves no position behind
+
+    def sample(self, row: int) -> Sample:
+        """The sample of a line; errors name the file and the line in it."""
+        where = f"{self.path}, line {self._numbers[row] + 1}"
+        return parse_sample(self.line(row), where)
+
+    def _edges(self) -> Indices:
+        """Where each line begins, and at last where the file ends."""
+        size, ends = os.fstat(self._descriptor).st_size, [np.zeros(1, np.int64)]
+        for start in range(0, size, CHUNK_BYTES):
+            chunk = np.frombuffer(os.pread(self._descriptor, CHUNK_BYTES, start), np.uint8)
+            ends.append(start + 1 + np.flatnonzero(chunk == ord("\n")))
+        edges = np.concatenate(ends)
+        return edges if edges[-1] == size else np.append(edges, size)
+
+
+class SampleSet(Sequence[Sample]):
+    """Samples of several files in a fixed order.
+
+    `change` is applied to every sample that is read, to make ids unique over the files.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[SampleFile],
+        files_N: Indices,
+        rows_N: Indices,
+        change: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        self._files, self._change = files, change
+        self._files_N, self._rows_N = files_N, rows_N
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[tuple[SampleFile, ArrayLike]],
+        change: Callable[[Sample], Sample] | None = None,
+    ) -> SampleSet:
+        """The given rows of the given files, one part after the other."""
+        rows = [np.asarray(chosen, dtype=np.int64) for _, chosen in parts]
+        files_N = np.repeat(np.arange(len(parts)), [len(chosen) for chosen in rows])
+        return cls([file for file, _ in parts], files_N, np.concatenate(rows), change)
+
+    def __len__(self) -> int:
+        return len(self._rows_N)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> SampleSet: ...
+    def __getitem__(self, index: int | slice) -> Sample | SampleSet:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        sample = self._files[self._files_N[index]].sample(int(self._rows_N[index]))
+        return self._change(sample) if self._change else sample
+
+    def take(self, indices: ArrayLike) -> SampleSet:
+        """The samples at these indices, in the order of the indices."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return SampleSet(self._files, self._files_N[chosen], self._rows_N[chosen], self._change)
+
+    def content_key(self) -> str:
+        """SHA-256 of the stored lines in their order: equal keys mean equal samples."""
+        digest = hashlib.sha256()
+        for file, row in zip(self._files_N, self._rows_N, strict=True):
+            digest.update(self._files[file].line(int(row)))
+        return digest.hexdigest()
