@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from properties import given, st
 
+from support.properties import given, st
 from vovnet.core.errors import DataError
 from vovnet.core.records import Sample, write_samples
 from vovnet.data import sample_set
