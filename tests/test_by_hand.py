@@ -21,7 +21,7 @@ import yaml
 
 from support.worlds import SETS, world_config
 from vovnet import cli
-from vovnet.commands.parallel import VISIBLE, visible_devices
+from vovnet.commands.parallel import devices_at
 from vovnet.config import merge
 from vovnet.core.errors import ConfigError
 from vovnet.evaluation.columns import read_results, result_columns
@@ -239,7 +239,7 @@ def test_parallel_devices_give_the_numbers_of_one(hand: Hand, tmp_path: Path) ->
     assert cli.main(["eval", *shared, "--output_dir", str(together), *parallel]) == 0
     shards = list((hand.root / "observations").rglob("manifest.json"))
     assert {path.parent.name for path in shards} >= {f"{part}-of-3" for part in range(3)}
-    assert read_results(together / "results.csv")["dataset"].tolist() == SETS
+    assert read_results(together / "results.csv")["dataset"].tolist() == list(SETS)
     assert (together / "results.csv").read_bytes() == (alone / "results.csv").read_bytes()
     assert (together / "samples.parquet").read_bytes() == (alone / "samples.parquet").read_bytes()
 
@@ -259,18 +259,24 @@ def test_a_second_command_runs_no_model(
 
 @pytest.mark.parametrize(
     ("visible", "expected"),
-    [(None, ["0", "2"]), ("4,5,6", ["4", "6"]), ("GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-c"])],
+    [
+        (None, ["0", "2"]),
+        ("4,5,6", ["4", "6"]),
+        ("GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-c"]),
+        ("", ["", ""]),
+    ],
 )
 def test_devices_are_counted_among_the_visible(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: list[str]
 ) -> None:
-    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setenv("VOVNET_GPUS", "8")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
-        monkeypatch.setenv(VISIBLE, visible)
-    assert visible_devices([0, 2]) == expected
-    monkeypatch.setenv(VISIBLE, "7")
-    with pytest.raises(ConfigError, match="device 2 is not among the 1 of CUDA_VISIBLE_DEVICES=7"):
-        visible_devices([0, 2])
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices_at([0, 2]) == expected
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(ConfigError, match=r"device 2 is not among the 1 .*_VISIBLE_DEVICES=7\)"):
+        devices_at([0, 2])
 
 
 # ---- bad input ---------------------------------------------------------------------------

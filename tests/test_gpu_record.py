@@ -92,7 +92,8 @@ def test_model_memory_and_utilisation_are_recorded(call: Any, tmp_path: Path) ->
 
 def test_a_slice_has_memory_but_no_utilisation(call: Any, tmp_path: Path) -> None:
     slice_of_one = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "MIG-aaaa"}
-    assert call(1, "true", **slice_of_one).wait() == 0
+    with call(1, "true", **slice_of_one) as process:
+        assert process.wait() == 0
     (device,) = json.loads((tmp_path / "job.gpu.json").read_text())["devices"]
     assert device["peak_memory_mib"] == 100
     assert device["mean_utilization_percent"] is None
@@ -105,7 +106,8 @@ def test_a_slice_has_memory_but_no_utilisation(call: Any, tmp_path: Path) -> Non
 def test_without_a_driver_nothing_is_written(
     call: Any, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    assert call(1, "true", **variables).wait() == 0
+    with call(1, "true", **variables) as process:
+        assert process.wait() == 0
     assert not (tmp_path / "job.gpu.json").exists()
 
 
@@ -119,11 +121,11 @@ def test_a_record_that_cannot_be_written_is_a_warning(call: Any, tmp_path: Path)
 
 def test_a_signal_reaches_the_command_and_the_record_is_written(call: Any, tmp_path: Path) -> None:
     trap = f"trap 'touch {tmp_path}/told; exit 5' TERM; touch {tmp_path}/ready; sleep 60 & wait"
-    process = call(1, "sh", "-c", trap)
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 5
+    with call(1, "sh", "-c", trap) as process:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 5
     assert (tmp_path / "told").exists()
     assert (tmp_path / "job.gpu.json").exists()
 

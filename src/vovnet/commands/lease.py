@@ -1,4 +1,4 @@
-"""`vovnet lease`: run a command on GPUs that nobody else uses meanwhile."""
+"""`vovnet lease`: run a command on GPUs that nobody else uses while it runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vovnet.machine.leases import Lease, take
 from vovnet.machine.run_to_end import run_to_end
 
 HELP = """wait for free GPUs and run a command on them: vovnet lease --gpus 2 -- command ...
-The command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended;
-processes that it leaves behind are ended first."""
+The command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended.
+Processes that it leaves behind are ended first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record",
         type=Path,
         metavar="FILE",
-        help="JSON of each device's model, peak memory and utilisation; without a driver, none",
+        help="where to write each device's model, peak memory and utilisation as JSON; without a"
+        " driver nothing is written",
     )
     parser.add_argument("command", nargs="+", help="after --: the command and its arguments")
 

@@ -1,1 +1,5 @@
-"""GPUs of this machine, held by one command at a time, and commands that are run to their end."""
+"""The GPUs of this machine and the processes that use them.
+
+`devices` names the GPUs, `leases` holds some of them for one command, `run_to_end` runs the command
+until nothing of it is left, and `gpu_record` notes what it did on them.
+"""

@@ -1,7 +1,7 @@
-"""The GPUs of this machine that a process may use, and one name for each of them.
+"""The GPUs that a process may use, with one name for each of them.
 
-CUDA_VISIBLE_DEVICES may name a device by number or by (shortened) UUID. Both become the
-number of nvidia-smi, so that two names of one device are never two devices.
+CUDA_VISIBLE_DEVICES may name a device by its number or by its UUID, which may be shortened. Here
+every device is called by its number in nvidia-smi, so that two names never stand for one device.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vovnet.core.errors import VovnetError
@@ -20,19 +20,19 @@ PRETENDED = "VOVNET_GPUS"
 """Environment variable: how many GPUs to assume instead of asking the machine."""
 
 HIDING = {"-1", "NoDevFiles"}
-"""Entries after which CUDA sees no further device."""
+"""Entries of CUDA_VISIBLE_DEVICES after which CUDA sees no further device."""
 
-UNRESOLVED = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]+(/\d+/\d+)?")
+UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]+(/\d+/\d+)?")
 
 
 class DeviceError(VovnetError):
-    """Devices are named wrongly, or there are too few of them."""
+    """A device does not exist, or there are fewer devices than were asked for."""
 
 
 def visible_devices(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The devices this process may use, as nvidia-smi numbers where those are known.
+    """The devices that this process may use, by their numbers in nvidia-smi where those are known.
 
-    Inside a Slurm job only what Slurm granted counts, in Slurm's own numbering.
+    Inside a Slurm job they are those that Slurm granted, in Slurm's own numbering.
     """
     listed = environ.get(VISIBLE)
     if "SLURM_JOB_ID" in environ:
@@ -41,6 +41,12 @@ def visible_devices(environ: Mapping[str, str] = os.environ) -> list[str]:
     if listed is None:
         return list(machine)
     return list(dict.fromkeys(_resolve(entry, machine) for entry in _entries(listed)))
+
+
+def environment_of(devices: Sequence[str]) -> dict[str, str]:
+    """The environment in which a process uses these devices and no others."""
+    # nvidia-smi counts along the bus; CUDA would count by speed.
+    return {VISIBLE: ",".join(devices), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def machine_devices(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -62,11 +68,11 @@ def _entries(listed: str) -> list[str]:
 def _resolve(entry: str, machine: Mapping[str, str]) -> str:
     if entry in machine:
         return entry
-    if UNRESOLVED.fullmatch(entry):
+    if UUID.fullmatch(entry):
         matching = [number for number, uuid in machine.items() if uuid.startswith(entry)]
         if len(matching) == 1:
             return matching[0]
-        # A slice of a device (MIG), or a machine that cannot tell its UUIDs: the name stands.
+        # A slice of a device (MIG) has no number, and some machines cannot tell their UUIDs.
         if entry.startswith("MIG-") or not any(machine.values()):
             return entry
     known = ", ".join(machine) or "none"

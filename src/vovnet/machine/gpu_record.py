@@ -1,7 +1,8 @@
-"""What a command did on its GPUs, sampled through NVML: model, peak memory, utilisation.
+"""A record of what a command did on its GPUs: their model, peak memory and utilisation.
 
-A leased device belongs to one command, so that the device's memory is the command's. Without a
-driver or without devices nothing is recorded. No failure to record fails the command.
+They are sampled through NVML, the library behind nvidia-smi. A leased device belongs to one command
+alone, so the memory in use on the device is the command's. Without a driver or without devices
+there is no record. A failure to record never fails the command.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MIB = 2**20
 
 @dataclass
 class DeviceRecord:
-    """A device's samples. A slice of a device (MIG) has no utilisation of its own."""
+    """The samples of one device. A slice of a device (MIG) has no utilisation of its own."""
 
     device: str
     model: str
@@ -40,7 +41,7 @@ class DeviceRecord:
 
 
 class GpuRecorder:
-    """Samples of some devices. Create it with `open_recorder`."""
+    """Collects the samples of some devices. Create it with `open_recorder`."""
 
     def __init__(self, nvml: Any, handles: Mapping[str, Any]) -> None:
         self._nvml = nvml
@@ -62,7 +63,7 @@ class GpuRecorder:
                 record.peak_memory_mib = max(record.peak_memory_mib, used)
                 busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
                 record.utilization_percent.append(busy)
-            except Exception:  # whatever a driver does, the command goes on
+            except Exception:  # whatever the driver does, the command goes on
                 continue
 
     def write(self, path: Path, seconds: float) -> None:
@@ -88,5 +89,5 @@ def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
             for device in devices
         }
         return GpuRecorder(pynvml, handles)
-    except Exception:  # no package, library, driver or such device: nothing can be recorded
+    except Exception:  # no package, library, driver or such device, so nothing can be recorded
         return None

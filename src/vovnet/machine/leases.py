@@ -1,15 +1,17 @@
-"""Exclusive GPUs for the lifetime of a process, without a server.
+"""Leases: GPUs that a process holds alone until it ends, without a server.
 
-A device is held by an flock on a file of its own. The lock belongs to the open file, which a
-process may hand to a command that it starts: it is given back by the system when the last of them
-ends, however it ends. What the command starts in turn holds it only where it inherits open files,
-as from a shell: `vovnet lease` stays until all of that has ended as well.
+**Locks.** To hold a device is to hold an flock on the device's own file. The lock belongs to the
+open file, which a process can hand to a command that it starts. When the last process that has the
+file open ends, in whatever way, the system gives the device back. A grandchild has the file open
+only where it inherits open files, as it does from a shell. Therefore `vovnet lease` itself stays
+until all descendants of its command have ended.
 
-Who takes devices draws a ticket, on which stand the devices that would do. When no older ticket
-names one of them, devices are collected, one after the other as they come free. So of those who
-compete there is never more than one who holds a few and waits for more, which rules out deadlock,
-and nobody overtakes a job that waits for many. Tickets are flocks as well: those of the dead do not
-count.
+**Turns.** Two processes that each hold some devices and wait for more could wait for ever, and a
+process that needs many devices could be overtaken again and again by those that need one. So a
+process first draws a ticket, which lists the devices that it could use. It waits until no older
+ticket lists one of them, and only then collects devices, one by one as they come free. Of the
+processes that compete, therefore, only one at a time holds a few devices and waits for more. A
+ticket is locked by an flock as well, so that the tickets of dead processes do not count.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vovnet.machine.devices import VISIBLE, DeviceError, visible_devices
+from vovnet.machine.devices import VISIBLE, DeviceError, environment_of, visible_devices
 
 FOLDER = "VOVNET_LEASES"
-"""Environment variable: where the lock files lie, instead of `SHARED`."""
+"""Environment variable with the folder of the lock files, in place of `SHARED`."""
 
 SHARED = Path("/tmp/vovnet-leases")
-"""One folder for every process of the machine: TMPDIR differs between users and jobs."""
+"""One folder for all processes of the machine. TMPDIR would differ between users and jobs."""
 
 TICKET = "ticket-"
 TURNSTILE = "turnstile.lock"
@@ -37,7 +39,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class _Ticket:
-    """A place in the queue: names sort by the time at which they were drawn, and so appear."""
+    """A place in the queue. The names of tickets sort by the time at which they were drawn."""
 
     path: Path
     file: int
@@ -48,7 +50,7 @@ class _Ticket:
 
 
 class Lease:
-    """Devices held by this process until `release`, or until all who have `files` open end."""
+    """Devices that are held until `release`, or until every process with `files` open has ended."""
 
     def __init__(
         self, devices: Sequence[str], files: Sequence[int], job_folder: Path | None = None
@@ -58,9 +60,8 @@ class Lease:
         self._job_folder = job_folder
 
     def environment(self) -> dict[str, str]:
-        """What a command must find in its environment to use the devices and no others."""
-        # nvidia-smi counts along the bus, CUDA by speed if it is not told otherwise.
-        return {VISIBLE: ",".join(self.devices), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        """The environment in which a command uses these devices and no others."""
+        return environment_of(self.devices)
 
     def release(self) -> None:
         while self.files:
@@ -102,10 +103,10 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
 
 
 def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the locks of this machine's devices lie.
+    """The folder in which the locks of this machine's devices lie.
 
-    A Slurm job has a folder of its own, which goes with its last lease: its devices are its own
-    already, and under the numbers that it sees them by, another job may see others.
+    A Slurm job has a folder of its own, which is removed with its last lease. Nobody else uses its
+    devices, and the same number may stand for another device in another job.
     """
     folder = Path(environ.get(FOLDER) or SHARED)
     job = environ.get("SLURM_JOB_ID")
@@ -117,7 +118,7 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
-    # One at a time: no ticket appears after a younger one.
+    # One process at a time draws a ticket, so that none appears after a younger one.
     turnstile = _enter(folder)
     try:
         # The clock is one for all processes of the machine.
@@ -126,7 +127,7 @@ def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
         file = _open(partial)
         fcntl.flock(file, fcntl.LOCK_EX)
         os.write(file, "\n".join(devices).encode())
-        # Under its name it is locked from the beginning, and so never taken for one of the dead.
+        # It is locked before it has its name, so that nobody takes it for that of a dead process.
         partial.rename(path)
     finally:
         os.close(turnstile)
@@ -134,7 +135,7 @@ def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
 
 
 def _enter(folder: Path) -> int:
-    """The open locked file of a folder's turnstile: until it is closed, nobody else is there."""
+    """Lock a folder's turnstile; until the returned file is closed, nobody else passes."""
     while True:
         folder.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -142,7 +143,7 @@ def _enter(folder: Path) -> int:
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink > 0:
                 return file
-            os.close(file)  # removed with the folder, meanwhile
+            os.close(file)  # meanwhile it was removed with its folder
 
 
 def _remove_unused(folder: Path) -> None:
@@ -151,7 +152,7 @@ def _remove_unused(folder: Path) -> None:
     locks = list(folder.glob("gpu-*.lock"))
     free = dict(_free(folder, [path.stem.removeprefix("gpu-") for path in locks]))
     if len(free) == len(locks) and not any(folder.glob(f"{TICKET}*")):
-        # The turnstile last: who waits there finds nothing half removed.
+        # The turnstile goes last, so that who waits there finds nothing half removed.
         for path in (*locks, folder / TURNSTILE):
             path.unlink()
         with contextlib.suppress(OSError):
@@ -161,7 +162,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> None:
-    """Wait until nobody alive drew a ticket for one of the devices before this one."""
+    """Wait until no living process has an older ticket that lists one of the devices."""
     for older in sorted(folder.glob(f"{TICKET}*"), reverse=True):
         if older >= ticket.path:
             continue
@@ -172,7 +173,7 @@ def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> Non
         try:
             wanted = os.read(file, os.fstat(file).st_size).decode().split("\n")
             if not set(devices).isdisjoint(wanted):
-                # Comes free when it is given back, or when its process dies.
+                # The lock comes free when the ticket is given back or its process dies.
                 fcntl.flock(file, fcntl.LOCK_EX)
                 older.unlink(missing_ok=True)
         finally:
@@ -180,7 +181,7 @@ def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> Non
 
 
 def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Yield (name, open locked file) of devices that nobody holds."""
+    """Lock the devices that nobody holds; yield the name and the open file of each."""
     for name in names:
         file = _open(folder / f"gpu-{name.replace('/', '_')}.lock")
         try:

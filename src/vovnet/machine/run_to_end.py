@@ -1,8 +1,9 @@
-"""Run a command to its end, and end whatever it leaves behind.
+"""Run a command to its end, and end the processes that it leaves behind.
 
-A launcher of many processes may start each in a session of its own, and close the files that it
-inherited: when it dies, they live on, and no lock tells of them. So this process adopts orphans of
-the command (Linux' child subreaper), wherever in the tree they are.
+A launcher may start each of its processes in a session of its own and close the files that it
+inherited. When the launcher dies, those processes live on, and no lock tells of them. So this
+process asks Linux to become the parent of every orphan among the command's descendants (a child
+subreaper), and can then find and end them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vovnet.core.errors import VovnetError
 
 INTERVAL_S = 0.5
 GRACE_S = 10.0
-"""From SIGTERM to SIGKILL, for what a command leaves behind."""
+"""Between SIGTERM and SIGKILL, for processes that the command leaves behind."""
 
 POLL_S = 0.05
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -34,10 +35,11 @@ def run_to_end(
     files: Sequence[int] = (),
     watch: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run a command until it and all its descendants have ended; its status as a shell tells it.
+    """Run a command until it and all its descendants have ended, and return its exit status.
 
+    As in a shell, the status of a command that a signal ended is 128 plus the signal's number.
     Signals are passed on to the command, and `files` stay open in it. `watch` is called every
-    `INTERVAL_S` seconds. Other children of this process would be ended as well.
+    `INTERVAL_S` seconds. Any other children of this process would be ended as well.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     started: list[subprocess.Popen[bytes]] = []
@@ -58,7 +60,7 @@ def run_to_end(
     started.append(process)
     for missed in early:
         process.send_signal(missed)
-    # The terminal interrupts the command itself.
+    # On Ctrl-C the terminal interrupts the command itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         watch()
@@ -87,7 +89,7 @@ def _signal_descendants(number: signal.Signals) -> None:
 
 
 def _has_children() -> bool:
-    """Whether any descendant lives: orphans among them have become children."""
+    """Whether a descendant is alive; orphans among them have become children of this process."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:
             continue
