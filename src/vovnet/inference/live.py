@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from vovnet.config import (
     Experiment,
@@ -36,7 +35,7 @@ from vovnet.evaluation.replay import Questions, load_questions, load_routers, qu
 from vovnet.evaluation.scoring import score_sample
 from vovnet.inference.engine import Answer, Inference, TextPass, load_images
 from vovnet.inference.timing import Timing, paired_ratio, profile_columns, profile_facts
-from vovnet.model.vovnet import load_trained, pick_device, weights_file
+from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.manifest import package_versions, source_digest
 from vovnet.pipeline.steps import step_digest
@@ -237,7 +236,7 @@ def live_experiment(
         "config_hash": config_hash,
         "source_digest": source_digest(),
         "versions": package_versions(),
-        "device": _device_name(),
+        "device": device_name(),
     }
     write_experiment(layout.eval(name), experiment, rows, tables, summary)
 
@@ -362,7 +361,3 @@ def _ticker(on_sample: Callable[[int, int], None] | None, total: int) -> OnSampl
             on_sample(done, total)
 
     return tick
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

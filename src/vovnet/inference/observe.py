@@ -22,7 +22,7 @@ from vovnet.core.records import Sample, write_table
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference, load_images
 from vovnet.inference.shards import VIEW_COLUMNS, block_columns, block_path, shard_blocks
-from vovnet.model.vovnet import load_trained, pick_device, weights_file
+from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file
 from vovnet.pipeline.code_digest import closure_digest
 from vovnet.pipeline.manifest import claimed_folder, write_manifest
 from vovnet.pipeline.steps import step_digest
@@ -154,7 +154,7 @@ class _Job:
             **self.facts,
             blocks=[index for index, _ in self.blocks],
             key=self.key,
-            device=_device_name(),
+            device=device_name(),
             **facts,
         )
 
@@ -270,7 +270,3 @@ def _observe_reduced(
             for row, sample, answer in zip(rows, samples, answers, strict=True):
                 row[view] = {"id": sample.id, **vars(answer), "latency_ms": latency_ms}
     yield from rows
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -189,3 +189,8 @@ def load_trained(settings: Settings, checkpoint: Path, device: torch.device) -> 
 
 def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """What the device of `pick_device` is called, for manifests and tables."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

@@ -18,6 +18,7 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.files import write_json
 from vovnet.data.world.stream import WorldStream
 from vovnet.model.tiny import write_tiny_model
+from vovnet.model.vovnet import device_name
 from vovnet.pipeline.manifest import package_versions
 from vovnet.training.loop import Trainer
 
@@ -64,7 +65,6 @@ def _run_phase(
     began = time.perf_counter()
     trainer.run(on_step)
     if trainer.accelerator.is_main_process:
-        device = trainer.accelerator.device
         model = trainer.model.vlm
         model.model.to("cpu", torch.float16).save_pretrained(folder / "model")
         model.tokenizer.save_pretrained(folder / "model")
@@ -76,7 +76,7 @@ def _run_phase(
                 "stream_seed": seed,
                 **phase.model_dump(mode="json"),
                 "batch_size": settings.training.batch_size,
-                "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+                "device": device_name(),
                 "wall_s_of_last_call": round(time.perf_counter() - began),
                 "versions": package_versions(),
             },

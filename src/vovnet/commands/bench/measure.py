@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from vovnet.model.vovnet import device_name
+
 T = TypeVar("T")
 
 
@@ -80,12 +82,11 @@ def growth_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
-    cuda = torch.cuda.is_available()
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "load_average": list(os.getloadavg()),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "device": device_name(),
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
     }
