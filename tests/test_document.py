@@ -36,7 +36,7 @@ def table(count: int, *, long: bool = False, grouped: bool = False) -> Table:
     if grouped:
         names = [("", "Dataset"), ("", "Method"), ("Gain_1 ↑ [%]", "at 50%")]
         text.columns = pd.MultiIndex.from_tuples(names)
-    return Table(f"Of a table: {SPECIAL}", pd.DataFrame({"value": [1.5]}), text, long)
+    return Table(f"Of a table: {SPECIAL}", pd.DataFrame({"value": [1.5]}), dict(text), long)
 
 
 def write_report(folder: Path) -> None:
@@ -46,7 +46,7 @@ def write_report(folder: Path) -> None:
         "grouped": table(3, grouped=True),
         "long": table(4, long=True),
         "long_grouped": table(2 * MAX_ROWS, grouped=True),
-        "empty": Table("Nothing.", pd.DataFrame(), table(2).text.iloc[:0]),
+        "empty": Table("Nothing.", pd.DataFrame(), dict(table(2).text.iloc[:0])),
     }
     for name, item in made.items():
         write_table_files(name, item, folder)

@@ -155,7 +155,13 @@ EQUAL_COST_COLUMNS = (
     *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
     "verdict",
 )
-"""Columns of hull_metrics.csv, curves.csv and equal_cost.csv."""
+
+HULL_FILES = {
+    "hull_metrics.csv": HULL_COLUMNS,
+    "curves.csv": CURVE_COLUMNS,
+    "equal_cost.csv": EQUAL_COST_COLUMNS,
+}
+"""The files of the comparison with the mixing hull -> their columns."""
 
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
@@ -185,13 +191,20 @@ def write_results(path: Path | str, rows: Sequence[dict[str, Any]], actions: Ite
 
 def read_results(path: Path | str) -> pd.DataFrame:
     """Read results.csv, of whatever actions, with `baseline_name` as text ("" for VoVNet)."""
+    texts = {"baseline_name": "string", "action_ratio": "string"}
+    frame = read_columns(path, result_columns(()), dtype=texts)
+    return frame.assign(baseline_name=frame["baseline_name"].fillna(""))
+
+
+def read_columns(path: Path | str, columns: Iterable[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV file that has at least these columns; `options` are those of pandas."""
     try:
-        frame = pd.read_csv(path, dtype={"baseline_name": "string", "action_ratio": "string"})
+        frame = pd.read_csv(path, **options)
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: not a readable CSV file ({error})") from None
-    missing = [name for name in result_columns(()) if name not in frame.columns]
+    missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing")
-    return frame.assign(baseline_name=frame["baseline_name"].fillna(""))
+    return frame

@@ -16,12 +16,7 @@ from vovnet.config import Settings
 from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import (
-    CURVE_COLUMNS,
-    EQUAL_COST_COLUMNS,
-    HULL_COLUMNS,
-    read_results,
-)
+from vovnet.evaluation.columns import HULL_FILES, read_columns, read_results
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
 
@@ -43,8 +38,8 @@ class Inputs:
 
     def files(self) -> dict[str, Path]:
         """The files behind the tables, by name."""
-        paths = [result_file(self.layout, name) for name in self.settings.experiments]
-        return named(self.layout, [*paths, *hull_files(self.layout)])
+        results = [self.layout.eval(name) / "results.csv" for name in self.settings.experiments]
+        return named(self.layout, [*results, *(self.layout.hull / name for name in HULL_FILES)])
 
     @property
     def actions(self) -> list[str]:
@@ -83,15 +78,12 @@ class Inputs:
 
 
 def load_inputs(settings: Settings, layout: Layout) -> Inputs:
-    hull, curves, equal_cost = hull_files(layout)
-    return Inputs(
-        settings,
-        layout,
-        load_points(settings, layout),
-        _ordered(settings, _read_csv(hull, HULL_COLUMNS)),
-        _ordered(settings, _read_csv(curves, CURVE_COLUMNS)),
-        _ordered(settings, _read_csv(equal_cost, EQUAL_COST_COLUMNS)),
-    )
+    """Read the results of every experiment, and their comparison with the mixing hull."""
+    tables = [
+        _ordered(settings, read_columns(layout.hull / name, columns))
+        for name, columns in HULL_FILES.items()
+    ]
+    return Inputs(settings, layout, load_points(settings, layout), *tables)
 
 
 def load_points(settings: Settings, layout: Layout) -> pd.DataFrame:
@@ -100,20 +92,13 @@ def load_points(settings: Settings, layout: Layout) -> pd.DataFrame:
         raise ConfigError("experiments: the report needs at least one")
     frames = []
     for name, experiment in settings.experiments.items():
-        path = result_file(layout, name)
+        path = layout.eval(name) / "results.csv"
         frame = read_results(path)
         if frame.empty:
             raise DataError(f"{path}: no rows, expected one per dataset, seed and sweep point")
+        facts = {"title": experiment.title, "role": experiment.role, "mode": experiment.mode}
         point = frame.groupby(["dataset", "seed"], sort=False).cumcount()
-        frames.append(
-            frame.assign(
-                experiment=name,
-                title=experiment.title,
-                role=experiment.role,
-                mode=experiment.mode,
-                point=point,
-            )
-        )
+        frames.append(frame.assign(experiment=name, **facts, point=point))
     columns = dict.fromkeys(column for frame in frames for column in frame.columns)
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
     return _ordered(settings, pd.concat(filled, ignore_index=True).reindex(columns=list(columns)))
@@ -147,16 +132,6 @@ def over_seeds(
     return pd.DataFrame(columns).reset_index()
 
 
-def result_file(layout: Layout, experiment: str) -> Path:
-    return layout.eval(experiment) / "results.csv"
-
-
-def hull_files(layout: Layout) -> tuple[Path, Path, Path]:
-    names = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
-    hull, curves, equal_cost = (layout.hull / name for name in names)
-    return hull, curves, equal_cost
-
-
 def named(layout: Layout, paths: Iterable[Path]) -> dict[str, Path]:
     """Files by their path below the results folder, as manifests name them."""
     return {path.relative_to(layout.root).as_posix(): path for path in paths}
@@ -173,16 +148,3 @@ def _ordered(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
         {key: frame[key].map(ranks[key]).fillna(len(ranks[key])) for key in keys}
     ).sort_values(keys, kind="stable")
     return frame.loc[order.index].reset_index(drop=True)
-
-
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a readable CSV file ({error})") from None
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]!r} is missing")
-    return frame

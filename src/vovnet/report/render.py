@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,19 @@ MAX_ROWS = 56
 
 @dataclass(frozen=True)
 class Table:
-    """`numbers` for machines, `text` for people, whose columns may be named in two levels.
+    """`numbers` for machines, `columns` for people: heading -> text, or (group, heading) -> text.
 
     `long` breaks over pages, as any table does that has too many rows for one.
     """
 
     caption: str
     numbers: pd.DataFrame
-    text: pd.DataFrame
+    columns: Mapping[Any, pd.Series]
     long: bool = False
+
+    @property
+    def text(self) -> pd.DataFrame:
+        return pd.DataFrame(self.columns).reset_index(drop=True)
 
 
 def write_table_files(name: str, table: Table, folder: Path) -> list[Path]:

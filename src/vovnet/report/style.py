@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from vovnet.core.files import atomic_path
 
 TEXT_WIDTH_IN = 7.0
 LEGEND_ROW_IN = 0.15
 MAX_COLUMNS = 3
-TICK_STEPS = [1, 2, 5, 10]
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#777777"
@@ -110,6 +113,24 @@ def label_left(panels: Sequence[Axes], label: str) -> None:
         place = axes.get_subplotspec()
         if place is not None and place.is_first_col():
             axes.set_ylabel(label)
+
+
+def ticks(axis: Axis, count: int, *, integer: bool = False) -> None:
+    """At most `count` ticks more than one, at round values."""
+    axis.set_major_locator(MaxNLocator(count, integer=integer, steps=[1, 2, 5, 10]))
+
+
+def handle(label: str, **look: Any) -> Line2D:
+    """A line or marker for the legend alone."""
+    return Line2D([], [], label=label, **look)
+
+
+def draw_bins(axes: Axes, bins: pd.DataFrame, color: str) -> None:
+    """One seed's bins, `predicted` over `measured`: an area is the share of questions in a bin."""
+    places = (bins["predicted"], bins["measured"])
+    axes.plot(*places, color=color, lw=0.6, alpha=0.7)
+    areas = 4 + 60 * bins["count"] / max(1, bins["count"].sum())
+    axes.scatter(*places, s=areas, color=color, alpha=0.6, lw=0, zorder=3)
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int) -> None:

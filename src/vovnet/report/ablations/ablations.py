@@ -35,7 +35,7 @@ def table(settings: Settings, rows: pd.DataFrame) -> Table:
         "covers the choice of questions, not that of seeds, which the deviations show. Gain: "
         "accuracy over random mixing of the recipe's own fixed policies at 50% of FULL's cost."
     )
-    return Table(caption, rows, pd.DataFrame(columns))
+    return Table(caption, rows, columns)
 
 
 def _difference(rows: pd.DataFrame, measure: str, heading: str) -> text.Text:

@@ -9,10 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from vovnet.report.inputs import Inputs, of, over_seeds
-from vovnet.report.style import TICK_STEPS, label_left, legend_below, panel_grid
+from vovnet.report.style import label_left, legend_below, panel_grid, ticks
 
 
 def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Line2D]]) -> Figure:
@@ -26,7 +25,7 @@ def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Li
         axes.margins(x=0.08, y=0.08)
         axes.set_title(dataset)
         axes.set_xlabel("Average vision tokens")
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=TICK_STEPS))
+        ticks(axes.yaxis, 6)
     label_left(panels, "Accuracy [%]")
     legend_below(figure, list(legend.values()), columns=3)
     return figure

@@ -9,20 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
+from vovnet.report import style
 from vovnet.report.actions import label
 from vovnet.report.inputs import Inputs, of
-from vovnet.report.style import (
-    GREY,
-    STYLE,
-    TICK_STEPS,
-    VERMILLION,
-    label_left,
-    legend_below,
-    panel_grid,
-)
+from vovnet.report.style import GREY, VERMILLION
 from vovnet.report.training_logs import load_calibration
 
 ORDER = 40
@@ -33,7 +24,7 @@ def figure(inputs: Inputs) -> Figure:
     run, seeds = inputs.main_run()
     bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
     pairs = _pairs(inputs.actions, set(bins["pair"]))
-    made, panels = panel_grid(max(1, len(pairs)), height_in=2.3)
+    made, panels = style.panel_grid(max(1, len(pairs)), height_in=2.3)
     if not pairs:
         panels[0].text(0.5, 0.5, "Not measured: training.calibration_samples is 0", ha="center")
         panels[0].set_axis_off()
@@ -46,16 +37,14 @@ def figure(inputs: Inputs) -> Figure:
             f"{label(dear)} instead of {label(cheap)}\n"
             f"slope {scores['slope']:.2f}, ECE {scores['ece']:.2f} nats"
         )
-        axes.set_title(title, fontsize=STYLE["axes.labelsize"])
+        axes.set_title(title, fontsize=style.STYLE["axes.labelsize"])
         axes.set_xlabel("Predicted value [nats]")
-    label_left(panels, "Measured value [nats]")
+    style.label_left(panels, "Measured value [nats]")
     handles = [
-        Line2D([], [], color=GREY, linestyle="--", lw=0.8, label="Perfect calibration"),
-        Line2D(
-            [], [], color=VERMILLION, marker="o", lw=0.7, label="A seed (area: share of samples)"
-        ),
+        style.handle("Perfect calibration", color=GREY, linestyle="--", lw=0.8),
+        style.handle("A seed (area: share of samples)", color=VERMILLION, marker="o", lw=0.7),
     ]
-    legend_below(made, handles, columns=2)
+    style.legend_below(made, handles, columns=2)
     return made
 
 
@@ -66,16 +55,12 @@ def _draw_calibration(axes: Axes, rows: pd.DataFrame) -> None:
     ends = (float(values.min()) - margin, float(values.max()) + margin)
     axes.plot(ends, ends, color=GREY, linestyle="--", lw=0.8, zorder=1)
     for _, seed in rows.groupby("seed"):
-        seed = seed.sort_values("predicted")
-        places = (seed["predicted"], seed["measured"])
-        areas = 4 + 60 * seed["count"] / seed["count"].sum()
-        axes.plot(*places, color=VERMILLION, lw=0.6, alpha=0.7)
-        axes.scatter(*places, s=areas, color=VERMILLION, alpha=0.6, lw=0, zorder=3)
+        style.draw_bins(axes, seed.sort_values("predicted"), VERMILLION)
     axes.set_xlim(ends)
     axes.set_ylim(ends)
     axes.set_aspect("equal")
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=TICK_STEPS))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=TICK_STEPS))
+    style.ticks(axes.xaxis, 5)
+    style.ticks(axes.yaxis, 5)
 
 
 def _pairs(actions: Sequence[str], known: set[str]) -> dict[str, tuple[str, str]]:

@@ -8,19 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from vovnet.report import style
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.live_runs import PARTS, profiles
-from vovnet.report.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    legend_below,
-    panel_grid,
-)
+from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
 
 ORDER = 70
 LOOKS = {
@@ -44,7 +35,7 @@ def figure(inputs: Inputs) -> Figure | None:
         return None
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["title"] + rows["label"]))
-    made, panels = panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
+    made, panels = style.panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
     for axes, dataset in zip(panels, datasets, strict=True):
         shown = of(rows, dataset=dataset)
         titles = (shown["title"] + shown["label"]).tolist()
@@ -65,5 +56,5 @@ def figure(inputs: Inputs) -> Figure | None:
         Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0, label=PARTS[part][0])
         for part, (color, hatch) in LOOKS.items()
     ]
-    legend_below(made, handles, columns=len(handles))
+    style.legend_below(made, handles, columns=len(handles))
     return made

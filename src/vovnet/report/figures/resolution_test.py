@@ -7,18 +7,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from vovnet.report import style
 from vovnet.report.hull import HALF, OWN, equal_cost_gains
 from vovnet.report.inputs import Inputs, of
-from vovnet.report.style import (
-    BLUE,
-    GREY,
-    VERMILLION,
-    LineStyle,
-    legend_below,
-    panel_grid,
-)
+from vovnet.report.style import BLUE, GREY, VERMILLION
 
 ORDER = 60
 LOOKS: dict[str, dict[str, Any]] = {
@@ -42,7 +35,7 @@ def figure(inputs: Inputs) -> Figure | None:
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["experiment"]))
     titles = rows.drop_duplicates("experiment").set_index("experiment").apply(_label, axis=1)
-    made, panels = panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
+    made, panels = style.panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
     for axes, dataset in zip(panels, datasets, strict=True):
         axes.axvline(0, color=GREY, lw=0.8, zorder=1)
         for _, row in of(rows, dataset=dataset).iterrows():
@@ -53,17 +46,17 @@ def figure(inputs: Inputs) -> Figure | None:
         axes.set_title(dataset)
         axes.set_xlabel("Gain [points]")
     handles = [
-        Line2D([], [], linestyle="none", ms=4, label=LABELS.get(verdict, verdict), **look)
+        style.handle(LABELS.get(verdict, verdict), linestyle="none", ms=4, **look)
         for verdict, look in LOOKS.items()
     ]
-    handles.append(Line2D([], [], color=GREY, lw=1, linestyle=":", label="Cost out of its range"))
-    legend_below(made, handles, columns=len(handles))
+    handles.append(style.handle("Cost out of its range", color=GREY, lw=1, linestyle=":"))
+    style.legend_below(made, handles, columns=len(handles))
     return made
 
 
 def _draw_gain(axes: Axes, place: int, row: pd.Series) -> None:
     look: dict[str, Any] = LOOKS[row["verdict_resolution"]]
-    line: LineStyle = "-" if row["within_range_resolution"] else ":"
+    line: style.LineStyle = "-" if row["within_range_resolution"] else ":"
     ends = (row["gain_lo_resolution"], row["gain_hi_resolution"])
     axes.plot(ends, (place, place), color=look["color"], lw=1.1, linestyle=line, zorder=2)
     axes.plot(row["gain_resolution"], place, linestyle="none", ms=3.5, zorder=3, **look)

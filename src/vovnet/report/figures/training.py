@@ -5,19 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
+from vovnet.report import style
 from vovnet.report.actions import label
 from vovnet.report.inputs import Inputs, of
-from vovnet.report.style import (
-    TICK_STEPS,
-    VERMILLION,
-    LineStyle,
-    action_looks,
-    legend_below,
-    panel_grid,
-)
+from vovnet.report.style import VERMILLION
 from vovnet.report.training_logs import load_train_log
 
 ORDER = 30
@@ -30,10 +22,10 @@ def figure(inputs: Inputs) -> Figure:
     run, seeds = inputs.main_run()
     log = load_train_log(inputs.settings, inputs.layout, run, seeds)
     first, second = (of(log, folder_stage=stage) for stage in (1, 2))
-    made, panels = panel_grid(4, height_in=1.75, columns=4)
+    made, panels = style.panel_grid(4, height_in=1.75, columns=4)
     _draw_log(panels[0], first, "loss", VERMILLION)
     _draw_log(panels[1], second, "loss", VERMILLION)
-    looks = action_looks(inputs.actions)
+    looks = style.action_looks(inputs.actions)
     for action, look in looks.items():
         shares = second.assign(percent=100 * second[f"action_share_{action}"])
         _draw_log(panels[2], shares, "percent", look.color, look.line)
@@ -43,21 +35,19 @@ def figure(inputs: Inputs) -> Figure:
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title)
         axes.set_xlabel("Step")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=TICK_STEPS))
+        style.ticks(axes.xaxis, 4, integer=True)
     handles = [
-        Line2D([], [], color=VERMILLION, lw=1.4, label="Mean over seeds (running means)"),
-        Line2D([], [], color=VERMILLION, lw=0.5, alpha=0.6, label="Single seeds"),
+        style.handle("Mean over seeds (running means)", color=VERMILLION, lw=1.4),
+        style.handle("Single seeds", color=VERMILLION, lw=0.5, alpha=0.6),
     ]
-    handles += [
-        Line2D([], [], color=look.color, linestyle=look.line, label=label(action))
-        for action, look in looks.items()
-    ]
-    legend_below(made, handles, columns=5)
+    for action, look in looks.items():
+        handles.append(style.handle(label(action), color=look.color, linestyle=look.line))
+    style.legend_below(made, handles, columns=5)
     return made
 
 
 def _draw_log(
-    axes: Axes, log: pd.DataFrame, column: str, color: str, line_style: LineStyle = "-"
+    axes: Axes, log: pd.DataFrame, column: str, color: str, line_style: style.LineStyle = "-"
 ) -> None:
     """Running means of a logged value: each seed thin, their mean thick."""
     table = log.pivot(index="step", columns="seed", values=column).dropna(how="all")

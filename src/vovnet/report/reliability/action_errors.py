@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.report import text
 from vovnet.report.actions import label
 from vovnet.report.inputs import of, over_seeds
@@ -34,4 +32,4 @@ def table(errors: Errors) -> Table:
         "mean number over seeds. False skips: share of the NO answers that FULL would have "
         "improved, with Wilson's 95% interval, as for accuracy (ends averaged over seeds)."
     )
-    return Table(caption, rows, pd.DataFrame(columns))
+    return Table(caption, rows, columns)

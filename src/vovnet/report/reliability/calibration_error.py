@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.report import text
 from vovnet.report.inputs import over_seeds
 from vovnet.report.reliability._errors import KINDS, Errors
@@ -33,4 +31,4 @@ def table(errors: Errors) -> Table:
         "of the two is better. Neither is made to be the probability of that: a head that knows "
         "everything does not reach 0."
     )
-    return Table(caption, rows, pd.DataFrame(columns))
+    return Table(caption, rows, columns)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.error_slices import worst
 from vovnet.report import text
@@ -35,4 +33,4 @@ def table(errors: Errors) -> Table:
         f"{errors.settings.report.target_lambda:g}: lowest upper end of Wilson's 95% interval, so "
         "that small slices do not come first by chance. Fields with one value are left out."
     )
-    return Table(caption, rows, pd.DataFrame(columns), long=True)
+    return Table(caption, rows, columns, long=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report import text
 from vovnet.report.actions import shares_heading
@@ -40,4 +38,4 @@ def table(errors: Errors) -> Table:
         f"Fallbacks at λ = {settings.report.target_lambda:g}: a NO is overruled where the text "
         "pass is unsure, and the view that is executed is paid for."
     )
-    return Table(caption, rows, pd.DataFrame(columns))
+    return Table(caption, rows, columns)

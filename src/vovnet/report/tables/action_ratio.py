@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.evaluation.columns import SETTINGS, rate_columns
 from vovnet.report import text
 from vovnet.report.actions import label
@@ -28,4 +26,4 @@ def table(inputs: Inputs) -> Table:
         columns[f"{label(action)} [%]"] = with_deviation(means, 100 * rows[f"{rate}_sd"])
     columns |= text.value(rows, "avg_cost") | text.value(rows, "accuracy")
     caption = "Shares of the actions, mean ± standard deviation over seeds."
-    return Table(caption, rows, pd.DataFrame(columns), long=True)
+    return Table(caption, rows, columns, long=True)

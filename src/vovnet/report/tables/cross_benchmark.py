@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.report import text
 from vovnet.report.actions import shares_heading, words
 from vovnet.report.inputs import Inputs, of
@@ -41,4 +39,4 @@ def table(inputs: Inputs) -> Table:
         "(mean ± standard deviation over seeds), cost, and the shares of the actions "
         f"{words(inputs.actions)}. The last columns are means over the benchmarks."
     )
-    return Table(caption, rows.reset_index(), pd.DataFrame(columns).reset_index(drop=True))
+    return Table(caption, rows.reset_index(), columns)

@@ -39,7 +39,7 @@ def table(inputs: Inputs) -> Table:
     )
     kept = [name for name in HULL_COLUMNS if name not in ("run", "mcc_point")]
     per_seed = inputs.hull[kept]
-    return Table(caption, per_seed.assign(policy=_policies(inputs)), pd.DataFrame(columns))
+    return Table(caption, per_seed.assign(policy=_policies(inputs)), columns)
 
 
 def _policies(inputs: Inputs) -> pd.Series:

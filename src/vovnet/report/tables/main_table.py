@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.report import text
 from vovnet.report.actions import shares_note
 from vovnet.report.hull import hull_summary
@@ -40,4 +38,4 @@ def table(inputs: Inputs) -> Table:
         "accuracy over random mixing of the fixed policies at 50% of FULL's cost, with its 95% "
         "interval."
     )
-    return Table(caption, rows.drop(columns=["mode", "point"]), pd.DataFrame(columns))
+    return Table(caption, rows.drop(columns=["mode", "point"]), columns)

@@ -49,7 +49,7 @@ def table(inputs: Inputs) -> Table:
         "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
         "costly."
     )
-    return Table(caption, rows.drop(columns=["mode", "point"]), pd.DataFrame(columns_of_text))
+    return Table(caption, rows.drop(columns=["mode", "point"]), columns_of_text)
 
 
 def _checks(inputs: Inputs, row: pd.Series) -> dict[str, int]:

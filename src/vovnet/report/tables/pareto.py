@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from vovnet.report import text
 from vovnet.report.inputs import Inputs
 from vovnet.report.points import summary
@@ -25,4 +23,4 @@ def table(inputs: Inputs) -> Table:
         | text.seeds(rows)
     )
     caption = f"Every evaluated point. {text.SEEDS_NOTE}"
-    return Table(caption, rows, pd.DataFrame(columns), long=True)
+    return Table(caption, rows, columns, long=True)

@@ -40,7 +40,7 @@ def table(inputs: Inputs) -> Table:
         "of the time. Cache reuse: whether the same tokens come with and without it, and the "
         "geometric mean of the paired ratios of latency, with over without, with its 95% interval."
     )
-    return Table(caption, rows.drop(columns="label"), pd.DataFrame(columns))
+    return Table(caption, rows.drop(columns="label"), columns)
 
 
 def _same_tokens(different: float, samples: float) -> str:

@@ -44,7 +44,7 @@ def table(inputs: Inputs) -> Table:
         "cost lies between those of the smallest and the largest image of the sweep. †: the run "
         "has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
-    return Table(caption, rows, pd.DataFrame(columns), long=True)
+    return Table(caption, rows, columns, long=True)
 
 
 def sentence(rows: pd.DataFrame) -> str:
