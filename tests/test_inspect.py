@@ -42,7 +42,7 @@ def test_the_summary_counts_what_is_there() -> None:
         sample("2", answers=["a"] * 10, answer="a", images=[wide, wide]),
         sample("3"),
     ]
-    summary = summarise(samples, Settings().vision_budget)
+    summary = summarise(samples, ["no", "coarse", "full"], Settings().vision_budget)
     lines = list(summary.lines())
     assert lines == [
         "samples: 4 in 1 circular groups",

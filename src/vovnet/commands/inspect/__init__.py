@@ -1,4 +1,4 @@
-"""`vovnet inspect`: a look at a prepared dataset, in numbers and in a picture."""
+"""`vovnet inspect`: the counts of a prepared dataset, and a picture of some of its questions."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def run(args: argparse.Namespace) -> None:
     layout = Layout(Path(settings.results_dir))
     for split in _splits(settings, layout, args.dataset, args.split):
         path = layout.samples(args.dataset, split)
-        summary = summarise(iter_samples(path), settings.vision_budget)
+        summary = summarise(iter_samples(path), settings.actions, settings.vision_budget)
         print(f"{args.dataset}/{split}")
         for line in summary.lines():
             print(f"  {line}")
         sheet = path.with_name(f"{split}.sheet.png")
         if not summary.num_questions:
             raise DataError(f"{path}: no sample is a first pass of its circular group")
-        chosen = list(_spread(path, summary.num_questions, args.samples))
-        write_sheet(sheet, settings, layout, chosen)
+        samples = list(_spread(path, summary.num_questions, args.samples))
+        write_sheet(sheet, settings, layout, samples)
         print(f"  sheet: {sheet}")
 
 
@@ -63,17 +63,17 @@ def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None)
     if split is not None:
         return [split]
     known = settings.data.datasets[dataset].files
-    found = [name for name in known if layout.samples(dataset, name).exists()]
-    if not found:
+    prepared = [name for name in known if layout.samples(dataset, name).exists()]
+    if not prepared:
         raise DataError(
             f"{layout.data(dataset)}: no split is prepared, run `vovnet prepare` for one of"
             f" {sorted(known)}"
         )
-    return found
+    return prepared
 
 
 def _spread(path: Path, num_questions: int, count: int) -> Iterator[Sample]:
-    """`count` questions at equal distances, all of them if there are no more."""
+    """`count` questions at equal distances in the file; all of them if there are no more."""
     from vovnet.core.records import iter_samples
 
     count = min(count, num_questions)

@@ -1,4 +1,4 @@
-"""A contact sheet: samples of a split as the model will be asked, with the gold answer below."""
+"""A contact sheet: questions as the model is asked them, each with its gold answer below."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 CELL_WIDTH = 420
 MARGIN = 14
@@ -34,7 +33,7 @@ PAPER, FRAME, INK, FAINT, GOLD = "white", "#b8b8b8", "#111111", "#666666", "#0a6
 
 @dataclass(frozen=True)
 class Block:
-    """Lines of one colour, or a strip of pictures."""
+    """A part of a cell: lines of text in one colour, or a strip of pictures."""
 
     colour: str = INK
     lines: tuple[str, ...] = ()
@@ -48,7 +47,7 @@ class Block:
 
 
 def write_sheet(path: Path, settings: Settings, layout: Layout, samples: Sequence[Sample]) -> None:
-    """Draw the samples in rows of NUM_COLUMNS; equal samples give equal bytes."""
+    """Draw the samples in rows of NUM_COLUMNS. Equal samples give a file of equal bytes."""
     cells = [_cell(settings, layout, sample) for sample in samples]
     num_rows = math.ceil(len(cells) / NUM_COLUMNS)
     heights = [
@@ -70,14 +69,16 @@ def write_sheet(path: Path, settings: Settings, layout: Layout, samples: Sequenc
 
 
 def _cell(settings: Settings, layout: Layout, sample: Sample) -> list[Block]:
-    """What is asked in the order in which it is asked, and below it what is expected."""
+    """Text and pictures in the order of the prompt, and below them the expected answer."""
     data, budget = settings.data, settings.vision_budget
     asked = question_text(sample, data.prompt_template)
     if data.system_prompt:
         asked = f"[system] {data.system_prompt}\n{asked}"
     text = Block(lines=_wrapped(asked))
     pictures = Block(picture=_strip(image_paths(settings, layout, sample)))
-    tokens = ", ".join(f"{view} {sample_tokens(sample, budget, view)}" for view in ACTIONS)
+    tokens = ", ".join(
+        f"{action} {sample_tokens(sample, budget, action)}" for action in settings.actions
+    )
     sizes = ", ".join(f"{image.width} x {image.height}" for image in sample.images)
     title = f"{sample.id}  {sample.question_type}\n{sizes} px; tokens: {tokens}"
     order = [text, pictures] if data.prompt_order == "text_first" else [pictures, text]
@@ -85,7 +86,7 @@ def _cell(settings: Settings, layout: Layout, sample: Sample) -> list[Block]:
 
 
 def _expected(sample: Sample) -> str:
-    """The answer that is trained on, and what else the scorer accepts."""
+    """The answer that training uses, and the other answers that the scorer accepts."""
     if not sample.answer_text:
         return "= (no gold answer)"
     letter = f"{sample.answer}: " if sample.choices and sample.answer in sample.choices else ""
@@ -107,13 +108,13 @@ def _draw_cell(
 
 
 def _strip(paths: Sequence[Path]) -> Image.Image:
-    """The images of a question side by side, fitted into a cell."""
+    """The images of a question side by side, scaled to fit into a cell."""
     inner = CELL_WIDTH - 2 * MARGIN
     share = inner // max(1, len(paths))
-    shown = [_thumbnail(path, share - 4) for path in paths]
-    height = max((image.height for image in shown), default=1)
+    thumbnails = [_thumbnail(path, share - 4) for path in paths]
+    height = max((image.height for image in thumbnails), default=1)
     strip = Image.new("RGB", (inner, height), PAPER)
-    for number, image in enumerate(shown):
+    for number, image in enumerate(thumbnails):
         strip.paste(image, (number * share, 0))
     return strip
 

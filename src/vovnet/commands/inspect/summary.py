@@ -1,26 +1,26 @@
-"""What a prepared split holds, counted in one pass over its samples."""
+"""Counts over the samples of a prepared split, taken in one pass."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vovnet.config import VisionBudget
 from vovnet.core.records import Sample
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 from vovnet.views import num_vision_tokens
 
 MAX_LISTED = 8
-"""How many values of a long list are printed."""
+"""Values of a long list that are printed; the others are only counted."""
 
 
 @dataclass
 class Summary:
-    """Counts of a split. Sizes are in pixels, tokens are vision tokens of a whole question."""
+    """Counts over a split. Sizes are in pixels; tokens are vision tokens of a whole question."""
 
+    tokens: dict[str, Counter[int]]  # of each action
     num_samples: int = 0
-    num_questions: int = 0  # circular replicas left out
+    num_questions: int = 0  # first passes only, where a question is asked several times
     groups: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
     question_types: Counter[str] = field(default_factory=Counter)
@@ -31,9 +31,6 @@ class Summary:
     images_per_question: Counter[int] = field(default_factory=Counter)
     widths: Counter[int] = field(default_factory=Counter)
     heights: Counter[int] = field(default_factory=Counter)
-    tokens: dict[str, Counter[int]] = field(
-        default_factory=lambda: {view: Counter() for view in ACTIONS}
-    )
 
     def add(self, sample: Sample, budget: VisionBudget) -> None:
         self.num_samples += 1
@@ -56,7 +53,7 @@ class Summary:
             counts[sample_tokens(sample, budget, view)] += 1
 
     def lines(self) -> Iterator[str]:
-        """The summary for a reader, a line for each subject."""
+        """The summary as text, with one line for each subject."""
         grouped = f" in {len(self.groups)} circular groups" if self.groups else ""
         yield f"samples: {self.num_samples}{grouped}"
         yield f"question types: {_listed(self.question_types)}"
@@ -75,15 +72,15 @@ class Summary:
             yield f"tokens {view.upper()}: {_spread(counts)}, mean {_mean(counts):.1f}"
 
 
-def summarise(samples: Iterable[Sample], budget: VisionBudget) -> Summary:
-    summary = Summary()
+def summarise(samples: Iterable[Sample], actions: Sequence[str], budget: VisionBudget) -> Summary:
+    summary = Summary({action: Counter() for action in actions})
     for sample in samples:
         summary.add(sample, budget)
     return summary
 
 
 def answer_type(sample: Sample) -> str:
-    """What kind of gold a sample has."""
+    """The kind of gold answer that a sample has."""
     if not (sample.answer or sample.answers):
         return "none"
     if sample.choices and sample.question_type == "multiple-choice":
@@ -94,7 +91,7 @@ def answer_type(sample: Sample) -> str:
 
 
 def sample_tokens(sample: Sample, budget: VisionBudget, view: str) -> int:
-    """Vision tokens that a view of a sample costs."""
+    """The number of vision tokens that a view of a sample costs."""
     sizes = [(image.width, image.height) for image in sample.images]
     return num_vision_tokens(sizes, view, budget)
 
@@ -107,7 +104,7 @@ def _listed(counts: Counter[str] | Counter[int], by_count: bool = True) -> str:
 
 
 def _spread(counts: Counter[int]) -> str:
-    """Smallest, median and largest of counted values."""
+    """The smallest, median and largest of the counted values."""
     values = sorted(counts.elements())
     if not values:
         return "none"

@@ -1,4 +1,4 @@
-"""`vovnet plan`: what a suite will cost, before anything is spent."""
+"""`vovnet plan`: the jobs and GPU-hours of a suite and its possible schedules, before it runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 
 from vovnet.core.errors import VovnetError, one_line
 
-HELP = """count the jobs and GPU-hours of a target, simulate its run on N GPUs under the schedulers
-and under the packing by hand, and draw the schedules; call it beside the Snakefile"""
+HELP = """count the jobs and GPU-hours of a target, simulate its run on N GPUs under each scheduler
+and as commands packed by hand, and draw the schedules; call it where the Snakefile lies"""
 
 CORES_PER_GPU = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("targets", nargs="*", default=["all"], help="of the Snakefile; or: all")
+    parser.add_argument(
+        "targets", nargs="*", default=["all"], help="of the Snakefile (all if left out)"
+    )
     parser.add_argument(
         "--configfile",
         action="append",
@@ -24,22 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="as for snakemake; repeat it to layer files",
     )
-    parser.add_argument("--gpus", type=int, help="devices to plan for; those of this machine")
-    parser.add_argument("--cores", type=int, help=f"CPU cores; {CORES_PER_GPU} per GPU")
+    parser.add_argument("--gpus", type=int, help="devices to plan for (as many as are here)")
+    parser.add_argument("--cores", type=int, help=f"CPU cores ({CORES_PER_GPU} per GPU)")
     parser.add_argument("--all_jobs", action="store_true", help="count finished jobs as well")
     parser.add_argument(
         "--rehearse",
         type=float,
         metavar="SECONDS",
-        help="also run Snakemake itself under each scheduler, with jobs that sleep, in so little"
-        " time that the lower bound takes SECONDS",
+        help="also run Snakemake itself under each scheduler, with jobs that only sleep, so fast"
+        " that the lower bound takes SECONDS",
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("results/plan"),
         metavar="DIR",
-        help="where the tables and the charts go (results/plan if left out)",
+        help="folder for the tables and the charts (results/plan if left out)",
     )
 
 

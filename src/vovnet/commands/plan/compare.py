@@ -1,4 +1,4 @@
-"""The schedules of a suite side by side: this project's, Snakemake's own, and by hand."""
+"""Schedules of one suite: under this project's scheduler, Snakemake's own, and packed by hand."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from vovnet.core.errors import VovnetError
 
 OURS, ILP, GREEDY, BY_HAND = "gpu", "ilp", "greedy", "by hand"
 NUM_ORDERS = 2
-"""In how many orders the ready jobs are offered to Snakemake's schedulers, which heed it."""
+"""Orders in which ready jobs are offered to Snakemake's own schedulers, which depend on it."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One way to run a suite; where orders differ, the shortest of them and all lengths."""
+    """One way to run a suite.
+
+    Where a scheduler was tried with several orders, `spans` are those of the shortest run.
+    """
 
     name: str
     spans: list[Span]
@@ -34,7 +37,7 @@ class Schedule:
 
 
 def compare(tasks: Sequence[Task], gpus: int, cores: int) -> list[Schedule]:
-    """Simulated runs on `gpus` devices; an error where a job asks for more."""
+    """Simulate the suite on `gpus` devices; raises VovnetError where a job asks for more."""
     from snakemake.scheduling import greedy, milp
 
     from snakemake_scheduler_plugin_gpu import Scheduler
@@ -55,9 +58,9 @@ def compare(tasks: Sequence[Task], gpus: int, cores: int) -> list[Schedule]:
 def compare_rehearsed(
     tasks: Sequence[Task], gpus: int, cores: int, seconds: float
 ) -> list[Schedule]:
-    """Real runs of sleeping jobs, of which the lower bound takes `seconds`.
+    """Run the suite with jobs that sleep, so fast that the lower bound takes `seconds`.
 
-    The packing by hand needs nobody who chooses: its times are the computed ones.
+    The packing by hand has no scheduler that could be rehearsed; it is computed as in `compare`.
     """
     _check_devices(tasks, gpus)
     names = [OURS, ILP, GREEDY]
@@ -80,7 +83,7 @@ def _by_hand(tasks: Sequence[Task], gpus: int) -> Schedule:
 
 
 def stage_rows(tasks: Sequence[Task]) -> list[dict[str, object]]:
-    """Jobs, GPU-hours and CPU-hours of each stage, in the order in which stages begin."""
+    """Jobs and GPU-hours of each stage, and its longest job, in the order of the stages."""
     return [
         {
             "stage": stage,
@@ -93,7 +96,7 @@ def stage_rows(tasks: Sequence[Task]) -> list[dict[str, object]]:
 
 
 def schedule_rows(schedules: Sequence[Schedule], tasks: Sequence[Task], gpus: int) -> list[dict]:
-    """Shortest and longest makespan of each schedule, and both as multiples of the bound."""
+    """The shortest and longest run of each schedule, in hours and as multiples of the bound."""
     bound_s = lower_bound_s(tasks, gpus)
     return [
         {

@@ -1,4 +1,4 @@
-"""Gantt charts: which job holds which device when, one panel per schedule."""
+"""Gantt charts of schedules: when each job holds which device, one panel for each schedule."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CPU_ROW = -1
 def draw_gantt(
     schedules: Sequence[Schedule], gpus: int, bound_s: float, folder: Path, name: str
 ) -> list[Path]:
-    """Draw one panel per schedule over a common time axis, the lower bound as a line."""
+    """Draw one panel for each schedule over a common time axis; a line marks the lower bound."""
     stages = _gpu_stages(schedules)
     colors = {stage: COLORS[index % len(COLORS)] for index, stage in enumerate(stages)}
     longest_s = max(item.shortest_s for item in schedules)
@@ -57,7 +57,7 @@ def draw_gantt(
 
 
 def time_unit(longest_s: float) -> tuple[str, float]:
-    """Name and seconds of the largest unit of which a schedule lasts at least two."""
+    """The largest unit of which a schedule lasts at least two: its name and its seconds."""
     for name, seconds in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if longest_s >= 2 * seconds:
             return name, seconds
@@ -72,7 +72,7 @@ def _gpu_stages(schedules: Sequence[Schedule]) -> list[str]:
 def _draw_panel(
     panel: Axes, schedule: Schedule, gpus: int, colors: dict[str, str], seconds: float
 ) -> None:
-    """Devices from top to bottom, and below them a row for the jobs without one."""
+    """Draw the devices from top to bottom, and below them one row for jobs without a GPU."""
     for span in schedule.spans:
         place = (span.start_s / seconds, (span.end_s - span.start_s) / seconds)
         if not span.devices:

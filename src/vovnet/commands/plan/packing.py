@@ -9,11 +9,11 @@ from vovnet.core.errors import VovnetError
 
 
 def pack_by_hand(tasks: Sequence[Task], gpus: int) -> list[Span]:
-    """The specification's packing: a training on every GPU, then a pack of evaluations.
+    """The specification's packing: a training on all GPUs, then a pack of evaluations, and so on.
 
     Within a pack the k-th command (`unit`, with all its shards) is typed with
-    CUDA_VISIBLE_DEVICES=k modulo `gpus`; the next training is typed when the pack has ended.
-    Jobs without GPUs cost nobody's attention here: they start as soon as their inputs exist.
+    CUDA_VISIBLE_DEVICES=k modulo `gpus`. The next training is typed when the pack has ended.
+    A job without GPUs starts as soon as its inputs exist, as if nobody had to type it.
     """
     ends: dict[str, float] = {}
     spans: list[Span] = []
@@ -44,7 +44,7 @@ def pack_by_hand(tasks: Sequence[Task], gpus: int) -> list[Span]:
 
 
 def _packs(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Jobs in an order in which they can be typed, cut before every training of the suite."""
+    """The tasks in an order in which they can be typed, cut before each training."""
     packs: list[list[Task]] = [[]]
     placed: set[str] = set()
     left = list(tasks)
@@ -63,7 +63,7 @@ def _packs(tasks: Sequence[Task]) -> list[list[Task]]:
         trainings = [task for task in left if is_training(task) and placed.issuperset(task.needs)]
         if trainings:
             packs.append([])
-            # A stage 2 that can be trained goes before another stage 1.
+            # A stage 2 that can be trained goes before another stage 1, since its model is used.
             take([max(trainings, key=lambda task: task.stage)])
         elif left:
             raise VovnetError(f"{left[0].name}: needs a job that is not in the plan")

@@ -1,4 +1,4 @@
-# The jobs of a plan, asleep. Run by `vovnet plan --rehearse`: see rehearse.py beside this file.
+# The jobs of a plan, which only sleep. `vovnet plan --rehearse` runs this file (rehearse.py).
 
 jobs = config["jobs"]
 
@@ -14,7 +14,7 @@ rule asleep:
         lambda wildcards: expand("ended/{need}", need=jobs[wildcards.job]["needs"]),
     output:
         "ended/{job}",
-    # Holds the run time before the job has run: what the scheduler plugin goes by.
+    # The file exists before the job runs and tells the scheduler plugin its run time.
     benchmark:
         "benchmarks/{job}.tsv"
     threads: lambda wildcards: jobs[wildcards.job]["cores"]

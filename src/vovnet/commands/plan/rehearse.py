@@ -1,7 +1,7 @@
-"""Real runs of a plan's jobs under Snakemake's schedulers, asleep and in a fraction of the time.
+"""Rehearsals: Snakemake runs the jobs of a plan, which only sleep, in a fraction of their time.
 
-Unlike in `simulate`, Snakemake itself runs here, with everything that it does beside choosing;
-only the jobs sleep, and devices are counted (`--resources gpu=N`), not held.
+In `simulate` only the schedulers' choices are real. Here Snakemake itself runs, with all the work
+that it does besides choosing. Devices are counted (`--resources gpu=N`), but nobody holds them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ POLL_S = 0.5
 def rehearse(
     tasks: Sequence[Task], schedulers: Sequence[str], gpus: int, cores: int, seconds: float
 ) -> list[list[Span]]:
-    """One run per scheduler, all at the same time; the lower bound takes `seconds`.
+    """Run the tasks under each scheduler, all at the same time; the lower bound takes `seconds`.
 
-    Times of the returned spans are scaled back, and count from the begin of the first job.
+    Times of the returned spans are scaled back and count from the start of the first job.
     """
     scale = seconds / lower_bound_s(tasks, gpus)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -65,7 +65,7 @@ def _start(scheduler: str, gpus: int, cores: int, folder: Path) -> subprocess.Po
     command += ["--scheduler", scheduler, "--cores", str(cores), "--resources", f"gpu={gpus}"]
     command += ["--workflow-profile", "none", "--nolock"]
     environment = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
-    # The scheduler plugin lies beside this package.
+    # The scheduler plugin lies beside this package, where Snakemake finds it on the path.
     paths = [str(Path(__file__).parents[3]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with (folder / "snakemake.log").open("wb") as log:
@@ -97,7 +97,7 @@ def _wait(
 
 
 def _read_spans(tasks: Sequence[Task], gpus: int, scale: float, folder: Path) -> list[Span]:
-    """When the jobs ran, on the lowest free devices."""
+    """The spans in which the jobs ran. Each gets the free devices with the lowest numbers."""
     times = []
     for number, task in enumerate(tasks):
         began, ended = map(float, (folder / f"ended/{number}").read_text().split())
