@@ -19,7 +19,7 @@ for dataset in plan.synthetic:
             **plan.resources("light"),
         params:
             config=plan.config("synthesize", dataset=dataset),
-            code=plan.code("synthesize"),
+            code=plan.code("synthesize", dataset=dataset),
             dataset=dataset,
         shell:
             "python -m vovnet synthesize --config {params.config} --dataset {params.dataset}"
@@ -44,7 +44,7 @@ for dataset in plan.remote:
             **plan.resources("light"),
         params:
             config=plan.config("fetch", dataset=dataset),
-            code=plan.code("fetch"),
+            code=plan.code("fetch", dataset=dataset),
             dataset=dataset,
         shell:
             "python -m vovnet fetch --config {params.config} --dataset {params.dataset}"

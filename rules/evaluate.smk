@@ -93,7 +93,7 @@ rule live:
         **plan.resources("observe"),
     params:
         config=plan.config("live"),
-        code=plan.code("live"),
+        code=plan.code("live", plan.live_views),
         launcher=plan.leased("live", "{experiment}"),
     shell:
         "{params.launcher} live --config {params.config} --experiment {wildcards.experiment}"

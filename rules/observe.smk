@@ -74,7 +74,7 @@ rule observe_views:
         **plan.resources("observe"),
     params:
         config=plan.config("observe"),
-        code=plan.code("observe"),
+        code=plan.code("observe", plan.views),
         views=plan.views,
         launcher=plan.leased(
             "observe_views", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"

@@ -21,7 +21,7 @@ rule train_stage1:
         **plan.resources("train"),
     params:
         config=plan.config("train", stage=1),
-        code=plan.code("train"),
+        code=plan.code("train", stage=1),
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage1"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"
@@ -47,7 +47,7 @@ rule train_stage2:
         **plan.resources("train"),
     params:
         config=plan.config("train", stage=2),
-        code=plan.code("train"),
+        code=plan.code("train", stage=2),
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage2"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"

@@ -21,7 +21,7 @@ from vovnet.evaluation.ablations import compare_ablations
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
-from vovnet.pipeline.steps import step_settings
+from vovnet.pipeline.keys import step_settings
 from vovnet.report.ablations import write_ablations
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 

@@ -10,7 +10,7 @@ from support.repository import ROOT
 from vovnet.config import load, run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.layout import Layout
-from vovnet.pipeline.steps import step_digest
+from vovnet.pipeline.keys import step_digest
 from vovnet.training.examples import Example
 from vovnet.training.objective import Objective
 

@@ -21,7 +21,7 @@ from vovnet.data.formats.mmbench_division import train_groups
 from vovnet.data.leakage import check_leakage
 from vovnet.data.perceptual import MAX_DISTANCE, NUM_BITS, NearHashes, perceptual_hash
 from vovnet.data.prepare import prepare
-from vovnet.pipeline.steps import step_settings
+from vovnet.pipeline.keys import step_settings
 
 TRAIN = {"dataset": "bench", "split": "dev_train"}
 

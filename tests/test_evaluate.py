@@ -44,7 +44,7 @@ from vovnet.evaluation.columns import (
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.match import write_matched
-from vovnet.pipeline.steps import step_settings
+from vovnet.pipeline.keys import step_settings
 from vovnet.policies import POLICIES, needed_views
 from vovnet.report import inputs as report_inputs
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS

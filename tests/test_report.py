@@ -31,10 +31,8 @@ from vovnet.evaluation.columns import (
     write_results,
 )
 from vovnet.evaluation.equal_cost import verdict
-from vovnet.pipeline.code_digest import closure_digest
-from vovnet.pipeline.steps import step_digest
+from vovnet.pipeline.keys import step_key
 from vovnet.report.checks import all_rules, write_sanity
-from vovnet.report.checks.invariants import MADE_BY
 from vovnet.report.discovery import made_by
 from vovnet.report.figures import write_figures
 from vovnet.report.inputs import load_inputs, over_seeds
@@ -266,19 +264,13 @@ def write_world(root: Path, dtype: str = "float32") -> Settings:
     for world in worlds:
         folder = layout.observations("vovnet", world.seed, world.dataset)
         selection = {"run": "vovnet", "seed": world.seed, "eval_set": world.dataset}
-        key = {
-            "config": step_digest(settings, "observe", **selection),
-            "code": closure_digest("vovnet.inference.observe"),
-        }
+        key = step_key(settings, "observe", **selection)
         write_json(folder / "manifest.json", {"key": key, "device": "cpu"})
     report = {"fail_on": ["image", "id"], "sets": dict.fromkeys(NEEDS, hits)}
     write_json(layout.leakage_report, report)
     for name in settings.experiments:
         step = "live" if settings.experiments[name].mode == "live" else "evaluate"
-        key = {
-            "config": step_digest(settings, step, experiment=name),
-            "code": closure_digest(MADE_BY[step]),
-        }
+        key = step_key(settings, step, experiment=name)
         profile = {"profile": live_profiles(), "device": "cpu"} if step == "live" else {}
         write_json(layout.eval(name) / "summary.json", {"experiment": name, "key": key} | profile)
     return settings

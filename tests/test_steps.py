@@ -12,7 +12,7 @@ from vovnet.config import Settings, load, merge, policy_points, run_settings, va
 from vovnet.config.experiments import report_experiments, stage1_owner
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.pipeline.steps import EXECUTION_KEYS, step_settings, write_step_config
+from vovnet.pipeline.keys import EXECUTION_KEYS, step_settings, write_step_config
 
 BASE: dict[str, Any] = {
     "data": {

@@ -30,7 +30,6 @@ from vovnet.data.sets import load_train
 from vovnet.model.head import PolicyHead, action_distribution, pooled_features, straight_through
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import VoVNet, load_trained, load_weights
-from vovnet.pipeline.manifest import claimed_folder
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import list_checkpoints
@@ -128,22 +127,6 @@ def test_a_changed_recipe_does_not_resume_from_the_old_one(fresh: Layout) -> Non
     with pytest.raises(KillError):
         train(other, fresh, 1, kill_at=1)
     assert [line["step"] for line in log_of(fresh, 1)] == [1]
-
-
-def test_a_finished_stage_of_another_recipe_is_set_aside(tmp_path: Path) -> None:
-    """Typed by hand; Snakemake removes the manifest before it runs a job again."""
-    folder = tmp_path / "stage2"
-    with claimed_folder(folder, {"config": "a"}):
-        (folder / "weights").touch()
-    with claimed_folder(folder, {"config": "b"}):
-        assert not (folder / "weights").exists(), "it was never finished"
-        (folder / "manifest.json").touch()
-    with claimed_folder(folder, {"config": "b"}):
-        assert (folder / "manifest.json").exists()
-    with claimed_folder(folder, {"config": "a"}):
-        assert [path.name for path in folder.iterdir()] == ["key.json"]
-    (aside,) = tmp_path.glob("stage2-????????")
-    assert {path.name for path in aside.iterdir()} == {"key.json", "manifest.json"}
 
 
 def test_log_and_checkpoints(trained: Layout) -> None:

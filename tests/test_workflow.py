@@ -249,22 +249,23 @@ DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | RESULT
 EVALUATION = {"evaluate", "match"} | RESULTS
 TRAINING = {"train_stage1", "train_stage2"}
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
-    "comment": (comments("src/vovnet/records.py"), [], set()),
+    "comment": (comments("src/vovnet/core/records.py"), [], set()),
     "comments in neighbours": (
-        comments("src/vovnet/training/pretrain.py", "src/vovnet/report/figures.py"),
+        comments("src/vovnet/training/pretrain.py", "src/vovnet/report/figures/equal_cost.py"),
         [],
         set(),
     ),
     "module that no rule imports": (append("src/vovnet/training/pretrain.py", EDIT), [], set()),
-    "figure": (append("src/vovnet/report/figures.py", EDIT), [], {"figures", "all"}),
+    "figure": (append("src/vovnet/report/figures/equal_cost.py", EDIT), [], {"figures", "all"}),
     "figure style": (
-        append("src/vovnet/report/style.py", EDIT),
+        append("src/vovnet/report/figures/style.py", EDIT),
         [],
         {"figures", "reliability_report", "all"},
     ),
-    "table": (append("src/vovnet/report/tables.py", EDIT), [], {"tables", "all"}),
-    "scorer": (append("src/vovnet/scoring/textvqa.py", EDIT), [], EVALUATION | {"live"}),
-    "decision": (append("src/vovnet/commands/evaluate.py", EDIT), [], EVALUATION),
+    "table": (append("src/vovnet/report/tables/oracles.py", EDIT), [], {"tables", "all"}),
+    "scorer": (append("src/vovnet/evaluation/scoring/textvqa.py", EDIT), [], EVALUATION | {"live"}),
+    "infrastructure": (append("src/vovnet/core/files.py", EDIT), [], set()),
+    "decision": (append("src/vovnet/evaluation/experiment.py", EDIT), [], EVALUATION),
     "target lambda": (
         lambda folder: None,
         ["report={target_lambda: 0.1}"],

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Resources, Settings, policy_points, run_settings, validate
+from vovnet.config import Resources, Settings, run_settings, validate
 from vovnet.config.experiments import (
     ablation_experiments,
     bench_experiments,
@@ -29,9 +29,8 @@ from vovnet.config.experiments import (
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.layout import ROUTER_FIT, SUITE, Layout
 from vovnet.data import hub
-from vovnet.pipeline.code_digest import closure_digest
-from vovnet.pipeline.steps import write_step_config
-from vovnet.policies import needed_views, reduced_views
+from vovnet.pipeline.keys import step_code, write_step_config
+from vovnet.policies import experiment_views, needed_views
 from vovnet.report.discovery import made_by
 from workflow.machine import find_commands
 
@@ -70,6 +69,7 @@ class Plan:
         self.settings = settings
         self.layout = Layout(Path(settings.results_dir))
         self._configs: dict[tuple[Any, ...], str] = {}
+        self._codes: dict[tuple[Any, ...], str] = {}
         self._views: dict[tuple[str, int, str], list[str]] = {}
         _check_names(settings)
         for run in settings.runs:
@@ -264,6 +264,10 @@ class Plan:
         """Reduced views that the experiments on a set need of a trained model."""
         return self.needed_views(wildcards.run, int(wildcards.seed), wildcards.eval_set)
 
+    def live_views(self, wildcards: Wildcards) -> list[str]:
+        """Reduced views that a live experiment shows."""
+        return experiment_views(self.settings, wildcards.experiment)
+
     def needed_views(self, run: str, seed: int, eval_set: str) -> list[str]:
         key = (run, seed, eval_set)
         if key not in self._views:
@@ -368,8 +372,7 @@ class Plan:
 
     def reduces(self, name: str) -> bool:
         """Whether an experiment reads reduced views."""
-        value = run_settings(self.settings, self.settings.experiments[name].run)
-        return any(reduced_views(point) for point in policy_points(value, name))
+        return bool(experiment_views(self.settings, name))
 
     def router_observations(self, name: str) -> list[Path]:
         """What a router of this experiment is fitted on."""
@@ -510,13 +513,9 @@ class Plan:
 
         The selection is completed by the rule's wildcards.
         """
-        keys = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
 
         def step_config(wildcards: Wildcards) -> str:
-            found = {key: value for key, value in wildcards.items() if key in keys}
-            if "seed" in found:
-                found["seed"] = int(found["seed"])
-            chosen = {**found, **selection}
+            chosen = _selection(wildcards, selection)
             known = (step, *sorted(chosen.items()))
             if known not in self._configs:
                 path = write_step_config(self.settings, self.layout, step, **chosen)
@@ -525,16 +524,19 @@ class Plan:
 
         return step_config
 
-    @staticmethod
-    def code(command: str) -> Params:
-        """A parameter function: digest of the source that a command runs.
+    def code(self, step: str, views: Params | None = None, **selection: Any) -> Params:
+        """A parameter function: digest of the source that computes the step's result.
 
-        An edit elsewhere runs nothing again. A job of a cluster reads the source of its own
-        command only.
+        An edit elsewhere runs nothing again. `views` tells which further views the step shows.
         """
 
         def digest(wildcards: Wildcards) -> str:
-            return closure_digest(f"vovnet.commands.{command}")
+            chosen = _selection(wildcards, selection)
+            shown = tuple(views(wildcards)) if views else ()
+            known = (step, shown, *sorted(chosen.items()))
+            if known not in self._codes:
+                self._codes[known] = step_code(self.settings, step, shown, **chosen)
+            return self._codes[known]
 
         return digest
 
@@ -584,6 +586,15 @@ class Plan:
     def threads(self, kind: str) -> int:
         asked: Resources = getattr(self.settings.resources, kind)
         return asked.threads
+
+
+def _selection(wildcards: Wildcards, selection: dict[str, Any]) -> dict[str, Any]:
+    """What a step is called for: the rule's wildcards, and what the rule says itself."""
+    keys = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
+    found = {key: value for key, value in wildcards.items() if key in keys}
+    if "seed" in found:
+        found["seed"] = int(found["seed"])
+    return {**found, **selection}
 
 
 def _is_glob(name: str) -> bool:

@@ -17,31 +17,12 @@ from typing import Any, NoReturn
 
 from vovnet import __version__
 from vovnet.core.errors import VovnetError, one_line
+from vovnet.pipeline.catalogue import STEPS
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "synthesize": ("vovnet.commands.synthesize", "render a synthetic dataset in its raw layout"),
-    "fetch": ("vovnet.commands.fetch", "download a dataset of the hub"),
-    "prepare": ("vovnet.commands.prepare", "turn one raw split into unified samples"),
+BY_HAND = {
     "inspect": ("vovnet.commands.inspect", "look at a prepared dataset, with a contact sheet"),
-    "leakage": ("vovnet.commands.leakage", "compare the training mix with the evaluation sets"),
-    "train": ("vovnet.commands.train", "train one stage of one run and seed"),
-    "observe": ("vovnet.commands.observe", "run a trained model on every view of a set"),
-    "gather": ("vovnet.commands.gather", "join the shards of an observation"),
-    "match": ("vovnet.commands.match", "read the action ratios that a random policy copies"),
-    "evaluate": ("vovnet.commands.evaluate", "score an experiment from stored observations"),
-    "live": ("vovnet.commands.live", "run an experiment sample by sample, with timings"),
-    "error_slices": ("vovnet.commands.error_slices", "tell where an experiment errs"),
-    "reliability": ("vovnet.commands.reliability", "report errors, calibration and fallbacks"),
-    "ablation_table": ("vovnet.commands.ablation_table", "compare ablations with the default"),
-    "hull_metrics": ("vovnet.commands.hull_metrics", "compare policies with the mixing hull"),
-    "tables": ("vovnet.commands.tables", "write the paper's tables"),
-    "figures": ("vovnet.commands.figures", "draw the paper's figures"),
-    "sanity": ("vovnet.commands.sanity", "check that the results are what they must be"),
-    "paper_pdf": ("vovnet.commands.paper_pdf", "put the tables and figures into one document"),
     "plan": ("vovnet.commands.plan", "what a suite will cost, before anything is spent"),
     "lease": ("vovnet.commands.lease", "run a command on GPUs that nobody else uses"),
-    "bench": ("vovnet.commands.bench", "measure what observing once saves"),
-    "pretrain": ("vovnet.commands.pretrain", "make the tiny base model of the package"),
     "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
     "pareto_threshold": ("vovnet.commands.pareto:THRESHOLD", "by hand: sweep a threshold"),
     "pareto_pruning": ("vovnet.commands.pareto:PRUNING", "by hand: sweep token pruning"),
@@ -50,6 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pareto_granularity": ("vovnet.commands.pareto:GRANULARITY", "by hand: sweep token pooling"),
     "oracle_action": ("vovnet.commands.oracle_action", "by hand: analyse the oracle's actions"),
 }
+"""Commands that are no steps of the pipeline."""
+
+COMMANDS = {step.name: (step.command, step.help) for step in STEPS.values()} | BY_HAND
 """Name -> (module, or an object of one, one line of help)."""
 
 INTERRUPTED = 130

@@ -20,7 +20,7 @@ from vovnet.config.experiments import experiment_sets, uses_router_fit
 from vovnet.core.errors import CheckpointError, ConfigError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.pipeline.steps import step_digest
+from vovnet.pipeline.keys import step_digest
 
 RUN = "checkpoint"
 EXPERIMENT = "by_hand"

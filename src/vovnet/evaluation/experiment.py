@@ -34,9 +34,8 @@ from vovnet.evaluation.replay import (
     load_routers,
     replay,
 )
-from vovnet.pipeline.code_digest import closure_digest
+from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
-from vovnet.pipeline.steps import step_digest
 from vovnet.policies import reduced_views, setting_columns
 
 Facts = dict[str, Any]
@@ -45,7 +44,7 @@ Facts = dict[str, Any]
 def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     """Evaluate one experiment on every set, seed and sweep point; write its files."""
     experiment = _replayed(settings, name)
-    digest = step_digest(settings, "evaluate", experiment=name)
+    key = step_key(settings, "evaluate", experiment=name)
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
     seeds, run = experiment_seeds(settings, name), experiment.run
@@ -90,7 +89,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                     for key, router in routers[seed].items()
                 }
             inputs.append(facts)
-    summary = _summary(settings, layout, name, points, digest) | {
+    summary = _summary(settings, layout, name, points, key) | {
         "inputs": inputs,
         "slices": slices,
     }
@@ -126,13 +125,13 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
 
 
 def _summary(
-    settings: Settings, layout: Layout, name: str, points: Sequence[PolicySettings], digest: str
+    settings: Settings, layout: Layout, name: str, points: Sequence[PolicySettings], key: Facts
 ) -> Facts:
-    """What holds for the whole experiment; `digest` is that of the settings it was given."""
+    """What holds for the whole experiment; `key` is that of the settings it was given."""
     experiment = settings.experiments[name]
     summary: Facts = {
         "experiment": name,
-        "key": {"config": digest, "code": closure_digest(__name__)},
+        "key": key,
         "run": experiment.run,
         "seeds": experiment_seeds(settings, name),
         "datasets": experiment_sets(settings, name),

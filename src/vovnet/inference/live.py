@@ -36,13 +36,13 @@ from vovnet.evaluation.scoring import score_sample
 from vovnet.inference.engine import Answer, Inference, TextPass, load_images
 from vovnet.inference.timing import Timing, paired_ratio, profile_columns, profile_facts
 from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file
-from vovnet.pipeline.code_digest import closure_digest
+from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
-from vovnet.pipeline.steps import step_digest
 from vovnet.policies import (
     Router,
     chosen_views,
     decide,
+    experiment_views,
     group_of,
     kind_of,
     setting_columns,
@@ -169,7 +169,7 @@ def live_experiment(
 ) -> None:
     """Run an experiment of mode live on every set, seed and sweep point; write its files."""
     experiment = _live_stanza(settings, name)
-    digest = step_digest(settings, "live", experiment=name)
+    made_of = step_key(settings, "live", experiment_views(settings, name), experiment=name)
     config_hash = sha256_json(settings.model_dump(mode="json"))
     settings = run_settings(settings, experiment.run)
     points = policy_points(settings, name)
@@ -220,7 +220,7 @@ def live_experiment(
                 profiles.append(facts | profile_facts(timings, generated) | compared)
     summary = {
         "experiment": name,
-        "key": {"config": digest, "code": closure_digest(__name__)},
+        "key": made_of,
         "run": experiment.run,
         "seeds": seeds,
         "mode": "live",

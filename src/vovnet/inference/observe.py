@@ -23,9 +23,9 @@ from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference, load_images
 from vovnet.inference.shards import VIEW_COLUMNS, block_columns, block_path, shard_blocks
 from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file
-from vovnet.pipeline.code_digest import closure_digest
-from vovnet.pipeline.manifest import claimed_folder, write_manifest
-from vovnet.pipeline.steps import step_digest
+from vovnet.pipeline.claims import claimed_folder
+from vovnet.pipeline.keys import step_key
+from vovnet.pipeline.manifest import write_manifest
 from vovnet.views import view_budget
 
 OnBlock = Callable[[int, int], None]
@@ -117,14 +117,12 @@ class _Job:
     ) -> None:
         self.settings = run_settings(settings, run, seed)
         self.samples = load_set(self.settings, layout, name)
-        digest = step_digest(settings, "observe", run=run, seed=seed, eval_set=name)
         self.checkpoint = layout.stage(run, seed, 2)
         self.key = {
-            "config": digest,
+            **step_key(settings, "observe", run=run, seed=seed, eval_set=name),
             "block_rows": str(self.settings.eval.shard_rows),
             "checkpoint": sha256_file(weights_file(self.checkpoint)),
             "samples": self.samples.content_key(),
-            "code": closure_digest(__name__),
         }
         self.blocks = shard_blocks(
             len(self.samples), self.settings.eval.shard_rows, shard, num_shards

@@ -1,50 +1,133 @@
-"""Which modules a command is made of, and a hash of what they say.
+"""Which modules compute a result, and a hash of what they say.
 
 Snakemake does not see that an imported module was edited. Each rule therefore carries the
-digest of exactly the modules that its command imports: editing a plot must not train again.
+digest of the modules that compute its result: editing a plot must not train again. These are
+the modules that the computing module imports, and the plug-ins that the step's settings name.
+Modules that cannot change a result are left out: declarations (settings enter a key by value),
+and what only carries a result around.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE = __name__.split(".")[0]
 ROOT = Path(__file__).resolve().parents[1]
 
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-_Naming = ast.Import | ast.ImportFrom | ast.Constant
+LEFT_OUT = (
+    "vovnet.core.errors",
+    "vovnet.core.files",
+    "vovnet.core.layout",
+    "vovnet.core.progress",
+    "vovnet.config",
+    "vovnet.pipeline",
+    "vovnet.machine",
+    "vovnet.commands",
+    "vovnet.cli",
+)
+"""Modules and packages that are in no digest, except in that of a step which they compute."""
 
-
-def import_closure(module: str) -> list[Path]:
-    """Source files of `module` and of every module of the package that it can import.
-
-    The walk is static. It follows imports anywhere in a file, the `__init__` of each package
-    on the way, and string constants that name a module, as in a table for `import_module`.
-    """
-    if _source(module) is None:
-        raise ValueError(f"{module}: no such module in {PACKAGE}")
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting.extend(_imported(name))
-    return sorted(path for name in found if (path := _source(name)) is not None)
+REGISTRIES = (
+    "vovnet.data.formats",
+    "vovnet.evaluation.scoring",
+    "vovnet.model.families",
+    "vovnet.policies",
+    "vovnet.views.reductions",
+)
+"""Modules that hold a table of names to modules; a new entry must not change other results."""
 
 
 @cache
-def closure_digest(module: str) -> str:
-    """SHA-256 over the syntax trees of a module's closure; comments and docstrings do not count."""
+def code_digest(module: str, plugins: tuple[str, ...] = ()) -> str:
+    """SHA-256 over the syntax trees of the modules that compute a result.
+
+    Comments and docstrings do not count. `plugins` are further modules, which settings name.
+    """
     digest = hashlib.sha256()
-    for path in import_closure(module):
+    for path in code_files(module, plugins):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
         digest.update(_read(path)[1].encode() + b"\0")
     return digest.hexdigest()
+
+
+def code_files(module: str, plugins: Iterable[str] = ()) -> list[Path]:
+    """Source files of `module`, of `plugins` and of all that they import, in a stable order.
+
+    The walk is static. It follows imports anywhere in a file except those for type checkers,
+    and the `__init__` of each package on the way. What is left out is not followed either; of a
+    registry, imports are followed, and its table is not.
+    """
+    found: set[str] = set()
+    waiting = [module, *plugins]
+    for name in waiting:
+        if _source(name) is None:
+            raise ValueError(f"{name}: no such module in {PACKAGE}")
+    own = module.rpartition(".")[0] if _is_left_out(module) else ""
+    while waiting:
+        name = waiting.pop()
+        if name not in found and (_is_in(name, own) or not _is_left_out(name)):
+            found.add(name)
+            waiting.extend(_imported(name))
+    counted = found - {PACKAGE, *REGISTRIES}
+    return sorted(path for name in counted if (path := _source(name)) is not None)
+
+
+@cache
+def plugin_module(registry: str, name: str | None) -> str | None:
+    """The module that a registry names for `name`; None where it has no module of its own.
+
+    The table is read from the registry's source, a dictionary of names to dotted modules. An
+    entry that is not in a table is the module `<registry>.<name>`.
+    """
+    table = _table(registry)
+    if name in table:
+        return table[name]
+    module = f"{registry}.{name}"
+    return module if name is not None and _source(module) is not None else None
+
+
+@cache
+def package_modules(package: str) -> tuple[str, ...]:
+    """The modules of a package whose modules are all in use; a leading `_` marks a helper."""
+    folder = ROOT.joinpath(*package.split(".")[1:])
+    names = sorted(path.stem for path in folder.glob("*.py"))
+    return tuple(f"{package}.{name}" for name in names if not name.startswith("_"))
+
+
+def _is_left_out(name: str) -> bool:
+    return any(_is_in(name, other) for other in LEFT_OUT)
+
+
+def _is_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def _table(registry: str) -> dict[str | None, str]:
+    """Name -> module of every dictionary in a registry's source that names modules."""
+    path = _source(registry)
+    assert path is not None, registry
+    table: dict[str | None, str] = {}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        entries = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
+        for key, value in entries:
+            module = _named_module(value)
+            if module and isinstance(key, ast.Constant) and isinstance(key.value, str | None):
+                table[key.value] = module
+    return table
+
+
+def _named_module(value: ast.expr) -> str | None:
+    """The first text in `value` that names a module, alone or as `module:attribute`."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            module = node.value.partition(":")[0]
+            if _source(module) is not None:
+                return module
+    return None
 
 
 def _source(module: str) -> Path | None:
@@ -69,27 +152,49 @@ def _imported(module: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in parents if _source(name) is not None))
 
 
-def _names(node: ast.AST, package: str) -> Iterator[str]:
+def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
     """Texts that may name an imported module; those that do not are sorted out later."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        base = node.module or ""
-        if node.level:
-            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-            base = f"{above}.{base}" if base else above
-        yield base
-        yield from (f"{base}.{alias.name}" for alias in node.names)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
+        return
+    base = node.module or ""
+    if node.level:
+        above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+        base = f"{above}.{base}" if base else above
+    yield base
+    yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
-def _read(path: Path) -> tuple[list[ast.AST], str]:
-    """The nodes of a file that may name a module, and its dumped tree without docstrings."""
+def _read(path: Path) -> tuple[list[ast.Import | ast.ImportFrom], str]:
+    """The imports of a file, and its dumped tree without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     nodes = list(ast.walk(tree))
+    for_checkers = {
+        inner
+        for node in nodes
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
     for node in nodes:
-        if isinstance(node, _Documented) and ast.get_docstring(node, clean=False) is not None:
-            del node.body[0]
-    return [node for node in nodes if isinstance(node, _Naming)], ast.dump(tree)
+        if isinstance(node, _Documented):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
+    imports = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_checkers
+    ]
+    return imports, ast.dump(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is a text alone: a docstring, of whatever it describes."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 from vovnet import __version__
 from vovnet.config import Settings
-from vovnet.core.files import read_json, sha256_bytes, sha256_file, sha256_json, write_json
+from vovnet.core.files import sha256_bytes, sha256_file, sha256_json, write_json
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow")
 
@@ -58,31 +56,6 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-@contextmanager
-def claimed_folder(folder: Path, key: Mapping[str, str]) -> Iterator[None]:
-    """Hold a job's folder, and keep what an interrupted one left there from the same inputs.
-
-    `key` holds their hashes. What was made from others is removed: resuming from it would mix
-    two results. If it is finished, which it is where a command is typed by hand (Snakemake removes
-    the manifest before it runs a job again), it is set aside instead, as `<folder>-<start of its
-    key's hash>`. Another process at work there is waited for, on whatever machine it runs: a
-    killed Snakemake leaves its jobs, and the next call starts the same ones again.
-    """
-    from filelock import FileLock
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        path = folder / "key.json"
-        if not path.exists() or read_json(path) != dict(key):
-            if path.exists() and (folder / "manifest.json").exists():
-                name = f"{folder.name}-{sha256_json(read_json(path))[:8]}"
-                shutil.rmtree(folder.with_name(name), ignore_errors=True)
-                folder.rename(folder.with_name(name))
-            shutil.rmtree(folder, ignore_errors=True)
-            write_json(path, dict(key))
-        yield
 
 
 def write_manifest(

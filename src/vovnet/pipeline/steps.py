@@ -1,14 +1,12 @@
-"""Which settings each step reads: the one definition, and the file that carries them.
+"""Which settings each step reads: one function per step of the catalogue.
 
-A step is called with a configuration of its own that holds nothing else. Its path contains
-the hash of its content, so the path changes exactly when a setting that the step reads
-changes, and the DAG runs again what that setting touches.
+Each returns the sections of a complete configuration that holds what the step reads and
+nothing else. Keys are listed, so that a new setting enters only the steps that it is added to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from vovnet.config import (
@@ -19,7 +17,6 @@ from vovnet.config import (
     SplitRef,
     mmbench_part,
     run_settings,
-    yaml_text,
 )
 from vovnet.config.experiments import (
     ablation_experiments,
@@ -35,66 +32,44 @@ from vovnet.config.experiments import (
     with_matched,
     with_sources,
 )
-from vovnet.core.files import sha256_bytes, write_text
-from vovnet.core.layout import PAPER, ROUTER_FIT, Layout
+from vovnet.core.layout import PAPER, ROUTER_FIT
 
 Value = dict[str, Any]
 
-EXECUTION_KEYS: dict[str, frozenset[str]] = {
-    "training": frozenset({"num_workers", "save_every", "keep_checkpoints"}),
-    "eval": frozenset({"num_shards", "shard_rows"}),
-}
-"""Settings that say how a step works, not what it yields; they are passed on but not hashed."""
-
 PROMPT_KEYS = {"system_prompt", "prompt_template", "prompt_order"}
 SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
+"""Settings of the policy that the head's scores are made with."""
 
+OBJECTIVE_KEYS = {"use_straight_through", "entropy_weight", "lambda_cost", "cost_scale"}
+"""Settings of the policy that training reads beside those; no other retrains a model."""
 
-def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
-    """A complete, valid configuration with exactly the settings that `step` reads.
-
-    `selection` says for which dataset, split, run, seed, stage, eval_set, experiment or report. A
-    run's overrides are applied, caps on sample counts are folded into the sets' own.
-    """
-    return {"results_dir": settings.results_dir, **_plain(_STEPS[step](settings, **selection))}
-
-
-def write_step_config(settings: Settings, layout: Layout, step: str, **selection: Any) -> Path:
-    """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
-    value = step_settings(settings, step, **selection)
-    path = layout.root / "config" / f"{step}-{_digest(value)[:12]}.yaml"
-    text = yaml_text(value)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-    return path
-
-
-def step_digest(settings: Settings, step: str, **selection: Any) -> str:
-    """Hash of what a step reads, wherever its results lie and however it is executed."""
-    value = step_settings(settings, step, **selection)
-    return _digest({key: item for key, item in value.items() if key != "results_dir"})
-
-
-def _digest(value: Value) -> str:
-    hashed = {key: _without(item, EXECUTION_KEYS.get(key)) for key, item in value.items()}
-    # The text keeps the order of keys, which counts: tables list rows in that order.
-    return sha256_bytes(repr(hashed).encode())
+GENERATION_KEYS = {
+    "batch_size",
+    "max_new_tokens",
+    "num_beams",
+    "do_sample",
+    "temperature",
+    "seed",
+    "cache_reuse",
+    "num_shards",
+    "shard_rows",
+}
 
 
 # ---- the steps -------------------------------------------------------------------------
 
 
-def _synthesize(settings: Settings, dataset: str) -> Value:
+def synthesize(settings: Settings, dataset: str) -> Value:
     data = settings.data
     definition = {dataset: _dump(data.datasets[dataset])}
     return _step(data={"datasets": definition} | _part(data, {"synthetic"}))
 
 
-def _fetch(settings: Settings, dataset: str) -> Value:
+def fetch(settings: Settings, dataset: str) -> Value:
     return _step(data={"datasets": {dataset: _dump(settings.data.datasets[dataset])}})
 
 
-def _prepare(settings: Settings, dataset: str, split: str) -> Value:
+def prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
     chosen = {
         key: {name: item for name, item in getattr(definition, key).items() if name == split}
@@ -105,7 +80,7 @@ def _prepare(settings: Settings, dataset: str, split: str) -> Value:
     return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
 
 
-def _leakage(settings: Settings) -> Value:
+def leakage(settings: Settings) -> Value:
     train, router_fit = train_parts(settings), list(settings.data.router_fit)
     names = list(settings.data.eval_sets)
     sets = {name: _part(settings.data.eval_sets[name], {"dataset", "split"}) for name in names}
@@ -122,7 +97,7 @@ def _leakage(settings: Settings) -> Value:
     )
 
 
-def _pretrain(settings: Settings) -> Value:
+def pretrain(settings: Settings) -> Value:
     return _step(
         actions=settings.actions,
         model=_dump(settings.model),
@@ -133,7 +108,7 @@ def _pretrain(settings: Settings) -> Value:
     )
 
 
-def _train(settings: Settings, run: str, seed: int, stage: int) -> Value:
+def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     value = run_settings(settings, run, seed)
     sections: Value = {
         "model": _dump(value.model),
@@ -154,12 +129,12 @@ def _train(settings: Settings, run: str, seed: int, stage: int) -> Value:
         seeds=[seed],
         **sections,
         actions=value.actions,
-        policy=_without_prefix(value.policy, "baseline_", "fallback_"),
+        policy=_part(value.policy, SIGNAL_KEYS | OBJECTIVE_KEYS),
         training=_dump(value.training),
     )
 
 
-def _observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
+def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
     sets = {name: item | {"fuzzy": False} for name, item in _eval_sets(settings, names).items()}
@@ -173,19 +148,19 @@ def _observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
         | {"eval_sets": sets},
         vision_budget=_dump(value.vision_budget),
         policy=_part(value.policy, SIGNAL_KEYS),
-        eval=_dump(value.eval, exclude={"profile", "bootstrap_samples", "max_samples"}),
+        eval=_part(value.eval, GENERATION_KEYS),
     )
 
 
-def _match(settings: Settings, experiment: str) -> Value:
+def match(settings: Settings, experiment: str) -> Value:
     return _decide(settings, experiment, with_eval=set())
 
 
-def _evaluate(settings: Settings, experiment: str) -> Value:
+def evaluate(settings: Settings, experiment: str) -> Value:
     return _decide(settings, experiment, with_eval={"seed", "bootstrap_samples"})
 
 
-def _error_slices(settings: Settings, experiment: str) -> Value:
+def error_slices(settings: Settings, experiment: str) -> Value:
     return _decide(settings, experiment, with_eval=set())
 
 
@@ -207,7 +182,7 @@ def _decide(settings: Settings, experiment: str, with_eval: set[str]) -> Value:
     )
 
 
-def _live(settings: Settings, experiment: str) -> Value:
+def live(settings: Settings, experiment: str) -> Value:
     stanza = settings.experiments[experiment]
     value = run_settings(settings, stanza.run)
     return _step(
@@ -226,13 +201,13 @@ def _live(settings: Settings, experiment: str) -> Value:
     )
 
 
-def _reliability(settings: Settings) -> Value:
+def reliability(settings: Settings) -> Value:
     """The report, of the experiments that are cut into slices or have a fallback."""
     sliced = [name for name, item in settings.experiments.items() if item.error_slices]
     return _only(_report(settings), settings, [*sliced, *fallback_experiments(settings)])
 
 
-def _ablation_table(settings: Settings) -> Value:
+def ablation_table(settings: Settings) -> Value:
     """The report, of the default and the ablations."""
     return _only(_report(settings), settings, ablation_experiments(settings))
 
@@ -243,7 +218,7 @@ def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
     return value | {"experiments": {name: value["experiments"][name] for name in kept}}
 
 
-def _bench(settings: Settings) -> Value:
+def bench(settings: Settings) -> Value:
     names = bench_experiments(settings)
     run = settings.experiments[names[0]].run
     value = run_settings(settings, run)
@@ -262,7 +237,7 @@ def _bench(settings: Settings) -> Value:
     )
 
 
-def _shown(settings: Settings, report: str = PAPER) -> Value:
+def shown(settings: Settings, report: str = PAPER) -> Value:
     """A report, of the experiments that it shows."""
     names = report_experiments(settings, report)
     return _only(_report(settings, report), settings, names)
@@ -278,42 +253,12 @@ def _report(settings: Settings, report: str = PAPER) -> Value:
     return value
 
 
-_STEPS: dict[str, Callable[..., Value]] = {
-    "synthesize": _synthesize,
-    "fetch": _fetch,
-    "prepare": _prepare,
-    "leakage": _leakage,
-    "pretrain": _pretrain,
-    "train": _train,
-    "observe": _observe,
-    "match": _match,
-    "evaluate": _evaluate,
-    "error_slices": _error_slices,
-    "live": _live,
-    "hull_metrics": _shown,
-    "tables": _shown,
-    "figures": _shown,
-    "sanity": _shown,
-    "paper_pdf": _shown,
-    "reliability": _reliability,
-    "ablation_table": _ablation_table,
-    "bench": _bench,
-}
-
-
 # ---- parts of a configuration ----------------------------------------------------------
 
 
 def _step(runs: Iterable[str] = (), **sections: Any) -> Value:
     """Sections whose runs need no overrides, because they are applied already."""
     return {"runs": {run: {} for run in runs}, "experiments": {}, **sections}
-
-
-def _plain(item: Any) -> Any:
-    """Tuples as lists, for YAML. (A dump as JSON would lose an infinite lambda_cost.)"""
-    if isinstance(item, dict):
-        return {key: _plain(inner) for key, inner in item.items()}
-    return [_plain(inner) for inner in item] if isinstance(item, list | tuple) else item
 
 
 def _dump(section: Section, exclude: set[str] | None = None) -> Value:
@@ -330,12 +275,6 @@ def _dump_all(parts: Iterable[SplitRef]) -> list[Value]:
 
 def _without_prefix(section: Section, *prefixes: str) -> Value:
     return {key: item for key, item in _dump(section).items() if not key.startswith(prefixes)}
-
-
-def _without(item: Any, keys: frozenset[str] | None) -> Any:
-    if keys is None:
-        return item
-    return {key: inner for key, inner in item.items() if key not in keys}
 
 
 def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:

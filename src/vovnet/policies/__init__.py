@@ -17,7 +17,13 @@ from vovnet.config import PolicySettings
 from vovnet.core.records import signal_columns
 from vovnet.policies import fixed, learned, oracle, randomized, router, uncertainty
 from vovnet.policies.base import Actions, Bools, Floats, GroupKey, PolicyInputs, Router
-from vovnet.policies.reduced import chosen_views, needed_views, reduced_views, reduction_columns
+from vovnet.policies.reduced import (
+    chosen_views,
+    experiment_views,
+    needed_views,
+    reduced_views,
+    reduction_columns,
+)
 from vovnet.policies.router import fit_router, group_of
 from vovnet.policies.uncertainty import overrule
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
@@ -30,6 +36,7 @@ __all__ = [
     "check_complete",
     "chosen_views",
     "decide",
+    "experiment_views",
     "fit_router",
     "group_of",
     "kind_of",

@@ -31,6 +31,12 @@ def reduced_views(policy: PolicySettings) -> list[str]:
     return [name for name in dict.fromkeys(_views(policy)) if name not in ACTIONS]
 
 
+def experiment_views(settings: Settings, name: str) -> list[str]:
+    """The views beside those of the actions that an experiment may show."""
+    points = policy_points(run_settings(settings, settings.experiments[name].run), name)
+    return list(dict.fromkeys(view for point in points for view in reduced_views(point)))
+
+
 def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:
     """The reduced views of a trained model that the replayed experiments on a set show."""
     found: dict[str, None] = {}
@@ -41,8 +47,7 @@ def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list
             and seed in experiment_seeds(settings, name)
             and eval_set in experiment_sets(settings, name)
         ):
-            for policy in policy_points(run_settings(settings, run), name):
-                found |= dict.fromkeys(reduced_views(policy))
+            found |= dict.fromkeys(experiment_views(settings, name))
     return sorted(found)
 
 

@@ -18,9 +18,8 @@ from vovnet.data.sets import load_train
 from vovnet.inference.engine import load_images
 from vovnet.model.families import base_model_digest
 from vovnet.model.vovnet import weights_file
-from vovnet.pipeline.code_digest import closure_digest
+from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import claimed_folder, write_manifest
-from vovnet.pipeline.steps import step_digest
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
@@ -46,16 +45,14 @@ def train_stage(
     start_from = None
     if stage == 2:
         start_from = weights_file(layout.stage(stage1_owner(settings, run), seed, 1))
-    digest = step_digest(settings, "train", run=run, seed=seed, stage=stage)
+    made_of = step_key(settings, "train", run=run, seed=seed, stage=stage)
     settings = run_settings(settings, run, seed)
     samples = load_train(settings, layout)
     kept, held_out = split_held_out(samples, settings.training.calibration_samples)
     base_model = base_model_digest(settings.model)
-    key = {
-        "config": digest,
+    key = made_of | {
         "samples": samples.content_key(),
         "start_from": sha256_file(start_from) if start_from else base_model,
-        "code": closure_digest(__name__),
     }
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     # One process holds the folder for all of them.

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vovnet.config import Settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.evaluation.columns import rate_columns
-from vovnet.pipeline.code_digest import closure_digest
-from vovnet.pipeline.steps import step_digest
+from vovnet.pipeline.keys import step_key
+from vovnet.policies import experiment_views
 from vovnet.report.actions import label
 from vovnet.report.checks._check import (
     Finding,
@@ -56,30 +54,17 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
         for seed in seeds:
             for stage, owner in ((1, stage1_owner(settings, run)), (2, run)):
                 path = layout.stage(owner, seed, stage) / "manifest.json"
-                key = _key(settings, "train", run=owner, seed=seed, stage=stage)
+                key = step_key(settings, "train", run=owner, seed=seed, stage=stage)
                 yield "stages", path, key
             for name in sets:
                 path = layout.observations(run, seed, name) / "manifest.json"
-                key = _key(settings, "observe", run=run, seed=seed, eval_set=name)
+                key = step_key(settings, "observe", run=run, seed=seed, eval_set=name)
                 yield "observations", path, key
     for name, item in settings.experiments.items():
-        step = "live" if item.mode == "live" else "evaluate"
+        live = item.mode == "live"
+        step, views = ("live", experiment_views(settings, name)) if live else ("evaluate", [])
         path = layout.eval(name) / "summary.json"
-        yield "experiments", path, _key(settings, step, experiment=name)
-
-
-MADE_BY = {
-    "train": "vovnet.training.stage",
-    "observe": "vovnet.inference.observe",
-    "evaluate": "vovnet.evaluation.experiment",
-    "live": "vovnet.inference.live",
-}
-"""Step -> the module whose closure is the code of its results."""
-
-
-def _key(settings: Settings, step: str, **selection: Any) -> dict[str, str]:
-    config = step_digest(settings, step, **selection)
-    return {"config": config, "code": closure_digest(MADE_BY[step])}
+        yield "experiments", path, step_key(settings, step, views, experiment=name)
 
 
 @RULES.invariant("A0", "training log shows stage 1, then stage 2")

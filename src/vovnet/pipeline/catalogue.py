@@ -1,0 +1,162 @@
+"""The steps of the pipeline: the one table that the command line, the DAG and the keys read.
+
+It imports no other module, so that `vovnet --help` starts at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what it is for, what it reads, and which code computes its result.
+
+    Its command is the module `vovnet.commands.<name>`.
+    """
+
+    name: str
+    help: str
+    computed_by: str
+    """The module whose imports are the code of the result."""
+    reads: str = ""
+    """The function of `vovnet.pipeline.steps` that lists its settings; its own name if empty."""
+    plugins: tuple[str, ...] = ()
+    """Registries from which the settings name modules, see `vovnet.pipeline.keys`."""
+    discovers: bool = False
+    """Whether every module of the package `computed_by` is used, as tables and figures are."""
+
+    @property
+    def command(self) -> str:
+        return f"vovnet.commands.{self.name}"
+
+
+FORMATS = "vovnet.data.formats"
+FAMILIES = "vovnet.model.families"
+REDUCTIONS = "vovnet.views.reductions"
+POLICIES = "vovnet.policies"
+SCORERS = "vovnet.evaluation.scoring"
+
+_STEPS = (
+    Step(
+        "synthesize",
+        "render a synthetic dataset in its raw layout",
+        "vovnet.data.world.render",
+    ),
+    Step("fetch", "download a dataset of the hub", "vovnet.data.hub"),
+    Step(
+        "prepare",
+        "turn one raw split into unified samples",
+        "vovnet.data.prepare",
+        plugins=(FORMATS,),
+    ),
+    Step(
+        "leakage",
+        "compare the training mix with the evaluation sets",
+        "vovnet.data.leakage",
+    ),
+    Step(
+        "pretrain",
+        "make the tiny base model of the package",
+        "vovnet.training.pretrain",
+        plugins=(FAMILIES,),
+    ),
+    Step(
+        "train",
+        "train one stage of one run and seed",
+        "vovnet.training.stage",
+        plugins=(FAMILIES, REDUCTIONS),
+    ),
+    Step(
+        "observe",
+        "run a trained model on every view of a set",
+        "vovnet.inference.observe",
+        plugins=(FAMILIES, REDUCTIONS),
+    ),
+    Step(
+        "gather",
+        "join the shards of an observation",
+        "vovnet.inference.shards",
+        reads="observe",
+    ),
+    Step(
+        "match",
+        "read the action ratios that a random policy copies",
+        "vovnet.evaluation.match",
+        plugins=(POLICIES,),
+    ),
+    Step(
+        "evaluate",
+        "score an experiment from stored observations",
+        "vovnet.evaluation.experiment",
+        plugins=(POLICIES, SCORERS),
+    ),
+    Step(
+        "live",
+        "run an experiment sample by sample, with timings",
+        "vovnet.inference.live",
+        plugins=(FAMILIES, REDUCTIONS, POLICIES),
+    ),
+    Step(
+        "error_slices",
+        "tell where an experiment errs",
+        "vovnet.evaluation.error_slices",
+        plugins=(POLICIES, SCORERS),
+    ),
+    Step(
+        "reliability",
+        "report errors, calibration and fallbacks",
+        "vovnet.report.reliability",
+        plugins=(POLICIES, SCORERS),
+        discovers=True,
+    ),
+    Step(
+        "ablation_table",
+        "compare ablations with the default",
+        "vovnet.report.ablations",
+        plugins=(POLICIES, SCORERS),
+        discovers=True,
+    ),
+    Step(
+        "hull_metrics",
+        "compare policies with the mixing hull",
+        "vovnet.evaluation.hull_metrics",
+        reads="shown",
+        plugins=(POLICIES, SCORERS),
+    ),
+    Step(
+        "tables",
+        "write the paper's tables",
+        "vovnet.report.tables",
+        reads="shown",
+        discovers=True,
+    ),
+    Step(
+        "figures",
+        "draw the paper's figures",
+        "vovnet.report.figures",
+        reads="shown",
+        discovers=True,
+    ),
+    Step(
+        "sanity",
+        "check that the results are what they must be",
+        "vovnet.report.checks",
+        reads="shown",
+        discovers=True,
+    ),
+    Step(
+        "paper_pdf",
+        "put the tables and figures into one document",
+        "vovnet.report.document",
+        reads="shown",
+    ),
+    Step(
+        "bench",
+        "measure what observing once saves",
+        "vovnet.commands.bench.parts",
+        plugins=(FAMILIES, REDUCTIONS, POLICIES, SCORERS),
+    ),
+)
+
+STEPS = {step.name: step for step in _STEPS}

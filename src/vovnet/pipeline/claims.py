@@ -1,0 +1,92 @@
+"""The folders of long jobs: each holds what one recipe made, and no recipe's work is removed.
+
+Snakemake removes the outputs that a rule declares before it runs the rule again, so that the
+manifest says nothing about a folder which a job finds. What the folder was made from stands in
+`key.json`, and a copy of the manifest in `complete.json`; no rule declares them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+
+from vovnet.core.files import read_json, sha256_json, write_bytes, write_json
+
+KEY, MANIFEST, COMPLETE = "key.json", "manifest.json", "complete.json"
+
+
+@contextmanager
+def claimed_folder(folder: Path, key: Mapping[str, str]) -> Iterator[bool]:
+    """Hold a job's folder for the recipe whose hashes are `key`; yields whether it is complete.
+
+    What another recipe made there is set aside as `<folder>-<start of its key's hash>`, and
+    what this recipe made there once is taken up again, whether complete or interrupted. Another
+    process at work there is waited for, on whatever machine it runs: a killed Snakemake leaves
+    its jobs, and the next call starts the same ones again.
+    """
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        _bring(folder, key)
+        manifest, complete = folder / MANIFEST, folder / COMPLETE
+        if complete.exists() and not manifest.exists():
+            write_bytes(manifest, complete.read_bytes())
+        yield complete.exists()
+        if manifest.exists():
+            write_bytes(complete, manifest.read_bytes())
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder that another process holds was complete when it was claimed."""
+    return (folder / COMPLETE).exists()
+
+
+def recipe_folder(folder: Path, key: Mapping[str, str]) -> Path:
+    """Where a recipe's work lies, or may be put without moving that of another one."""
+    free = not folder.exists() or not _holds_work(folder)
+    return folder if free or recorded_key(folder) == dict(key) else _aside(folder, key)
+
+
+def recorded_key(folder: Path) -> dict[str, str] | None:
+    """From what a folder was made, None where it does not say so."""
+    path = folder / KEY
+    return read_json(path) if path.exists() else None
+
+
+def _bring(folder: Path, key: Mapping[str, str]) -> None:
+    """Make `folder` that of the recipe `key`."""
+    recorded = recorded_key(folder)
+    if recorded == dict(key):
+        return
+    if folder.exists() and _holds_work(folder):
+        aside = _free(_aside(folder, recorded))
+        folder.rename(aside)
+        print(f"{folder}: set aside what another recipe made, as {aside.name}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    earlier = _aside(folder, key)
+    if recorded_key(earlier) == dict(key):
+        earlier.rename(folder)
+        print(f"{folder}: took up again what this recipe made, {earlier.name}", file=sys.stderr)
+    else:
+        write_json(folder / KEY, dict(key))
+
+
+def _aside(folder: Path, key: Mapping[str, str] | None) -> Path:
+    digest = "unknown" if key is None else sha256_json(dict(key))[:8]
+    return folder.with_name(f"{folder.name}-{digest}")
+
+
+def _free(path: Path) -> Path:
+    """`path`, or the first of `<path>-2`, `<path>-3` and so on that does not exist."""
+    names = chain([path.name], (f"{path.name}-{number}" for number in count(2)))
+    return next(other for name in names if not (other := path.with_name(name)).exists())
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether there is anything in a folder beside the key of an interrupted job."""
+    return any(path.name != KEY for path in folder.iterdir())

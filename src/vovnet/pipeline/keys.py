@@ -1,0 +1,146 @@
+"""From what a step's result is made: its settings, as a file and as a hash, and its code.
+
+A step is called with a configuration of its own that holds what it reads and nothing else. The
+path of that file contains the hash of its content, so that the DAG runs again exactly what a
+changed setting touches. The code is the module that computes the result, and the plug-ins that
+the step's settings name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import Settings, policy_points, yaml_text
+from vovnet.core.files import sha256_bytes, write_text
+from vovnet.core.layout import Layout
+from vovnet.pipeline import steps
+from vovnet.pipeline.catalogue import (
+    FAMILIES,
+    FORMATS,
+    POLICIES,
+    REDUCTIONS,
+    SCORERS,
+    STEPS,
+)
+from vovnet.pipeline.code_digest import code_digest, package_modules, plugin_module
+from vovnet.pipeline.steps import Value
+
+EXECUTION_KEYS: dict[str, frozenset[str]] = {
+    "training": frozenset({"num_workers", "save_every", "keep_checkpoints"}),
+    "eval": frozenset({"num_shards", "shard_rows"}),
+}
+"""Settings that say how a step works, not what it yields; they are passed on but not hashed."""
+
+
+def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
+    """A complete, valid configuration with exactly the settings that `step` reads.
+
+    `selection` says for which dataset, split, run, seed, stage, eval_set, experiment or report. A
+    run's overrides are applied, caps on sample counts are folded into the sets' own.
+    """
+    value = getattr(steps, STEPS[step].reads or step)(settings, **selection)
+    return {"results_dir": settings.results_dir, **_plain(value)}
+
+
+def write_step_config(settings: Settings, layout: Layout, step: str, **selection: Any) -> Path:
+    """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
+    value = step_settings(settings, step, **selection)
+    path = layout.root / "config" / f"{step}-{_digest(value)[:12]}.yaml"
+    text = yaml_text(value)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return path
+
+
+def step_digest(settings: Settings, step: str, **selection: Any) -> str:
+    """Hash of what a step reads, wherever its results lie and however it is executed."""
+    value = step_settings(settings, step, **selection)
+    return _digest({key: item for key, item in value.items() if key != "results_dir"})
+
+
+def step_code(settings: Settings, step: str, views: Sequence[str] = (), **selection: Any) -> str:
+    """Hash of the code that computes a step's result; `views` are those that it shows."""
+    own = step_settings(settings, step, **selection)
+    computed_by = STEPS[step].computed_by
+    modules = set(package_modules(computed_by) if STEPS[step].discovers else ())
+    for registry in STEPS[step].plugins:
+        for name in _PLUGIN_NAMES[registry](settings, own, views):
+            if module := plugin_module(registry, name):
+                modules.add(module)
+    return code_digest(computed_by, tuple(sorted(modules)))
+
+
+def step_key(
+    settings: Settings, step: str, views: Sequence[str] = (), **selection: Any
+) -> dict[str, str]:
+    """The hashes of settings and code with which a step's result is stored."""
+    return {
+        "config": step_digest(settings, step, **selection),
+        "code": step_code(settings, step, views, **selection),
+    }
+
+
+# ---- names of plug-ins -----------------------------------------------------------------
+
+Names = Iterable[str | None]
+
+
+def _family(settings: Settings, own: Value, views: Sequence[str]) -> Names:
+    return [own["model"].get("family", "qwen3_vl")]
+
+
+def _formats(settings: Settings, own: Value, views: Sequence[str]) -> Names:
+    return [dataset["format"] for dataset in own["data"]["datasets"].values()]
+
+
+def _scorers(settings: Settings, own: Value, views: Sequence[str]) -> Names:
+    """The scorers of the sets' formats, and the lenient one where a set asks for it."""
+    lenient = any(chosen["fuzzy"] for chosen in own["data"]["eval_sets"].values())
+    return [*_formats(settings, own, views), *(["fuzzy"] if lenient else [])]
+
+
+def _reductions(settings: Settings, own: Value, views: Sequence[str]) -> Names:
+    """The part of a view's name before its first `-` is that of its reduction, or of its budget."""
+    shown = [*own.get("actions", ()), *views]
+    return [part.partition("-")[0] for view in shown for part in view.split("+")]
+
+
+def _policies(settings: Settings, own: Value, views: Sequence[str]) -> Names:
+    """The policies of the step's experiments; a fallback is one of its own."""
+    points = [point for name in own["experiments"] for point in policy_points(settings, name)]
+    fallback = any(point.fallback_mode is not None for point in points)
+    return [*(point.baseline_name for point in points), *(["fallback"] if fallback else [])]
+
+
+_PLUGIN_NAMES: dict[str, Callable[[Settings, Value, Sequence[str]], Names]] = {
+    FAMILIES: _family,
+    FORMATS: _formats,
+    POLICIES: _policies,
+    REDUCTIONS: _reductions,
+    SCORERS: _scorers,
+}
+"""Registry -> the names that a step's settings take from it."""
+
+
+# ---- hashing ---------------------------------------------------------------------------
+
+
+def _digest(value: Value) -> str:
+    hashed = {key: _without(item, EXECUTION_KEYS.get(key)) for key, item in value.items()}
+    # The text keeps the order of keys, which counts: tables list rows in that order.
+    return sha256_bytes(repr(hashed).encode())
+
+
+def _without(item: Any, keys: frozenset[str] | None) -> Any:
+    if keys is None:
+        return item
+    return {key: inner for key, inner in item.items() if key not in keys}
+
+
+def _plain(item: Any) -> Any:
+    """Tuples as lists, for YAML. (A dump as JSON would lose an infinite lambda_cost.)"""
+    if isinstance(item, dict):
+        return {key: _plain(inner) for key, inner in item.items()}
+    return [_plain(inner) for inner in item] if isinstance(item, list | tuple) else item
