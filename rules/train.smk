@@ -25,7 +25,7 @@ rule train_stage1:
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage1"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --stage 1 > {log} 2>&1"
+        " --seed {wildcards.seed} --stage 1 --in_place > {log} 2>&1"
 
 
 rule train_stage2:
@@ -51,4 +51,4 @@ rule train_stage2:
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage2"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --stage 2 > {log} 2>&1"
+        " --seed {wildcards.seed} --stage 2 --in_place > {log} 2>&1"

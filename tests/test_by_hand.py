@@ -97,6 +97,28 @@ def hand(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hand:
     return hand
 
 
+# ---- training ---------------------------------------------------------------------------
+
+
+def test_another_recipe_has_a_folder_beside_the_runs_own(
+    hand: Hand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Block D2: the ablated model is where the command says, and the main one where it was."""
+    stages = hand.root / "runs/vovnet/seed0"
+    weights = stages / "stage2/model.safetensors"
+    before = weights.read_bytes()
+    ablation = hand.layer("soft", {"policy": {"use_straight_through": False}})
+    command = ["train", "--config", str(hand.base), "--config", ablation]
+    assert cli.main(command) == 0
+    first, second = map(Path, capsys.readouterr().out.splitlines())
+    assert first == stages / "stage1", "which the two recipes share"
+    assert second.parent == stages and second.name.startswith("stage2-")
+    assert weights.read_bytes() == before != (second / "model.safetensors").read_bytes()
+    written = (second / "model.safetensors").stat().st_mtime_ns
+    assert cli.main([*command, "--stage", "2"]) == 0
+    assert (second / "model.safetensors").stat().st_mtime_ns == written, "it is complete"
+
+
 # ---- the specification's commands --------------------------------------------------------
 
 

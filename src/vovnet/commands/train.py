@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage", type=int, choices=(1, 2), help="both, one after the other, if left out"
     )
+    parser.add_argument(
+        "--in_place",
+        action="store_true",
+        help="train in the run's own folder, as the DAG does, and set aside what another recipe"
+        " made there; else another recipe gets a folder of its own beside it",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,6 +42,11 @@ def run(args: argparse.Namespace) -> None:
     seed = settings.training.seed if args.seed is None else args.seed
     owner = stage1_owner(settings, name)
     for stage in (args.stage,) if args.stage else (1, 2):
+        trained = owner if stage == 1 else name
         with progress(f"training stage {stage}") as on_step:
-            train_stage(settings, layout, owner if stage == 1 else name, seed, stage, on_step)
+            folder = train_stage(
+                settings, layout, trained, seed, stage, on_step, beside=not args.in_place
+            )
+        if PartialState().is_main_process:
+            print(folder)
     PartialState().destroy_process_group()

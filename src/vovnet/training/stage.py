@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -18,8 +19,9 @@ from vovnet.data.sets import load_train
 from vovnet.inference.engine import load_images
 from vovnet.model.families import base_model_digest
 from vovnet.model.vovnet import weights_file
+from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.keys import step_key
-from vovnet.pipeline.manifest import claimed_folder, write_manifest
+from vovnet.pipeline.manifest import write_manifest
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
@@ -35,34 +37,46 @@ def train_stage(
     seed: int,
     stage: int,
     on_step: Callable[[int, int], None] | None = None,
-) -> None:
-    """Train a stage, or go on where a killed one was; the manifest is written last.
+    *,
+    beside: bool = False,
+) -> Path:
+    """Train a stage, or go on where a killed one was; returns its folder.
 
-    Stage 2 starts from the language and vision model of stage 1, and ends with the
-    calibration of the head's scores on held-out training samples.
+    The manifest is written last; a stage that has one of the same recipe is not trained again.
+    Stage 2 starts from the language and vision model of stage 1, and ends with the calibration
+    of the head's scores on held-out training samples. The run's folder is cleared for this recipe,
+    see `claimed_folder`; with `beside`, another recipe in it stays, and this one lies beside it.
     """
-    folder = layout.stage(run, seed, stage)
-    start_from = None
+    choose = recipe_folder if beside else _own_folder
+    own = run_settings(settings, run, seed)
+    samples = load_train(own, layout)
+    kept, held_out = split_held_out(samples, own.training.calibration_samples)
+    base_model = base_model_digest(own.model)
+
+    def key_of(run: str, stage: int, start_from: str) -> dict[str, str]:
+        made_of = step_key(settings, "train", run=run, seed=seed, stage=stage)
+        return made_of | {"samples": samples.content_key(), "start_from": start_from}
+
+    start_from, origin = None, base_model
     if stage == 2:
-        start_from = weights_file(layout.stage(stage1_owner(settings, run), seed, 1))
-    made_of = step_key(settings, "train", run=run, seed=seed, stage=stage)
-    settings = run_settings(settings, run, seed)
-    samples = load_train(settings, layout)
-    kept, held_out = split_held_out(samples, settings.training.calibration_samples)
-    base_model = base_model_digest(settings.model)
-    key = made_of | {
-        "samples": samples.content_key(),
-        "start_from": sha256_file(start_from) if start_from else base_model,
-    }
+        owner = stage1_owner(settings, run)
+        first = choose(layout.stage(owner, seed, 1), key_of(owner, 1, base_model))
+        start_from = weights_file(first)
+        origin = sha256_file(start_from)
+    key = key_of(run, stage, origin)
+    folder = choose(layout.stage(run, seed, stage), key)
+    settings = own
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     # One process holds the folder for all of them.
     with claimed_folder(folder, key) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
+        if is_complete(folder):
+            return folder
         load = partial(load_images, settings, layout)
         trainer = Trainer(settings, stage, folder, kept, load, start_from)
         trainer.run(on_step if state.is_main_process else None)
         if not state.is_main_process:
-            return
+            return folder
         outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
         if stage == 2 and held_out:
             objective = trainer.bare_objective
@@ -87,3 +101,9 @@ def train_stage(
             num_processes=state.num_processes,
             device=str(state.device),
         )
+    return folder
+
+
+def _own_folder(folder: Path, key: Mapping[str, str]) -> Path:
+    """The run's folder, whatever it holds."""
+    return folder
