@@ -1,4 +1,4 @@
-"""Fixtures that several test files ask for."""
+"""Fixtures that several test files ask for. Those that need torch import it themselves."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from support.hands import Hand, write_base
 from support.live import VIEWS, live_settings
-from support.models import save_stage2
 from support.projects import copy_project
 from support.worlds import SETS, world_config
 from vovnet import cli
 from vovnet.core.layout import Layout
-from vovnet.inference.observe import observe_shard, observe_views_shard
-from vovnet.inference.shards import gather, gather_views
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +43,11 @@ def fresh(world: Path, tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def observed(fresh: Layout) -> Layout:
+    """Every view of every set of `fresh`, observed and gathered."""
+    from support.models import save_stage2
+    from vovnet.inference.observe import observe_shard, observe_views_shard
+    from vovnet.inference.shards import gather, gather_views
+
     settings = live_settings(fresh)
     save_stage2(settings, fresh)
     for name in SETS:
@@ -61,3 +64,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def hand(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hand:
+    """Trained for two steps a stage; the checkpoint in each form that evaluation takes."""
+    from vovnet.training.checkpoints import list_checkpoints
+
+    root = tmp_path_factory.mktemp("hand")
+    (root / "data").symlink_to(world / "data", target_is_directory=True)
+    hand = Hand(root, write_base(root))
+    assert cli.main(["train", "--config", str(hand.base)]) == 0
+    stage2 = root / "runs/vovnet/seed0/stage2"
+    ((_, state),) = list_checkpoints(stage2)
+    hand.checkpoints = {"stage": stage2, "accelerate": state}
+    as_pt = hand.layer("pt", {"training": {"checkpoint_format": "pt"}, "results_dir": f"{root}/pt"})
+    (root / "pt").mkdir()
+    (root / "pt/data").symlink_to(world / "data", target_is_directory=True)
+    assert cli.main(["train", "--config", str(hand.base), "--config", as_pt]) == 0
+    ((_, hand.checkpoints["pt"]),) = list_checkpoints(root / "pt/runs/vovnet/seed0/stage2")
+    return hand
