@@ -269,10 +269,13 @@ def test_a_text_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def circular(layout: Layout, passes: str) -> Settings:
-    """Three questions of 2 passes; always_full is right in (2, 1, 0) of them, FULL costs 8."""
+    """Three questions of 2 passes; always_full is right in (2, 1, 0) of them, FULL costs 8.
+
+    The second passes name a category of their own, which must not count.
+    """
     samples = [
         sample.model_copy(
-            update={"id": f"q{q}-{p}", "group": f"g{q}", "pass_index": p, "category": "c"}
+            update={"id": f"q{q}-{p}", "group": f"g{q}", "pass_index": p, "category": "cd"[p]}
         )
         for q, sample in enumerate(make_samples("ring", 3, np.random.default_rng(0)))
         for p in range(2)
@@ -311,6 +314,7 @@ def test_a_circular_group_is_right_when_every_pass_is(tmp_path: Path) -> None:
     assert row["avg_cost"] == pytest.approx(16 * 3.5)  # over the six rows
     assert len(samples_of(layout, "full")) == 6
     (item,) = read_json(layout.eval("full") / "summary.json")["slices"]
+    assert set(item["by_category"]) == {"c"}
     assert item["by_category"]["c"]["num_samples"] == 3
     assert item["by_category"]["c"]["accuracy"] == pytest.approx(1 / 3)
 

@@ -298,3 +298,16 @@ def test_ratios_of_another_set_or_seed(world: World) -> None:
     for dataset, seed in (("other", 0), ("graded", 7)):
         with pytest.raises(DataError, match=rf"no ratios for {dataset}, seed {seed}"):
             fill_ratios(points, matched, path, dataset, seed)
+
+
+def test_every_seed_draws_for_itself(world: World) -> None:
+    """Seeds are independent repetitions: at like ratios they agree only as often as by chance."""
+    settings, layout = world
+    write_matched(settings, layout, "random")
+    evaluate_experiment(settings, layout, "random")
+    point = LAMBDAS.index(0.02)
+    draws = [actions_at(layout, "random", seed, point) for seed in (0, 1)]
+    shares = [np.bincount(draw_N, minlength=3) / len(draw_N) for draw_N in draws]
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)
+    by_chance = float(shares[0] @ shares[1])
+    assert (draws[0] == draws[1]).mean() == pytest.approx(by_chance, abs=0.1)

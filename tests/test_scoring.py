@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vovnet.core.errors import DataError
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring import SCORERS, score_sample
+from vovnet.evaluation.scoring.mmbench import infer_choice
 from vovnet.evaluation.scoring.textvqa import normalise, vqa_accuracy
 
 COLOURS = {"A": "red", "B": "green", "C": "blue", "D": "12"}
@@ -43,6 +44,14 @@ def test_options_by_letter_and_by_text(
 ) -> None:
     result = score_sample(scorer, CHOICE, text)
     assert (result.value, result.parse_fallback) == (value, fallback)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [("so it is B I think so", "B"), ("so it is B I think so too", None), ("B as I see it", None)],
+)
+def test_mmbench_takes_a_letter_among_the_last_four_words(text: str, letter: str | None) -> None:
+    assert infer_choice(text, COLOURS) == letter
 
 
 @pytest.mark.parametrize("scorer", ["mmbench", "mmmu"])
