@@ -6,6 +6,7 @@ others write a wrong one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from vovnet.core.records import (
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 TOKENS = np.array([0, 4, 16])
+FURTHER_TOKENS = {"side-64": 4, "side-96": 9, "full+merge-cosine-0.5": 8}
+"""What views cost that are no action by default."""
+
 OPTIONS = {"A": "red", "B": "green", "C": "blue", "D": "yellow"}
 LAMBDAS = [0.0, 0.005, 0.01, 0.02, 0.05, 0.1]
 GRADED = (0.4, 0.3, 0.3)
@@ -101,11 +105,23 @@ def make_samples(name: str, count: int, rng: np.random.Generator) -> list[Sample
     ]
 
 
-def with_needs(samples: list[Sample], need_N: np.ndarray, rng: np.random.Generator) -> list[Sample]:
+def tokens_of(actions: Sequence[str]) -> np.ndarray:
+    """The vision tokens of each action, (A,)."""
+    tokens = dict(zip(ACTIONS, TOKENS.tolist(), strict=True)) | FURTHER_TOKENS
+    return np.array([tokens[action] for action in actions])
+
+
+def with_needs(
+    samples: list[Sample],
+    need_N: np.ndarray,
+    rng: np.random.Generator,
+    actions: Sequence[str] = ACTIONS,
+) -> list[Sample]:
     """A category tells the need of four samples in five."""
-    noise_N = np.where(rng.random(len(samples)) < 0.8, need_N, rng.integers(0, 3, len(samples)))
+    drawn_N = rng.integers(0, len(actions), len(samples))
+    noise_N = np.where(rng.random(len(samples)) < 0.8, need_N, drawn_N)
     return [
-        sample.model_copy(update={"category": f"needs_{ACTIONS[need]}"})
+        sample.model_copy(update={"category": f"needs_{actions[need]}"})
         for sample, need in zip(samples, noise_N, strict=True)
     ]
 
@@ -121,16 +137,22 @@ def in_passes(samples: list[Sample], passes: int) -> list[Sample]:
     ]
 
 
-def signals_of(ids: list[str], need_N: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+def signals_of(
+    ids: list[str],
+    need_N: np.ndarray,
+    rng: np.random.Generator,
+    actions: Sequence[str] = ACTIONS,
+) -> pd.DataFrame:
     """Signals of a head that estimates the need with some noise."""
-    count = len(ids)
+    count, tokens_A = len(ids), tokens_of(actions)
     cue_N1 = (need_N + rng.normal(0, 0.5, count))[:, None]
-    reach_NA = 1 / (1 + np.exp(-4 * (np.arange(3) - cue_N1 + 0.5)))
+    ranks_A = tokens_A.argsort(kind="stable").argsort()
+    reach_NA = 1 / (1 + np.exp(-4 * (ranks_A - cue_N1 + 0.5)))
     entropy_N = np.abs(0.4 + 0.3 * need_N + rng.normal(0, 0.2, count))
     columns: dict[str, Any] = {"id": ids, "entropy": entropy_N, "margin": np.exp(-entropy_N)}
-    columns |= {f"score_{view}": np.log(reach_NA[:, a]) for a, view in enumerate(ACTIONS)}
+    columns |= {f"score_{view}": np.log(reach_NA[:, a]) for a, view in enumerate(actions)}
     columns |= {"text_tokens": 20}
-    columns |= {f"tokens_{view}": TOKENS[a] for a, view in enumerate(ACTIONS)}
+    columns |= {f"tokens_{view}": tokens_A[a] for a, view in enumerate(actions)}
     columns["flops_text_pass"] = 20_000
     return pd.DataFrame(columns)
 
@@ -169,11 +191,16 @@ def write_view(folder: Path, view: str, ids: pd.Series, texts_N: np.ndarray, tok
 
 
 def write_observation(
-    layout: Layout, seed: int, name: str, signals: pd.DataFrame, texts_NA: np.ndarray
+    layout: Layout,
+    seed: int,
+    name: str,
+    signals: pd.DataFrame,
+    texts_NA: np.ndarray,
+    actions: Sequence[str] = ACTIONS,
 ) -> None:
     folder = layout.observations("vovnet", seed, name)
-    write_table(folder / "signals.parquet", signals, signal_columns(ACTIONS))
-    for action, view in enumerate(ACTIONS):
+    write_table(folder / "signals.parquet", signals, signal_columns(actions))
+    for action, view in enumerate(actions):
         write_view(folder, view, signals["id"], texts_NA[:, action], signals[f"tokens_{view}"])
     manifest = {
         "step": "observe",
@@ -212,7 +239,7 @@ def write_reduced(
 
 def write_world(
     root: Path,
-    sets: dict[str, tuple[float, float, float]],
+    sets: dict[str, tuple[float, ...]],
     seeds: list[int],
     count: int = 300,
     overrides: dict[str, Any] | None = None,
@@ -220,29 +247,33 @@ def write_world(
 ) -> tuple[Settings, Layout]:
     """Write samples and observations; `sets` maps a name to the shares of needs.
 
-    Each of the `count` questions has circular `passes`, whose need is the question's.
+    A need is the rank of the cheapest action that answers a question. Each of the `count` questions
+    has circular `passes`, whose need is the question's.
     """
-    layout = Layout(root)
-    for index, (name, shares) in enumerate({**sets, "training": (0.4, 0.3, 0.3)}.items()):
+    layout, actions = Layout(root), (overrides or {}).get("actions", ACTIONS)
+    ranks_A = tokens_of(actions).argsort(kind="stable").argsort()
+    training = (0.4, *[0.6 / (len(actions) - 1)] * (len(actions) - 1))
+    for index, (name, shares) in enumerate({**sets, "training": training}.items()):
         rng = np.random.default_rng(index)
-        need_N = rng.choice(3, size=count, p=shares)
-        samples = with_needs(make_samples(name, count, rng), need_N, rng)
+        need_N = rng.choice(len(actions), size=count, p=shares)
+        samples = with_needs(make_samples(name, count, rng), need_N, rng, actions)
         turns = 1 if name == "training" else passes
         if turns > 1:
             samples, need_N = in_passes(samples, turns), np.repeat(need_N, turns)
         write_set(layout, name, samples)
         for seed in seeds:
             rng = np.random.default_rng([index, seed])
-            able_NA = np.arange(3) >= need_N[:, None]
+            able_NA = ranks_A >= need_N[:, None]
             lucky_N = np.repeat(rng.random(count) < 0.95, turns)
             correct_NA = able_NA & lucky_N[:, None]
             if name == "training":
                 ids = [f"training/dev/{sample.id}" for sample in samples]
             else:
                 ids = [sample.id for sample in samples]
-            signals = signals_of(ids, need_N, rng)
+            signals = signals_of(ids, need_N, rng, actions)
             observed = name if name != "training" else "router_fit"
-            write_observation(layout, seed, observed, signals, texts_of(samples, correct_NA))
+            texts_NA = texts_of(samples, correct_NA)
+            write_observation(layout, seed, observed, signals, texts_NA, actions)
     value = merge(configuration(root, list(sets), seeds), overrides or {})
     if passes > 1:
         for chosen in value["data"]["eval_sets"].values():
