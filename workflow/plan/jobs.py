@@ -1,0 +1,160 @@
+"""With what the jobs of a rule are called, how they start, and what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import Resources, Settings, run_settings
+from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
+from vovnet.pipeline.keys import step_code, write_step_config
+
+LEASE = "python -m vovnet lease --gpus {} --record {} --"
+SELECTED = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
+"""Wildcards that say for what a step is called."""
+
+Wildcards = Any
+Params = Callable[..., Any]
+
+
+class Jobs:
+    """What rules of every stage need. Methods that take wildcards are functions of parameters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.layout = Layout(Path(settings.results_dir))
+        self._known: dict[tuple[Any, ...], str] = {}
+
+    # ---- parameters --------------------------------------------------------------------
+
+    def call(self, step: str, **selection: Any) -> dict[str, Any]:
+        """The parameters of a rule that calls a step with its own configuration alone."""
+        return {
+            "command": step,
+            "config": self.config(step, **selection),
+            "code": self.code(step, **selection),
+        }
+
+    def config(self, step: str, **selection: Any) -> Params:
+        """A parameter function: the path of the step's own configuration.
+
+        The selection is completed by the rule's wildcards.
+        """
+        return partial(self._config, step, selection)
+
+    def _config(self, step: str, selection: dict[str, Any], wildcards: Wildcards) -> str:
+        chosen = selected(wildcards) | selection
+        known = ("config", step, *sorted(chosen.items()))
+        if known not in self._known:
+            path = write_step_config(self.settings, self.layout, step, **chosen)
+            self._known[known] = str(path)
+        return self._known[known]
+
+    def code(self, step: str, views: Params | None = None, **selection: Any) -> Params:
+        """A parameter function: digest of the source that computes the step's result.
+
+        An edit elsewhere runs nothing again. `views` tells which further views the step shows.
+        """
+        return partial(self._code, step, views, selection)
+
+    def _code(
+        self, step: str, views: Params | None, selection: dict[str, Any], wildcards: Wildcards
+    ) -> str:
+        chosen = selected(wildcards) | selection
+        shown: Sequence[str] = tuple(views(wildcards)) if views else ()
+        known = ("code", step, shown, *sorted(chosen.items()))
+        if known not in self._known:
+            self._known[known] = step_code(self.settings, step, shown, **chosen)
+        return self._known[known]
+
+    # ---- how a command starts ----------------------------------------------------------
+
+    def leased(self, rule: str, *parts: str) -> Params:
+        """A parameter function: how a command starts, on devices of its own if it asks for some.
+
+        What it did on them is recorded beside the job's benchmark.
+        """
+        return partial(self._leased, self.benchmark(rule, *parts).removesuffix(".tsv"))
+
+    def _leased(self, record: str, wildcards: Wildcards, resources: Any) -> str:
+        gpus = resources.get("gpu", 0)
+        lease = LEASE.format(gpus, record.format(**wildcards) + ".gpu.json") + " " if gpus else ""
+        return f"{lease}python -m vovnet"
+
+    def launcher(self, rule: str, *parts: str) -> Params:
+        """A parameter function: how training starts, on as many devices as the run asks for.
+
+        Its processes share the job's threads.
+        """
+        return partial(self._launcher, self.leased(rule, *parts))
+
+    def _launcher(self, leased: Params, wildcards: Wildcards, resources: Any, threads: int) -> str:
+        training = run_settings(self.settings, wildcards.run).training
+        count, gpus = training.num_processes, resources.get("gpu", 0)
+        if gpus not in (0, count):
+            raise ConfigError(f"training.num_processes is {count}, but the job may use {gpus} GPUs")
+        alone = leased(wildcards, resources)
+        if count == 1:
+            return str(alone)
+        share = max(1, threads // count)
+        if gpus == 0:
+            return (
+                f"OMP_NUM_THREADS={share} python -m torch.distributed.run --standalone"
+                f" --nproc_per_node {count} -m -- vovnet"
+            )
+        # What is not said here, accelerate takes from a file of the user's, if there is one.
+        return alone.removesuffix("python -m vovnet") + (
+            "accelerate launch --multi_gpu --gpu_ids all --num_machines 1"
+            f" --num_processes {count} --num_cpu_threads_per_process {share}"
+            " --main_process_port 0"
+            f" --mixed_precision {training.mixed_precision} --dynamo_backend no -m vovnet"
+        )
+
+    # ---- files and resources -----------------------------------------------------------
+
+    def log(self, rule: str, *parts: str) -> str:
+        return str(self.layout.root.joinpath("logs", rule, "_".join(parts) or "all")) + ".log"
+
+    def benchmark(self, rule: str, *parts: str) -> str:
+        return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
+
+    def resources(self, kind: str) -> dict[str, Any]:
+        """What the scheduler is told; `gpu` only where devices are asked for.
+
+        A job that ran out of memory or time is tried again with more of both.
+        """
+        asked: Resources = getattr(self.settings.resources, kind)
+        values: dict[str, Any] = {
+            "mem_mb": partial(_grown, asked.mem_mb, asked.retry_factor),
+            "runtime": partial(_grown, asked.runtime_min, asked.retry_factor),
+        }
+        if self.settings.resources.account:
+            values["slurm_account"] = self.settings.resources.account
+        if asked.partition:
+            values["slurm_partition"] = asked.partition
+        if asked.gpu > 0:
+            values["gpu"] = asked.gpu
+            # Without GPUs a model would ask for one: the plugin's default count.
+            if asked.gpu_model:
+                values["gpu_model"] = asked.gpu_model
+        if asked.gpu > 1:
+            values["nodes"] = 1
+        return values
+
+    def threads(self, kind: str) -> int:
+        asked: Resources = getattr(self.settings.resources, kind)
+        return asked.threads
+
+
+def selected(wildcards: Wildcards) -> dict[str, Any]:
+    """What a rule's wildcards say about the step that it calls."""
+    found = {key: value for key, value in wildcards.items() if key in SELECTED}
+    return found | ({"seed": int(found["seed"])} if "seed" in found else {})
+
+
+def _grown(amount: int, factor: float, wildcards: Wildcards, attempt: int) -> int:
+    """An amount of memory or time in an attempt, counted from 1."""
+    return int(amount * factor ** (attempt - 1))

@@ -1,0 +1,157 @@
+"""What is reported, the named targets, and the bench."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from vovnet.config.experiments import (
+    ablation_experiments,
+    bench_experiments,
+    experiment_seeds,
+    fallback_experiments,
+    report_experiments,
+    report_names,
+)
+from vovnet.core.layout import SUITE, Layout
+from vovnet.report.discovery import made_by
+from workflow.plan.evaluation import EvaluationPlan
+from workflow.plan.jobs import Wildcards
+
+BENCH_FILES = (
+    *(f"{name}.json" for name in ("suite", "batching", "reuse", "reductions", "growth")),
+    "bench.csv",
+    "bench.md",
+    "manifest.json",
+)
+HULL_TABLES = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
+
+
+class ReportPlan(EvaluationPlan):
+    """The rules that report."""
+
+    @cached_property
+    def reports(self) -> list[str]:
+        """Names of the reports: the paper, and the whole suite where the paper shows a part."""
+        return report_names(self.settings)
+
+    @cached_property
+    def reported(self) -> dict[str, list[str]]:
+        """Report -> names of the experiments that it shows."""
+        return {report: report_experiments(self.settings, report) for report in self.reports}
+
+    def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """The replayed results that a report shows, and the observations behind them."""
+        stanzas = self.settings.experiments
+        names = [n for n in self.reported[wildcards.report] if stanzas[n].mode == "replay"]
+        observed = [path for name in names for path in self.experiment_observations(name)]
+        return list(dict.fromkeys([*self.results(names), *observed]))
+
+    def report_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """What tables and figures read: results, their summaries and the hull metrics."""
+        names = self.reported[wildcards.report]
+        results = [self.layout.eval(name) / "results.csv" for name in names]
+        return [*results, *self.hull_files(wildcards.report)]
+
+    def hull_files(self, report: str) -> list[Path]:
+        """Of a report by its name, or of any by a wildcard, as all methods that take a report."""
+        return [Layout(self.layout.root, report=report).hull / name for name in HULL_TABLES]
+
+    def table_files(self, report: str) -> list[Path]:
+        folder = Layout(self.layout.root, report=report).paper
+        return [folder / name for name in made_by("vovnet.report.tables")]
+
+    def figure_folder(self, report: str) -> Path:
+        return Layout(self.layout.root, report=report).paper / "figures"
+
+    def sanity_files(self, report: str) -> list[Path]:
+        folder = Layout(self.layout.root, report=report).paper
+        return [folder / name for name in ("sanity.md", "sanity.json")]
+
+    def report_files(self, *reports: str) -> list[Path]:
+        """Everything that reports show; of every report where none is named."""
+        return [
+            path
+            for report in reports or self.reports
+            for path in (
+                *self.hull_files(report),
+                *self.table_files(report),
+                self.figure_folder(report),
+                *self.sanity_files(report),
+            )
+        ]
+
+    def pdf_file(self, report: str) -> Path:
+        return Layout(self.layout.root, report=report).paper / "paper.pdf"
+
+    def pdf_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Tables and figures of a report; with everything, also those that are made once."""
+        report = wildcards.report
+        once = [*self.ablation_files, *self.reliability_files] if report == SUITE else []
+        return [*self.table_files(report), self.figure_folder(report), *once]
+
+    @property
+    def reliability_inputs(self) -> list[Path]:
+        """Slices, and the results of the experiments with a fallback."""
+        names = fallback_experiments(self.settings)
+        sliced = [path for name in self.sliced for path in self.slice_files(name)]
+        return [*sliced, *(self.layout.eval(name) / "results.csv" for name in names)]
+
+    @property
+    def reliability_files(self) -> list[Path]:
+        """Tables and the reliability figure; none where no experiment is cut into slices."""
+        if not self.sliced:
+            return []
+        return [self.layout.paper / name for name in made_by("vovnet.report.reliability")]
+
+    @property
+    def ablation_inputs(self) -> list[Path]:
+        """What the default and the ablations did, and the observations behind it."""
+        names = ablation_experiments(self.settings)
+        samples = [self.layout.eval(name) / "samples.parquet" for name in names]
+        observed = [path for name in names for path in self.experiment_observations(name)]
+        return list(dict.fromkeys([*samples, *observed]))
+
+    @property
+    def ablation_files(self) -> list[Path]:
+        """The table of ablations; none where the configuration has no ablation."""
+        if len(ablation_experiments(self.settings)) < 2:
+            return []
+        return [self.layout.paper / name for name in made_by("vovnet.report.ablations")]
+
+    def training_logs(self, wildcards: Wildcards) -> list[Path]:
+        """Manifests of the stages behind a report; logs and calibration lie beside them."""
+        settings = self.settings
+        pairs = [
+            (settings.experiments[name].run, seed)
+            for name in self.reported[wildcards.report]
+            for seed in experiment_seeds(settings, name)
+        ]
+        stages = [
+            self.stage(owner, seed, stage)
+            for run, seed in dict.fromkeys(pairs)
+            for owner, stage in ((self.owners[run], 1), (run, 2))
+        ]
+        return list(dict.fromkeys(stages))
+
+    def target_files(self, target: str) -> list[Path]:
+        """The results of a target's experiments, and the tables that are about them alone."""
+        names = self.settings.targets[target]
+        tables = {"reliability": self.reliability_files, "ablations": self.ablation_files}
+        return [*self.results(names), *tables.get(target, [])]
+
+    # ---- bench -------------------------------------------------------------------------
+
+    @property
+    def bench_files(self) -> list[Path]:
+        return [self.layout.bench / name for name in BENCH_FILES]
+
+    def bench_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """The trained model of the first seed, the evaluation sets and the routers' set."""
+        data = self.settings.data
+        names = bench_experiments(self.settings)
+        if not names:
+            return []
+        run = self.settings.experiments[names[0]].run
+        samples = self.samples([*data.eval_sets.values(), *data.router_fit])
+        return [self.stage(run, self.settings.seeds[0], 2), *samples]
