@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    import pandas as pd
     from snakemake.exceptions import ApiError, RuleException, WorkflowError
 
     from vovnet.commands.plan.compare import (
@@ -78,10 +79,11 @@ def run(args: argparse.Namespace) -> None:
     bound_s = lower_bound_s(tasks, gpus)
 
     def show(title: str, rows: list[dict[str, object]], name: str) -> None:
-        print(f"{title}\n\n{_table(rows)}\n")
-        with atomic_path(args.output / f"{name}.csv") as partial:
-            _write_csv(partial, rows)
-        print(args.output / f"{name}.csv")
+        table, path = pd.DataFrame(rows), args.output / f"{name}.csv"
+        print(f"{title}\n\n{table.to_string(index=False, float_format='{:,.3f}'.format)}\n")
+        with atomic_path(path) as partial:
+            table.to_csv(partial, index=False, lineterminator="\n")
+        print(path)
 
     def show_schedules(title: str, schedules: list[Schedule], prefix: str) -> None:
         show(title, schedule_rows(schedules, tasks, gpus), f"{prefix}schedules")
@@ -97,25 +99,3 @@ def run(args: argparse.Namespace) -> None:
         title = f"\nrehearsed in {args.rehearse / bound_s:.2g} of the time, {bound}:"
         rehearsed = compare_rehearsed(tasks, gpus, cores, args.rehearse)
         show_schedules(title, rehearsed, "rehearsed_")
-
-
-def _table(rows: list[dict[str, object]]) -> str:
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in cells
-    )
-
-
-def _cell(value: object) -> str:
-    return f"{value:,.3f}" if isinstance(value, float) else str(value)
-
-
-def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
-    import csv
-
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
