@@ -28,7 +28,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_bytes
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, read_samples
-from vovnet.data.formats import jsonstream
+from vovnet.data.formats import json_rows
 from vovnet.data.prepare import prepare
 from vovnet.data.prompts import question_text
 
@@ -451,12 +451,12 @@ def test_llava_errors(tmp_path: Path, rows: list[Any], message: str) -> None:
 def test_json_array_is_read_in_chunks_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(jsonstream, "CHUNK_CHARS", chunk)
+    monkeypatch.setattr(json_rows, "CHUNK_CHARS", chunk)
     rows = [{"a": 'x"]}é\\'}, {"b": [{}, [1.5, -2]]}, {}]
     for indent in (None, 2):
         path = tmp_path / "rows.json"
         path.write_text("\ufeff \n" + json.dumps(rows, indent=indent) + "\n ", encoding="utf-8")
-        assert [row.values for row in jsonstream.iter_rows(path)] == rows
+        assert [row.values for row in json_rows.iter_rows(path)] == rows
 
 
 @pytest.mark.parametrize(
@@ -475,17 +475,17 @@ def test_broken_json_names_the_row(tmp_path: Path, text: str, message: str) -> N
     path = tmp_path / "rows.json"
     path.write_text(text)
     with pytest.raises(DataError) as caught:
-        list(jsonstream.iter_rows(path))
+        list(json_rows.iter_rows(path))
     assert message in str(caught.value)
 
 
 def test_json_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonstream, "CHUNK_CHARS", 10)
-    monkeypatch.setattr(jsonstream, "MAX_ROW_CHARS", 100)
+    monkeypatch.setattr(json_rows, "CHUNK_CHARS", 10)
+    monkeypatch.setattr(json_rows, "MAX_ROW_CHARS", 100)
     path = tmp_path / "rows.json"
     path.write_text('[{"never closed ' + "x" * 10_000)
     with pytest.raises(DataError, match="row 1: not valid JSON"):
-        list(jsonstream.iter_rows(path))
+        list(json_rows.iter_rows(path))
 
 
 # ---------------------------------------------------------------- prepare

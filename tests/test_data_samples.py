@@ -22,7 +22,7 @@ from vovnet.config import Settings
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, read_samples
-from vovnet.data.formats.jsonstream import iter_rows
+from vovnet.data.formats.json_rows import iter_rows
 from vovnet.data.prepare import open_source, prepare
 from vovnet.data.sets import image_paths
 

@@ -19,7 +19,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample, read_samples, write_samples
 from vovnet.data.formats.mmbench_division import train_groups
 from vovnet.data.leakage import check_leakage
-from vovnet.data.perceptual import MAX_DISTANCE, NUM_BITS, NearHashes, perceptual_hash
+from vovnet.data.perceptual_hash import MAX_DISTANCE, NUM_BITS, NearHashes, perceptual_hash
 from vovnet.data.prepare import prepare
 from vovnet.pipeline.keys import step_settings
 

@@ -17,7 +17,8 @@ from support.raw_rows import mc_row, write_tsv
 from vovnet.config import load
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import read_json, sha256_bytes
-from vovnet.data.hub import MANIFEST, redact
+from vovnet.data.hub import redact
+from vovnet.data.raw_files import FETCHED
 
 PIECE_BYTES = 10 << 20
 TOKEN = "hf_" + "t0ken" * 6
@@ -71,7 +72,7 @@ def vovnet(
 def fetched(tmp_path: Path, hub: Hub, **environment: str) -> dict[str, Any]:
     result = vovnet(tmp_path, hub, "fetch", **environment)
     assert result.returncode == 0, result.stderr
-    manifest = read_json(tmp_path / "raw" / MANIFEST)
+    manifest = read_json(tmp_path / "raw" / FETCHED)
     assert isinstance(manifest, dict)
     return manifest
 
@@ -113,7 +114,7 @@ def test_finished_files_are_not_downloaded_again_and_offline_reads_the_cache(
     with serve(Hub(files)) as hub:
         first = fetched(tmp_path, hub)
         assert hub.count("GET", "resolve") == 1
-        (tmp_path / "raw" / MANIFEST).unlink()
+        (tmp_path / "raw" / FETCHED).unlink()
         assert fetched(tmp_path, hub) == first
         assert hub.count("GET", "resolve") == 1
         asked = len(hub.requests)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from vovnet.config import Settings
 from vovnet.core.files import write_text
+from vovnet.data.formats import FORMATS, load_format
 
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "config.schema.json"
 
 
 def schema_text() -> str:
-    """The schema as it is stored; the settings' classes are its only source."""
-    return json.dumps(Settings.model_json_schema(), indent=2, sort_keys=True) + "\n"
+    """The schema as it is stored: the settings' classes, with what the registries add to them."""
+    schema = Settings.model_json_schema()
+    _add_formats(schema["$defs"]["DatasetSettings"])
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def _add_formats(definition: dict[str, Any]) -> None:
+    """The names of the dataset formats, and the options that each brings along."""
+    definition["properties"]["format"]["enum"] = list(FORMATS)
+    definition["additionalProperties"] = False
+    for name in FORMATS:
+        options = load_format(name).options.model_json_schema()
+        definition["properties"] |= options.get("properties", {})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 from vovnet.config import Settings, run_settings, validate
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.layout import ROUTER_FIT
+from vovnet.data.formats import check_formats
 from workflow.machine import find_commands
 from workflow.plan.reports import ReportPlan
 
@@ -37,6 +38,7 @@ class Plan(ReportPlan):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         _check_names(settings)
+        check_formats(settings)
         for run in settings.runs:
             _check_devices(settings, run)
         for name in settings.experiments:

@@ -10,6 +10,7 @@ from vovnet.config.layers import merge, read_yaml, yaml_text
 from vovnet.config.schema import (
     BaselineName,
     DatasetSettings,
+    DataSettings,
     EvalSet,
     Experiment,
     ModelSettings,
@@ -27,6 +28,7 @@ from vovnet.config.settings import (
     Settings,
     check_prompt_order,
     dump,
+    first_error,
     load,
     policy_points,
     run_settings,
@@ -35,6 +37,7 @@ from vovnet.config.settings import (
 
 __all__ = [
     "BaselineName",
+    "DataSettings",
     "DatasetSettings",
     "EvalSet",
     "Experiment",
@@ -50,6 +53,7 @@ __all__ = [
     "VisionBudget",
     "check_prompt_order",
     "dump",
+    "first_error",
     "load",
     "merge",
     "mmbench_part",

@@ -130,9 +130,13 @@ class DatasetSettings(Section):
     """A raw dataset in its original layout; `files` maps a split to a path under `root`.
 
     Files of `source: hub` are downloaded from the dataset repository `repo_id` at `revision`.
+    A format may have options of its own (vovnet.data.formats); it checks them itself, because
+    the configuration knows no format. A mapping among them is by split.
     """
 
-    format: Literal["mmbench", "mmmu", "textvqa", "llava"]
+    model_config = ConfigDict(extra="allow")
+
+    format: str = Field(description="A key of vovnet.data.formats.FORMATS.")
     source: Literal["synthetic", "local", "hub"] = "local"
     root: str
     repo_id: str | None = None
@@ -145,16 +149,13 @@ class DatasetSettings(Section):
         " `sha256:<digits>`.",
     )
 
-    ocr_files: dict[str, str] = Field(
-        {},
-        description="Per split of TextVQA the file of OCR tokens that go into the prompt; none by"
-        " default.",
-    )
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the format alone."""
+        return self.model_extra or {}
 
     @model_validator(mode="after")
     def _check(self) -> DatasetSettings:
-        if self.ocr_files and self.format != "textvqa":
-            raise ValueError("ocr_files are for the format 'textvqa'")
         if self.source == "hub" and not self.repo_id:
             raise ValueError("source 'hub' needs a repo_id")
         return self
@@ -228,6 +229,13 @@ class DataSettings(Section):
         " `<split>_eval`. 0 leaves such parts out of the training mix.",
     )
     mmbench_train_seed: int = 0
+
+    def dataset(self, name: str) -> DatasetSettings:
+        """The definition of a dataset, by its name."""
+        if name not in self.datasets:
+            names = sorted(self.datasets)
+            raise ConfigError(f"data.datasets: no dataset named {name!r}, expected one of {names}")
+        return self.datasets[name]
 
     @model_validator(mode="after")
     def _leave_out_empty_parts(self) -> DataSettings:

@@ -153,10 +153,10 @@ def validate(value: Mapping[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_error(error)}") from None
+        raise ConfigError(f"{source}: {first_error(error)}") from None
 
 
-def _first_error(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """`key: what is wrong` of the first error."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -207,7 +207,7 @@ def _overridden(section: Section, overrides: Any, key: str) -> Section:
         return type(section).model_validate(value)
     except ValidationError as error:
         separator = "." if error.errors()[0]["loc"] else ": "
-        raise ConfigError(f"{key}{separator}{_first_error(error)}") from None
+        raise ConfigError(f"{key}{separator}{first_error(error)}") from None
 
 
 def check_prompt_order(settings: Settings) -> None:
@@ -236,7 +236,7 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     try:
         return [PolicySettings.model_validate(point) for point in points]
     except ValidationError as error:
-        raise ValueError(f"experiments.{name}.policy.{_first_error(error)}") from None
+        raise ValueError(f"experiments.{name}.policy.{first_error(error)}") from None
 
 
 def _check_matched_policy(key: str, policy: Mapping[str, Any]) -> None:

@@ -24,11 +24,10 @@ from vovnet.config import DatasetSettings, Settings
 from vovnet.core.errors import ConfigError, DataError, one_line
 from vovnet.core.files import atomic_path, read_json
 from vovnet.core.progress import LOG_INTERVAL_S
+from vovnet.data.formats import format_of
 from vovnet.data.images import inside
+from vovnet.data.raw_files import hub_pattern, raw_manifest
 from vovnet.pipeline.manifest import write_manifest
-
-MANIFEST = "fetch.manifest.json"
-"""Written last, below `root`: its existence means that every file is there and checked."""
 
 DEFAULT_REVISION = "main"
 CHUNK_BYTES = 1 << 20
@@ -56,12 +55,15 @@ def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
 
     Nothing below the root changes unless every file is complete.
     """
-    chosen = _hub_dataset(settings, dataset)
+    chosen = settings.data.dataset(dataset)
     key = f"data.datasets.{dataset}"
+    if chosen.source != "hub":
+        raise ConfigError(f"{key}.source: expected 'hub', got {chosen.source!r}")
     patterns = {split: _patterns(name, split) for split, name in chosen.files.items()}
     images = [f"{chosen.image_root.strip('/')}/*"] if chosen.image_root else []
-    ocr = chosen.ocr_files.values()
-    allowed = sorted({*images, *ocr, *(item for found in patterns.values() for item in found)})
+    layout = format_of(settings, dataset)
+    further = [name for split in patterns for name in layout.further_files(chosen, split).values()]
+    allowed = sorted({*images, *further, *(name for names in patterns.values() for name in names)})
     with _redacted_logs():
         commit, snapshot = _download(key, chosen, allowed)
         tree = _tree(key, chosen, commit)
@@ -79,15 +81,15 @@ def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
         "commit": commit,
         "files": {file.name: {"sha256": file.sha256, "size": file.size} for file in files},
     }
-    root = Path(chosen.root)
-    _link(key, root, snapshot.parents[1], files)
-    write_manifest(root / MANIFEST, step="fetch", settings=settings, **facts)
+    manifest = raw_manifest(chosen)
+    _link(key, manifest, snapshot.parents[1], files)
+    write_manifest(manifest, step="fetch", settings=settings, **facts)
     return facts
 
 
 def fetched(dataset: str, chosen: DatasetSettings) -> dict[str, str]:
     """Repository and commit that lie below the root of a dataset, for the manifests made of it."""
-    path = Path(chosen.root) / MANIFEST
+    path = raw_manifest(chosen)
     hint = f"run `vovnet fetch --dataset {dataset}` with this configuration"
     if not path.is_file():
         raise DataError(f"{path}: not found, {hint}")
@@ -108,25 +110,10 @@ def redact(text: str) -> str:
 # ---- the download ----------------------------------------------------------------------
 
 
-def _hub_dataset(settings: Settings, dataset: str) -> DatasetSettings:
-    datasets = settings.data.datasets
-    if dataset not in datasets:
-        names = sorted(datasets)
-        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
-    if datasets[dataset].source != "hub":
-        raise ConfigError(
-            f"data.datasets.{dataset}.source: expected 'hub', got {datasets[dataset].source!r}"
-        )
-    return datasets[dataset]
-
-
 def _patterns(name: str, split: str) -> list[str]:
-    """What to download for a split: a file, a glob, or a folder's files of the split.
-
-    The same names mean the same as in `vovnet.data.formats.source.find_files`.
-    """
+    """What to download for a split: a file, the matches of a pattern, or a folder's files."""
     folder = PurePosixPath(name)
-    return [folder.as_posix(), (folder / f"*/{split}-*.parquet").as_posix()]
+    return [folder.as_posix(), (folder / hub_pattern(split)).as_posix()]
 
 
 def _download(key: str, chosen: DatasetSettings, allowed: list[str]) -> tuple[str, Path]:
@@ -218,8 +205,9 @@ def _checked(key: str, name: str, path: Path, listed: Any) -> Fetched:
     return Fetched(name, path, path.stat().st_size, sha256.hexdigest())
 
 
-def _link(key: str, root: Path, repository: Path, files: list[Fetched]) -> None:
-    """Make the links below `root` those of `files`; files that are no links are not touched."""
+def _link(key: str, manifest: Path, repository: Path, files: list[Fetched]) -> None:
+    """Make the links beside the manifest those of `files`; other files are not touched."""
+    root = manifest.parent
     for file in files:
         target = root / file.name
         if target.exists() and not target.is_symlink():
@@ -227,7 +215,7 @@ def _link(key: str, root: Path, repository: Path, files: list[Fetched]) -> None:
                 f"{target}: is a file of your own where {key} puts a link; "
                 "choose another root, or source 'local'"
             )
-    (root / MANIFEST).unlink(missing_ok=True)
+    manifest.unlink(missing_ok=True)
     wanted = {root / file.name for file in files}
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
         stale = path.is_symlink() and path not in wanted

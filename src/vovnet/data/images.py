@@ -15,7 +15,7 @@ from PIL import Image
 from vovnet.core.errors import DataError, one_line
 from vovnet.core.files import sha256_bytes, write_bytes
 from vovnet.core.records import ImageRef
-from vovnet.data.perceptual import perceptual_hash
+from vovnet.data.perceptual_hash import perceptual_hash
 
 EXTENSIONS = {
     "BMP": "bmp",

@@ -17,7 +17,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, iter_samples
-from vovnet.data.perceptual import NearHashes
+from vovnet.data.perceptual_hash import NearHashes
 from vovnet.data.sets import iter_part
 
 KINDS = ("question", "image", "near_image", "id", "question_and_image")

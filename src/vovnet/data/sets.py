@@ -39,11 +39,6 @@ def load_train(settings: Settings, layout: Layout) -> SampleSet:
     return _mix(settings.data.train, "data.train", layout, None)
 
 
-def scorer_of(settings: Settings, sample: Sample) -> str:
-    """Name of the scorer of a sample: the format of its dataset."""
-    return settings.data.datasets[sample.dataset].format
-
-
 def image_paths(settings: Settings, layout: Layout, sample: Sample) -> list[Path]:
     """The image files of a sample, in order."""
     assert sample.dataset in settings.data.datasets, sample.dataset

@@ -20,9 +20,10 @@ from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_table, signal_columns
 from vovnet.core.stats import Bools, Floats, Ints, unit_codes
-from vovnet.data.sets import load_set, scorer_of
+from vovnet.data.sets import load_set
 from vovnet.evaluation.outcome import Outcome
-from vovnet.evaluation.scoring import Score, score_sample
+from vovnet.evaluation.scoring.base import Score
+from vovnet.evaluation.scoring.score import score_sample, scorer_of
 from vovnet.policies import (
     GroupKey,
     Router,

@@ -32,7 +32,7 @@ from vovnet.core.stats import Floats, bootstrap_counts
 from vovnet.evaluation.match import fill_ratios, matched_path, read_matched
 from vovnet.evaluation.outcome import Outcome, measured_columns, sample_rows, write_experiment
 from vovnet.evaluation.replay import Questions, load_questions, load_routers, question_of
-from vovnet.evaluation.scoring import score_sample
+from vovnet.evaluation.scoring.score import score_sample
 from vovnet.inference.engine import Answer, Inference, TextPass, load_images
 from vovnet.inference.timing import Timing, paired_ratio, profile_columns, profile_facts
 from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file

@@ -91,6 +91,20 @@ def plugin_module(registry: str, name: str | None) -> str | None:
 
 
 @cache
+def declared_text(module: str, keyword: str) -> str | None:
+    """The text that a declaration in a module's source gives for a keyword, None if there is none.
+
+    Only the source is read, because a lower room cannot import the plug-ins of a higher one.
+    """
+    path = _source(module)
+    assert path is not None, module
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    given = [item.value for item in nodes if isinstance(item, ast.keyword) and item.arg == keyword]
+    texts = [item.value for item in given if isinstance(item, ast.Constant)]
+    return next((text for text in texts if isinstance(text, str)), None)
+
+
+@cache
 def package_modules(package: str) -> tuple[str, ...]:
     """The modules of a package whose modules are all in use; a leading `_` marks a helper."""
     folder = ROOT.joinpath(*package.split(".")[1:])

@@ -24,7 +24,7 @@ from vovnet.pipeline.catalogue import (
     SCORERS,
     STEPS,
 )
-from vovnet.pipeline.code_digest import code_digest, package_modules, plugin_module
+from vovnet.pipeline.code_digest import code_digest, declared_text, package_modules, plugin_module
 from vovnet.pipeline.steps import Value
 
 EXECUTION_KEYS: dict[str, frozenset[str]] = {
@@ -96,9 +96,11 @@ def _formats(settings: Settings, own: Value, views: Sequence[str]) -> Names:
 
 
 def _scorers(settings: Settings, own: Value, views: Sequence[str]) -> Names:
-    """The scorers of the sets' formats, and the lenient one where a set asks for it."""
+    """The scorers that the sets' formats name, and the lenient one where a set asks for it."""
     lenient = any(chosen["fuzzy"] for chosen in own["data"]["eval_sets"].values())
-    return [*_formats(settings, own, views), *(["fuzzy"] if lenient else [])]
+    formats = {plugin_module(FORMATS, name) for name in _formats(settings, own, views)}
+    scorers = [declared_text(module, "scorer") for module in formats if module]
+    return [*scorers, *(["fuzzy"] if lenient else [])]
 
 
 def _reductions(settings: Settings, own: Value, views: Sequence[str]) -> Names:

@@ -71,11 +71,7 @@ def fetch(settings: Settings, dataset: str) -> Value:
 
 def prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
-    chosen = {
-        key: {name: item for name, item in getattr(definition, key).items() if name == split}
-        for key in ("files", "checksums", "ocr_files")
-    }
-    value = _dump(definition) | chosen
+    value = {key: _of_split(item, split) for key, item in _dump(definition).items()}
     ref = SplitRef(dataset=dataset, split=split)
     return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
 
@@ -287,6 +283,13 @@ def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
         )
         entry["files"][ref.split] = definition.files[ref.split]
     return datasets
+
+
+def _of_split(item: Any, split: str) -> Any:
+    """An entry of a dataset's definition, whose mappings are all by split, cut to one split."""
+    if not isinstance(item, dict):
+        return item
+    return {name: inner for name, inner in item.items() if name == split}
 
 
 def _division(settings: Settings, refs: Iterable[SplitRef]) -> Value:

@@ -18,10 +18,9 @@ from vovnet.config import PolicySettings
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
 from vovnet.core.stats import Floats
-from vovnet.data.sets import scorer_of
 from vovnet.evaluation.outcome import Outcome
 from vovnet.evaluation.replay import Questions, load_questions
-from vovnet.evaluation.scoring import score_sample
+from vovnet.evaluation.scoring.score import score_sample, scorer_of
 from vovnet.inference.engine import Answer, TextPass, load_images
 from vovnet.inference.live import LiveAnswer, live_outcome, reads_text_pass
 from vovnet.inference.observe import batches

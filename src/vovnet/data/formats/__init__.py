@@ -1,1 +1,50 @@
-"""Readers of raw datasets, one module per original layout."""
+"""Dataset formats: layouts of raw files that can be read, one module each.
+
+A format's module holds one `FORMAT`, a `vovnet.data.formats.base.DatasetFormat`. To add one,
+write its module and its entry here: the names that a configuration may give, the inputs of
+`vovnet prepare`, the scorer and the table in docs/datasets.md follow.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from vovnet.config import Settings
+from vovnet.core.errors import ConfigError
+from vovnet.data.formats.base import DatasetFormat
+
+FORMATS = {
+    "mmbench": "vovnet.data.formats.mmbench",
+    "mmmu": "vovnet.data.formats.mmmu",
+    "textvqa": "vovnet.data.formats.textvqa",
+    "llava": "vovnet.data.formats.llava",
+}
+
+
+def module_of(name: str) -> str:
+    """The module of a format, which is part of what a prepared dataset is made of."""
+    return FORMATS[name]
+
+
+@cache
+def load_format(name: str) -> DatasetFormat:
+    return import_module(FORMATS[name]).FORMAT
+
+
+def format_of(settings: Settings, dataset: str) -> DatasetFormat:
+    """The format of a dataset; an error names the key of a wrong name or a wrong option."""
+    definition, key = settings.data.dataset(dataset), f"data.datasets.{dataset}"
+    if definition.format not in FORMATS:
+        raise ConfigError(
+            f"{key}.format: expected one of {list(FORMATS)}, got {definition.format!r}"
+        )
+    found = load_format(definition.format)
+    found.check_options(key, definition)
+    return found
+
+
+def check_formats(settings: Settings) -> None:
+    """Refuse a dataset whose format or options are wrong, before any job runs."""
+    for dataset in settings.data.datasets:
+        format_of(settings, dataset)

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vovnet.core.records import Sample
-from vovnet.data.formats.jsonstream import iter_rows
-from vovnet.data.formats.source import Row, Source
+from vovnet.data.formats.base import DatasetFormat
+from vovnet.data.formats.json_rows import iter_rows
+from vovnet.data.formats.rows import Row
+from vovnet.data.formats.source import Source
 from vovnet.data.images import inside
-from vovnet.data.seen import Seen
+from vovnet.data.name_counts import NameCounts
 
 IMAGE_TAG = "<image>"
 ROLES = ("human", "gpt")
@@ -23,7 +25,7 @@ ROLES = ("human", "gpt")
 
 def read(source: Source) -> Iterator[Sample]:
     """The samples in file order; rows without an image are skipped and counted."""
-    occurrences = Seen()
+    occurrences = NameCounts()
     for row in iter_rows(source.file):
         paths = _image_paths(row)
         if not paths:
@@ -57,7 +59,7 @@ def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterato
         )
 
 
-def _row_id(source: Source, row: Row, occurrences: Seen) -> str:
+def _row_id(source: Source, row: Row, occurrences: NameCounts) -> str:
     """A unique id of the row: its own, or file name and row number where it has none."""
     column = "id" if "id" in row.values else "question_id"
     if row.values.get(column) is None:
@@ -92,3 +94,13 @@ def _turns(row: Row) -> list[str]:
             raise row.error("conversations", f"expected the value of turn {position} to be text")
         texts.append(row.writable("conversations", turn["value"]))
     return texts
+
+
+FORMAT = DatasetFormat(
+    read=read,
+    scorer="exact",
+    question_types=("instruction",),
+    files="LLaVA-Instruct JSON or JSONL, a sample per turn; LLaVA's question files",
+    answers="the reply",
+    category="the row's own, or the first folder of the image's path",
+)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from vovnet.core.records import Sample
-from vovnet.data.formats.source import Row, Source
-from vovnet.data.formats.tsv import TsvImages, lettered_choices, rows_of_split
+from vovnet.data.formats.base import DatasetFormat
+from vovnet.data.formats.mmbench_division import division_of
+from vovnet.data.formats.rows import Row
+from vovnet.data.formats.source import Source
+from vovnet.data.formats.vlmevalkit import TableImages, lettered_choices, rows_of_split
 
 REQUIRED = ("index", "question", "A", "B")
 
@@ -19,14 +23,17 @@ def read(source: Source) -> Iterator[Sample]:
 
     A part of a divided split is read whole first: which images questions share decides.
     """
-    images = TsvImages(source.file, source.image_root, source.images)
-    split = source.division.base if source.division else source.split
+    images = TableImages(source.file, source.image_root, source.images)
+    division = division_of(source.data, source.dataset, source.split)
+    split = division.base if division else source.split
     rows = rows_of_split(source.file, REQUIRED, split, source.skipped)
     samples = (_sample(source, row, images) for row in rows)
-    yield from source.division.select(samples) if source.division else samples
+    if division:
+        source.facts["division"] = asdict(division)
+    yield from division.select(samples) if division else samples
 
 
-def _sample(source: Source, row: Row, images: TsvImages) -> Sample:
+def _sample(source: Source, row: Row, images: TableImages) -> Sample:
     index = row.text("index")
     if not index.isdecimal():
         raise row.error("index", f"expected a whole number, got {index!r}")
@@ -53,3 +60,14 @@ def _sample(source: Source, row: Row, images: TsvImages) -> Sample:
         group=str(group),
         pass_index=pass_index,
     )
+
+
+FORMAT = DatasetFormat(
+    read=read,
+    scorer="mmbench",
+    question_types=("multiple-choice",),
+    files="TSV of MMBench (20230712 and later, V1.1), with base64 images or references to another"
+    " row's; the same rows as JSON",
+    answers="a letter; for training the text of its option",
+    category="`category`",
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vovnet.config import Settings, mmbench_part
+from vovnet.config import DataSettings, mmbench_part
 from vovnet.core.files import sha256_bytes
 from vovnet.core.records import Sample
 
@@ -30,12 +30,12 @@ class Division:
         return (item for item in known if (item.group in trained) == (self.part == "train"))
 
 
-def division_of(settings: Settings, dataset: str, split: str) -> Division | None:
+def division_of(data: DataSettings, dataset: str, split: str) -> Division | None:
     """The division that a split's name asks for; None for a split of the file itself."""
-    named = mmbench_part(settings.data.datasets[dataset], split)
+    named = mmbench_part(data.dataset(dataset), split)
     if named is None:
         return None
-    return Division(*named, settings.data.mmbench_train_fraction, settings.data.mmbench_train_seed)
+    return Division(*named, data.mmbench_train_fraction, data.mmbench_train_seed)
 
 
 def train_groups(samples: Iterable[Sample], fraction: float, seed: int) -> set[str]:

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from vovnet.core.errors import DataError, one_line
 from vovnet.core.records import ImageRef, QuestionType, Sample
-from vovnet.data.formats.jsonstream import JSON_SUFFIXES, iter_rows
-from vovnet.data.formats.literals import text_list
-from vovnet.data.formats.source import Row, Source, require_columns
-from vovnet.data.formats.tsv import TsvImages, lettered_choices, rows_of_split
+from vovnet.data.formats.base import DatasetFormat
+from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
+from vovnet.data.formats.rows import Row, require_columns, text_list
+from vovnet.data.formats.source import Source
+from vovnet.data.formats.vlmevalkit import TableImages, lettered_choices, rows_of_split
 
 IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
 PARQUET_REQUIRED = ("id", "question", "options", "question_type", "image_1")
@@ -42,7 +43,7 @@ BATCH_ROWS = 32
 def read(source: Source) -> Iterator[Sample]:
     """The samples in the order of the files (sorted by subject) and of their rows."""
     if _is_table(source.files[0]):
-        images = TsvImages(source.file, source.image_root, source.images)
+        images = TableImages(source.file, source.image_root, source.images)
         for row in rows_of_split(source.file, TABLE_REQUIRED, source.split, source.skipped):
             choices = lettered_choices(row)
             name = "id" if "id" in row.values else "index"
@@ -185,3 +186,14 @@ def _lettered_gold(row: Row, choices: dict[str, str], gold: list[str]) -> tuple[
     if len(gold) > 1 or gold[0] not in choices:
         raise row.error("answer", f"expected one of {list(choices)}, got {gold}")
     return gold[0], choices[gold[0]]
+
+
+FORMAT = DatasetFormat(
+    read=read,
+    scorer="mmmu",
+    question_types=("multiple-choice", "open"),
+    files="parquet per subject as on the hub, the same rows as JSON (MMMU-Pro), or VLMEvalKit's TSV"
+    " and results",
+    answers="a letter, or one or more accepted texts",
+    category="`subfield`",
+)

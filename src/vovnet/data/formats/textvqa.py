@@ -9,10 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import Field
+
+from vovnet.config import Section
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.records import ImageRef, Sample
-from vovnet.data.formats.source import Row, Source
+from vovnet.data.formats.base import DatasetFormat
+from vovnet.data.formats.rows import Row
+from vovnet.data.formats.source import Source
 from vovnet.data.images import inside
 
 IMAGE_SUFFIXES = (".jpg", ".png")
@@ -20,7 +25,8 @@ IMAGE_SUFFIXES = (".jpg", ".png")
 
 def read(source: Source) -> Iterator[Sample]:
     """The samples in file order. Rows of the test split have no answers."""
-    tokens = _ocr_tokens(source.ocr_file) if source.ocr_file else None
+    ocr_file = source.further.get("ocr_files")
+    tokens = _ocr_tokens(ocr_file) if ocr_file else None
     for row in _rows(source.file):
         yield _sample(source, row, "" if tokens is None else _hint(source, row, tokens))
 
@@ -83,3 +89,23 @@ def _image(source: Source, row: Row) -> ImageRef:
     paths = (source.image_root / inside(candidate, where) for candidate in candidates)
     found = [candidate for candidate, path in zip(candidates, paths, strict=True) if path.is_file()]
     return source.images.add_file(source.image_root, (found or candidates)[0], where)
+
+
+class Options(Section):
+    ocr_files: dict[str, str] = Field(
+        {},
+        description="Per split of TextVQA the file of OCR tokens that go into the prompt; none by"
+        " default.",
+    )
+
+
+FORMAT = DatasetFormat(
+    read=read,
+    scorer="textvqa",
+    question_types=("vqa",),
+    files="TextVQA 0.5.1 JSON and its image folder",
+    answers="ten human answers",
+    category="the first image class",
+    options=Options,
+    file_options=("ocr_files",),
+)

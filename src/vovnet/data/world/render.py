@@ -28,6 +28,7 @@ from vovnet.core.files import atomic_path, write_bytes, write_json
 from vovnet.core.records import Sample
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
 from vovnet.data.prompts import question_text
+from vovnet.data.raw_files import hub_pattern, is_pattern
 from vovnet.data.world import questions as world
 from vovnet.pipeline.manifest import write_manifest
 
@@ -125,13 +126,13 @@ def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
 
     `<root>/manifest.json` is written last.
     """
-    definition = settings.data.datasets.get(dataset)
-    if definition is None:
-        names = sorted(settings.data.datasets)
-        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    definition, key = settings.data.dataset(dataset), f"data.datasets.{dataset}"
     if definition.source != "synthetic":
+        raise ConfigError(f"{key}.source: expected 'synthetic', got {definition.source!r}")
+    if definition.format not in _WRITERS:
         raise ConfigError(
-            f"data.datasets.{dataset}.source: expected 'synthetic', got {definition.source!r}"
+            f"{key}.format: expected one of {list(_WRITERS)}, which can be rendered, got"
+            f" {definition.format!r}"
         )
     root = Path(definition.root)
     shutil.rmtree(root, ignore_errors=True)
@@ -197,7 +198,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _target(definition: DatasetSettings, split: str) -> Path:
     name = definition.files[split]
-    if any(mark in name for mark in "*?["):
+    if is_pattern(name):
         raise ConfigError(f"files.{split}: {name!r} is a pattern, expected the name of one file")
     return Path(definition.root) / name
 
@@ -259,8 +260,8 @@ _MMMU_SCHEMA = pa.schema(
 def _write_mmmu(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
     """A parquet file per subject, where the split's pattern `*/<split>-*.parquet` finds it."""
     pattern = definition.files[split]
-    if pattern != f"*/{split}-*.parquet":
-        raise ConfigError(f"files.{split}: expected '*/{split}-*.parquet', got {pattern!r}")
+    if pattern != hub_pattern(split):
+        raise ConfigError(f"files.{split}: expected {hub_pattern(split)!r}, got {pattern!r}")
     by_subject: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for question in questions:
         skill = world.SKILLS[question.item.template]

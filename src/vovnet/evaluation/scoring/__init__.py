@@ -1,40 +1,30 @@
-"""Official scoring of generated text against a sample's gold; strings only.
+"""Scorers: how a generated text is judged against a sample's gold answers, one module each.
 
-Where an official evaluator would guess at random, the guess follows from the sample's id
-here, and is counted as `parse_fallback`.
+A scorer's module holds one `SCORER`, a `vovnet.evaluation.scoring.base.Scorer`. A dataset format
+names its scorer by the entry here.
 """
 
 from __future__ import annotations
 
-from vovnet.core.errors import DataError
-from vovnet.core.records import Sample
-from vovnet.evaluation.scoring import fuzzy as lenient
-from vovnet.evaluation.scoring import mmbench, mmmu, textvqa
-from vovnet.evaluation.scoring.base import Score
+from functools import cache
+from importlib import import_module
 
-__all__ = ["SCORERS", "Score", "score_sample"]
+from vovnet.evaluation.scoring.base import Scorer
 
 SCORERS = {
-    "mmbench": mmbench.score,
-    "mmmu": mmmu.score,
-    "textvqa": textvqa.score,
-    "llava": textvqa.score_exact,
+    "mmbench": "vovnet.evaluation.scoring.mmbench",
+    "mmmu": "vovnet.evaluation.scoring.mmmu",
+    "textvqa": "vovnet.evaluation.scoring.textvqa",
+    "exact": "vovnet.evaluation.scoring.exact",
+    "fuzzy": "vovnet.evaluation.scoring.fuzzy",
 }
-"""By dataset format. LLaVA-Instruct has no official score: its answers are compared whole."""
 
 
-def score_sample(scorer: str, sample: Sample, text: str, *, fuzzy: bool = False) -> Score:
-    """Score a generated text with the scorer of a dataset format.
+def module_of(name: str) -> str:
+    """The module of a scorer, which is part of what an evaluation is made of."""
+    return SCORERS[name]
 
-    `fuzzy` is the lenient variant for questions with options (module `fuzzy`); others
-    are scored as ever. A sample without gold is an error: MMBench's test split, for one,
-    keeps its answers back.
-    """
-    if not sample.answer and not sample.answers:
-        raise DataError(
-            f"{sample.dataset}/{sample.split}, sample {sample.id!r}: has no answer, so it cannot be"
-            " scored (test splits keep their answers back); evaluate a split with answers"
-        )
-    if fuzzy and sample.choices:
-        return lenient.score(sample, text)
-    return SCORERS[scorer](sample, text)
+
+@cache
+def load_scorer(name: str) -> Scorer:
+    return import_module(SCORERS[name]).SCORER

@@ -1,6 +1,8 @@
-"""The lenient variant for questions with options: the option that is most like the text.
+"""A lenient scorer for questions with options: the option that is most like the text.
 
-Ours, never official: tables label it. Appendix material, for models that paraphrase.
+This scorer is ours and official nowhere, so every table labels its results. It is material for
+an appendix, for models that paraphrase. Where MMBench's scorer infers an option, that one
+counts; else difflib's ratio of matching characters decides.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import re
 from difflib import SequenceMatcher
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score
+from vovnet.evaluation.scoring.base import Score, Scorer
 from vovnet.evaluation.scoring.mmbench import infer_choice
 
 LEAST_LIKENESS = 0.6
@@ -34,3 +36,6 @@ def _most_similar(sample: Sample, text: str) -> str | None:
 
 def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
+
+
+SCORER = Scorer(score, "the option that is most like the text (ours, lenient)")

@@ -1,4 +1,8 @@
-"""MMBench: which option a text chooses, as VLMEvalKit infers it (can_infer, commit e8e78f0)."""
+"""MMBench: the option that a text chooses.
+
+Source: VLMEvalKit, `can_infer` of vlmeval/utils/matching_util.py, commit e8e78f0. A text for
+which it infers no option is read once more by `choice_named`; one that is still unclear scores 0.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score, choice_named
+from vovnet.evaluation.scoring.base import Score, Scorer, choice_named
 
 REFUSED = "Z"
 """VLMEvalKit's letter for a model that declined to choose."""
@@ -19,7 +23,7 @@ REFUSALS = (
     "Cannot determine the answer",
 )
 NUM_LAST_WORDS = 4
-"""A letter counts only among this many words at the end."""
+"""A letter counts only among so many words at the end of the text."""
 
 
 def score(sample: Sample, text: str) -> Score:
@@ -59,3 +63,8 @@ def _inferred_text(text: str, choices: Mapping[str, str]) -> str | None:
         return None
     found = [letter for letter, option in options.items() if option in lowered]
     return found[0] if len(found) == 1 else None
+
+
+SCORER = Scorer(
+    score, "VLMEvalKit's option inference; with `passes: all` every circular pass must be right"
+)

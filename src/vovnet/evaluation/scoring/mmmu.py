@@ -1,4 +1,8 @@
-"""MMMU: multiple choice and open questions, as the official evaluator reads them (bb0b95a)."""
+"""MMMU: the option or the open answer that a text gives.
+
+Source: MMMU-Benchmark/MMMU, mmmu/utils/eval_utils.py, commit bb0b95a. Where that code would draw
+an option at random, the sample's id decides.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score, choice_named, guessed_choice
+from vovnet.evaluation.scoring.base import Score, Scorer, choice_named, guessed_choice
 
 STRIPPED = (",", ".", "!", "?", ";", ":", "'")
 INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
@@ -103,3 +107,6 @@ def _key_parts(text: str) -> list[str]:
 
 def _numbers(text: str) -> list[str]:
     return [number for form in (WITH_COMMAS, SCIENTIFIC, PLAIN) for number in form.findall(text)]
+
+
+SCORER = Scorer(score, "the official parsers of MMMU")

@@ -1,4 +1,8 @@
-"""TextVQA: VQA accuracy over ten human answers, as mmf's M4C evaluator computes it (b0ffc7f)."""
+"""TextVQA: VQA accuracy over ten human answers.
+
+Source: facebookresearch/mmf, `TextVQAAccuracyEvaluator` of mmf/utils/m4c_evaluators.py, commit
+b0ffc7f. What looks like a slip there is kept, so that scores agree to the last digit.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score
+from vovnet.evaluation.scoring.base import Score, Scorer
 
 NUMBER_WORDS = {
     "none": "0",
@@ -40,12 +44,6 @@ def score(sample: Sample, text: str) -> Score:
     answer = normalise(text)
     gold = [normalise(human) for human in sample.answers or [sample.answer]]
     return Score(vqa_accuracy(answer, gold), False, answer)
-
-
-def score_exact(sample: Sample, text: str) -> Score:
-    """1 where the normalised texts are equal. Ours, for instruction data without a metric."""
-    answer = normalise(text)
-    return Score(float(answer == normalise(sample.answer)), False, answer)
 
 
 def vqa_accuracy(answer: str, gold: Sequence[str]) -> float:
@@ -188,3 +186,5 @@ def _contractions() -> dict[str, str]:
 
 
 CONTRACTIONS = _contractions()
+
+SCORER = Scorer(score, "VQA accuracy of the M4C evaluator")

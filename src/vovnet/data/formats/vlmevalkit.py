@@ -15,9 +15,8 @@ from typing import Any
 
 from vovnet.core.errors import DataError
 from vovnet.core.records import ImageRef
-from vovnet.data.formats.jsonstream import JSON_SUFFIXES, iter_rows
-from vovnet.data.formats.literals import text_list
-from vovnet.data.formats.source import Row, require_columns
+from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
+from vovnet.data.formats.rows import Row, require_columns, text_list
 from vovnet.data.images import ImageStore
 
 MAX_REFERENCE_LENGTH = 64
@@ -98,7 +97,7 @@ def lettered_choices(row: Row) -> dict[str, str]:
     return {letter: text for letter, text in choices.items() if text}
 
 
-class TsvImages:
+class TableImages:
     """Resolves the `image` column: base64, a Python list of base64, or another row's index.
 
     Images are stored while rows stream by. A reference to a row that has not been read

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import json_reason, read_jsonl
-from vovnet.data.formats.source import Row
+from vovnet.data.formats.rows import Row
 
 JSON_SUFFIXES = (".json", ".jsonl")
 

@@ -1,0 +1,53 @@
+"""What a dataset format declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from vovnet.config import DatasetSettings, Section, first_error
+from vovnet.core.errors import ConfigError
+
+if TYPE_CHECKING:  # whoever asks for a format's scorer depends on no reader
+    from vovnet.core.records import QuestionType, Sample
+    from vovnet.data.formats.source import Source
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """All that is asked of a format.
+
+    `read` yields the samples of a split in the order of its files. `scorer` is an entry of
+    vovnet.evaluation.scoring. `question_types` are the kinds of questions that it yields, each of
+    which has a prompt template. `options` declares the keys that a dataset of this format may
+    have beside those of every dataset; an option that maps is by split, and those named in
+    `file_options` map a split to a further file that it is read from.
+
+    `files`, `answers` and `category` say in the table of docs/datasets.md which files are read,
+    which answers the samples have, and what becomes their category.
+    """
+
+    read: Callable[[Source], Iterator[Sample]]
+    scorer: str
+    question_types: tuple[QuestionType, ...]
+    files: str
+    answers: str
+    category: str
+    options: type[Section] = Section
+    file_options: tuple[str, ...] = ()
+
+    def check_options(self, key: str, definition: DatasetSettings) -> None:
+        """Refuse an option that the format does not have, or a value that it does not take."""
+        try:
+            self.options.model_validate(definition.options)
+        except ValidationError as error:
+            message = f"{key}.{first_error(error)}"
+            raise ConfigError(f"{message} (format {definition.format!r})") from None
+
+    def further_files(self, definition: DatasetSettings, split: str) -> dict[str, str]:
+        """Option -> the further file below the root that it names for a split."""
+        named = {option: definition.options.get(option, {}) for option in self.file_options}
+        return {option: files[split] for option, files in named.items() if split in files}
