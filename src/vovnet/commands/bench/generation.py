@@ -33,7 +33,7 @@ Tokens = tuple[int, ...]
 
 def compare_batching(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
     """Every view of the same samples: observed in batches, and by `generate` one by one."""
-    samples = load_set(bench.settings, bench.layout, bench.first_set)
+    samples = list(load_set(bench.settings, bench.layout, bench.first_set))
     found: dict[str, list[Any]] = {}
 
     def observed() -> None:
@@ -75,7 +75,7 @@ def plain_answers(bench: Bench, sample: Sample, views: Sequence[str] = ACTIONS) 
 
 def compare_reuse(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
     """One question at a time: FULL with and without cache reuse, and NO against plain text."""
-    samples = load_set(bench.settings, bench.layout, bench.first_set)
+    samples = list(load_set(bench.settings, bench.layout, bench.first_set))
     full, full_different = _full_both_ways(bench, samples)
     blind, blind_different = _no_and_plain(bench, samples)
     lines = [
