@@ -51,9 +51,9 @@ NAMED_LOOKS = {
 FURTHER_LOOKS = (
     Look(GREEN, "\\\\\\\\", "-."),
     Look(PURPLE, "xxxx", (0, (4, 1, 1, 1))),
-    Look(VERMILLION, "----", (0, (6, 2))),
-    Look(GREY, "||||", (0, (1, 2))),
-    Look(BLACK, "++++", (0, (3, 1, 1, 1, 1, 1))),
+    Look(GREY, "----", (0, (6, 2))),
+    Look(BLACK, "||||", (0, (3, 1, 1, 1, 1, 1))),
+    Look(VERMILLION, "++++", (0, (1, 2))),
 )
 """Looks of the actions that have none of their own, in their order; then from the start again."""
 

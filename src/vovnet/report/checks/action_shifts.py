@@ -83,7 +83,7 @@ def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
     """By the rate of triggering, beside the same policy without its fallback."""
     for name, item in inputs.settings.experiments.items():
         for point, policy in enumerate(policy_points(inputs.settings, name)):
-            if policy.fallback_mode is None or item.mode == "live" or item.match is not None:
+            if policy.fallback_mode not in inputs.actions or item.mode == "live" or item.match:
                 continue
             twin = replayed_point(inputs, item.run, _without_fallback(policy))
             if twin is None:

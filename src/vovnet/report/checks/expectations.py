@@ -10,6 +10,7 @@ import pandas as pd
 
 from vovnet.config import policy_points, run_settings
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
+from vovnet.report.actions import label
 from vovnet.report.checks._check import (
     Finding,
     NotRunError,
@@ -101,14 +102,13 @@ def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
         policy = policy_points(inputs.settings, name)[0]
         order = 1 if policy.baseline_uncertainty == "entropy" else -1
         for where, seed, rows in _sweeps(of(inputs.points, experiment=name), "threshold"):
-            costs = rows["avg_cost"].to_numpy()
-            shares = rows[f"action_rate_{policy.baseline_vision}"].to_numpy()
-            falls = [(np.diff(values[::order]) <= TOLERANCE).all() for values in (costs, shares)]
+            costs, blind = rows["avg_cost"].to_numpy(), rows["action_rate_no"].to_numpy()
+            steps = (np.diff(costs[::order]), -np.diff(blind[::order]))
             text = (
-                f"{costs[0]:.2f} to {costs[-1]:.2f}, {policy.baseline_vision.upper()}"
-                f" {percent(shares[0])} to {percent(shares[-1])} as the threshold rises"
+                f"{costs[0]:.2f} to {costs[-1]:.2f}, {label(policy.baseline_vision)}"
+                f" {percent(1 - blind[0])} to {percent(1 - blind[-1])} as the threshold rises"
             )
-            yield Finding(where, all(falls), text, seed)
+            yield Finding(where, all((step <= TOLERANCE).all() for step in steps), text, seed)
 
 
 @RULES.expectation("B3", "the matched random policy takes each action as often as its target")

@@ -79,6 +79,8 @@ def stages_in_order(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _takes_always(inputs: Inputs, baseline: str, action: str) -> Iterator[Finding]:
+    if action not in inputs.actions:
+        raise NotRunError(f"{label(action)} is not among the actions")
     rates = rate_columns(inputs.actions)
     for dataset, seed, row in each(baseline_rows(inputs, baseline)):
         text = "[" + ", ".join(f"{row[rate]:.3g}" for rate in rates) + "]"
