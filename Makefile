@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks schema environments
+.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks schema docs environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -56,6 +56,10 @@ checks: $(TOOLS)
 # The configuration's JSON schema, for editors.
 schema: $(TOOLS)
 	$(BIN)/python workflow/schema.py
+
+# The tables in docs/ that follow from the code.
+docs: $(TOOLS)
+	$(BIN)/python -m workflow.docs
 
 # The conda environment and the container recipe, from envs/requirements.txt.
 environments:

@@ -1,0 +1,49 @@
+"""The parts of the pages under docs/ that follow from the code; `make docs` writes them.
+
+Such a part stands in a page between `<!-- generated: NAME -->` and `<!-- end -->`. To add one,
+write its function, give it an entry in `PARTS`, and put the two marks where it belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from vovnet.core.files import write_text
+from vovnet.data.formats import FORMATS, load_format
+from vovnet.evaluation.scoring import load_scorer
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def dataset_formats() -> str:
+    """The table of docs/datasets.md, a row for each format."""
+    rows = []
+    for name in FORMATS:
+        found = load_format(name)
+        scorer = load_scorer(found.scorer).title
+        rows.append([f"`{name}`", found.files, found.answers, scorer, found.category])
+    return table(["format", "files that are read", "answers", "scored by", "category"], rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "dataset_formats": dataset_formats,
+}
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def current(page: str) -> str:
+    """The text of a page with all its generated parts as the code has them now."""
+    return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}{found[3]}", page)
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.glob("*.md")):
+        write_text(path, current(path.read_text(encoding="utf-8")))
