@@ -25,7 +25,7 @@ from vovnet.core.errors import ConfigError, DataError, one_line
 from vovnet.core.files import atomic_path, read_json
 from vovnet.core.progress import LOG_INTERVAL_S
 from vovnet.data.formats import format_of
-from vovnet.data.images import inside
+from vovnet.data.image_store import inside
 from vovnet.data.raw_files import hub_pattern, raw_manifest
 from vovnet.pipeline.manifest import write_manifest
 

@@ -15,7 +15,7 @@ from vovnet.core.records import SCHEMA_VERSION, Sample, write_samples
 from vovnet.data.formats import format_of
 from vovnet.data.formats.source import Source
 from vovnet.data.hub import fetched
-from vovnet.data.images import ImageStore
+from vovnet.data.image_store import ImageStore
 from vovnet.data.name_counts import NameCounts
 from vovnet.data.raw_files import find_files, find_further_files
 from vovnet.pipeline.manifest import write_manifest

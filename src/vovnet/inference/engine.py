@@ -21,9 +21,10 @@ from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.image_decoding import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
-from vovnet.model.qwen3_vl import Prefix, Prompt, open_image
+from vovnet.model.qwen3_vl import Prefix, Prompt
 from vovnet.model.sequences import ImageFeatures, TokenSequence
 from vovnet.model.vovnet import VoVNet
 from vovnet.views import num_vision_tokens, parse_view, view_budget
@@ -266,7 +267,7 @@ def load_images(settings: Settings, layout: Layout, sample: Sample) -> list[Imag
     images = []
     paths: list[Path] = image_paths(settings, layout, sample)
     for path, reference in zip(paths, sample.images, strict=True):
-        image = open_image(str(path))
+        image = open_image(path)
         if image.size != (reference.width, reference.height):
             raise DataError(
                 f"{path}: the image is {image.width}x{image.height} pixels, sample {sample.id!r}"

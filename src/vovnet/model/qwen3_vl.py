@@ -25,7 +25,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
-from vovnet.core.errors import CheckpointError, ConfigError, DataError, one_line
+from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.model.sequences import Batch, ImageFeatures, Pixels, TokenSequence, assemble, pad_left
 
 _QUESTION_MARK = "\x00question\x00"
@@ -392,14 +392,3 @@ def _pick(
         for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)
     ]
     return torch.cat(drawn).to(logits_BV.device)
-
-
-def open_image(path: str) -> Image.Image:
-    """Open an image of a prepared dataset; a missing or broken file is one clear error."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise DataError(f"{path}: image not found") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error})") from None

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from vovnet.commands.inspect.summary import sample_tokens
 from vovnet.config import Settings
-from vovnet.core.errors import DataError, one_line
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.image_decoding import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
 
@@ -120,11 +120,7 @@ def _strip(paths: Sequence[Path]) -> Image.Image:
 
 
 def _thumbnail(path: Path, width: int) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return ImageOps.contain(image.convert("RGB"), (max(1, width), PICTURE_HEIGHT))
-    except Exception as error:  # decoders raise whatever the broken bytes lead them into
-        raise DataError(f"{path}: not a readable image ({one_line(error)})") from None
+    return ImageOps.contain(open_image(path), (max(1, width), PICTURE_HEIGHT))
 
 
 def _wrapped(text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import iter_rows
 from vovnet.data.formats.rows import Row
 from vovnet.data.formats.source import Source
-from vovnet.data.images import inside
+from vovnet.data.image_store import inside
 from vovnet.data.name_counts import NameCounts
 
 IMAGE_TAG = "<image>"

@@ -11,7 +11,7 @@ from typing import Any
 from vovnet.config import DataSettings
 from vovnet.core.errors import DataError
 from vovnet.data.formats.rows import Row
-from vovnet.data.images import ImageStore
+from vovnet.data.image_store import ImageStore
 from vovnet.data.name_counts import NameCounts
 
 

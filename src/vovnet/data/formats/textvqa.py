@@ -18,7 +18,7 @@ from vovnet.core.records import ImageRef, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.rows import Row
 from vovnet.data.formats.source import Source
-from vovnet.data.images import inside
+from vovnet.data.image_store import inside
 
 IMAGE_SUFFIXES = (".jpg", ".png")
 

@@ -17,7 +17,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.rows import Row, require_columns, text_list
-from vovnet.data.images import ImageStore
+from vovnet.data.image_store import ImageStore
 
 MAX_REFERENCE_LENGTH = 64
 """An `image` value no longer than this is the index of the row that holds the image."""
