@@ -87,7 +87,7 @@ def test_every_table_and_figure_compiles(tmp_path: Path) -> None:
     layout = Layout(tmp_path, report="suite")
     write_report(layout.paper)
     write_table_files("once", table(2), Layout(tmp_path).paper)
-    path = write_document(Settings(), layout)
+    (path,) = write_document(Settings(), layout)
     assert path == tmp_path / "suite" / "paper.pdf"
     assert path.read_bytes().startswith(b"%PDF")
     if shutil.which("pdftotext"):

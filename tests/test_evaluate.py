@@ -868,7 +868,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_decisions_load_no_torch() -> None:
     code = (
-        "import sys, vovnet.commands.evaluate, vovnet.commands.match, vovnet.commands.hull_metrics;"
+        "import sys, vovnet.commands.evaluate, vovnet.commands.match, vovnet.commands.report;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     result = subprocess.run(

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what it is for, what it reads, and which code computes its result.
-
-    Its command is the module `vovnet.commands.<name>`.
-    """
+    """One step: what it is for, what it reads, and which code computes its result."""
 
     name: str
     help: str
@@ -26,9 +23,14 @@ class Step:
     discovers: bool = False
     """Whether every module of the package `computed_by` is used, as tables and figures are."""
 
+    is_report: bool = False
+    """Whether it writes a part of a report: such commands are objects of one module."""
+
     @property
     def command(self) -> str:
-        return f"vovnet.commands.{self.name}"
+        """The module of its command, or `module:object`."""
+        name = f"report:{self.name.upper()}" if self.is_report else self.name
+        return f"vovnet.commands.{name}"
 
 
 FORMATS = "vovnet.data.formats"
@@ -109,6 +111,7 @@ _STEPS = (
         "vovnet.report.reliability",
         plugins=(POLICIES, SCORERS),
         discovers=True,
+        is_report=True,
     ),
     Step(
         "ablation_table",
@@ -116,6 +119,7 @@ _STEPS = (
         "vovnet.report.ablations",
         plugins=(POLICIES, SCORERS),
         discovers=True,
+        is_report=True,
     ),
     Step(
         "hull_metrics",
@@ -123,6 +127,7 @@ _STEPS = (
         "vovnet.evaluation.hull_metrics",
         reads="shown",
         plugins=(POLICIES, SCORERS),
+        is_report=True,
     ),
     Step(
         "tables",
@@ -130,6 +135,7 @@ _STEPS = (
         "vovnet.report.tables",
         reads="shown",
         discovers=True,
+        is_report=True,
     ),
     Step(
         "figures",
@@ -137,6 +143,7 @@ _STEPS = (
         "vovnet.report.figures",
         reads="shown",
         discovers=True,
+        is_report=True,
     ),
     Step(
         "sanity",
@@ -144,12 +151,14 @@ _STEPS = (
         "vovnet.report.checks",
         reads="shown",
         discovers=True,
+        is_report=True,
     ),
     Step(
         "paper_pdf",
         "put the tables and figures into one document",
         "vovnet.report.document",
         reads="shown",
+        is_report=True,
     ),
     Step(
         "bench",

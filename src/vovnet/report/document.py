@@ -30,7 +30,7 @@ PREAMBLE = r"""\documentclass[10pt]{article}
 """
 
 
-def write_document(settings: Settings, layout: Layout) -> Path:
+def write_document(settings: Settings, layout: Layout) -> list[Path]:
     """Compile `paper.pdf` in the report's folder from the tables and figures that are there.
 
     The report of the whole suite also takes those that are made once, for the paper.
@@ -52,7 +52,7 @@ def write_document(settings: Settings, layout: Layout) -> Path:
         _compile(work)
         with atomic_path(path) as partial:
             shutil.copyfile(work / NAME, partial)
-    return path
+    return [path]
 
 
 def source(title: str, tables: Iterable[Path], figures: Iterable[Path]) -> str:
