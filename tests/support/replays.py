@@ -118,8 +118,8 @@ def with_needs(
     actions: Sequence[str] = ACTIONS,
 ) -> list[Sample]:
     """A category tells the need of four samples in five."""
-    drawn_N = rng.integers(0, len(actions), len(samples))
-    noise_N = np.where(rng.random(len(samples)) < 0.8, need_N, drawn_N)
+    tells_N = rng.random(len(samples)) < 0.8
+    noise_N = np.where(tells_N, need_N, rng.integers(0, len(actions), len(samples)))
     return [
         sample.model_copy(update={"category": f"needs_{actions[need]}"})
         for sample, need in zip(samples, noise_N, strict=True)
