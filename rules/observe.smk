@@ -1,5 +1,8 @@
 # The expensive inference, once per run, seed and set, scattered over eval.num_shards jobs.
-# As in training, a shard's manifest is its only output, so that its pieces can be resumed.
+# {group} is `actions` (with the text pass) or `views`: further views are observed apart, so that
+# an experiment with a new one leaves the actions alone. Of a group only the tables that are missing
+# are made. As in training, a manifest is the only output, so that what is there can be kept; it is
+# written last, and the tables lie beside it.
 
 
 rule observe:
@@ -7,65 +10,13 @@ rule observe:
         plan.set_samples,
         checkpoint=plan.stage2,
     output:
-        plan.shard("{run}", "{seed}", "{eval_set}", "{part}", "{parts}"),
+        plan.shard("{run}", "{seed}", "{eval_set}", "{group}", "{part}", "{parts}"),
     log:
-        plan.log("observe", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"),
+        plan.log("observe", "{run}", "seed{seed}", "{eval_set}", "{group}", "{part}-of-{parts}"),
     benchmark:
-        plan.benchmark("observe", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}")
-    retries: 1
-    conda:
-        "../envs/environment.yaml"
-    threads: plan.threads("observe")
-    resources:
-        **plan.resources("observe"),
-    params:
-        config=plan.config("observe"),
-        code=plan.code("observe"),
-        launcher=plan.leased("observe", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"),
-    shell:
-        "{params.launcher} observe --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --dataset {wildcards.eval_set}"
-        " --shard {wildcards.part}/{wildcards.parts} > {log} 2>&1"
-
-
-rule gather:
-    input:
-        plan.shards,
-    output:
-        plan.observation("{run}", "{seed}", "{eval_set}"),
-        timings=plan.timings("{run}", "{seed}", "{eval_set}"),
-    log:
-        plan.log("gather", "{run}", "seed{seed}", "{eval_set}"),
-    benchmark:
-        plan.benchmark("gather", "{run}", "seed{seed}", "{eval_set}")
-    conda:
-        "../envs/environment.yaml"
-    threads: plan.threads("light")
-    resources:
-        **plan.resources("light"),
-    params:
-        config=plan.config("observe"),
-        code=plan.code("gather"),
-    shell:
-        "python -m vovnet gather --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --dataset {wildcards.eval_set} > {log} 2>&1"
-
-
-# Reduced views are observed apart, so that an experiment with a new one leaves the actions
-# alone; of a shard, only the views that are missing are run. Their tables lie beside the
-# manifest, which is written last.
-
-
-rule observe_views:
-    input:
-        plan.set_samples,
-        checkpoint=plan.stage2,
-    output:
-        plan.view_shard("{run}", "{seed}", "{eval_set}", "{part}", "{parts}"),
-    log:
-        plan.log("observe_views", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"),
-    benchmark:
-        plan.benchmark("observe_views", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}")
+        plan.benchmark(
+            "observe", "{run}", "seed{seed}", "{eval_set}", "{group}", "{part}-of-{parts}"
+        )
     retries: 1
     conda:
         "../envs/environment.yaml"
@@ -75,25 +26,25 @@ rule observe_views:
     params:
         config=plan.config("observe"),
         code=plan.code("observe", plan.views),
-        views=plan.views,
+        views=plan.further_views,
         launcher=plan.leased(
-            "observe_views", "{run}", "seed{seed}", "{eval_set}", "{part}-of-{parts}"
+            "observe", "{run}", "seed{seed}", "{eval_set}", "{group}", "{part}-of-{parts}"
         ),
     shell:
         "{params.launcher} observe --config {params.config} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set}"
-        " --shard {wildcards.part}/{wildcards.parts} --views {params.views} > {log} 2>&1"
+        " --shard {wildcards.part}/{wildcards.parts} {params.views} > {log} 2>&1"
 
 
-rule gather_views:
+rule gather:
     input:
-        plan.view_shards,
+        plan.shards,
     output:
-        layout.views_manifest("{run}", "{seed}", "{eval_set}"),
+        plan.observation("{run}", "{seed}", "{eval_set}", "{group}"),
     log:
-        plan.log("gather_views", "{run}", "seed{seed}", "{eval_set}"),
+        plan.log("gather", "{run}", "seed{seed}", "{eval_set}", "{group}"),
     benchmark:
-        plan.benchmark("gather_views", "{run}", "seed{seed}", "{eval_set}")
+        plan.benchmark("gather", "{run}", "seed{seed}", "{eval_set}", "{group}")
     conda:
         "../envs/environment.yaml"
     threads: plan.threads("light")
@@ -101,9 +52,8 @@ rule gather_views:
         **plan.resources("light"),
     params:
         config=plan.config("observe"),
-        code=plan.code("gather"),
-        views=plan.views,
+        code=plan.code("gather", plan.views),
+        views=plan.further_views,
     shell:
         "python -m vovnet gather --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --dataset {wildcards.eval_set} --views {params.views}"
-        " > {log} 2>&1"
+        " --seed {wildcards.seed} --dataset {wildcards.eval_set} {params.views} > {log} 2>&1"

@@ -45,16 +45,17 @@ def fresh(world: Path, tmp_path: Path) -> Layout:
 def observed(fresh: Layout) -> Layout:
     """Every view of every set of `fresh`, observed and gathered."""
     from support.models import save_stage2
-    from vovnet.inference.observe import observe_shard, observe_views_shard
-    from vovnet.inference.shards import gather, gather_views
+    from vovnet.inference.observe import observe_shard
+    from vovnet.inference.shards import gather
+    from vovnet.pipeline.trained_model import TrainedModel
 
     settings = live_settings(fresh)
     save_stage2(settings, fresh)
+    trained = TrainedModel(settings, fresh, "vovnet", 0)
     for name in SETS:
-        observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
-        gather(settings, fresh, "vovnet", 0, name)
-        observe_views_shard(settings, fresh, "vovnet", 0, name, VIEWS, 0, 1)
-        gather_views(settings, fresh, "vovnet", 0, name, VIEWS)
+        for views in ([], VIEWS):
+            observe_shard(trained, name, 0, 1, views)
+            gather(trained, name, views)
     return fresh
 
 

@@ -146,11 +146,11 @@ def test_killed_at_any_moment_it_finishes_with_the_same_bytes(
         return lambda: any(project.results.glob(pattern)) and not any(project.results.glob(unless))
 
     stage2 = "runs/vovnet/seed0/stage2"
-    shard = "observations/vovnet/seed0/*/shards/0-of-1"
+    shard = "observations/vovnet/seed0/*/shards/actions/0-of-1"
     kills = [
         project.kill_when(after(rng.uniform(0.02, 0.08))),
         project.kill_when(exists(f"{stage2}/checkpoint-*", f"{stage2}/manifest.json")),
-        project.kill_when(exists(f"{shard}/block-000000.parquet", f"{shard}/manifest.json")),
+        project.kill_when(exists(f"{shard}/block-000000.full.parquet", f"{shard}/manifest.json")),
     ]
     assert all(kills)
     for _ in range(7):

@@ -162,7 +162,7 @@ def test_summary_points_to_every_input(world: World) -> None:
     assert found == {(name, seed) for name in sets for seed in (0, 1)}
     assert len(summary["inputs"]) == len(found)
     for item in summary["inputs"]:
-        path = layout.observations("vovnet", item["seed"], item["set"]) / "manifest.json"
+        path = layout.observation_manifest("vovnet", item["seed"], item["set"], "actions")
         assert item["manifest"] == {"path": str(path), "sha256": sha256_file(path)}
         assert item["checkpoint_hash"] == f"checkpoint of seed {item['seed']}"
         assert item["config_hash"] == f"config of seed {item['seed']}"
@@ -787,21 +787,21 @@ def test_the_summary_points_to_the_reduced_views(reduced: World) -> None:
     settings, layout = reduced
     evaluate_experiment(settings, layout, "pruning")
     facts = read_json(layout.eval("pruning") / "summary.json")["inputs"][0]["views"]
-    path = layout.views_manifest("vovnet", 0, "graded")
+    path = layout.observation_manifest("vovnet", 0, "graded", "views")
     assert facts["manifest"] == {"path": str(path), "sha256": sha256_file(path)}
     assert facts["names"] == list(KEPT)
 
 
 def test_reduced_views_of_another_model_are_refused(reduced: World) -> None:
     settings, layout = reduced
-    path = layout.views_manifest("vovnet", 1, "graded")
+    path = layout.observation_manifest("vovnet", 1, "graded", "views")
     manifest = read_json(path)
     write_json(path, manifest | {"key": {"checkpoint": "another"}})
     with pytest.raises(DataError, match="of another model, observe the reduced views"):
         evaluate_experiment(settings, layout, "pruning")
     del manifest["outputs"]["full+prune-stride-0.25"]
     write_json(path, manifest)
-    with pytest.raises(DataError, match=r"view 'prune-stride-0\.25' is missing"):
+    with pytest.raises(DataError, match=r"view 'full\+prune-stride-0\.25' is missing"):
         evaluate_experiment(settings, layout, "pruning")
     assert not layout.eval("pruning").exists()
 
@@ -843,7 +843,7 @@ def test_wrong_experiments(
 
 def test_a_manifest_without_hashes_is_refused(tmp_path: Path) -> None:
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 20)
-    (layout.observations("vovnet", 0, "graded") / "manifest.json").write_text("{}")
+    layout.observation_manifest("vovnet", 0, "graded", "actions").write_text("{}")
     with pytest.raises(DataError, match=r"manifest\.json: .*'config_hash' is missing"):
         evaluate_experiment(settings, layout, "vovnet")
 

@@ -21,7 +21,7 @@ from vovnet.core.errors import CheckpointError
 from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
 from vovnet.inference.engine import Inference
-from vovnet.inference.observe import observe_rows
+from vovnet.inference.observe import observe_samples
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import VoVNet, load_trained, save_weights
 from vovnet.training.checkpoints import list_checkpoints
@@ -189,6 +189,6 @@ def test_the_training_of_large_models(fresh: Layout) -> None:
     checkpoint = list_checkpoints(path.parent)[-1][1]
     assert_equal(all_weights(load_trained(settings, checkpoint, CPU)), all_weights(trained))
     samples = load_train(settings, fresh)[:3]
-    rows = observe_rows(Inference(trained, settings), fresh, samples)
-    assert list(rows["id"]) == [sample.id for sample in samples]
-    assert rows["score_full"].notna().all()
+    signals = observe_samples(Inference(trained, settings), fresh, samples, ["full"]).signals
+    assert list(signals["id"]) == [sample.id for sample in samples]
+    assert signals["score_full"].notna().all()

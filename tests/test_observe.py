@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from support.models import blank_gold, false_gold, make_inference, save_stage2
 from support.worlds import SETS, settings_of
-from vovnet.config import merge
+from vovnet.config import Settings, merge
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_table
+from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_states, read_table
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference, TextPass, load_images
-from vovnet.inference.observe import (
-    _as_fits,
-    observe_rows,
-    observe_shard,
-    observe_views,
-    observe_views_shard,
-)
-from vovnet.inference.shards import gather, gather_views, shard_blocks
+from vovnet.inference.observe import Observation, _as_fits, observe_samples, observe_shard
+from vovnet.inference.shards import gather, shard_blocks
 from vovnet.model.vovnet import save_weights
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
-from vovnet.views import view_budget
+from vovnet.views import parse_view, view_budget
 
 
-def observed(layout: Layout, overrides: dict[str, Any], name: str = "synth_mmmu") -> pd.DataFrame:
+def observed(layout: Layout, overrides: dict[str, Any], name: str = "synth_mmmu") -> Observation:
     settings = settings_of(layout, overrides)
-    return observe_rows(make_inference(settings), layout, load_set(settings, layout, name))
+    samples = load_set(settings, layout, name)
+    return observe_samples(make_inference(settings), layout, samples, ACTIONS)
 
 
-def predictions(table: pd.DataFrame) -> list[list[str]]:
-    return table[[f"{view}.text" for view in ACTIONS]].to_numpy().tolist()
+def predictions(found: Observation) -> list[list[str]]:
+    return [[row.answers[view].text for view in ACTIONS] for row in found.rows]
+
+
+def tables(found: Observation) -> dict[str, pd.DataFrame]:
+    """Signals and views, timings left out."""
+    views = {view: found.view(view).drop(columns="latency_ms") for view in found.rows[0].answers}
+    return {"signals": found.signals, **views}
+
+
+def trained_model(settings: Settings, layout: Layout) -> TrainedModel:
+    return TrainedModel(settings, layout, "vovnet", 0)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -47,13 +56,13 @@ def test_gold_never_reaches_the_model(fresh: Layout, name: str) -> None:
     settings = settings_of(fresh)
     inference = make_inference(settings)
     samples = load_set(settings, fresh, name)
-    truth = observe_rows(inference, fresh, samples)
+    truth = tables(observe_samples(inference, fresh, samples, ACTIONS))
     for change in (blank_gold, false_gold):
         changed = [change(sample) for sample in samples]
         assert inference.prompts(changed) == inference.prompts(samples)
-        table = observe_rows(inference, fresh, changed)
-        timings = [column for column in table if column.endswith("latency_ms")]
-        pd.testing.assert_frame_equal(table.drop(columns=timings), truth.drop(columns=timings))
+        found = tables(observe_samples(inference, fresh, changed, ACTIONS))
+        for table, rows in truth.items():
+            pd.testing.assert_frame_equal(found[table], rows)
 
 
 def test_signals_are_read_where_the_answer_begins(fresh: Layout) -> None:
@@ -87,13 +96,14 @@ def test_cache_reuse_changes_no_token(fresh: Layout, name: str) -> None:
 
 def test_tokens_are_the_counted_ones(fresh: Layout) -> None:
     """Contract 6, and several images: each costs its own tokens."""
-    table = observed(fresh, {})
+    found = observed(fresh, {})
+    signals = found.signals
     for view in ACTIONS:
-        assert table[f"{view}.vision_tokens"].tolist() == table[f"tokens_{view}"].tolist()
-        extra = table[f"{view}.prompt_tokens"] - table["text_tokens"]
-        assert (extra >= table[f"{view}.vision_tokens"]).all()
-    assert (table["tokens_no"] == 0).all()
-    assert table["tokens_full"].max() >= 32
+        table = found.view(view)
+        assert table["vision_tokens"].tolist() == signals[f"tokens_{view}"].tolist()
+        assert (table["prompt_tokens"] - signals["text_tokens"] >= table["vision_tokens"]).all()
+    assert (signals["tokens_no"] == 0).all()
+    assert signals["tokens_full"].max() >= 32
 
 
 def test_an_image_of_another_size_is_refused(fresh: Layout) -> None:
@@ -108,8 +118,8 @@ def test_images_first_leave_no_prefix_to_reuse(fresh: Layout) -> None:
     first = {"data": {"prompt_order": "image_first"}}
     with pytest.raises(ConfigError, match=r"eval\.cache_reuse: must be false"):
         observed(fresh, first)
-    table = observed(fresh, merge(first, {"eval": {"cache_reuse": False}}))
-    assert len(table) == 14
+    found = observed(fresh, merge(first, {"eval": {"cache_reuse": False}}))
+    assert len(found.rows) == 14
 
 
 def test_sampling_does_not_depend_on_batching(fresh: Layout) -> None:
@@ -126,7 +136,15 @@ def test_beams(fresh: Layout) -> None:
     two = observed(fresh, {"eval": {"num_beams": 2}})
     agreeing = [a == b for a, b in zip(predictions(one), predictions(two), strict=True)]
     assert sum(agreeing) >= len(agreeing) // 2
-    assert (two["full.vision_tokens"] == two["tokens_full"]).all()
+    full = two.view("full")
+    assert (full["vision_tokens"] == two.signals["tokens_full"]).all()
+    assert full["flops_language_model"].isna().all()  # a search is not counted
+    # The first token's confidence is that of a greedy answer.
+    for column in ("entropy", "margin"):
+        assert full[column].to_numpy() == pytest.approx(one.view("full")[column], abs=1e-4)
+    same = [a[2] == b[2] for a, b in zip(predictions(one), predictions(two), strict=True)]
+    greedy = one.view("full")["log_probability"][same]
+    assert full["log_probability"][same].to_numpy() == pytest.approx(greedy, abs=1e-4)
 
 
 # ---- shards and resuming -----------------------------------------------------------------
@@ -135,11 +153,12 @@ def test_beams(fresh: Layout) -> None:
 def observe(layout: Layout, num_shards: int) -> dict[str, bytes]:
     """File name -> bytes of an observation made in `num_shards` shards, timings left out."""
     settings = settings_of(layout, {"eval": {"num_shards": num_shards, "shard_rows": 4}})
+    trained = trained_model(settings, layout)
     for shard in range(num_shards):
-        observe_shard(settings, layout, "vovnet", 0, "synth_textvqa", shard, num_shards)
-    gather(settings, layout, "vovnet", 0, "synth_textvqa")
-    folder = layout.observations("vovnet", 0, "synth_textvqa")
-    names = [f"{name}.parquet" for name in ("signals", *ACTIONS)]
+        observe_shard(trained, "synth_textvqa", shard, num_shards)
+    gather(trained, "synth_textvqa")
+    folder = trained.observations("synth_textvqa")
+    names = [f"{name}.parquet" for name in ("signals", "states", *ACTIONS)]
     return {name: (folder / name).read_bytes() for name in names}
 
 
@@ -158,20 +177,21 @@ def test_blocks_cover_every_row_once() -> None:
         assert [index for index, _ in blocks] == list(range(len(blocks)))
 
 
-def test_a_killed_observation_goes_on(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_observation_goes_on(fresh: Layout) -> None:
+    """Of a block, only the tables that are missing are made."""
     settings = settings_of(fresh, {"eval": {"shard_rows": 4}})
     save_stage2(settings, fresh)
     whole = observe(fresh, 1)
-    folder = fresh.shard("vovnet", 0, "synth_textvqa", 0, 1)
+    trained = trained_model(settings, fresh)
+    folder = trained.shard("synth_textvqa", "actions", 0, 1)
     (folder / "manifest.json").unlink()
-    (folder / "block-000001.parquet").unlink()
-    kept = (folder / "block-000000.parquet").stat().st_mtime_ns
+    (folder / "block-000001.full.parquet").unlink()
+    (folder / "block-000002.states.parquet").unlink()
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("block-*")}
     done: list[tuple[int, int]] = []
-    observe_shard(
-        settings, fresh, "vovnet", 0, "synth_textvqa", 0, 1, lambda *step: done.append(step)
-    )
-    assert done == [(1, 1)]
-    assert (folder / "block-000000.parquet").stat().st_mtime_ns == kept
+    observe_shard(trained, "synth_textvqa", 0, 1, on_block=lambda *step: done.append(step))
+    assert done == [(1, 2), (2, 2)]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert observe(fresh, 1) == whole
 
 
@@ -192,15 +212,76 @@ def test_blocks_of_another_model_are_not_taken_over(fresh: Layout) -> None:
 def test_shards_of_different_models_are_not_joined(fresh: Layout, tmp_path: Path) -> None:
     settings = settings_of(fresh, {"eval": {"num_shards": 2, "shard_rows": 4}})
     save_stage2(settings, fresh)
-    observe_shard(settings, fresh, "vovnet", 0, "synth_textvqa", 0, 2)
+    trained = trained_model(settings, fresh)
+    observe_shard(trained, "synth_textvqa", 0, 2)
     inference = make_inference(settings)
     torch.nn.init.normal_(inference.model.head.out.bias)
     path = fresh.stage("vovnet", 0, 2) / "model.safetensors"
     path.unlink()
     save_weights(inference.model, path)
-    observe_shard(settings, fresh, "vovnet", 0, "synth_textvqa", 1, 2)
+    observe_shard(trained, "synth_textvqa", 1, 2)
     with pytest.raises(DataError, match="observed from other inputs"):
-        gather(settings, fresh, "vovnet", 0, "synth_textvqa")
+        gather(trained, "synth_textvqa")
+
+
+def test_states_are_what_the_head_reads(fresh: Layout) -> None:
+    """The pooled states of each question alone, in 16 bits."""
+    settings = settings_of(fresh, {"eval": {"shard_rows": 4}})
+    save_stage2(settings, fresh)
+    observe(fresh, 1)
+    samples = load_set(settings, fresh, "synth_textvqa")
+    folder = fresh.observations("vovnet", 0, "synth_textvqa")
+    ids, states_NF = read_states(folder / "states.parquet")
+    assert ids == [sample.id for sample in samples]
+    assert states_NF.dtype == np.float16
+    inference = make_inference(settings)
+    for sample, state_F in zip(samples, states_NF, strict=True):
+        alone_F = inference.text_pass([sample]).reading.states_BF[0].numpy()
+        # Half precision rounds to 1 part in 2048.
+        np.testing.assert_allclose(state_F, alone_F, rtol=1e-3, atol=1e-4)
+
+
+def test_a_number_that_is_not_finite_ends_the_job(fresh: Layout, tmp_path: Path) -> None:
+    """Contract 9: it is never read as a result."""
+    found = observed(fresh, {})
+    state_F = found.rows[3].state
+    assert state_F is not None
+    state_F[0] = math.inf  # as a number beyond 65504 is in 16 bits
+    with pytest.raises(DataError, match=r"sample '.*', states: a state is not a finite number"):
+        found.write("states", tmp_path / "states.parquet")
+    found.rows[3].answers["full"] = replace(found.rows[3].answers["full"], entropy=math.nan)
+    with pytest.raises(DataError, match=r"sample '.*', full: entropy is not a finite number"):
+        found.write("full", tmp_path / "full.parquet")
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_confidence_is_that_of_the_generated_answer(fresh: Layout) -> None:
+    """Against one forward pass over prompt and answer, question by question."""
+    settings = settings_of(fresh)
+    inference = make_inference(settings)
+    vlm, limit = inference.vlm, settings.eval.max_new_tokens
+    samples = load_set(settings, fresh, "synth_mmmu")
+    found = observe_samples(inference, fresh, samples, ["coarse", "full+pool-2"])
+    for view in ("coarse", "full+pool-2"):
+        budget = view_budget(view, settings.vision_budget)
+        for sample, row in zip(samples, found.rows, strict=True):
+            answer = row.answers[view]
+            ended = answer.generated_tokens < limit
+            said = [*answer.token_ids, vlm.end_id] if ended else list(answer.token_ids)
+            with torch.inference_mode():
+                (images,) = vlm.encode_images([load_images(settings, fresh, sample)], budget)
+                shown = tuple(image.reduced(parse_view(view).reductions) for image in images)
+                (prompt,) = inference.prompts([sample])
+                hidden_BTD, _, _ = vlm.prefill([vlm.sequence(prompt, shown, said)])
+                logits_NV = vlm.logits(hidden_BTD[0, answer.prompt_tokens - 1 : -1]).double()
+            log_probs_NV = torch.log_softmax(logits_NV, dim=-1)
+            total = float(log_probs_NV[torch.arange(len(said)), said].sum())
+            assert answer.log_probability == pytest.approx(total, abs=1e-4)  # measured: 2e-5
+            probs_V = log_probs_NV[0].exp()
+            top_2 = probs_V.topk(2).values
+            entropy = float(-(probs_V * log_probs_NV[0]).sum())
+            assert answer.entropy == pytest.approx(entropy, abs=1e-4)
+            assert answer.margin == pytest.approx(float(top_2[0] - top_2[1]), abs=1e-4)
 
 
 # ---- reduced views -----------------------------------------------------------------------
@@ -220,10 +301,11 @@ def observe_reduced(
 ) -> dict[str, bytes]:
     """View -> bytes of its table, observed in `num_shards` shards."""
     settings = settings_of(layout, {"eval": {"num_shards": num_shards, "shard_rows": 4}})
+    trained = trained_model(settings, layout)
     for shard in range(num_shards):
-        observe_views_shard(settings, layout, "vovnet", 0, name, views, shard, num_shards)
-    gather_views(settings, layout, "vovnet", 0, name, views)
-    folder = layout.observations("vovnet", 0, name)
+        observe_shard(trained, name, shard, num_shards, views)
+    gather(trained, name, views)
+    folder = trained.observations(name)
     return {view: (folder / f"{view}.parquet").read_bytes() for view in views}
 
 
@@ -253,16 +335,18 @@ def test_a_view_costs_the_tokens_of_its_images(fresh: Layout) -> None:
     settings = settings_of(fresh)
     inference = make_inference(settings)
     samples = load_set(settings, fresh, "synth_mmmu")
-    tables = observe_views(inference, fresh, samples, VIEWS)
-    full = observe_rows(inference, fresh, samples)
-    for view, table in tables.items():
+    found = observe_samples(inference, fresh, samples, ["coarse", "full", *VIEWS])
+    full = found.view("full")
+    for view in VIEWS:
+        table = found.view(view)
         assert table["id"].tolist() == full["id"].tolist()
         expected = [inference.view_tokens(sample, view) for sample in samples]
         assert table["vision_tokens"].tolist() == expected
-        shorter = full["full.vision_tokens"] - table["vision_tokens"]
-        assert (full["full.prompt_tokens"] - table["prompt_tokens"]).tolist() == shorter.tolist()
+        shorter = full["vision_tokens"] - table["vision_tokens"]
+        assert (full["prompt_tokens"] - table["prompt_tokens"]).tolist() == shorter.tolist()
         assert (shorter > 0).all() == (view != "full+prune-stride-1")
-    assert (tables["full+pool-2"]["vision_tokens"] == full["coarse.vision_tokens"]).all()
+    pooled = found.view("full+pool-2")["vision_tokens"]
+    assert pooled.tolist() == found.view("coarse")["vision_tokens"].tolist()
 
 
 def test_images_are_encoded_once_for_a_budget(
@@ -283,7 +367,7 @@ def test_images_are_encoded_once_for_a_budget(
 
     monkeypatch.setattr(inference, "encode", counted)
     monkeypatch.setattr(inference.vlm, "encode", run)
-    observe_views(inference, fresh, samples, VIEWS)
+    observe_samples(inference, fresh, samples, VIEWS)
     budgets = settings.vision_budget
     assert seen == [view_budget(view, budgets) for view in ("coarse", "full", "side-96")]
     assert passes == [len(samples)] * 3
@@ -307,28 +391,32 @@ def test_only_new_views_are_run(fresh: Layout, monkeypatch: pytest.MonkeyPatch) 
 
 def test_reuse_changes_no_token_of_a_reduced_view(fresh: Layout) -> None:
     """Contract 4."""
-    tables = []
+    found = []
     for reuse in (True, False):
         settings = settings_of(fresh, {"eval": {"cache_reuse": reuse}})
         samples = load_set(settings, fresh, "synth_mmmu")
-        tables.append(observe_views(make_inference(settings), fresh, samples, VIEWS))
+        found.append(observe_samples(make_inference(settings), fresh, samples, VIEWS))
     for view in VIEWS:
-        reused, anew = (table[view].drop(columns="latency_ms") for table in tables)
-        pd.testing.assert_frame_equal(reused, anew)
+        reused, anew = (part.view(view) for part in found)
+        assert (reused["flops_language_model"] < anew["flops_language_model"]).all()
+        passing = ["latency_ms", "flops_language_model"]
+        pd.testing.assert_frame_equal(
+            reused.drop(columns=passing), anew.drop(columns=passing), rtol=0, atol=1e-4
+        )
 
 
 def test_reduced_views_have_no_beams(fresh: Layout) -> None:
     settings = settings_of(fresh, {"eval": {"num_beams": 2}})
     samples = load_set(settings, fresh, "synth_mmbench")[:2]
     with pytest.raises(ConfigError, match=r"eval\.num_beams: must be 1 for the reduced view"):
-        observe_views(make_inference(settings), fresh, samples, ["full+pool-2"])
+        observe_samples(make_inference(settings), fresh, samples, ["full+pool-2"])
 
 
 def test_unknown_views_are_refused(fresh: Layout) -> None:
     save_stage2(settings_of(fresh), fresh)
     with pytest.raises(ConfigError, match="view 'pool-x' is unknown"):
         observe_reduced(fresh, ["pool-x"])
-    assert not fresh.views_manifest("vovnet", 0, "synth_mmmu").exists()
+    assert not fresh.observation_manifest("vovnet", 0, "synth_mmmu", "views").exists()
 
 
 def test_a_batch_that_does_not_fit_the_memory_is_halved(capsys: pytest.CaptureFixture[str]) -> None:
@@ -360,15 +448,16 @@ def test_halved_batches_are_told_in_the_manifest(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return text_pass(inference, samples)
 
-    def manifest(name: str) -> dict[str, Any]:
-        observe_shard(settings, fresh, "vovnet", 0, name, 0, 1)
-        return read_json(fresh.shard("vovnet", 0, name, 0, 1) / "manifest.json")
+    trained = trained_model(settings, fresh)
+
+    def manifest(name: str, group: str = "actions", views: Sequence[str] = ()) -> dict[str, Any]:
+        observe_shard(trained, name, 0, 1, views)
+        return read_json(trained.shard(name, group, 0, 1) / "manifest.json")
 
     assert "halved_batches_of_last_call" not in manifest("synth_mmmu")
     monkeypatch.setattr(Inference, "text_pass", small_memory)
     assert manifest("synth_textvqa")["halved_batches_of_last_call"] == 2  # 14 questions: 8 and 6
-    observe_views_shard(settings, fresh, "vovnet", 0, "synth_mmmu", ["full+pool-2"], 0, 1)
-    views = read_json(fresh.view_shard("vovnet", 0, "synth_mmmu", 0, 1) / "manifest.json")
+    views = manifest("synth_mmmu", "views", ["full+pool-2"])
     assert views["halved_batches_of_last_call"] == 2
 
 

@@ -49,8 +49,9 @@ def test_the_dag_takes_real_and_synthetic_rows(tmp_path: Path) -> None:
     settings = load(LAYERS)
     parts = [*settings.data.train, *settings.data.router_fit, *settings.data.eval_sets.values()]
     assert jobs["prepare"] == len({(part.dataset, part.split) for part in parts}) == 12
-    # Every recipe is observed on every set, and the default on the routers' set too.
-    observed = len(settings.runs) * len(settings.data.eval_sets) + 1
+    # Every recipe is observed on every set; the default on the routers' set too, and on every
+    # set under further views.
+    observed = (len(settings.runs) + 1) * len(settings.data.eval_sets) + 1
     assert jobs["gather"] == len(settings.seeds) * observed
 
 

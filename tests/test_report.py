@@ -279,7 +279,7 @@ def test_elsewhere_a_few_answers_may_differ(
 def test_observed_elsewhere_is_not_replayed_exactly(results: World) -> None:
     settings, layout = results
     spoil_live(layout)
-    for path in layout.observations("vovnet", 0, "graded").parent.glob("*/manifest.json"):
+    for path in layout.observations("vovnet", 0, "graded").parent.glob("*/actions.manifest.json"):
         write_json(path, read_json(path) | {"device": "H100"})
     write_sanity(settings, layout)
     found = checked(layout)

@@ -37,7 +37,7 @@ from support.slurm_suite import NUM_PROCESSES, write_small_suite
 RESULTS = "results/test"
 RUN_LIMIT_S = 900
 TRAINING = {"train_stage1", "train_stage2"}
-GPU_RULES = {"observe", "observe_views", "live"}
+GPU_RULES = {"observe", "live"}
 T = TypeVar("T")
 
 pytestmark = [

@@ -69,7 +69,6 @@ def test_every_experiment_has_its_targets(name: str) -> None:
 def test_the_test_suite_scatters_and_gathers(project: Path) -> None:
     jobs = planned(project, "paper_tables", "--configfile", "config/test.yaml")
     assert jobs["observe"] == 2 * jobs["gather"]
-    assert jobs["observe_views"] == 2 * jobs["gather_views"]
     assert jobs["tables"] == jobs["figures"] == jobs["sanity"] == jobs["hull_metrics"] == 1
 
 
@@ -242,10 +241,9 @@ def comments(*names: str) -> Callable[[Path], None]:
 EDIT = "EDITED = 1\n"
 RAW = "results/test/raw"
 SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
-VIEWS = {"observe_views", "gather_views"}
 REPORTS = {"reliability_report", "ablation_table"}
 RESULTS = SHARED | REPORTS | {"error_slices"}
-DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | VIEWS | RESULTS
+DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | RESULTS
 EVALUATION = {"evaluate", "match"} | RESULTS
 TRAINING = {"train_stage1", "train_stage2"}
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
@@ -297,7 +295,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "reduced view": (
         replace("config/test.yaml", "baseline_pool_factor: [2]", "baseline_pool_factor: [2, 4]"),
         [],
-        {"evaluate"} | VIEWS | SHARED,
+        {"observe", "gather", "evaluate"} | SHARED,
     ),
     "objective": (append("src/vovnet/training/objective.py", EDIT), [], TRAINING | DOWNSTREAM),
     "setting of the objective": (
@@ -327,8 +325,9 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     ),
 }
 REPORT_OF_ALL = {"evaluate": 1, "tables": 1, "figures": 1, "hull_metrics": 1, "sanity": 1}
-ONE_SET = {"prepare": 1, "observe": 8, "gather": 4}
-"""Jobs of one evaluation set: two recipes of two seeds, each observed in two shards."""
+ONE_SET = {"prepare": 1, "observe": 12, "gather": 6}
+"""Jobs of one evaluation set: two recipes of two seeds, each observed in two shards, and further
+views of the first recipe."""
 
 COUNTS: dict[str, dict[str, int]] = {
     "scorer": {"evaluate": 20, "live": 3},
@@ -417,7 +416,7 @@ def test_reduced_views_follow_from_the_experiments() -> None:
         views
     )
     assert reduced.needed_views("vovnet", 9, "synth_mmbench") == []
-    manifest = reduced.layout.views_manifest("vovnet", 1, "synth_mmmu")
+    manifest = reduced.observation("vovnet", 1, "synth_mmmu", "views")
     for name in reduced.experiments("replay"):
         reads = manifest in reduced.experiment_observations(name)
         assert reads == (
@@ -506,11 +505,14 @@ HELP = "pretend"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("config", "run", "seed", "dataset", "shard"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--views", nargs="+")
 
 def run(args: argparse.Namespace) -> None:
     time.sleep(0.5)
     shard = args.shard.split("/")
-    folder = Layout(Path("results/test")).shard(args.run, args.seed, args.dataset, *shard)
+    group = "views" if args.views else "actions"
+    layout = Layout(Path("results/test"))
+    folder = layout.shard(args.run, args.seed, args.dataset, group, *shard)
     (folder / "manifest.json").write_text("{}")
 """
 

@@ -183,7 +183,8 @@ def write_view(folder: Path, view: str, ids: pd.Series, texts_N: np.ndarray, tok
             "margin": 0.9,
             "log_probability": -0.2,
             "flops_vision_tower": 1000 * tokens_N,
-            "flops_language_model": 1000 * (24 + tokens_N),
+            "flops_language_model": 1000 * (4 + tokens_N),
+            "flops_language_model_alone": 1000 * (24 + tokens_N),
         }
     )
     write_table(folder / f"{view}.parquet", rows, OBSERVATION_COLUMNS)
@@ -209,7 +210,7 @@ def write_observation(
         "key": {"checkpoint": f"checkpoint of seed {seed}", "samples": f"samples of {name}"},
         "outputs": {"signals": {"sha256": sha256_file(folder / "signals.parquet")}},
     }
-    write_json(folder / "manifest.json", manifest)
+    write_json(layout.observation_manifest("vovnet", seed, name, "actions"), manifest)
 
 
 def write_reduced(
@@ -234,7 +235,7 @@ def write_reduced(
         path = write_view(folder, view, full["id"], texts_N, tokens_N)
         outputs[view] = {"path": str(path), "sha256": sha256_file(path)}
     manifest = {"key": {"checkpoint": f"checkpoint of seed {seed}"}, "outputs": outputs}
-    write_json(layout.views_manifest("vovnet", seed, name), manifest)
+    write_json(layout.observation_manifest("vovnet", seed, name, "views"), manifest)
 
 
 def write_world(

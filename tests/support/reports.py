@@ -92,7 +92,7 @@ def write_keys(settings: Settings, layout: Layout) -> None:
     """Results of the present configuration and code, observed on the CPU."""
     for seed in settings.seeds:
         for name in [*settings.data.eval_sets, ROUTER_FIT]:
-            path = layout.observations("vovnet", seed, name) / "manifest.json"
+            path = layout.observation_manifest("vovnet", seed, name, "actions")
             key = step_key(settings, "observe", run="vovnet", seed=seed, eval_set=name)
             manifest = read_json(path)
             write_json(path, manifest | {"device": "cpu", "key": manifest["key"] | key})

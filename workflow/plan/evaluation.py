@@ -92,7 +92,7 @@ class EvaluationPlan(ObservationPlan):
             return [folder / "results.csv"]
         run = self.settings.experiments[stanza.match.experiment].run
         signals = [
-            self.layout.observations(run, seed, eval_set) / "signals.parquet"
+            self.observation(run, seed, eval_set)
             for seed in experiment_seeds(self.settings, name)
             for eval_set in experiment_sets(self.settings, name)
         ]
@@ -108,17 +108,11 @@ class EvaluationPlan(ObservationPlan):
         settings, run = self.settings, self.settings.experiments[name].run
         sets = experiment_sets(settings, name)
         tables = [
-            path
+            self.observation(run, seed, eval_set, group)
+            for group in (["actions", "views"] if self.reduces(name) else ["actions"])
             for seed in experiment_seeds(settings, name)
             for eval_set in sets
-            for path in self.observation(run, seed, eval_set)
         ]
-        if self.reduces(name):
-            tables += [
-                self.layout.views_manifest(run, seed, eval_set)
-                for seed in experiment_seeds(settings, name)
-                for eval_set in sets
-            ]
         samples = self.samples(settings.data.eval_sets[eval_set] for eval_set in sets)
         fitted = self.router_observations(name) if uses_router_fit(settings, name) else []
         return [*tables, *samples, *fitted]
@@ -131,8 +125,7 @@ class EvaluationPlan(ObservationPlan):
         """What a router of this experiment is fitted on."""
         run = self.settings.experiments[name].run
         tables = [
-            path
+            self.observation(run, seed, ROUTER_FIT)
             for seed in experiment_seeds(self.settings, name)
-            for path in self.observation(run, seed, ROUTER_FIT)
         ]
         return [*tables, *self.samples(self.settings.data.router_fit)]

@@ -18,9 +18,9 @@ class ObservationPlan(TrainingPlan):
         super().__init__(settings)
         self._views: dict[tuple[str, int, str], list[str]] = {}
 
-    def shard(self, run: str, seed: str, eval_set: str, part: str, parts: str) -> Path:
-        """The manifest of one shard of an observation, written last."""
-        return self.layout.shard(run, seed, eval_set, part, parts) / "manifest.json"
+    def shard(self, *parts: str) -> Path:
+        """The manifest of one shard of a group of tables, written last."""
+        return self.layout.shard(*parts) / "manifest.json"
 
     def set_samples(self, wildcards: Wildcards) -> list[Path]:
         """The unified samples of an evaluation set, or of the router's set."""
@@ -30,12 +30,19 @@ class ObservationPlan(TrainingPlan):
 
     def shards(self, wildcards: Wildcards) -> list[Path]:
         count = self.settings.eval.num_shards
-        parts = (wildcards.run, wildcards.seed, wildcards.eval_set)
+        parts = (wildcards.run, wildcards.seed, wildcards.eval_set, wildcards.group)
         return [self.shard(*parts, str(index), str(count)) for index in range(count)]
 
     def views(self, wildcards: Wildcards) -> list[str]:
-        """Reduced views that the experiments on a set need of a trained model."""
+        """The further views of the second group; none of the actions."""
+        if wildcards.group == "actions":
+            return []
         return self.needed_views(wildcards.run, int(wildcards.seed), wildcards.eval_set)
+
+    def further_views(self, wildcards: Wildcards) -> str:
+        """The argument that names them."""
+        found = self.views(wildcards)
+        return f"--views {' '.join(found)}" if found else ""
 
     def live_views(self, wildcards: Wildcards) -> list[str]:
         """Reduced views that a live experiment shows."""
@@ -47,23 +54,6 @@ class ObservationPlan(TrainingPlan):
             self._views[key] = needed_views(self.settings, *key)
         return self._views[key]
 
-    def view_shard(self, run: str, seed: str, eval_set: str, part: str, parts: str) -> Path:
-        """The manifest of one shard of the reduced views, written last."""
-        return self.layout.view_shard(run, seed, eval_set, part, parts) / "manifest.json"
-
-    def view_shards(self, wildcards: Wildcards) -> list[Path]:
-        count = self.settings.eval.num_shards
-        parts = (wildcards.run, wildcards.seed, wildcards.eval_set)
-        return [self.view_shard(*parts, str(index), str(count)) for index in range(count)]
-
-    def observation(self, run: str, seed: int, eval_set: str) -> list[Path]:
-        """The tables of an observation; timings are apart, because no decision reads them."""
-        folder = self.layout.observations(run, seed, eval_set)
-        return [
-            *(folder / f"{name}.parquet" for name in ("signals", *self.settings.actions)),
-            folder / "manifest.json",
-        ]
-
-    def timings(self, run: str, seed: int, eval_set: str) -> list[Path]:
-        folder = self.layout.observations(run, seed, eval_set)
-        return [folder / f"{view}.timings.parquet" for view in self.settings.actions]
+    def observation(self, run: str, seed: int, eval_set: str, group: str = "actions") -> Path:
+        """The manifest of a group of tables, which lie beside it and are written before it."""
+        return self.layout.observation_manifest(run, seed, eval_set, group)

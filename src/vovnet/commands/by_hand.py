@@ -174,18 +174,19 @@ def observe_missing(
 
     With `gpus`, each of these devices observes its shard of every set in a process of its own.
     """
-    from vovnet.inference.shards import gather, gather_views
+    from vovnet.inference.shards import gather
+    from vovnet.pipeline.trained_model import TrainedModel
 
     observe_all = partial(_observe_shards, settings, layout)
     if gpus is None:
         observe_all(0, 1)
     else:
         run_on_devices(observe_all, gpus)
-    seed = settings.seeds[0]
+    trained = TrainedModel(settings, layout, RUN, settings.seeds[0])
     for name in layout.observed:
-        gather(settings, layout, RUN, seed, name)
+        gather(trained, name)
         if views := _views(settings, name):
-            gather_views(settings, layout, RUN, seed, name, views)
+            gather(trained, name, views)
 
 
 def _observe_shards(
@@ -193,18 +194,17 @@ def _observe_shards(
 ) -> None:
     """Observe one shard of every set, under the actions and the reduced views that are needed."""
     from vovnet.core.progress import progress
-    from vovnet.inference.observe import observe_shard, observe_views_shard
+    from vovnet.inference.observe import observe_shard
+    from vovnet.pipeline.trained_model import TrainedModel
 
-    seed = settings.seeds[0]
+    trained = TrainedModel(settings, layout, RUN, settings.seeds[0])
     part = f", shard {shard}/{num_shards}" if num_shards > 1 else ""
     for name in layout.observed:
         with progress(f"observing {name}{part}") as on_block:
-            observe_shard(settings, layout, RUN, seed, name, shard, num_shards, on_block)
+            observe_shard(trained, name, shard, num_shards, on_block=on_block)
         if views := _views(settings, name):
-            with progress(f"observing reduced views of {name}{part}") as on_block:
-                observe_views_shard(
-                    settings, layout, RUN, seed, name, views, shard, num_shards, on_block
-                )
+            with progress(f"observing further views of {name}{part}") as on_block:
+                observe_shard(trained, name, shard, num_shards, views, on_block)
 
 
 def _views(settings: Settings, name: str) -> list[str]:

@@ -16,17 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, required=True, help="the seed it was trained with")
     parser.add_argument("--dataset", required=True, help="a key of data.eval_sets, or router_fit")
     parser.add_argument(
-        "--views", nargs="+", metavar="VIEW", help="reduced views, instead of those of the actions"
+        "--views", nargs="+", metavar="VIEW", help="further views, instead of the actions"
     )
 
 
 def run(args: argparse.Namespace) -> None:
     from vovnet.core.layout import Layout
-    from vovnet.inference.shards import gather, gather_views
+    from vovnet.inference.shards import gather
+    from vovnet.pipeline.trained_model import TrainedModel
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
-    if args.views:
-        gather_views(settings, layout, args.run, args.seed, args.dataset, args.views)
-    else:
-        gather(settings, layout, args.run, args.seed, args.dataset)
+    trained = TrainedModel(settings, Layout(Path(settings.results_dir)), args.run, args.seed)
+    gather(trained, args.dataset, args.views or ())

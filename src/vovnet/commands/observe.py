@@ -1,4 +1,4 @@
-"""`vovnet observe`: a trained model on every view of a set, or on reduced ones."""
+"""`vovnet observe`: a trained model on every view of a set, or on further ones."""
 
 from __future__ import annotations
 
@@ -26,21 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views",
         nargs="+",
         metavar="VIEW",
-        help="further views such as full+prune-stride-0.5, instead of those of the actions",
+        help="further views such as full+prune-stride-0.5, instead of the actions",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
-    from vovnet.inference.observe import observe_shard, observe_views_shard
+    from vovnet.inference.observe import observe_shard
+    from vovnet.pipeline.trained_model import TrainedModel
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
+    trained = TrainedModel(settings, Layout(Path(settings.results_dir)), args.run, args.seed)
     shard, num_shards = args.shard
-    part = (args.run, args.seed, args.dataset)
     with progress("observing blocks") as on_block:
-        if args.views:
-            observe_views_shard(settings, layout, *part, args.views, shard, num_shards, on_block)
-        else:
-            observe_shard(settings, layout, *part, shard, num_shards, on_block)
+        observe_shard(trained, args.dataset, shard, num_shards, args.views or (), on_block)

@@ -48,23 +48,22 @@ class Layout:
     def observations(self, run: str, seed: int | str, eval_set: str) -> Path:
         return self.root / "observations" / run / f"seed{seed}" / eval_set
 
+    def observation_manifest(self, run: str, seed: int | str, eval_set: str, group: str) -> Path:
+        """Manifest of a group of tables, `actions` or `views`, which lie beside it."""
+        return self.observations(run, seed, eval_set) / f"{group}.manifest.json"
+
     def shard(
-        self, run: str, seed: int | str, eval_set: str, shard: int | str, num_shards: int | str
+        self,
+        run: str,
+        seed: int | str,
+        eval_set: str,
+        group: str,
+        shard: int | str,
+        num_shards: int | str,
     ) -> Path:
-        """Folder of one shard (counted from 0) of an observation."""
+        """Folder of one shard (counted from 0) of a group of tables."""
         name = f"{shard}-of-{num_shards}"
-        return self.observations(run, seed, eval_set) / "shards" / name
-
-    def views_manifest(self, run: str, seed: int | str, eval_set: str) -> Path:
-        """Manifest of the reduced views; their tables lie beside it, as those of the actions."""
-        return self.observations(run, seed, eval_set) / "views.manifest.json"
-
-    def view_shard(
-        self, run: str, seed: int | str, eval_set: str, shard: int | str, num_shards: int | str
-    ) -> Path:
-        """Folder of one shard of the reduced views."""
-        name = f"{shard}-of-{num_shards}"
-        return self.observations(run, seed, eval_set) / "view_shards" / name
+        return self.observations(run, seed, eval_set) / "shards" / group / name
 
     def eval(self, experiment: str) -> Path:
         return self.root / "eval" / experiment

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vovnet.core.errors import DataError
@@ -138,8 +140,10 @@ OBSERVATION_COLUMNS: dict[str, pa.DataType] = {
     "entropy": pa.float64(),  # as in the signals, of the first answer token under this view
     "margin": pa.float64(),
     "log_probability": pa.float64(),  # nats, of the generated answer with its end token
+    # empty where beams were searched, which are not counted
     "flops_vision_tower": pa.int64(),
-    "flops_language_model": pa.int64(),
+    "flops_language_model": pa.int64(),  # after the text pass, from whose cache it goes on
+    "flops_language_model_alone": pa.int64(),  # without a text pass before it
 }
 
 TIMING_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "latency_ms": pa.float64()}
@@ -148,14 +152,37 @@ TIMING_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "latency_ms": pa.fl
 def write_table(path: Path | str, rows: pd.DataFrame, columns: dict[str, pa.DataType]) -> None:
     """Write parquet atomically with exactly `columns`, in order; equal rows give equal bytes."""
     schema = pa.schema(list(columns.items()))
-    table = pa.Table.from_pandas(rows[list(columns)], schema=schema, preserve_index=False)
+    _write(path, pa.Table.from_pandas(rows[list(columns)], schema=schema, preserve_index=False))
+
+
+def _write(path: Path | str, table: pa.Table) -> None:
     table = table.replace_schema_metadata({"vovnet_schema": str(SCHEMA_VERSION)})
     with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd")
 
 
+def write_states(path: Path | str, ids: Sequence[str], states_NF: NDArray[np.float16]) -> None:
+    """Write the pooled state of each sample's text pass; equal states give equal bytes."""
+    kind = pa.list_(pa.float16(), states_NF.shape[1])
+    states = pa.FixedSizeListArray.from_arrays(pa.array(states_NF.reshape(-1)), type=kind)
+    table = pa.table({"id": pa.array(ids, pa.string()), "state": states})
+    _write(path, table)
+
+
+def read_states(path: Path | str) -> tuple[list[str], NDArray[np.float16]]:
+    """Ids and pooled states, (N, F), in the order of their set."""
+    table = _read(path, ["id", "state"])
+    states = table["state"].combine_chunks()
+    flat = states.flatten().to_numpy(zero_copy_only=False)
+    return table["id"].to_pylist(), flat.reshape(len(table), states.type.list_size)
+
+
 def read_table(path: Path | str, columns: dict[str, pa.DataType]) -> pd.DataFrame:
     """Read parquet; a missing file or column is one clear error."""
+    return _read(path, columns).to_pandas()
+
+
+def _read(path: Path | str, columns: Iterable[str]) -> pa.Table:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
@@ -165,4 +192,4 @@ def read_table(path: Path | str, columns: dict[str, pa.DataType]) -> pd.DataFram
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing, it has {table.column_names}")
-    return table.to_pandas()
+    return table

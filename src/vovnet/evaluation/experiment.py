@@ -159,7 +159,7 @@ def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, 
 
     `datasets` are the prepared splits behind the set.
     """
-    path = layout.observations(run, seed, name) / "manifest.json"
+    path = layout.observation_manifest(run, seed, name, "actions")
     manifest = read_json(path)
     data = settings.data
     refs = data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]]
@@ -194,7 +194,7 @@ def _view_facts(
     layout: Layout, run: str, seed: int, name: str, views: Sequence[str], facts: Facts
 ) -> Facts:
     """The manifest of the reduced views, which must be of the same model as the actions."""
-    path = layout.views_manifest(run, seed, name)
+    path = layout.observation_manifest(run, seed, name, "views")
     manifest = read_json(path)
     try:
         missing = [view for view in views if view not in manifest["outputs"]]

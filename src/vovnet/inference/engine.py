@@ -24,9 +24,11 @@ from vovnet.core.records import Sample
 from vovnet.data.image_decoding import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
-from vovnet.model.qwen3_vl import Prefix, Prompt
-from vovnet.model.sequences import ImageFeatures, TokenSequence
-from vovnet.model.vovnet import VoVNet
+from vovnet.model.flops import AnswerFlops
+from vovnet.model.head import uncertainty
+from vovnet.model.sequences import ImageFeatures, Prompt, TokenSequence
+from vovnet.model.vlm import Generated, Prefix, log_probabilities
+from vovnet.model.vovnet import Reading, VoVNet
 from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 Signals = dict[str, str | float | int]
@@ -38,13 +40,26 @@ Encoded = list[tuple[ImageFeatures, ...]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a view yields for one sample: a row of an observation, and the generated tokens."""
+    """What a view yields for one sample: a row of an observation, and the generated tokens.
+
+    `records.OBSERVATION_COLUMNS` says what the fields hold.
+    """
 
     text: str
     vision_tokens: int
     prompt_tokens: int
     generated_tokens: int
+    entropy: float
+    margin: float
+    log_probability: float
+    flops: AnswerFlops | None
     token_ids: tuple[int, ...]
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """Its columns of an observation; FLOPs are empty where they were not counted."""
+        counted = {} if self.flops is None else vars(self.flops)
+        return vars(self) | {f"flops_{part}": count for part, count in counted.items()}
 
 
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -62,7 +77,7 @@ class TextPass:
     samples: Sequence[Sample]
     prompts: list[Prompt]
     signals: list[Signals]
-    logits_BV: Tensor
+    reading: Reading
     next_positions_B: Tensor
     prefix: Prefix
 
@@ -107,19 +122,17 @@ class Inference:
     @torch.inference_mode()
     def text_pass(self, samples: Sequence[Sample]) -> TextPass:
         """Run the questions alone and read the signals where the answer would begin."""
-        prompts = self.prompts(samples)
+        prompts, actions = self.prompts(samples), self.settings.actions
         sequences = [self.vlm.sequence(prompt) for prompt in prompts]
         hidden_BTD, batch, prefix = self.vlm.prefill(sequences)
         last_B = torch.full((len(samples),), hidden_BTD.shape[1] - 1, device=hidden_BTD.device)
-        scores_BA, entropy_B, margin_B, logits_BV = self.model.scores(
-            hidden_BTD, batch.mask_BT, last_B
-        )
+        reading = self.model.read(hidden_BTD, batch.mask_BT, last_B)
         columns = zip(
             samples,
-            entropy_B.double().tolist(),
-            margin_B.double().tolist(),
-            scores_BA.double().tolist(),
             sequences,
+            reading.entropy_B.double().tolist(),
+            reading.margin_B.double().tolist(),
+            reading.scores_BA.double().tolist(),
             strict=True,
         )
         signals: list[Signals] = [
@@ -127,18 +140,14 @@ class Inference:
                 **self.costs(sample),
                 "entropy": entropy,
                 "margin": margin,
-                **{
-                    f"score_{view}": score
-                    for view, score in zip(self.settings.actions, scores, strict=True)
-                },
+                **{f"score_{name}": score for name, score in zip(actions, scores, strict=True)},
                 "text_tokens": sequence.length,
+                "flops_text_pass": self.model.text_pass_flops(sequence.length),
             }
-            for sample, entropy, margin, scores, sequence in columns
+            for sample, sequence, entropy, margin, scores in columns
         ]
-        positions_B = torch.tensor(
-            [sequence.next_position for sequence in sequences], device=hidden_BTD.device
-        )
-        return TextPass(samples, prompts, signals, logits_BV, positions_B, prefix)
+        positions_B = _next_positions(sequences, hidden_BTD.device)
+        return TextPass(samples, prompts, signals, reading, positions_B, prefix)
 
     @torch.inference_mode()
     def encode(
@@ -190,12 +199,12 @@ class Inference:
             counts = [sequence.num_vision_tokens for sequence in sequences]
             self._check_counts(samples, view, counts)
             if reuse and budget is None:
-                logits_BV, positions_B = reuse.logits_BV, reuse.next_positions_B
+                logits_BV, positions_B = reuse.reading.logits_BV, reuse.next_positions_B
                 prefix = reuse.prefix.copy()
             else:
                 logits_BV, positions_B, prefix = self._prefill(sequences, prompts, reuse)
         with clock("generation"):
-            rows = self.vlm.generate(
+            generated = self.vlm.generate(
                 logits_BV,
                 positions_B,
                 prefix,
@@ -203,10 +212,44 @@ class Inference:
                 self.settings.eval.temperature if self.settings.eval.do_sample else None,
                 [self._seed(sample, view) for sample in samples],
             )
-            texts = [self.vlm.decode_text(row) for row in rows]
+        flops = [
+            self.vlm.flops.answer(
+                [image.grid for image in shown],
+                sequence.length,
+                found.num_passes,
+                _num_cached(prompt, budget) if reuse else None,
+            )
+            for prompt, shown, sequence, found in zip(
+                prompts, encoded, sequences, generated, strict=True
+            )
+        ]
+        return self._answers(logits_BV, sequences, generated, flops)
+
+    def _answers(
+        self,
+        logits_BV: Tensor,
+        sequences: list[TokenSequence],
+        generated: list[Generated],
+        flops: Sequence[AnswerFlops | None],
+    ) -> list[Answer]:
+        """The answers that were generated; `logits_BV` are those of their first tokens."""
+        entropy_B, margin_B = uncertainty(logits_BV)
+        confidences = zip(entropy_B.double().tolist(), margin_B.double().tolist(), strict=True)
         return [
-            Answer(text, sequence.num_vision_tokens, sequence.length, len(row), tuple(row))
-            for text, row, sequence in zip(texts, rows, sequences, strict=True)
+            Answer(
+                text=self.vlm.decode_text(found.token_ids),
+                vision_tokens=sequence.num_vision_tokens,
+                prompt_tokens=sequence.length,
+                generated_tokens=len(found.token_ids),
+                entropy=entropy,
+                margin=margin,
+                log_probability=found.log_probability,
+                flops=counted,
+                token_ids=found.token_ids,
+            )
+            for (entropy, margin), sequence, found, counted in zip(
+                confidences, sequences, generated, flops, strict=True
+            )
         ]
 
     def _prefill(
@@ -223,20 +266,17 @@ class Inference:
         else:
             hidden_BTD, _, prefix = self.vlm.prefill(sequences)
         logits_BV = self.vlm.logits(hidden_BTD[:, -1])
-        positions_B = torch.tensor(
-            [sequence.next_position for sequence in sequences], device=logits_BV.device
-        )
-        return logits_BV, positions_B, prefix
+        return logits_BV, _next_positions(sequences, logits_BV.device), prefix
 
     def _beams(
         self, sample: Sample, view: str, images: Sequence[Image.Image], clock: Clock
     ) -> Answer:
+        """The answer of a beam search; its confidence is read from one pass over the result."""
         if parse_view(view).reductions:
             raise ConfigError(f"eval.num_beams: must be 1 for the reduced view {view!r}")
         (prompt,) = self.prompts([sample])
         evaluation = self.settings.eval
         budget = view_budget(view, self.settings.vision_budget)
-        tokens = self.view_tokens(sample, view)
         with clock("generation"):
             row = self.vlm.generate_plain(
                 prompt, images, budget, evaluation.max_new_tokens, evaluation.num_beams
@@ -244,7 +284,15 @@ class Inference:
         (features,) = self.vlm.encode_images([images], budget)
         sequence = self.vlm.sequence(prompt, features)
         self._check_counts([sample], view, [sequence.num_vision_tokens])
-        return Answer(self.vlm.decode_text(row), tokens, sequence.length, len(row), tuple(row))
+        ended = len(row) < evaluation.max_new_tokens
+        said = [*row, self.vlm.end_id] if ended else row
+        hidden_BTD, _, _ = self.vlm.prefill([self.vlm.sequence(prompt, features, said)])
+        logits_NV = self.vlm.logits(hidden_BTD[0, sequence.length - 1 : -1])
+        said_N = torch.tensor(said, device=logits_NV.device)
+        total = float(log_probabilities(logits_NV, said_N).sum())
+        found = Generated(tuple(row), ended, total)
+        (answer,) = self._answers(logits_NV[:1], [sequence], [found], [None])
+        return answer
 
     def _check_counts(self, samples: Sequence[Sample], view: str, counts: Sequence[int]) -> None:
         """The cost that a policy was told must be what entered the model (contract 6)."""
@@ -260,6 +308,16 @@ class Inference:
         """A seed for sampling that does not depend on batch or order."""
         text = f"{self.settings.eval.seed}\0{sample.id}\0{view}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def _num_cached(prompt: Prompt, budget: ViewBudget | None) -> int:
+    """Tokens of a prompt that answering takes from the cache of the text pass."""
+    return len(prompt.text_ids) if budget is None else prompt.num_shared
+
+
+def _next_positions(sequences: list[TokenSequence], device: torch.device) -> Tensor:
+    """The position of the token that follows each sequence, (B,)."""
+    return torch.tensor([sequence.next_position for sequence in sequences], device=device)
 
 
 def load_images(settings: Settings, layout: Layout, sample: Sample) -> list[Image.Image]:

@@ -35,9 +35,10 @@ from vovnet.evaluation.replay import Questions, load_questions, load_routers, qu
 from vovnet.evaluation.scoring.score import score_sample
 from vovnet.inference.engine import Answer, Inference, TextPass, load_images
 from vovnet.inference.timing import Timing, paired_ratio, profile_columns, profile_facts
-from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file
+from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
+from vovnet.pipeline.trained_model import weights_file
 from vovnet.policies import (
     Router,
     chosen_views,

@@ -1,7 +1,7 @@
-"""Observation: a trained model on every view of a set, once, block by block.
+"""Observation: a trained model on the views of a set, once each, block by block.
 
-Batches are formed inside a block, so that the number of shards changes nothing; a finished
-block is a file of its own, so that a killed job loses at most one.
+Batches are formed inside a block, so that the number of shards changes nothing; the tables of a
+finished block are files, so that a killed job loses at most one block.
 """
 
 from __future__ import annotations
@@ -9,178 +9,185 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
-from vovnet.config import Settings, run_settings
+from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
-from vovnet.core.records import Sample, write_table
+from vovnet.core.records import Sample, signal_columns, write_states, write_table
+from vovnet.data.sample_set import SampleSet
 from vovnet.data.sets import load_set
-from vovnet.inference.engine import Inference, load_images
-from vovnet.inference.shards import VIEW_COLUMNS, block_columns, block_path, shard_blocks
-from vovnet.model.vovnet import device_name, load_trained, pick_device, weights_file
-from vovnet.pipeline.claims import claimed_folder
-from vovnet.pipeline.keys import step_key
+from vovnet.inference.engine import Answer, Inference, Signals, load_images
+from vovnet.inference.shards import (
+    SIGNALS,
+    STATES,
+    VIEW_COLUMNS,
+    Group,
+    block_path,
+    claimed_tables,
+    shard_blocks,
+)
+from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.manifest import write_manifest
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.views import view_budget
 
 OnBlock = Callable[[int, int], None]
-Row = dict[str, object]
 T = TypeVar("T")
 
 
 def observe_shard(
-    settings: Settings,
-    layout: Layout,
-    run: str,
-    seed: int,
+    trained: TrainedModel,
     name: str,
     shard: int,
     num_shards: int,
+    views: Sequence[str] = (),
     on_block: OnBlock | None = None,
     inference: Inference | None = None,
 ) -> None:
     """Observe one shard (counted from 0) of a set; its manifest is written last.
 
-    `inference` is the trained model where it is loaded already.
+    Without further `views` it observes the signals and states of the text pass, and the actions.
+    A table that is there already from the same inputs is kept. `inference` is the trained model
+    where it is loaded already.
     """
-    job = _Job(settings, layout, run, seed, name, shard, num_shards)
-    folder = layout.shard(run, seed, name, shard, num_shards)
-    with claimed_folder(folder, job.key):
-        waiting = [block for block in job.blocks if not block_path(folder, block[0]).exists()]
+    group: Group = "views" if views else "actions"
+    tables = list(views) if views else [SIGNALS, STATES, *trained.settings.actions]
+    samples = load_set(trained.settings, trained.layout, name)
+    keys = _keys(trained, name, samples, tables)
+    folder = trained.shard(name, group, shard, num_shards)
+    blocks = shard_blocks(len(samples), trained.settings.eval.shard_rows, shard, num_shards)
+    with claimed_tables(folder, keys):
+        waiting = []
+        for index, rows in blocks:
+            missing = [name for name in tables if not block_path(folder, index, name).exists()]
+            waiting += [(index, rows, missing)] if missing else []
+        halved = 0
         if waiting:
-            inference = inference or job.inference()
-            before = inference.halved_batches
-            for done, (index, rows) in enumerate(waiting, start=1):
-                table = observe_rows(inference, layout, [job.samples[row] for row in rows])
-                write_table(block_path(folder, index), table, block_columns(job.settings.actions))
+            if inference is None:
+                model = load_trained(trained.settings, trained.checkpoint, pick_device())
+                inference = Inference(model, trained.settings)
+            halved -= inference.halved_batches
+            for done, (index, rows, missing) in enumerate(waiting, start=1):
+                chosen = [samples[row] for row in rows]
+                wanted = [table for table in missing if table not in (SIGNALS, STATES)]
+                read = len(wanted) < len(missing)
+                observed = observe_samples(inference, trained.layout, chosen, wanted, read)
+                for table in missing:
+                    observed.write(table, block_path(folder, index, table))
                 if on_block is not None:
                     on_block(done, len(waiting))
-            job.halved_batches = inference.halved_batches - before
-        job.write_manifest(folder)
-
-
-def observe_views_shard(
-    settings: Settings,
-    layout: Layout,
-    run: str,
-    seed: int,
-    name: str,
-    views: Sequence[str],
-    shard: int,
-    num_shards: int,
-    on_block: OnBlock | None = None,
-    inference: Inference | None = None,
-) -> None:
-    """Observe reduced views on one shard of a set; its manifest is written last.
-
-    A view that was observed before is kept when others are asked for beside it. `inference` is
-    the trained model where it is loaded already.
-    """
-    job = _Job(settings, layout, run, seed, name, shard, num_shards)
-    folder = layout.view_shard(run, seed, name, shard, num_shards)
-    with claimed_folder(folder, job.key):
-        missing = [
-            (index, rows, [view for view in views if not block_path(folder, index, view).exists()])
-            for index, rows in job.blocks
-        ]
-        waiting = [block for block in missing if block[2]]
-        if waiting:
-            inference = inference or job.inference()
-            before = inference.halved_batches
-            for done, (index, rows, new) in enumerate(waiting, start=1):
-                tables = observe_views(inference, layout, [job.samples[row] for row in rows], new)
-                for view, table in tables.items():
-                    write_table(block_path(folder, index, view), table, VIEW_COLUMNS)
-                if on_block is not None:
-                    on_block(done, len(waiting))
-            job.halved_batches = inference.halved_batches - before
-        job.write_manifest(folder, views=list(views))
-
-
-class _Job:
-    """One shard of a set, and what it is observed with."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        layout: Layout,
-        run: str,
-        seed: int,
-        name: str,
-        shard: int,
-        num_shards: int,
-    ) -> None:
-        self.settings = run_settings(settings, run, seed)
-        self.samples = load_set(self.settings, layout, name)
-        self.checkpoint = layout.stage(run, seed, 2)
-        self.key = {
-            **step_key(settings, "observe", run=run, seed=seed, eval_set=name),
-            "block_rows": str(self.settings.eval.shard_rows),
-            "checkpoint": sha256_file(weights_file(self.checkpoint)),
-            "samples": self.samples.content_key(),
-        }
-        self.blocks = shard_blocks(
-            len(self.samples), self.settings.eval.shard_rows, shard, num_shards
-        )
-        self.halved_batches = 0
-        self.facts: dict[str, Any] = {
-            "run": run,
-            "seed": seed,
-            "set": name,
-            "shard": shard,
-            "num_shards": num_shards,
-        }
-
-    def inference(self) -> Inference:
-        model = load_trained(self.settings, self.checkpoint, pick_device())
-        return Inference(model, self.settings)
-
-    def write_manifest(self, folder: Path, **facts: Any) -> None:
-        """Batches that were halved are told: in 16 bits, results depend on a batch's size."""
-        if self.halved_batches:
-            facts["halved_batches_of_last_call"] = self.halved_batches
+            halved += inference.halved_batches
+        facts: dict[str, Any] = trained.facts
+        if halved:  # in 16 bits results depend on the size of a batch
+            facts["halved_batches_of_last_call"] = halved
         write_manifest(
             folder / "manifest.json",
             step="observe",
-            settings=self.settings,
-            inputs={"checkpoint": weights_file(self.checkpoint)},
-            **self.facts,
-            blocks=[index for index, _ in self.blocks],
-            key=self.key,
+            settings=trained.settings,
+            inputs={"checkpoint": trained.weights},
+            set=name,
+            shard=shard,
+            num_shards=num_shards,
+            blocks=[index for index, _ in blocks],
+            key=keys[tables[0]],
+            keys=keys,
             device=device_name(),
             **facts,
         )
 
 
-def observe_rows(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> pd.DataFrame:
-    """Signals and every view of `samples`, in their order; columns are `block_columns`."""
-    return pd.DataFrame(
-        observe_samples(inference, layout, samples),
-        columns=list(block_columns(inference.settings.actions)),
-    )
-
-
-def observe_samples(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> list[Row]:
-    """The rows of `observe_rows`, and the tokens that were generated (`<view>.token_ids`)."""
-    return _in_batches(inference, samples, lambda batch: _observe_batch(inference, layout, batch))
-
-
-def observe_views(
-    inference: Inference, layout: Layout, samples: Sequence[Sample], views: Sequence[str]
-) -> dict[str, pd.DataFrame]:
-    """Reduced views of `samples`, in their order; columns are `VIEW_COLUMNS`."""
-    rows = _in_batches(
-        inference, samples, lambda batch: _observe_reduced(inference, layout, batch, views)
-    )
-    return {
-        view: pd.DataFrame([row[view] for row in rows], columns=list(VIEW_COLUMNS))
-        for view in views
+def _keys(
+    trained: TrainedModel, name: str, samples: SampleSet, tables: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """The hashes of what each table is made from; the code of a view is its reductions' also."""
+    shared = {
+        "block_rows": str(trained.settings.eval.shard_rows),
+        "checkpoint": sha256_file(trained.weights),
+        "samples": samples.content_key(),
     }
+    shown = {table: [] if table in (SIGNALS, STATES) else [table] for table in tables}
+    return {table: trained.key("observe", shown[table], eval_set=name) | shared for table in tables}
+
+
+# ---- in batches ------------------------------------------------------------------------
+
+
+@dataclass
+class SampleObservation:
+    """What a model yields of one sample: of the text pass where it was asked for, and per view."""
+
+    signals: Signals | None = None
+    state: NDArray[np.float16] | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a model yields of some samples, in their order."""
+
+    samples: Sequence[Sample]
+    rows: list[SampleObservation]
+    actions: Sequence[str]
+
+    @property
+    def signals(self) -> pd.DataFrame:
+        """Columns are `records.signal_columns`."""
+        columns = list(signal_columns(self.actions))
+        return pd.DataFrame([row.signals for row in self.rows], columns=columns)
+
+    def view(self, name: str) -> pd.DataFrame:
+        """Columns are `shards.VIEW_COLUMNS`."""
+        rows = [
+            {"id": sample.id, **row.answers[name].columns, "latency_ms": row.latency_ms[name]}
+            for sample, row in zip(self.samples, self.rows, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=list(VIEW_COLUMNS))
+
+    def write(self, table: str, path: Path) -> None:
+        """Write a table as a block; a number in it that is not finite is an error."""
+        if table == STATES:
+            states = [row.state for row in self.rows if row.state is not None]
+            states_NF = np.stack(states)
+            self._check_finite(table, "a state", np.isfinite(states_NF.sum(axis=1, dtype=float)))
+            write_states(path, [sample.id for sample in self.samples], states_NF)
+            return
+        rows = self.signals if table == SIGNALS else self.view(table)
+        columns = signal_columns(self.actions) if table == SIGNALS else VIEW_COLUMNS
+        for column, kind in columns.items():
+            if kind == pa.float64():
+                self._check_finite(table, column, np.isfinite(rows[column].to_numpy()))
+        write_table(path, rows, columns)
+
+    def _check_finite(self, table: str, what: str, finite_N: NDArray[np.bool_]) -> None:
+        if not finite_N.all():
+            sample = self.samples[int(finite_N.argmin())]
+            raise DataError(f"sample {sample.id!r}, {table}: {what} is not a finite number")
+
+
+def observe_samples(
+    inference: Inference,
+    layout: Layout,
+    samples: Sequence[Sample],
+    views: Sequence[str],
+    read: bool = True,
+) -> Observation:
+    """Observe `views` of samples, and the signals and states of their text pass if `read`."""
+
+    def observe(batch: Sequence[Sample]) -> Iterator[SampleObservation]:
+        return _observe_batch(inference, layout, batch, views, read)
+
+    rows = _in_batches(inference, samples, observe)
+    return Observation(samples, rows, inference.settings.actions)
 
 
 def batches(inference: Inference, samples: Sequence[Sample]) -> list[list[int]]:
@@ -231,31 +238,24 @@ def _as_fits(
 
 
 def _observe_batch(
-    inference: Inference, layout: Layout, samples: Sequence[Sample]
-) -> Iterator[Row]:
-    text_pass = inference.text_pass(samples)
-    rows: list[Row] = [dict(signals) for signals in text_pass.signals]
-    images = [load_images(inference.settings, layout, sample) for sample in samples]
-    for view in inference.settings.actions:
-        began = time.perf_counter()
-        answers = inference.answer(samples, view, images, text_pass)
-        latency_ms = (time.perf_counter() - began) * 1000 / len(samples)
-        for row, answer in zip(rows, answers, strict=True):
-            row |= {f"{view}.{name}": value for name, value in vars(answer).items()}
-            row[f"{view}.latency_ms"] = latency_ms
-    yield from rows
+    inference: Inference,
+    layout: Layout,
+    samples: Sequence[Sample],
+    views: Sequence[str],
+    read: bool,
+) -> Iterator[SampleObservation]:
+    """One text pass for all views, where they or the signals need one; images once per budget.
 
-
-def _observe_reduced(
-    inference: Inference, layout: Layout, samples: Sequence[Sample], views: Sequence[str]
-) -> Iterator[dict[str, Row]]:
-    """Per sample a row of each view. Images are encoded once for all views of a budget.
-
-    The latency of each view counts the encoding, which it would need alone.
+    The latency of a view counts the encoding of its images, which it would need alone.
     """
-    text_pass = inference.text_pass(samples) if inference.settings.eval.cache_reuse else None
+    needed = read or inference.settings.eval.cache_reuse
+    text_pass = inference.text_pass(samples) if needed else None
+    rows = [SampleObservation() for _ in samples]
+    if text_pass is not None and read:
+        states_BF = text_pass.reading.states_BF.half().cpu().numpy()
+        for row, signals, state_F in zip(rows, text_pass.signals, states_BF, strict=True):
+            row.signals, row.state = signals, state_F
     images = [load_images(inference.settings, layout, sample) for sample in samples]
-    rows: list[dict[str, Row]] = [{} for _ in samples]
     budgets = {view: view_budget(view, inference.settings.vision_budget) for view in views}
     for budget in dict.fromkeys(budgets.values()):
         began = time.perf_counter()
@@ -265,6 +265,6 @@ def _observe_reduced(
             began = time.perf_counter()
             answers = inference.answer(samples, view, images, text_pass, encoded)
             latency_ms = (time.perf_counter() - began + encoding_s) * 1000 / len(samples)
-            for row, sample, answer in zip(rows, samples, answers, strict=True):
-                row[view] = {"id": sample.id, **vars(answer), "latency_ms": latency_ms}
+            for row, answer in zip(rows, answers, strict=True):
+                row.answers[view], row.latency_ms[view] = answer, latency_ms
     yield from rows

@@ -1,49 +1,50 @@
-"""How an observation is cut: blocks of rows, shards of blocks, and their joining.
+"""How an observation is stored: tables of a group, cut into blocks and shards, and joined.
 
-A set is cut into blocks of `eval.shard_rows` rows; shard i of n holds every n-th block.
+A trained model is observed on a set in two groups of tables, so that a further view leaves the
+actions as they are: `actions` holds the signals and states of the text pass and a table for the
+view of each action, `views` a table for each further view. A set is cut into blocks of
+`eval.shard_rows` rows, each a file per table; shard i of n holds every n-th block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from filelock import FileLock
 
-from vovnet.config import Settings, run_settings
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_json
-from vovnet.core.layout import Layout
+from vovnet.core.files import read_json, write_json
 from vovnet.core.records import (
     OBSERVATION_COLUMNS,
     TIMING_COLUMNS,
-    Sample,
+    read_states,
     read_table,
     signal_columns,
+    write_states,
     write_table,
 )
 from vovnet.data.sets import load_set
 from vovnet.pipeline.manifest import write_manifest
+from vovnet.pipeline.trained_model import TrainedModel
+
+Group = Literal["actions", "views"]
+
+SIGNALS, STATES = "signals", "states"
+"""Tables of the text pass; every other table is named by its view."""
 
 VIEW_COLUMNS: dict[str, pa.DataType] = {**OBSERVATION_COLUMNS, **TIMING_COLUMNS}
-"""A block of a reduced view: its observation and timings."""
+"""A block of a view: its observation and timings."""
 
 
-def block_columns(actions: Sequence[str]) -> dict[str, pa.DataType]:
-    """A block holds everything about its rows: signals, and `<view>.<column>` for each view."""
-    return signal_columns(actions) | {
-        f"{view}.{name}": kind
-        for view in actions
-        for name, kind in VIEW_COLUMNS.items()
-        if name != "id"
-    }
-
-
-def block_path(folder: Path, index: int, view: str = "") -> Path:
-    """A block of the actions, or of a reduced `view`, which has files of its own."""
-    return folder / f"block-{index:06d}{'.' + view if view else ''}.parquet"
+def block_path(folder: Path, index: int, table: str) -> Path:
+    return folder / f"block-{index:06d}.{table}.parquet"
 
 
 def shard_blocks(
@@ -62,103 +63,106 @@ def shard_blocks(
     return blocks[shard::num_shards]
 
 
-def gather(settings: Settings, layout: Layout, run: str, seed: int, name: str) -> None:
-    """Join the shards of an observation into its tables; the manifest is written last."""
-    settings = run_settings(settings, run, seed)
-    samples = load_set(settings, layout, name)
+@contextmanager
+def claimed_tables(folder: Path, keys: Mapping[str, Any]) -> Iterator[None]:
+    """Hold a shard's folder, and keep of the wanted tables what was made from the same inputs.
+
+    `keys` holds the hashes of the inputs of each wanted table. Blocks of other inputs are removed:
+    resuming from them would mix two results. Another process at work there is waited for, on
+    whatever machine it runs: a killed Snakemake leaves its jobs, and the next call starts the
+    same ones again.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / "keys.json"
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not path.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        known = read_json(path) if path.exists() else {}
+        for table, key in keys.items():
+            if known.get(table) != key:
+                for block in folder.glob(f"block-*.{table}.parquet"):
+                    block.unlink()
+        write_json(path, known | dict(keys))
+        yield
+
+
+def gather(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> None:
+    """Join the shards of an observation into its tables; the manifest is written last.
+
+    Without further `views` it joins the tables of the actions.
+    """
+    settings = trained.settings
+    group: Group = "views" if views else "actions"
     num_shards = settings.eval.num_shards
-    folders = [layout.shard(run, seed, name, shard, num_shards) for shard in range(num_shards)]
-    manifests = _manifests(folders)
-    table = _joined(folders, manifests, block_columns(settings.actions))
-    _check_rows(samples, name, folders, table)
-    target = layout.observations(run, seed, name)
-    outputs = {"signals": target / "signals.parquet"}
-    write_table(outputs["signals"], table, signal_columns(settings.actions))
-    for view in settings.actions:
-        columns = {f"{view}.{column}": column for column in VIEW_COLUMNS if column != "id"}
-        rows = table[["id", *columns]].rename(columns=columns)
-        outputs[view] = _write_view(target, view, rows)
-    write_manifest(
-        target / "manifest.json",
-        step="observe",
-        settings=settings,
-        inputs={f"shard{shard}": folder / "manifest.json" for shard, folder in enumerate(folders)},
-        outputs=outputs,
-        run=run,
-        seed=seed,
-        set=name,
-        num_samples=len(table),
-        key=manifests[0]["key"],
-        device=manifests[0]["device"],
+    shards = _Shards(
+        [trained.shard(name, group, shard, num_shards) for shard in range(num_shards)],
+        [sample.id for sample in load_set(settings, trained.layout, name)],
+        name,
     )
-
-
-def gather_views(
-    settings: Settings, layout: Layout, run: str, seed: int, name: str, views: Sequence[str]
-) -> None:
-    """Join the shards of reduced views into a table each; the manifest is written last."""
-    settings = run_settings(settings, run, seed)
-    samples = load_set(settings, layout, name)
-    num_shards = settings.eval.num_shards
-    folders = [layout.view_shard(run, seed, name, shard, num_shards) for shard in range(num_shards)]
-    manifests = _manifests(folders)
-    target = layout.observations(run, seed, name)
+    target = trained.observations(name)
     outputs = {}
-    for view in views:
-        table = _joined(folders, manifests, VIEW_COLUMNS, view)
-        _check_rows(samples, name, folders, table)
-        outputs[view] = _write_view(target, view, table)
+    if not views:
+        outputs = {table: target / f"{table}.parquet" for table in (SIGNALS, STATES)}
+        signals = signal_columns(settings.actions)
+        write_table(outputs[SIGNALS], shards.table(SIGNALS, signals), signals)
+        write_states(outputs[STATES], *shards.states())
+    for view in views or settings.actions:
+        outputs[view] = target / f"{view}.parquet"
+        rows = shards.table(view, VIEW_COLUMNS)
+        write_table(outputs[view], rows, OBSERVATION_COLUMNS)
+        write_table(target / f"{view}.timings.parquet", rows, TIMING_COLUMNS)
     write_manifest(
-        layout.views_manifest(run, seed, name),
+        trained.observation_manifest(name, group),
         step="observe",
         settings=settings,
-        inputs={f"shard{shard}": folder / "manifest.json" for shard, folder in enumerate(folders)},
+        inputs=shards.manifest_files,
         outputs=outputs,
-        run=run,
-        seed=seed,
+        **trained.facts,
         set=name,
-        key=manifests[0]["key"],
-        device=manifests[0]["device"],
+        num_samples=len(shards.ids),
+        key=shards.manifests[0]["key"],
+        device=shards.manifests[0]["device"],
     )
 
 
-def _manifests(folders: Sequence[Path]) -> list[Any]:
-    """The manifests of all shards; shards that were made from other inputs are an error."""
-    manifests = [read_json(folder / "manifest.json") for folder in folders]
-    for folder, manifest in zip(folders, manifests, strict=True):
-        if manifest["key"] != manifests[0]["key"]:
+class _Shards:
+    """All shards of a group: their blocks in the order of the set, whose ids are `ids`."""
+
+    def __init__(self, folders: Sequence[Path], ids: list[str], name: str) -> None:
+        self.folders, self.ids, self.name = folders, ids, name
+        self.manifest_files = {
+            f"shard{shard}": folder / "manifest.json" for shard, folder in enumerate(folders)
+        }
+        self.manifests = [read_json(path) for path in self.manifest_files.values()]
+        for folder, manifest in zip(folders, self.manifests, strict=True):
+            if manifest["keys"] != self.manifests[0]["keys"]:
+                raise DataError(
+                    f"{folder}: observed from other inputs than {folders[0]}, observe it again"
+                )
+
+    def table(self, table: str, columns: dict[str, pa.DataType]) -> pd.DataFrame:
+        rows = pd.concat(
+            [read_table(path, columns) for path in self._blocks(table)], ignore_index=True
+        )
+        self._check(rows["id"].tolist())
+        return rows
+
+    def states(self) -> tuple[list[str], np.ndarray]:
+        parts = [read_states(path) for path in self._blocks(STATES)]
+        ids = [name for part, _ in parts for name in part]
+        self._check(ids)
+        return ids, np.concatenate([states_NF for _, states_NF in parts])
+
+    def _blocks(self, table: str) -> list[Path]:
+        paths = {
+            index: block_path(folder, index, table)
+            for folder, manifest in zip(self.folders, self.manifests, strict=True)
+            for index in manifest["blocks"]
+        }
+        return [paths[index] for index in sorted(paths)]
+
+    def _check(self, ids: list[str]) -> None:
+        if ids != self.ids:
             raise DataError(
-                f"{folder}: observed from other inputs than {folders[0]}, observe it again"
+                f"{self.folders[0].parent}: the observed rows are not those of set {self.name!r}"
             )
-    return manifests
-
-
-def _joined(
-    folders: Sequence[Path],
-    manifests: Sequence[Any],
-    columns: dict[str, pa.DataType],
-    view: str = "",
-) -> pd.DataFrame:
-    """The blocks of all shards in the order of the set."""
-    paths = {
-        index: block_path(folder, index, view)
-        for folder, manifest in zip(folders, manifests, strict=True)
-        for index in manifest["blocks"]
-    }
-    tables = [read_table(paths[index], columns) for index in sorted(paths)]
-    return pd.concat(tables, ignore_index=True)
-
-
-def _check_rows(
-    samples: Sequence[Sample], name: str, folders: Sequence[Path], table: pd.DataFrame
-) -> None:
-    if table["id"].tolist() != [sample.id for sample in samples]:
-        raise DataError(f"{folders[0].parent}: the observed rows are not those of set {name!r}")
-
-
-def _write_view(target: Path, view: str, rows: pd.DataFrame) -> Path:
-    """Write a view's observation and, apart, its timings; returns the former's path."""
-    path = target / f"{view}.parquet"
-    write_table(path, rows, OBSERVATION_COLUMNS)
-    write_table(target / f"{view}.timings.parquet", rows, TIMING_COLUMNS)
-    return path

@@ -43,6 +43,7 @@ class PolicyHead(nn.Module):
         extra = int(self.with_entropy) + int(self.with_margin)
         self.norm = nn.LayerNorm(inputs)
         self.hidden = nn.Linear(inputs + extra, settings.head_hidden_size)
+        self.num_actions = num_actions
         self.out = nn.Linear(settings.head_hidden_size, num_actions)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

@@ -1,21 +1,16 @@
-"""Qwen3-VL: text pass, views, and free generation over a shared prefix.
+"""Qwen3-VL. Source: transformers' Qwen3VLForConditionalGeneration.
 
-The prompt is `[system][question][images][assistant header]` (text first). The text pass
-runs `[system][question][assistant header]`; its cache, cropped back to the question, is
-extended by the images of a view. Source: transformers' Qwen3VLForConditionalGeneration.
-
-Shapes: B samples, T tokens, D hidden size, V vocabulary, K image tokens.
+Shapes: B samples, T tokens, D hidden size, K image tokens.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoTokenizer,
     DynamicCache,
@@ -26,56 +21,16 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
-from vovnet.model.sequences import Batch, ImageFeatures, Pixels, TokenSequence, assemble, pad_left
-
-_QUESTION_MARK = "\x00question\x00"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A tokenised prompt without its images: `head`, `question`, then `tail`."""
-
-    head: list[int]
-    question: list[int]
-    tail: list[int]
-    image_first: bool
-
-    @property
-    def text_ids(self) -> list[int]:
-        """What the text pass processes."""
-        return self.head + self.question + self.tail
-
-    @property
-    def num_shared(self) -> int:
-        """Tokens before the images, which text pass and views share."""
-        return len(self.head) if self.image_first else len(self.head) + len(self.question)
+from vovnet.model.flops import ModelFlops
+from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, assemble
+from vovnet.model.vlm import VisionLanguageModel
 
 
-@dataclass
-class Prefix:
-    """A batch that has been processed: its cache, and the mask of the cached tokens."""
-
-    cache: DynamicCache
-    mask_BT: Tensor
-
-    def copy(self, drop: int = 0) -> Prefix:
-        """A copy without the last `drop` tokens; growing it leaves this one as it is.
-
-        The tensors are shared: a layer replaces its own and never writes into them.
-        """
-        cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        length = self.mask_BT.shape[1] - drop
-        if drop:
-            cache.crop(-drop)
-        return Prefix(cache, self.mask_BT[:, :length])
-
-
-class Qwen3VL(nn.Module):
+class Qwen3VL(VisionLanguageModel):
     """The model with its tokenizer and image processor."""
 
     def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
-        super().__init__()
+        super().__init__(settings, budget)
         name, revision = settings.base_model_name, settings.revision
         try:
             self.model = Qwen3VLForConditionalGeneration.from_pretrained(
@@ -114,51 +69,16 @@ class Qwen3VL(nn.Module):
         self.vision_end_id: int = self.model.config.vision_end_token_id
         self.end_id: int = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.pad_id: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
-        self._frames: dict[str, tuple[list[int], list[int]]] = {}
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
+        self.flops = ModelFlops.of_qwen3_vl(self.model.config.to_dict())
 
     @property
     def hidden_size(self) -> int:
         return self.model.config.text_config.hidden_size
 
-    # ---- prompts ----------------------------------------------------------------------
-
-    def prompt(self, question: str, system: str = "", image_first: bool = False) -> Prompt:
-        """Tokenise with the model's own chat template. Special tokens in the question are text."""
-        head, tail = self._frame(system)
-        ids = self.tokenizer(question, add_special_tokens=False, split_special_tokens=True)
-        return Prompt(head, ids["input_ids"], tail, image_first)
-
-    def _frame(self, system: str) -> tuple[list[int], list[int]]:
-        """The chat template's tokens before and after the user's content."""
-        if system not in self._frames:
-            messages = [{"role": "system", "content": [{"type": "text", "text": system}]}]
-            user = [{"type": "text", "text": _QUESTION_MARK}]
-            messages = [*messages[: bool(system)], {"role": "user", "content": user}]
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-            before, after = text.split(_QUESTION_MARK)
-            head, tail = (
-                self.tokenizer(part, add_special_tokens=False)["input_ids"]
-                for part in (before, after)
-            )
-            self._frames[system] = (head, tail)
-        return self._frames[system]
-
-    def answer_ids(self, text: str, limit: int) -> list[int]:
-        """Tokens of a gold answer and the end token, cut off after `limit`.
-
-        What is cut off has no end token: the model must not learn to stop there.
-        """
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [*ids, self.end_id][:limit]
-
-    def decode_text(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+    def save_base(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
 
     # ---- images -----------------------------------------------------------------------
 
@@ -207,12 +127,6 @@ class Qwen3VL(nn.Module):
             () if item is None else tuple(next(images) for _ in range(len(item.grids_N3)))
             for item in pixels
         ]
-
-    def encode_images(
-        self, images: Sequence[Sequence[Image.Image]], budget: ViewBudget | None
-    ) -> list[tuple[ImageFeatures, ...]]:
-        """Encode each sample's images within `budget`; none where it is None."""
-        return self.encode([self.preprocess(sample, budget) for sample in images])
 
     def _resize(self, image: Image.Image, budget: ViewBudget) -> Image.Image:
         size = resized_size(image.width, image.height, budget, self.factor)
@@ -263,73 +177,13 @@ class Qwen3VL(nn.Module):
         )
         return output.last_hidden_state
 
-    def hidden_states(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Batch]:
-        """Hidden states of whole sequences, as training needs them (nothing is cached)."""
-        batch = pad_left(sequences, self.pad_id, self.device)
-        return self(batch, None, batch.mask_BT), batch
-
-    def prefill(
-        self, sequences: Sequence[TokenSequence], prefix: Prefix | None = None
-    ) -> tuple[Tensor, Batch, Prefix]:
-        """Process sequences, after `prefix` if given (which is used up).
-
-        Returns hidden_BTD of the new tokens, their batch, and the grown prefix.
-        """
-        batch = pad_left(sequences, self.pad_id, self.device)
-        if prefix is None:
-            cache, mask_BT = DynamicCache(config=self.model.config.text_config), batch.mask_BT
-        else:
-            cache, mask_BT = prefix.cache, torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
-        hidden_BTD = self(batch, cache, mask_BT)
-        return hidden_BTD, batch, Prefix(cache, mask_BT)
+    def new_cache(self) -> DynamicCache:
+        return DynamicCache(config=self.model.config.text_config)
 
     def logits(self, hidden_D: Tensor) -> Tensor:
         return self.model.lm_head(hidden_D)
 
-    # ---- generation -------------------------------------------------------------------
-
-    def generate(
-        self,
-        logits_BV: Tensor,
-        next_positions_B: Tensor,
-        prefix: Prefix,
-        max_new_tokens: int,
-        temperature: float | None = None,
-        seeds: Sequence[int] | None = None,
-    ) -> list[list[int]]:
-        """Free generation after a processed prompt: greedy, or sampled with a seed per sample.
-
-        A seed per sample makes the result independent of the batch it is in. Returns the new
-        tokens of each sample up to and without the end token.
-        """
-        generators = None
-        if temperature is not None:
-            if seeds is None or len(seeds) != logits_BV.shape[0]:
-                raise ValueError("sampling needs one seed per sample")
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        count = logits_BV.shape[0]
-        done_B = torch.zeros(count, dtype=torch.bool, device=logits_BV.device)
-        steps: list[Tensor] = []
-        for step in range(max_new_tokens):
-            token_B = _pick(logits_BV, temperature, generators)
-            token_B = torch.where(done_B, self.end_id, token_B)
-            steps.append(token_B)
-            done_B = done_B | (token_B == self.end_id)
-            if bool(done_B.all()) or step + 1 == max_new_tokens:
-                break
-            batch = Batch(
-                token_B[:, None],
-                torch.ones_like(token_B)[:, None],
-                (next_positions_B + step).expand(3, -1)[..., None],
-                torch.zeros(count, 1, dtype=torch.bool, device=logits_BV.device),
-                (),
-            )
-            mask_BT = torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
-            hidden_B1D = self(batch, prefix.cache, mask_BT)
-            prefix = Prefix(prefix.cache, mask_BT)
-            logits_BV = self.logits(hidden_B1D[:, -1])
-        rows = torch.stack(steps, dim=1).tolist()
-        return [row[: row.index(self.end_id)] if self.end_id in row else row for row in rows]
+    # ---- transformers' own generation -------------------------------------------------
 
     def generate_plain(
         self,
@@ -381,14 +235,4 @@ def _flatten(features: Tensor | Sequence[Tensor]) -> Tensor:
     return features if isinstance(features, Tensor) else torch.cat(list(features))
 
 
-def _pick(
-    logits_BV: Tensor, temperature: float | None, generators: list[torch.Generator] | None
-) -> Tensor:
-    if temperature is None or generators is None:
-        return logits_BV.argmax(dim=-1)
-    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
-    drawn = [
-        torch.multinomial(probabilities_V, 1, generator=generator)
-        for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)
-    ]
-    return torch.cat(drawn).to(logits_BV.device)
+MODEL = Qwen3VL

@@ -1,4 +1,4 @@
-"""Token sequences with images in them, and their padding into batches.
+"""Prompts, token sequences with images in them, and their padding into batches.
 
 Shapes: B samples, T tokens, D hidden size, K image tokens, L deepstack levels.
 """
@@ -13,6 +13,26 @@ from torch import Tensor
 
 from vovnet.views.reductions.base import Reduction
 from vovnet.views.reductions.token_map import reduce_tokens
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised prompt without its images: `head`, `question`, then `tail`."""
+
+    head: list[int]
+    question: list[int]
+    tail: list[int]
+    image_first: bool
+
+    @property
+    def text_ids(self) -> list[int]:
+        """What the text pass processes."""
+        return self.head + self.question + self.tail
+
+    @property
+    def num_shared(self) -> int:
+        """Tokens before the images, which text pass and views share."""
+        return len(self.head) if self.image_first else len(self.head) + len(self.question)
 
 
 @dataclass(frozen=True)

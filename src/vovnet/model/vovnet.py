@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,10 +16,29 @@ from torch import Tensor, nn
 from vovnet.config import Settings
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import atomic_path, read_json
-from vovnet.model.families import base_model_digest, load_vlm
+from vovnet.model.flops import head_flops
 from vovnet.model.head import PolicyHead, pooled_features, uncertainty
+from vovnet.model.loading import base_model_digest, load_vlm
+from vovnet.pipeline.trained_model import weights_file
 
-WEIGHTS_NAME = "model.safetensors"
+
+@dataclass(frozen=True)
+class Reading:
+    """What the head reads of a text pass, and its scores (B, A).
+
+    `states_BF` are the pooled states, `logits_BV` those of the first answer token, whose entropy
+    and margin are (B,) each.
+    """
+
+    states_BF: Tensor
+    entropy_B: Tensor
+    margin_B: Tensor
+    scores_BA: Tensor
+    logits_BV: Tensor
+
+    def take(self, index_B: Tensor) -> Reading:
+        """Of some questions of the batch."""
+        return Reading(*(value[index_B] for value in vars(self).values()))
 
 
 class VoVNet(nn.Module):
@@ -32,10 +52,8 @@ class VoVNet(nn.Module):
         if settings.model.lora is not None:
             _add_lora(self, settings)
 
-    def scores(
-        self, hidden_BTD: Tensor, text_mask_BT: Tensor, last_B: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of a text pass: scores (B, A), entropy (B,), margin (B,), first-token logits (B, V).
+    def read(self, hidden_BTD: Tensor, text_mask_BT: Tensor, last_B: Tensor) -> Reading:
+        """The head's reading of a text pass.
 
         `text_mask_BT` marks the tokens of the text pass and `last_B` is the index of its last
         one, the position that emits the first answer token (contract 2).
@@ -44,8 +62,15 @@ class VoVNet(nn.Module):
         last_BD = hidden_BTD[rows_B, last_B]
         logits_BV = self.vlm.logits(last_BD)
         entropy_B, margin_B = uncertainty(logits_BV)
-        pooled_BF = pooled_features(hidden_BTD, text_mask_BT, last_BD)
-        return self.head(pooled_BF, entropy_B, margin_B), entropy_B, margin_B, logits_BV
+        states_BF = pooled_features(hidden_BTD, text_mask_BT, last_BD)
+        scores_BA = self.head(states_BF, entropy_B, margin_B)
+        return Reading(states_BF, entropy_B, margin_B, scores_BA, logits_BV)
+
+    def text_pass_flops(self, num_tokens: int) -> int:
+        """Of reading a question of `num_tokens`, the head included."""
+        head = self.head
+        counted = head_flops(head.hidden.in_features, head.hidden.out_features, head.num_actions)
+        return self.vlm.flops.language_model.prefill(num_tokens) + counted
 
 
 def _add_lora(model: VoVNet, settings: Settings) -> None:
@@ -97,16 +122,6 @@ def save_weights(model: VoVNet, path: Path) -> None:
     """
     with atomic_path(path) as partial:
         save_model(model, str(partial))
-
-
-def weights_file(checkpoint: Path) -> Path:
-    """The weights of a stage folder, an accelerate state folder, or a `.pt` checkpoint."""
-    path = checkpoint / WEIGHTS_NAME if checkpoint.is_dir() else checkpoint
-    if not path.exists():
-        raise CheckpointError(
-            f"{checkpoint}: no checkpoint there, expected {WEIGHTS_NAME} or a .pt file"
-        )
-    return path
 
 
 def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> None:

@@ -21,8 +21,8 @@ from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import VovnetError
 from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
-from vovnet.model.qwen3_vl import Prompt, Qwen3VL
-from vovnet.model.sequences import Pixels
+from vovnet.model.sequences import Pixels, Prompt
+from vovnet.model.vlm import VisionLanguageModel
 from vovnet.views import DEFAULT_ACTIONS, view_budget
 
 ImageLoader = Callable[[Sample], list[Image.Image]]
@@ -63,7 +63,7 @@ class TrainingSet(Dataset[Example]):
         self,
         samples: Sequence[Sample],
         load_images: ImageLoader,
-        vlm: Qwen3VL,
+        vlm: VisionLanguageModel,
         settings: Settings,
         stage: int,
         num_positions: int,

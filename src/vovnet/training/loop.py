@@ -24,7 +24,8 @@ from vovnet.config import Settings
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.files import write_text
 from vovnet.core.records import Sample
-from vovnet.model.vovnet import WEIGHTS_NAME, VoVNet, load_weights, save_weights
+from vovnet.model.vovnet import VoVNet, load_weights, save_weights
+from vovnet.pipeline.trained_model import WEIGHTS_NAME
 from vovnet.training.checkpoints import (
     checkpoint_path,
     list_checkpoints,

@@ -101,8 +101,7 @@ class Objective(torch.nn.Module):
         end_B = torch.tensor(ends, device=hidden_BTD.device)
         position_T = torch.arange(num_tokens, device=hidden_BTD.device)
         text_mask_BT = batch.mask_BT * (position_T < end_B[:, None])
-        scores_BA, *_ = self.model.scores(hidden_BTD, text_mask_BT, end_B - 1)
-        return scores_BA, ce_B
+        return self.model.read(hidden_BTD, text_mask_BT, end_B - 1).scores_BA, ce_B
 
     def _look_losses(self, examples: Sequence[Example], sampled_BA: Tensor | None = None) -> Tensor:
         """CE of every action but NO, (B, A - 1); with `sampled_BA`, gradient only where sampled."""

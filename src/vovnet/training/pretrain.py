@@ -66,9 +66,8 @@ def _run_phase(
     trainer.run(on_step)
     if trainer.accelerator.is_main_process:
         model = trainer.model.vlm
-        model.model.to("cpu", torch.float16).save_pretrained(folder / "model")
-        model.tokenizer.save_pretrained(folder / "model")
-        model.image_processor.save_pretrained(folder / "model")
+        model.to("cpu", torch.float16)
+        model.save_base(folder / "model")
         write_json(
             folder / "model" / "pretraining.json",
             {

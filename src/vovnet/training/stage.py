@@ -17,11 +17,11 @@ from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
 from vovnet.inference.engine import load_images
-from vovnet.model.families import base_model_digest
-from vovnet.model.vovnet import weights_file
+from vovnet.model.loading import base_model_digest
 from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import write_manifest
+from vovnet.pipeline.trained_model import weights_file
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer

@@ -37,8 +37,8 @@ def compare_batching(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
     found: dict[str, list[Any]] = {}
 
     def observed() -> None:
-        rows = observe_samples(bench.inference, bench.layout, samples)
-        found["observed"] = [row[f"{view}.token_ids"] for row in rows for view in ACTIONS]
+        rows = observe_samples(bench.inference, bench.layout, samples, ACTIONS).rows
+        found["observed"] = [row.answers[view].token_ids for row in rows for view in ACTIONS]
 
     def plain() -> None:
         found["plain"] = [tokens for sample in samples for tokens in plain_answers(bench, sample)]

@@ -21,6 +21,7 @@ from vovnet.core.records import Sample, iter_samples, write_samples
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import reduced_views
 
 LINEAR = 1.05
@@ -87,9 +88,9 @@ def _ways(bench: Bench, settings: Settings, layout: BenchLayout) -> dict[str, Ca
     (name,) = settings.data.eval_sets
 
     def observe() -> None:
-        where = (settings, layout, bench.run, bench.seed, name)
-        observe_shard(*where, 0, 1, inference=bench.inference)
-        gather(*where)
+        trained = TrainedModel(settings, layout, bench.run, bench.seed)
+        observe_shard(trained, name, 0, 1, inference=bench.inference)
+        gather(trained, name)
 
     def evaluate() -> None:
         for experiment in settings.experiments:

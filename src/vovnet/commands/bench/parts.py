@@ -21,8 +21,8 @@ from vovnet.config import Settings
 from vovnet.core.files import atomic_path, write_json, write_text
 from vovnet.core.layout import Layout
 from vovnet.evaluation.outcome import plain
-from vovnet.model.vovnet import weights_file
 from vovnet.pipeline.manifest import write_manifest
+from vovnet.pipeline.trained_model import weights_file
 from vovnet.report.render import to_markdown
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

@@ -25,7 +25,7 @@ from vovnet.inference.engine import Answer, TextPass, load_images
 from vovnet.inference.live import LiveAnswer, live_outcome, reads_text_pass
 from vovnet.inference.observe import batches
 from vovnet.inference.timing import Timing
-from vovnet.model.qwen3_vl import Prefix
+from vovnet.model.vlm import Prefix
 from vovnet.policies import GroupKey, Router, chosen_views, decide, fit_router, kind_of
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
@@ -109,14 +109,14 @@ def _part(text_pass: TextPass, places: Sequence[int]) -> TextPass:
     """Some questions of a text pass, with their part of its cache."""
     if len(places) == len(text_pass.samples):
         return text_pass
-    places_B = torch.tensor(places, device=text_pass.logits_BV.device)
+    places_B = torch.tensor(places, device=text_pass.next_positions_B.device)
     prefix = text_pass.prefix.copy()
     prefix.cache.batch_select_indices(places_B)
     return TextPass(
         [text_pass.samples[place] for place in places],
         [text_pass.prompts[place] for place in places],
         [text_pass.signals[place] for place in places],
-        text_pass.logits_BV[places_B],
+        text_pass.reading.take(places_B),
         text_pass.next_positions_B[places_B],
         Prefix(prefix.cache, prefix.mask_BT[places_B]),
     )

@@ -23,8 +23,9 @@ from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.match import fill_ratios, matched_path, read_matched, write_matched
 from vovnet.evaluation.outcome import Outcome, measured_columns, sample_rows
 from vovnet.evaluation.replay import Questions, load_questions
-from vovnet.inference.observe import observe_shard, observe_views_shard
-from vovnet.inference.shards import gather, gather_views
+from vovnet.inference.observe import observe_shard
+from vovnet.inference.shards import gather
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of, needed_views
 
 PASSES_REQUIRED, TIME_REQUIRED = 8.0, 6.0
@@ -111,16 +112,15 @@ def observe_suite(bench: Bench, layout: BenchLayout) -> dict[str, Any]:
     settings, run, seed = bench.settings, bench.run, bench.seed
     names = list(settings.experiments)
     before = bench.inference.passes
+    trained = TrainedModel(settings, layout, run, seed)
 
     def observe() -> None:
         fitted = [ROUTER_FIT] if any(uses_router_fit(settings, name) for name in names) else []
         for eval_set in [*settings.data.eval_sets, *fitted]:
-            where = (settings, layout, run, seed, eval_set)
-            observe_shard(*where, 0, 1, inference=bench.inference)
-            gather(*where)
-            if views := needed_views(settings, run, seed, eval_set):
-                observe_views_shard(*where, views, 0, 1, inference=bench.inference)
-                gather_views(*where, views)
+            further = needed_views(settings, run, seed, eval_set)
+            for views in [[], further] if further else [[]]:
+                observe_shard(trained, eval_set, 0, 1, views, inference=bench.inference)
+                gather(trained, eval_set, views)
 
     def evaluate() -> None:
         # Those that copy another's action ratios come after it.

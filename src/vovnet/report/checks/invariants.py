@@ -57,7 +57,7 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
                 key = step_key(settings, "train", run=owner, seed=seed, stage=stage)
                 yield "stages", path, key
             for name in sets:
-                path = layout.observations(run, seed, name) / "manifest.json"
+                path = layout.observation_manifest(run, seed, name, "actions")
                 key = step_key(settings, "observe", run=run, seed=seed, eval_set=name)
                 yield "observations", path, key
     for name, item in settings.experiments.items():

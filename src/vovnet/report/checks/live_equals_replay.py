@@ -73,7 +73,7 @@ def _observed_exactly(inputs: Inputs, name: str) -> bool:
     """Whether what a live experiment is compared with was observed on the CPU."""
     item = inputs.settings.experiments[name]
     return all(
-        _on_cpu(inputs.layout.observations(item.run, seed, dataset) / "manifest.json")
+        _on_cpu(inputs.layout.observation_manifest(item.run, seed, dataset, "actions"))
         for dataset in experiment_sets(inputs.settings, name)
         for seed in experiment_seeds(inputs.settings, name)
     )

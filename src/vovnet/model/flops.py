@@ -1,0 +1,142 @@
+"""Floating-point operations of a model, counted from its configuration.
+
+Counted as `torch.utils.flop_counter` counts them: two for each multiplication and addition of a
+matrix product, attention between all queries and keys; norms, activations and rope are left out
+(well below 1%). Adapters are left out too, since they can be merged into the weights. A sample is
+counted as if it were alone: what padding to the longest sample of a batch costs is not its own.
+
+Tested against torch's counter on the tiny model. Loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Grid = tuple[int, int]
+"""Rows and columns of an image's vision tokens, as the tower makes them."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A decoder with grouped-query attention and gated MLPs."""
+
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+
+    def prefill(self, tokens: int, past: int = 0) -> int:
+        """Of `tokens` after `past` cached ones, with the logits of the last token alone."""
+        hidden, attended = self.hidden_size, self.num_heads * self.head_dim
+        projected = 2 * hidden * (attended + self.num_key_value_heads * self.head_dim)
+        weights = projected + 3 * hidden * self.intermediate_size
+        attention = 2 * attended * tokens * (past + tokens)
+        return 2 * (self.num_layers * (tokens * weights + attention) + hidden * self.vocab_size)
+
+    def decoding(self, context: int, steps: int) -> int:
+        """Of `steps` tokens that are fed one by one after `context` tokens."""
+        return sum(self.prefill(1, context + step) for step in range(steps))
+
+
+@dataclass(frozen=True)
+class VisionTower:
+    """A vision transformer whose patches are merged into tokens, at its end and for deepstack."""
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    patch_values: int
+    merge_size: int
+    out_hidden_size: int
+    num_mergers: int
+
+    def encode(self, grids: Sequence[Grid]) -> int:
+        """Of images that attend to themselves alone, with the mergers."""
+        area, hidden = self.merge_size**2, self.hidden_size
+        merged = area * hidden
+        layer = 4 * hidden**2 + 2 * hidden * self.intermediate_size
+        weights = self.patch_values * hidden + self.num_layers * layer
+        merger = merged**2 + merged * self.out_hidden_size
+        total = 0
+        for rows, columns in grids:
+            tokens = rows * columns
+            patches = tokens * area
+            attention = self.num_layers * 2 * patches**2 * hidden
+            total += patches * weights + attention + self.num_mergers * tokens * merger
+        return 2 * total
+
+
+@dataclass(frozen=True)
+class AnswerFlops:
+    """Of one answer. The language model may go on from a text pass, which is counted apart.
+
+    `language_model_alone` is what it takes without a text pass before it.
+    """
+
+    vision_tower: int
+    language_model: int
+    language_model_alone: int
+
+
+@dataclass(frozen=True)
+class ModelFlops:
+    """A model's two parts; the policy head is counted where it stands."""
+
+    language_model: LanguageModel
+    vision_tower: VisionTower
+
+    @classmethod
+    def of_qwen3_vl(cls, config: Mapping[str, Any]) -> ModelFlops:
+        """From the contents of a Qwen3-VL's config.json."""
+        text, vision = config["text_config"], config["vision_config"]
+        return cls(
+            LanguageModel(
+                num_layers=text["num_hidden_layers"],
+                hidden_size=text["hidden_size"],
+                num_heads=text["num_attention_heads"],
+                num_key_value_heads=text["num_key_value_heads"],
+                head_dim=text["head_dim"],
+                intermediate_size=text["intermediate_size"],
+                vocab_size=text["vocab_size"],
+            ),
+            VisionTower(
+                num_layers=vision["depth"],
+                hidden_size=vision["hidden_size"],
+                intermediate_size=vision["intermediate_size"],
+                patch_values=vision["in_channels"]
+                * vision["temporal_patch_size"]
+                * vision["patch_size"] ** 2,
+                merge_size=vision["spatial_merge_size"],
+                out_hidden_size=vision["out_hidden_size"],
+                num_mergers=1 + len(vision["deepstack_visual_indexes"]),
+            ),
+        )
+
+    def answer(
+        self, grids: Sequence[Grid], length: int, steps: int, cached: int | None = None
+    ) -> AnswerFlops:
+        """Of one answer under a view.
+
+        `grids` are those of the images before any reduction, `length` counts the prompt's tokens,
+        `steps` the answer's tokens that were fed back, and `cached` the prompt's tokens that the
+        text pass left in the cache (None where there was none to go on from). Where all of them
+        are cached, even the first logits are those of the text pass.
+        """
+        decoding = self.language_model.decoding(length, steps)
+        alone = self.language_model.prefill(length) + decoding
+        after_text_pass = alone
+        if cached is not None:
+            new = length - cached
+            prefill = self.language_model.prefill(new, cached) if new else 0
+            after_text_pass = prefill + decoding
+        return AnswerFlops(self.vision_tower.encode(grids), after_text_pass, alone)
+
+
+def head_flops(inputs: int, hidden_size: int, num_actions: int) -> int:
+    """Of the policy head, whose input is the pooled state of the text pass."""
+    return 2 * (inputs * hidden_size + hidden_size * num_actions)

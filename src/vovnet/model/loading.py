@@ -1,0 +1,53 @@
+"""Base models: loaded by their family, and known by a hash of their content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.config import ModelSettings, VisionBudget
+from vovnet.core.errors import CheckpointError
+from vovnet.core.files import sha256_file, sha256_json
+from vovnet.model.families import family_class
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from vovnet.model.vlm import VisionLanguageModel
+
+
+def base_model_digest(settings: ModelSettings) -> str:
+    """Hash of a local base model's files; a hub model is known by name and commit."""
+    folder = Path(settings.base_model_name)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return sha256_json({path.name: sha256_file(path) for path in files})
+    commit = getattr(_load_config(settings), "_commit_hash", None) or settings.revision
+    return f"{settings.base_model_name}@{commit}"
+
+
+def load_vlm(settings: ModelSettings, budget: VisionBudget) -> VisionLanguageModel:
+    """Load a model, its tokenizer and image processor in the ordinary transformers layout."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # it would stand before an error on the same line
+    family = family_class(settings.family)
+    found = _load_config(settings).model_type
+    if found != settings.family:
+        raise CheckpointError(
+            f"model.base_model_name: {settings.base_model_name!r} is of type {found!r},"
+            f" expected {settings.family!r}, as model.family says"
+        )
+    return family(settings, budget)
+
+
+def _load_config(settings: ModelSettings) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(settings.base_model_name, revision=settings.revision)
+    except (OSError, ValueError) as error:
+        first_line = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"model.base_model_name: cannot load {settings.base_model_name!r} ({first_line})"
+        ) from None

@@ -1,0 +1,279 @@
+"""What all model families share: prompts, prefill of padded batches, and free generation.
+
+The prompt is `[system][question][images][assistant header]` (text first). The text pass
+runs `[system][question][assistant header]`; its cache, cropped back to the question, is
+extended by the images of a view. A family adds how its images are cut into patches and encoded,
+how a sequence is laid out, and how its language model takes it.
+
+Shapes: B samples, T tokens, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from vovnet.config import ModelSettings, VisionBudget
+from vovnet.core.cost import ViewBudget
+from vovnet.model.flops import ModelFlops
+from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, pad_left
+
+_QUESTION_MARK = "\x00question\x00"
+
+
+@dataclass
+class Prefix:
+    """A batch that has been processed: its cache, and the mask of the cached tokens."""
+
+    cache: DynamicCache
+    mask_BT: Tensor
+
+    def copy(self, drop: int = 0) -> Prefix:
+        """A copy without the last `drop` tokens; growing it leaves this one as it is.
+
+        The tensors are shared: a layer replaces its own and never writes into them.
+        """
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        length = self.mask_BT.shape[1] - drop
+        if drop:
+            cache.crop(-drop)
+        return Prefix(cache, self.mask_BT[:, :length])
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The tokens of an answer, without the end token that `ended` tells of.
+
+    `log_probability` is the sum over these tokens and the end token, in nats, of the model's
+    own distribution (a sampling temperature is left out).
+    """
+
+    token_ids: tuple[int, ...]
+    ended: bool
+    log_probability: float
+
+    @property
+    def num_passes(self) -> int:
+        """Tokens that were fed back: every one but the last that was picked."""
+        return len(self.token_ids) - (not self.ended)
+
+
+class VisionLanguageModel(nn.Module, ABC):
+    """A model with its tokenizer; a family's module names its subclass as `MODEL`.
+
+    `model` is the transformers model. `pad_id` fills batches, `end_id` ends an answer.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    flops: ModelFlops
+    pad_id: int
+    end_id: int
+
+    def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
+        """A subclass loads the model here; one that does not fit `budget` is an error."""
+        super().__init__()
+        self._frames: dict[str, tuple[list[int], list[int]]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    @abstractmethod
+    def hidden_size(self) -> int:
+        """Of the language model, D."""
+
+    @abstractmethod
+    def save_base(self, folder: Path) -> None:
+        """Write the model with all that is loaded beside it, in the layout of transformers."""
+
+    @abstractmethod
+    def preprocess(self, images: Sequence[Image.Image], budget: ViewBudget | None) -> Pixels | None:
+        """One sample's images resized to `budget` and cut into patches; None where none is shown.
+
+        Must use `vovnet.core.cost.resized_size`, by which policies know the cost in advance.
+        """
+
+    @abstractmethod
+    def encode(self, pixels: Sequence[Pixels | None]) -> list[tuple[ImageFeatures, ...]]:
+        """Encode the images of several samples in one pass of the vision tower."""
+
+    @abstractmethod
+    def sequence(
+        self,
+        prompt: Prompt,
+        images: tuple[ImageFeatures, ...] = (),
+        answer: Sequence[int] = (),
+    ) -> TokenSequence:
+        """The whole sequence of a view (no images: the text pass), with the answer in training."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor) -> Tensor:
+        """Run the language model over `batch` after what `cache` holds; returns hidden_BTD.
+
+        `mask_BT` covers the cached and the new tokens. The cache, if any, grows in place.
+        """
+
+    @abstractmethod
+    def new_cache(self) -> DynamicCache:
+        """An empty cache of the language model."""
+
+    @abstractmethod
+    def logits(self, hidden_D: Tensor) -> Tensor:
+        """The logits of the token that follows each hidden state."""
+
+    @abstractmethod
+    def generate_plain(
+        self,
+        prompt: Prompt,
+        images: Sequence[Image.Image],
+        budget: ViewBudget | None,
+        max_new_tokens: int,
+        num_beams: int = 1,
+    ) -> list[int]:
+        """Transformers' own `generate` on the whole prompt of one sample: greedy, or with beams."""
+
+    # ---- prompts ----------------------------------------------------------------------
+
+    def prompt(self, question: str, system: str = "", image_first: bool = False) -> Prompt:
+        """Tokenise with the model's own chat template. Special tokens in the question are text."""
+        head, tail = self._frame(system)
+        ids = self.tokenizer(question, add_special_tokens=False, split_special_tokens=True)
+        return Prompt(head, ids["input_ids"], tail, image_first)
+
+    def _frame(self, system: str) -> tuple[list[int], list[int]]:
+        """The chat template's tokens before and after the user's content."""
+        if system not in self._frames:
+            messages = [{"role": "system", "content": [{"type": "text", "text": system}]}]
+            user = [{"type": "text", "text": _QUESTION_MARK}]
+            messages = [*messages[: bool(system)], {"role": "user", "content": user}]
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+            before, after = text.split(_QUESTION_MARK)
+            head, tail = (
+                self.tokenizer(part, add_special_tokens=False)["input_ids"]
+                for part in (before, after)
+            )
+            self._frames[system] = (head, tail)
+        return self._frames[system]
+
+    def answer_ids(self, text: str, limit: int) -> list[int]:
+        """Tokens of a gold answer and the end token, cut off after `limit`.
+
+        What is cut off has no end token: the model must not learn to stop there.
+        """
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*ids, self.end_id][:limit]
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    # ---- passes -----------------------------------------------------------------------
+
+    def encode_images(
+        self, images: Sequence[Sequence[Image.Image]], budget: ViewBudget | None
+    ) -> list[tuple[ImageFeatures, ...]]:
+        """Encode each sample's images within `budget`; none where it is None."""
+        return self.encode([self.preprocess(sample, budget) for sample in images])
+
+    def hidden_states(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Batch]:
+        """Hidden states of whole sequences, as training needs them (nothing is cached)."""
+        batch = pad_left(sequences, self.pad_id, self.device)
+        return self(batch, None, batch.mask_BT), batch
+
+    def prefill(
+        self, sequences: Sequence[TokenSequence], prefix: Prefix | None = None
+    ) -> tuple[Tensor, Batch, Prefix]:
+        """Process sequences, after `prefix` if given (which is used up).
+
+        Returns hidden_BTD of the new tokens, their batch, and the grown prefix.
+        """
+        batch = pad_left(sequences, self.pad_id, self.device)
+        if prefix is None:
+            cache, mask_BT = self.new_cache(), batch.mask_BT
+        else:
+            cache, mask_BT = prefix.cache, torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
+        hidden_BTD = self(batch, cache, mask_BT)
+        return hidden_BTD, batch, Prefix(cache, mask_BT)
+
+    # ---- generation -------------------------------------------------------------------
+
+    def generate(
+        self,
+        logits_BV: Tensor,
+        next_positions_B: Tensor,
+        prefix: Prefix,
+        max_new_tokens: int,
+        temperature: float | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> list[Generated]:
+        """Free generation after a processed prompt: greedy, or sampled with a seed per sample.
+
+        A seed per sample makes the result independent of the batch it is in.
+        """
+        generators = None
+        if temperature is not None:
+            if seeds is None or len(seeds) != logits_BV.shape[0]:
+                raise ValueError("sampling needs one seed per sample")
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        done_B = torch.zeros(len(logits_BV), dtype=torch.bool, device=logits_BV.device)
+        total_B = torch.zeros(len(logits_BV), device=logits_BV.device)
+        steps: list[Tensor] = []
+        for step in range(max_new_tokens):
+            token_B = _pick(logits_BV, temperature, generators)
+            token_B = torch.where(done_B, self.end_id, token_B)
+            total_B = total_B + torch.where(done_B, 0.0, log_probabilities(logits_BV, token_B))
+            steps.append(token_B)
+            done_B = done_B | (token_B == self.end_id)
+            if bool(done_B.all()) or step + 1 == max_new_tokens:
+                break
+            logits_BV, prefix = self._next(token_B, next_positions_B + step, prefix)
+        rows = zip(torch.stack(steps, dim=1).tolist(), total_B.tolist(), strict=True)
+        return [self._generated(row, total) for row, total in rows]
+
+    def _next(self, token_B: Tensor, positions_B: Tensor, prefix: Prefix) -> tuple[Tensor, Prefix]:
+        """Feed one token of each sample; logits of the next one, (B, V), and the grown prefix."""
+        batch = Batch(
+            token_B[:, None],
+            torch.ones_like(token_B)[:, None],
+            positions_B.expand(3, -1)[..., None],
+            torch.zeros_like(token_B, dtype=torch.bool)[:, None],
+            (),
+        )
+        mask_BT = torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
+        hidden_B1D = self(batch, prefix.cache, mask_BT)
+        return self.logits(hidden_B1D[:, -1]), Prefix(prefix.cache, mask_BT)
+
+    def _generated(self, row: list[int], log_probability: float) -> Generated:
+        ended = self.end_id in row
+        tokens = row[: row.index(self.end_id)] if ended else row
+        return Generated(tuple(tokens), ended, log_probability)
+
+
+def log_probabilities(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
+    """Log-probability of each token under its logits, (N,), in nats."""
+    return torch.log_softmax(logits_NV.float(), dim=-1).gather(1, tokens_N[:, None])[:, 0]
+
+
+def _pick(
+    logits_BV: Tensor, temperature: float | None, generators: list[torch.Generator] | None
+) -> Tensor:
+    if temperature is None or generators is None:
+        return logits_BV.argmax(dim=-1)
+    probabilities_BV = torch.softmax(logits_BV.float() / temperature, dim=-1).cpu()
+    drawn = [
+        torch.multinomial(probabilities_V, 1, generator=generator)
+        for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)
+    ]
+    return torch.cat(drawn).to(logits_BV.device)

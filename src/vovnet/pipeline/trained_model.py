@@ -1,0 +1,84 @@
+"""A trained model: what it was trained with, and where its files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import Settings, run_settings
+from vovnet.config.experiments import stage1_owner
+from vovnet.core.errors import CheckpointError
+from vovnet.core.layout import Layout
+from vovnet.pipeline.keys import step_key
+
+WEIGHTS_NAME = "model.safetensors"
+
+
+def weights_file(checkpoint: Path) -> Path:
+    """The weights of a stage folder, an accelerate state folder, or a `.pt` checkpoint."""
+    path = checkpoint / WEIGHTS_NAME if checkpoint.is_dir() else checkpoint
+    if not path.exists():
+        raise CheckpointError(
+            f"{checkpoint}: no checkpoint there, expected {WEIGHTS_NAME} or a .pt file"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A run of the suite with a seed: its resolved settings, its folders and files.
+
+    `suite` are the settings before the run's own are applied.
+    """
+
+    suite: Settings
+    layout: Layout
+    run: str
+    seed: int
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The suite's settings with those of the run and the seed applied."""
+        return run_settings(self.suite, self.run, self.seed)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How manifests name the model."""
+        return {"run": self.run, "seed": self.seed}
+
+    @property
+    def shared_stage1(self) -> Path:
+        """Folder of the stage that stage 2 starts from; runs with equal settings share it."""
+        return self.layout.stage(stage1_owner(self.suite, self.run), self.seed, 1)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the finished model."""
+        return self.stage(2)
+
+    @property
+    def weights(self) -> Path:
+        """File of the finished model's weights; a missing one is an error."""
+        return weights_file(self.checkpoint)
+
+    def stage(self, number: int) -> Path:
+        """Folder in which this run trains a stage."""
+        return self.layout.stage(self.run, self.seed, number)
+
+    def key(self, step: str, views: Sequence[str] = (), **selection: Any) -> dict[str, str]:
+        """The hashes of settings and code with which a step's result of this model is stored."""
+        return step_key(self.suite, step, views, run=self.run, seed=self.seed, **selection)
+
+    def observations(self, eval_set: str) -> Path:
+        """Folder of the tables that were observed on a set."""
+        return self.layout.observations(self.run, self.seed, eval_set)
+
+    def observation_manifest(self, eval_set: str, group: str) -> Path:
+        return self.layout.observation_manifest(self.run, self.seed, eval_set, group)
+
+    def shard(self, eval_set: str, group: str, shard: int, num_shards: int) -> Path:
+        """Folder of one shard (counted from 0) of an observation."""
+        return self.layout.shard(self.run, self.seed, eval_set, group, shard, num_shards)
