@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vovnet.core.files import write_text
 from vovnet.data.formats import FORMATS, load_format
+from vovnet.evaluation.columns import RESULTS, Column
 from vovnet.evaluation.scoring import load_scorer
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -28,8 +29,17 @@ def dataset_formats() -> str:
     return table(["format", "files that are read", "answers", "scored by", "category"], rows)
 
 
+def result_columns() -> str:
+    """The table of results.csv in docs/architecture.md, a row for each column."""
+    rates = Column("action_rate_<action>", meaning="share of questions with this action")
+    place = [column.name for column in RESULTS].index("action_ratio")
+    columns = [*RESULTS[:place], rates, *RESULTS[place:]]
+    return table(["column", "meaning"], [[f"`{item.name}`", item.meaning] for item in columns])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "dataset_formats": dataset_formats,
+    "result_columns": result_columns,
 }
 
 

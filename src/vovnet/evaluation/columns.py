@@ -39,10 +39,10 @@ RATE = "action_rate_"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of results. Tables write `scale` times its value, in `unit`, with `digits`.
+    """A column of results: what it means, and how tables name and write it.
 
-    `better` tells which values are good; a column without a heading is shown by no table. A
-    `setting` is what a sweep may vary, and `heading` then its symbol in the label of a point.
+    Tables write `scale` times its value, in `unit`, with `digits`. `better` tells which values are
+    good. A `setting` is what a sweep may vary, and its heading the symbol in the label of a point.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Column:
     digits: int = 1
     better: Literal["higher", "lower", ""] = ""
     kind: Literal["key", "setting", "measure"] = "measure"
+    meaning: str = ""
 
     @property
     def title(self) -> str:
@@ -60,35 +61,51 @@ class Column:
         return " ".join(filter(None, [self.heading, arrow, self.unit and f"[{self.unit}]"]))
 
 
-def _keys(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, kind="key") for name in names)
+def _key(name: str, meaning: str) -> Column:
+    return Column(name, kind="key", meaning=meaning)
+
+
+def _setting(name: str, symbol: str, meaning: str) -> Column:
+    return Column(name, symbol, kind="setting", meaning=meaning)
+
+
+def _percent(name: str, heading: str, meaning: str, **more: Any) -> Column:
+    return Column(name, heading, "%", scale=100, meaning=meaning, **more)
+
+
+def _lower(name: str, heading: str, unit: str, meaning: str, digits: int = 1) -> Column:
+    return Column(name, heading, unit, digits=digits, better="lower", meaning=meaning)
 
 
 RESULTS: tuple[Column, ...] = (
-    *_keys("experiment", "dataset", "run", "seed", "baseline_name"),
-    Column("lambda_cost", "λ", kind="setting"),
-    Column("threshold", "t", kind="setting"),
-    Column("pruning_ratio", "keep", kind="setting"),
-    Column("merge_ratio", "keep", kind="setting"),
-    Column("pool_factor", "factor", kind="setting"),
-    Column("long_side", "side", kind="setting"),
-    Column("max_pixels", "pixels", kind="setting"),
-    Column("num_samples", "Questions", digits=0),
-    Column("accuracy", "Accuracy", "%", scale=100, better="higher"),
-    Column("accuracy_lo", "Accuracy, lower end", "%", scale=100),
-    Column("accuracy_hi", "Accuracy, upper end", "%", scale=100),
-    Column("avg_cost", "Cost", better="lower"),
-    Column("avg_vision_tokens", "Vision tokens", better="lower"),
+    _key("experiment", "name in `experiments`"),
+    _key("dataset", "name in `data.eval_sets`"),
+    _key("run", "name in `runs`"),
+    _key("seed", "seed of training"),
+    _key("baseline_name", "the policy; empty for the learned one"),
+    _setting("lambda_cost", "λ", "price of a unit of cost, in nats"),
+    _setting("threshold", "t", "of entropy (nats) or margin, beyond which a policy looks"),
+    _setting("pruning_ratio", "keep", "share of the vision tokens that pruning keeps"),
+    _setting("merge_ratio", "keep", "share of the vision tokens that merging leaves"),
+    _setting("pool_factor", "factor", "side of the squares of vision tokens that pooling joins"),
+    _setting("long_side", "side", "pixels of the longer side, where a view has a limit of its own"),
+    _setting("max_pixels", "pixels", "pixels of the image, where a view has a limit of its own"),
+    Column("num_samples", "Questions", digits=0, meaning="questions; circular passes count once"),
+    _percent("accuracy", "Accuracy", "share of questions answered right", better="higher"),
+    _percent("accuracy_lo", "Accuracy, lower end", "lower end of its bootstrap 95% interval"),
+    _percent("accuracy_hi", "Accuracy, upper end", "upper end of its bootstrap 95% interval"),
+    _lower("avg_cost", "Cost", "", "`policy.cost_scale` times the vision tokens"),
+    _lower("avg_vision_tokens", "Vision tokens", "", "vision tokens of all views executed"),
     # Here follow the shares of the actions, `action_rate_<action>`.
-    Column("action_ratio"),  # the same shares as a list, "[0.5, 0.2, 0.3]"
-    Column("fallback_trigger_rate", "Triggered", "%", scale=100),
-    Column("parse_fallback_rate", "Parsed by fallback", "%", scale=100),
-    *_keys("scoring"),  # "official", or "fuzzy" where the lenient variant was used
-    Column("latency_ms", "Latency", "ms", better="lower"),
-    Column("latency_p50_ms", "Latency P50", "ms", better="lower"),
-    Column("latency_p90_ms", "Latency P90", "ms", better="lower"),
-    Column("mem_peak_p50_mb", "Memory P50", "MB", digits=0, better="lower"),
-    Column("mem_peak_p90_mb", "Memory P90", "MB", digits=0, better="lower"),
+    Column("action_ratio", meaning="the shares of the actions as a list, such as [0.5, 0.2, 0.3]"),
+    _percent("fallback_trigger_rate", "Triggered", "how often a fallback overrules a NO"),
+    _percent("parse_fallback_rate", "Parsed by fallback", "share of the texts that give no answer"),
+    _key("scoring", "`official`, or `fuzzy` where the lenient variant scored"),
+    _lower("latency_ms", "Latency", "ms", "mean time per question of a live experiment"),
+    _lower("latency_p50_ms", "Latency P50", "ms", "its median"),
+    _lower("latency_p90_ms", "Latency P90", "ms", "its 90th percentile"),
+    _lower("mem_peak_p50_mb", "Memory P50", "MB", "median peak memory of the GPU", digits=0),
+    _lower("mem_peak_p90_mb", "Memory P90", "MB", "its 90th percentile", digits=0),
 )
 """Columns of results.csv, in order. A value that was not measured is empty, never 0."""
 
