@@ -88,7 +88,8 @@ def test_two_calls_at_once_do_not_meet(project: Path, whole: bytes) -> None:
     assert second.returncode == 1
     errors = [line for line in output.splitlines() if line.startswith("vovnet: error")]
     assert errors == ["vovnet: error: results/test: another Snakemake run is at work there"]
-    assert first.wait() == 0
+    output = first.communicate()[0]
+    assert first.returncode == 0, output
     assert (project / SAMPLES).read_bytes() == whole
 
 

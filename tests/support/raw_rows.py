@@ -1,4 +1,4 @@
-"""Rows and pictures of raw datasets, made by hand, each correct as it stands."""
+"""Raw datasets made by hand, each row and picture correct as it stands, and their preparation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
+
+from vovnet.config import Settings
+from vovnet.core.errors import DataError
+from vovnet.core.files import sha256_bytes
+from vovnet.core.layout import Layout
+from vovnet.core.records import Sample, read_samples
+from vovnet.data.prepare import prepare
 
 TSV_COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image"]
 TSV_COLUMNS += ["l2-category", "split"]
@@ -62,3 +70,38 @@ def talk(*texts: str) -> list[dict[str, str]]:
 def llava_row(name: Any, **more: Any) -> dict[str, Any]:
     row = {"id": name, "image": "coco/a.png", "conversations": talk("<image>\nWhat?", "A cat.")}
     return {key: value for key, value in (row | more).items() if value is not None}
+
+
+def settings_for(tmp_path: Path, kind: str, file: str, **more: Any) -> Settings:
+    dataset = {"format": kind, "root": str(tmp_path / "raw"), "files": {"dev": file}, **more}
+    value = {"results_dir": str(tmp_path / "results"), "data": {"datasets": {"toy": dataset}}}
+    return Settings.model_validate(value)
+
+
+def prepared(tmp_path: Path, kind: str, file: str, **more: Any) -> list[Sample]:
+    layout = Layout(tmp_path / "results")
+    prepare(settings_for(tmp_path, kind, file, **more), "toy", "dev", layout)
+    samples = read_samples(layout.samples("toy", "dev"))
+    for sample in samples:
+        for image in sample.images:
+            content = (layout.data("toy") / image.path).read_bytes()
+            assert sha256_bytes(content) == image.sha256
+    return samples
+
+
+def failure(tmp_path: Path, kind: str, file: str, **more: Any) -> str:
+    """The message with which preparation fails, file names shortened; nothing is left behind."""
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, kind, file, **more)
+    layout = Layout(tmp_path / "results")
+    assert not layout.samples("toy", "dev").exists()
+    assert not layout.data_manifest("toy", "dev").exists()
+    message = str(caught.value).replace(f"{tmp_path / 'raw'}/", "")
+    assert "\n" not in message
+    return message
+
+
+def raw(tmp_path: Path, name: str) -> Path:
+    path = tmp_path / "raw" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
