@@ -12,14 +12,15 @@ import pytest
 from support.models import save_stage2
 from support.worlds import settings_of
 from vovnet import cli
-from vovnet.commands.bench.generation import compare_batching, compare_reuse
+from vovnet.commands.bench.all_parts import PARTS
+from vovnet.commands.bench.batching import compare_batching
+from vovnet.commands.bench.cache_reuse import compare_reuse
 from vovnet.commands.bench.growth import compare_growth
 from vovnet.commands.bench.measure import Line, growth_exponent, interleaved
-from vovnet.commands.bench.parts import PARTS
-from vovnet.commands.bench.reductions import compare_reductions
-from vovnet.commands.bench.rows import row_outcome
-from vovnet.commands.bench.setting import Bench, open_bench
-from vovnet.commands.bench.suite import compare_suite
+from vovnet.commands.bench.observe_once import compare_suite
+from vovnet.commands.bench.prefill import compare_reductions
+from vovnet.commands.bench.row_by_row import row_outcome
+from vovnet.commands.bench.subject import Bench, open_bench
 from vovnet.config import ReportSettings, Settings, dump, policy_points
 from vovnet.config.experiments import bench_experiments
 from vovnet.core.files import read_json
@@ -88,7 +89,7 @@ def test_a_row_runs_only_what_its_policy_needs(bench: Bench) -> None:
 
 def test_a_row_that_differs_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single other answer is enough."""
-    import vovnet.commands.bench.suite as suite
+    import vovnet.commands.bench.observe_once as suite
 
     original = suite.row_outcome
 

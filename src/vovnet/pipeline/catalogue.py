@@ -163,7 +163,7 @@ _STEPS = (
     Step(
         "bench",
         "measure what observing once saves",
-        "vovnet.commands.bench.parts",
+        "vovnet.commands.bench.all_parts",
         plugins=(FAMILIES, REDUCTIONS, POLICIES, SCORERS),
     ),
 )

@@ -1,4 +1,4 @@
-"""`vovnet bench`: ratios measured side by side, and whether they are what is required."""
+"""`vovnet bench`: measure ways of doing the same side by side, and compare what they cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
-HELP = "measure what observing once saves, with ratios side by side in one run"
+HELP = "measure how much time and how many model passes this design saves, side by side"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.commands.bench.parts import run_bench
+    from vovnet.commands.bench.all_parts import run_bench
     from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
 

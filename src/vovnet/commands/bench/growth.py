@@ -1,7 +1,7 @@
-"""(e) How cost grows with the number of samples, of observation and of evaluation.
+"""(e) The growth of the time of observation and of evaluation with the number of samples.
 
-An evaluation set is repeated under new ids until there are enough questions; they are observed
-and evaluated as in the DAG.
+The questions of an evaluation set are repeated under new ids until there are enough. They are
+observed and evaluated as in the DAG.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.commands.bench.measure import Line, growth_exponent, median, timed
-from vovnet.commands.bench.setting import Bench, BenchLayout
+from vovnet.commands.bench.subject import Bench, BenchLayout
 from vovnet.config import Settings, policy_points, validate
 from vovnet.config.experiments import uses_router_fit
 from vovnet.core.records import Sample, iter_samples, write_samples
@@ -25,14 +25,14 @@ from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import reduced_views
 
 LINEAR = 1.05
-"""Exponent up to which growth counts as linear: clocks are not exact."""
+"""The exponent up to which growth counts as linear, since clocks are not exact."""
 
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class _GrownLayout(BenchLayout):
-    """A layout whose only split is made of repeated questions."""
+    """A layout with a single split, made of repeated questions."""
 
     def samples(self, dataset: str, split: str) -> Path:
         return self.root / "samples.jsonl"
@@ -41,7 +41,7 @@ class _GrownLayout(BenchLayout):
 def compare_growth(
     bench: Bench, tick: Callable[[int, int], None] | None = None
 ) -> tuple[list[Line], dict[str, Any]]:
-    """Fit seconds = c * samples^k over the sizes, of which the largest comes last in each turn."""
+    """Fit seconds = c * samples^k over the sizes, and report the exponents k."""
     sizes = bench.settings.bench.growth
     root = bench.layout.root / "growth"
     layout = _GrownLayout(root, bench.layout.source)
@@ -84,7 +84,7 @@ def _lines(sizes: list[int], medians: dict[str, list[float]]) -> tuple[list[Line
 
 
 def _ways(bench: Bench, settings: Settings, layout: BenchLayout) -> dict[str, Callable[[], object]]:
-    """Observation, and after it evaluation, of the one set of `settings`."""
+    """Observation and evaluation of the one set of `settings`, in that order."""
     (name,) = settings.data.eval_sets
 
     def observe() -> None:
@@ -100,7 +100,7 @@ def _ways(bench: Bench, settings: Settings, layout: BenchLayout) -> dict[str, Ca
 
 
 def _grown(bench: Bench, size: int) -> Settings:
-    """One set of `size` questions, and the experiments that read only the views of actions."""
+    """Settings with one set of `size` questions and the experiments that read only actions."""
     settings = bench.settings
     chosen = settings.data.eval_sets[bench.first_set]
     names = [
@@ -118,6 +118,6 @@ def _grown(bench: Bench, size: int) -> Settings:
 
 
 def _repeated(samples: list[Sample], count: int) -> Iterable[Sample]:
-    """`count` questions, the same ones over and over under ids of their own."""
+    """`count` questions: the same ones over and over, under ids of their own."""
     for number, sample in enumerate(islice(cycle(samples), count)):
         yield sample.model_copy(update={"id": f"{number}", "group": "", "pass_index": 0})

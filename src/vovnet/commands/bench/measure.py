@@ -1,4 +1,4 @@
-"""What a bench line says, and how two ways of doing the same are timed fairly."""
+"""A line of the bench's table, and clocks that treat ways of doing the same alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Line:
-    """One measured ratio. `at_least` or `at_most` is what is required of it, if anything is."""
+    """A measured value. `at_least` or `at_most` is the requirement, if there is one."""
 
     part: str
     what: str
@@ -47,9 +47,9 @@ class Line:
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way in each repeat, after one that does not count.
+    """The seconds that each way takes in each repeat, after a first round that does not count.
 
-    The ways take turns in going first, so that none profits from a quiet moment.
+    The ways take turns in going first, so that none profits from a quiet moment of the machine.
     """
     names = list(ways)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -63,7 +63,7 @@ def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds until the device has finished `work`, and what it returned."""
+    """The seconds until the device has finished `work`, and what `work` returned."""
     began = time.perf_counter()
     value = work()
     if torch.cuda.is_available():
@@ -81,7 +81,7 @@ def growth_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """The machine on which the numbers are measured."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

@@ -1,7 +1,8 @@
-"""The other way: every results row from model runs of its own, as a command per row would.
+"""Results rows from model runs of their own, as a command for each row would compute them.
 
-Batched by the same code as observation, and sparing: only the views that a row's policy chose
-are run, no text pass where the policy reads none, and its cache is reused where there is one.
+The runs are batched by the same code as observation, and do no more than they must: they execute
+only the views that the policy of the row chose, make no text pass where the policy reads none, and
+reuse its cache where there is one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vovnet.commands.bench.setting import Bench
+from vovnet.commands.bench.subject import Bench
 from vovnet.config import PolicySettings
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
@@ -33,7 +34,7 @@ from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 def row_outcome(
     bench: Bench, policy: PolicySettings, questions: Questions, router: Router | None
 ) -> Outcome:
-    """What a policy does on a set, with the model run for it alone."""
+    """The outcome of a policy on a set, with model runs for this policy alone."""
     inference, samples, kind = bench.inference, questions.samples, kind_of(policy)
     chosen = batches(inference, samples)
     passes: list[TextPass] | None = None
@@ -69,7 +70,7 @@ def row_outcome(
 
 
 def row_router(bench: Bench, key: GroupKey) -> Router:
-    """A router fitted on model runs of its own."""
+    """A router that is fitted on model runs of its own."""
     questions = load_questions(bench.settings, bench.layout, ROUTER_FIT)
     samples = questions.samples
     chosen = batches(bench.inference, samples)

@@ -1,4 +1,4 @@
-"""(a) The whole suite through observations, against model runs for every results row."""
+"""(a) The whole suite from observations made once, against model runs for every results row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from vovnet.commands.bench.measure import Line, median, timed
-from vovnet.commands.bench.rows import row_outcome, row_router
-from vovnet.commands.bench.setting import Bench, BenchLayout
+from vovnet.commands.bench.row_by_row import row_outcome, row_router
+from vovnet.commands.bench.subject import Bench, BenchLayout
 from vovnet.config import PolicySettings, policy_points
 from vovnet.config.experiments import experiment_sets, uses_router_fit
 from vovnet.core.layout import ROUTER_FIT
@@ -35,7 +35,7 @@ RELATIVE_TOLERANCE = 1e-12
 
 @dataclass
 class _Cost:
-    """Model passes and seconds; those of fitting routers also apart."""
+    """Model passes and seconds in all, and those for the fitting of routers among them."""
 
     passes: int = 0
     seconds: float = 0.0
@@ -55,7 +55,7 @@ class _Cost:
 
 @dataclass
 class _Row:
-    """One results row, as its own model runs gave it."""
+    """One results row, computed from model runs of its own."""
 
     experiment: str
     dataset: str
@@ -67,7 +67,7 @@ class _Row:
 def compare_suite(
     bench: Bench, tick: Callable[[int, int], None] | None = None
 ) -> tuple[list[Line], dict[str, Any]]:
-    """Observe and evaluate, run every row on its own, observe and evaluate once more."""
+    """Observe and evaluate, run every row on its own, then observe and evaluate once more."""
     first, second = (replace(bench.layout, root=bench.layout.root / f"suite{n}") for n in (0, 1))
     observed = [observe_suite(bench, first)]
     cost, rows = _run_rows(bench, first, tick)
@@ -208,7 +208,7 @@ def _resamples(bench: Bench, questions: Questions) -> Floats:
 
 
 def _difference(bench: Bench, observed: BenchLayout, row: _Row) -> str:
-    """What the row says otherwise than the observations do, "" where nothing."""
+    """The first thing in which a row differs from the observations; "" where there is none."""
     folder = observed.eval(row.experiment)
     table = read_table(folder / "samples.parquet", SAMPLE_RESULT_COLUMNS)
     theirs = table[(table["dataset"] == row.dataset) & (table["point"] == row.point)]

@@ -1,4 +1,4 @@
-"""(b) Batched observation against a plain `generate` loop; (c) what cache reuse saves."""
+"""(c) The latency that cache reuse saves, and the latency that the text pass adds."""
 
 from __future__ import annotations
 
@@ -7,70 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.commands.bench.measure import Line, interleaved, median
-from vovnet.commands.bench.setting import Bench
+from vovnet.commands.bench.batching import Tokens, plain_answers
+from vovnet.commands.bench.measure import Line, median
+from vovnet.commands.bench.subject import Bench
 from vovnet.config import PolicySettings
 from vovnet.core.records import Sample
 from vovnet.core.stats import bootstrap_counts
 from vovnet.data.sets import load_set
-from vovnet.inference.engine import load_images
 from vovnet.inference.live import WARM_UP, LivePolicy, answer_both_ways
-from vovnet.inference.observe import observe_samples
 from vovnet.inference.timing import Timing, paired_ratio
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
-from vovnet.views import view_budget
 
-BATCHING_REQUIRED, NO_REQUIRED, REUSE_REQUIRED = 4.0, 1.1, 1.0
+NO_REQUIRED, REUSE_REQUIRED = 1.1, 1.0
 
 ALWAYS_LOOK = PolicySettings(baseline_name="uncertainty_threshold", baseline_threshold=-np.inf)
 NEVER_LOOK = PolicySettings(baseline_name="uncertainty_threshold", baseline_threshold=np.inf)
-"""They read the question first, as VoVNet does, and then always say FULL, or always NO."""
+"""Both read the question first, as VoVNet does. One then always shows FULL, the other nothing."""
 
 BLIND = PolicySettings(baseline_name="no_vision")
-
-Tokens = tuple[int, ...]
-
-
-def compare_batching(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
-    """Every view of the same samples: observed in batches, and by `generate` one by one."""
-    samples = list(load_set(bench.settings, bench.layout, bench.first_set))
-    found: dict[str, list[Any]] = {}
-
-    def observed() -> None:
-        rows = observe_samples(bench.inference, bench.layout, samples, ACTIONS).rows
-        found["observed"] = [row.answers[view].token_ids for row in rows for view in ACTIONS]
-
-    def plain() -> None:
-        found["plain"] = [tokens for sample in samples for tokens in plain_answers(bench, sample)]
-
-    seconds = interleaved({"observed": observed, "plain": plain}, bench.settings.bench.repeats)
-    fast, slow = median(seconds["observed"]), median(seconds["plain"])
-    different = sum(a != b for a, b in zip(found["observed"], found["plain"], strict=True))
-    answers = f"{len(found['plain'])} answers"
-    lines = [
-        Line(
-            "b",
-            "wall time, plain generate / batched observation",
-            slow / fast,
-            at_least=BATCHING_REQUIRED,
-            note=f"{slow:.2f} s / {fast:.2f} s, {answers}",
-        ),
-        Line("b", "answers whose tokens differ", different, at_most=0, note=answers),
-    ]
-    return lines, {"seconds": seconds, "num_samples": len(samples), "num_different": different}
-
-
-def plain_answers(bench: Bench, sample: Sample, views: Sequence[str] = ACTIONS) -> list[Tokens]:
-    """What transformers' `generate` says on the whole prompt of each view of one sample."""
-    settings, vlm = bench.settings, bench.inference.vlm
-    (prompt,) = bench.inference.prompts([sample])
-    shown = any(view != "no" for view in views)
-    images = load_images(settings, bench.layout, sample) if shown else []
-    count = settings.eval.max_new_tokens
-    return [
-        tuple(vlm.generate_plain(prompt, images, view_budget(view, settings.vision_budget), count))
-        for view in views
-    ]
 
 
 def compare_reuse(bench: Bench) -> tuple[list[Line], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""All parts of the bench, one after the other, and the files they leave."""
+"""The bench as a whole: its parts one after the other, and the files that they leave."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vovnet.commands.bench.generation import compare_batching, compare_reuse
+from vovnet.commands.bench.batching import compare_batching
+from vovnet.commands.bench.cache_reuse import compare_reuse
 from vovnet.commands.bench.growth import compare_growth
 from vovnet.commands.bench.measure import Line, machine
-from vovnet.commands.bench.reductions import compare_reductions
-from vovnet.commands.bench.setting import open_bench
-from vovnet.commands.bench.suite import compare_suite
+from vovnet.commands.bench.observe_once import compare_suite
+from vovnet.commands.bench.prefill import compare_reductions
+from vovnet.commands.bench.subject import open_bench
 from vovnet.config import Settings
 from vovnet.core.files import atomic_path, write_json, write_text
 from vovnet.core.layout import Layout
@@ -28,11 +29,11 @@ from vovnet.report.render import to_markdown
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 PARTS = ("suite", "batching", "reuse", "reductions", "growth")
-"""A JSON file of each lies beside the table."""
+"""The parts, each of which leaves a JSON file beside the table."""
 
 
 def run_bench(settings: Settings, layout: Layout, progress: Progress) -> pd.DataFrame:
-    """Measure everything, write it under `layout.bench`, and return the table for people."""
+    """Measure all parts, write the results under `layout.bench`, and return them as a table."""
     torch.set_num_threads(settings.bench.num_threads)
     where = machine()
     folder = layout.bench
@@ -66,7 +67,7 @@ def run_bench(settings: Settings, layout: Layout, progress: Progress) -> pd.Data
 
 
 def bench_table(lines: list[Line]) -> pd.DataFrame:
-    """What is measured, what is required of it, and whether it is met."""
+    """A row for each line: the measured value, the requirement, and whether it is met."""
     return pd.DataFrame(
         [
             {

@@ -1,6 +1,7 @@
-"""(d) What a reduction saves: the prefill of the language model, which is all it can shorten.
+"""(d) The time that a reduction saves.
 
-The generation that follows is of the same length whatever was shown.
+It can shorten only the prefill of the language model: the generation that follows takes the same
+number of steps whatever the model was shown.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from vovnet.commands.bench.measure import Line, interleaved, median
-from vovnet.commands.bench.setting import Bench
+from vovnet.commands.bench.subject import Bench
 from vovnet.core.records import Sample
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import load_images
@@ -22,12 +23,12 @@ from vovnet.views import parse_view, view_budget
 
 BATCH = 32
 ROUNDS = 4
-"""Prefills in one repeat: a single one is too short to be timed."""
+"""Prefills in one repeat, since a single one is too short to be timed."""
 
 
 @torch.inference_mode()
 def compare_reductions(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
-    """The prefill of FULL over that of every other view of the experiments, at one batch size."""
+    """The prefill time of FULL divided by that of each other view, at one batch size."""
     name = bench.first_set
     samples = load_set(bench.settings, bench.layout, name)[:BATCH]
     views = needed_views(bench.settings, bench.run, bench.seed, name)

@@ -1,4 +1,4 @@
-"""What the bench works on: one trained model, its experiments, and a results folder of its own."""
+"""The subject of the bench: one trained model, its experiments, and a results folder of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vovnet.model.vovnet import load_trained, pick_device
 
 @dataclass(frozen=True)
 class BenchLayout(Layout):
-    """A folder of its own for what is made; data and trained models are those of `source`."""
+    """A folder for what the bench makes. Data and trained models are those of `source`."""
 
     source: Layout
 
@@ -31,7 +31,7 @@ class BenchLayout(Layout):
 
 
 class CountingInference(Inference):
-    """Counts model passes: a question read, or answered under a view, is one."""
+    """Counts model passes: to read a question is one, to answer it under a view another."""
 
     passes = 0
 
@@ -54,7 +54,7 @@ class CountingInference(Inference):
 
 @dataclass(frozen=True)
 class Bench:
-    """`settings` hold one run, one seed, the bench's experiments, and capped sets."""
+    """A loaded model, and settings of one run, one seed, the bench's experiments and small sets."""
 
     settings: Settings
     layout: BenchLayout
@@ -74,7 +74,7 @@ class Bench:
 
 
 def open_bench(settings: Settings, layout: Layout, folder: Path) -> Bench:
-    """Load the trained model that the bench measures; what it makes goes to `folder`."""
+    """Load the trained model that the bench measures. What it makes goes to `folder`."""
     settings = bench_settings(settings)
     checkpoint = layout.stage(next(iter(settings.runs)), settings.seeds[0], 2)
     model = load_trained(settings, checkpoint, pick_device())
@@ -82,7 +82,7 @@ def open_bench(settings: Settings, layout: Layout, folder: Path) -> Bench:
 
 
 def bench_settings(settings: Settings) -> Settings:
-    """The settings with the bench's experiments, one run and seed, and few questions per set.
+    """The settings, cut down to the bench's experiments, one run and seed, and few questions.
 
     A part of the routers' set has half as many questions as an evaluation set.
     """
