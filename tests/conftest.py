@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,22 +42,31 @@ def fresh(world: Path, tmp_path: Path) -> Layout:
     return Layout(tmp_path)
 
 
-@pytest.fixture
-def observed(fresh: Layout) -> Layout:
-    """Every view of every set of `fresh`, observed and gathered."""
+@pytest.fixture(scope="session")
+def observed_once(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder that `observed` copies."""
     from support.models import save_stage2
     from vovnet.inference.observe import observe_shard
     from vovnet.inference.shards import gather
     from vovnet.pipeline.trained_model import TrainedModel
 
-    settings = live_settings(fresh)
-    save_stage2(settings, fresh)
-    trained = TrainedModel(settings, fresh, "vovnet", 0)
+    layout = Layout(tmp_path_factory.mktemp("observed"))
+    (layout.root / "data").symlink_to(world / "data", target_is_directory=True)
+    settings = live_settings(layout)
+    save_stage2(settings, layout)
+    trained = TrainedModel(settings, layout, "vovnet", 0)
     for name in SETS:
         for views in ([], VIEWS):
             observe_shard(trained, name, 0, 1, views)
             gather(trained, name, views)
-    return fresh
+    return layout.root
+
+
+@pytest.fixture
+def observed(observed_once: Path, tmp_path: Path) -> Layout:
+    """Every view of every set of `world`, observed and gathered, in a folder of its own."""
+    shutil.copytree(observed_once, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return Layout(tmp_path)
 
 
 @pytest.fixture(scope="session")
