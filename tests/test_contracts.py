@@ -105,11 +105,11 @@ def test_the_signals_say_what_is_answered_first(fresh: Layout) -> None:
     inference, samples, _ = samples_and_images(fresh)
     text_pass = inference.text_pass(samples)
     answers = inference.answer(samples, "no", [[] for _ in samples])  # computed anew
-    first_B = text_pass.logits_BV.argmax(dim=-1).tolist()
+    first_B = text_pass.reading.logits_BV.argmax(dim=-1).tolist()
     for sample, token, answer in zip(samples, first_B, answers, strict=True):
         said = "" if token == inference.vlm.end_id else inference.vlm.decode_text([token])
         assert answer.text.startswith(said), sample.id
-    probs_BV = torch.softmax(text_pass.logits_BV.double(), dim=-1)
+    probs_BV = torch.softmax(text_pass.reading.logits_BV.double(), dim=-1)
     entropy_B = -(probs_BV * probs_BV.log()).sum(dim=-1)
     found = [signals["entropy"] for signals in text_pass.signals]
     assert found == pytest.approx(entropy_B.tolist(), abs=1e-4)
