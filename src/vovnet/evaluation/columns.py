@@ -184,6 +184,11 @@ MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 
 
+def column_of(name: str) -> Column:
+    """The column of a name; the share of an action is one of any suite."""
+    return _percent(name, "", "") if name.startswith(RATE) else CATALOGUE[name]
+
+
 def rate_columns(actions: Iterable[str]) -> tuple[str, ...]:
     """Names of the columns with the share of each action."""
     return tuple(RATE + action for action in actions)

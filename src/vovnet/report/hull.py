@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vovnet.evaluation.columns import GAIN_SHARES, HULL_SCORES
+from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, GAIN_SHARES, HULL_SCORES
 from vovnet.report.inputs import Inputs, of, over_seeds
 
 REFERENCES = {"mixing_hull": "mixing", "resolution": "resolution"}
@@ -14,14 +14,8 @@ HALF, OWN = "50", "own"
 """Where a verdict is told in words: at half of FULL's cost, a single point at its own."""
 
 _BY = ["dataset", "experiment", "title", "run", "at"]
-_KEPT = (
-    "avg_cost",
-    "reference_run",
-    "within_range",
-    "num_seeds",
-    *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
-    "verdict",
-)
+_LEFT_OUT = [*_BY, "role", "reference", "reference_experiment"]
+_KEPT = [name for name in EQUAL_COST_COLUMNS if name not in _LEFT_OUT]
 
 
 def hull_summary(inputs: Inputs) -> pd.DataFrame:
@@ -34,9 +28,7 @@ def hull_summary(inputs: Inputs) -> pd.DataFrame:
 def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:
     """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`."""
     sides = [
-        of(inputs.equal_cost, reference=reference)
-        .set_index(_BY)[list(_KEPT)]
-        .add_suffix(f"_{short}")
+        of(inputs.equal_cost, reference=reference).set_index(_BY)[_KEPT].add_suffix(f"_{short}")
         for reference, short in REFERENCES.items()
     ]
     rows = sides[0].join(sides[1], how="left").reset_index()

@@ -17,6 +17,7 @@ from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import HULL_FILES, read_columns, read_results
+from vovnet.pipeline.manifest import write_manifest
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
 
@@ -36,10 +37,11 @@ class Inputs:
     curves: pd.DataFrame
     equal_cost: pd.DataFrame
 
-    def files(self) -> dict[str, Path]:
-        """The files behind the tables, by name."""
+    @property
+    def files(self) -> list[Path]:
+        """The files behind the tables."""
         results = [self.layout.eval(name) / "results.csv" for name in self.settings.experiments]
-        return named(self.layout, [*results, *(self.layout.hull / name for name in HULL_FILES)])
+        return [*results, *(self.layout.hull / name for name in HULL_FILES)]
 
     @property
     def actions(self) -> list[str]:
@@ -135,6 +137,20 @@ def over_seeds(
 def named(layout: Layout, paths: Iterable[Path]) -> dict[str, Path]:
     """Files by their path below the results folder, as manifests name them."""
     return {path.relative_to(layout.root).as_posix(): path for path in paths}
+
+
+def finish(
+    manifest: Path,
+    step: str,
+    settings: Settings,
+    layout: Layout,
+    read: Iterable[Path],
+    written: list[Path],
+) -> list[Path]:
+    """Write the manifest of a step of the report, which completes it; returns what was written."""
+    files = {"inputs": named(layout, read), "outputs": named(layout, written)}
+    write_manifest(manifest, step=step, settings=settings, **files)
+    return written
 
 
 def _ordered(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:

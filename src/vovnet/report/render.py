@@ -175,14 +175,8 @@ def with_deviation(means: pd.Series, deviations: pd.Series, digits: int = 1) -> 
 
 def intervals(lows: pd.Series, highs: pd.Series, empty: str = DASH) -> pd.Series:
     """ "[low, high]" with one decimal."""
-    pairs = zip(lows, highs, strict=True)
-    return texts(
-        lows.index,
-        (
-            empty if math.isnan(low) or math.isnan(high) else f"[{number(low)}, {number(high)}]"
-            for low, high in pairs
-        ),
-    )
+    written = "[" + numbers(lows) + ", " + numbers(highs) + "]"
+    return written.where(lows.notna() & highs.notna(), empty)
 
 
 def texts(index: pd.Index, values: Iterable[str]) -> pd.Series:

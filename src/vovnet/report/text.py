@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.evaluation.columns import CATALOGUE, rate_columns
+from vovnet.evaluation.columns import column_of, rate_columns
 from vovnet.report.actions import shares_heading
 from vovnet.report.points import point_label
 from vovnet.report.render import DASH, intervals, numbers, texts, with_deviation
@@ -40,7 +40,7 @@ def value(
     `deviation` adds the standard deviation and `ends` the interval, from the columns `<stem>_sd`,
     `<stem>_lo` and `<stem>_hi`; the stem is the column's name unless it is given.
     """
-    column, stem = CATALOGUE[name], stem or name
+    column, stem = column_of(name), stem or name
     mean = next(key for key in (f"{stem}_mean", stem, name) if key in rows)
     text = numbers(column.scale * rows[mean], column.digits)
     if deviation:

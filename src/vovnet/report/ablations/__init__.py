@@ -8,9 +8,8 @@ from vovnet.config import Settings
 from vovnet.config.experiments import ablation_experiments
 from vovnet.core.layout import Layout
 from vovnet.evaluation.ablations import compare_ablations
-from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.ablations.ablations import table
-from vovnet.report.inputs import named
+from vovnet.report.inputs import finish
 from vovnet.report.render import write_table_files
 
 
@@ -18,12 +17,6 @@ def write_ablations(settings: Settings, layout: Layout) -> list[Path]:
     """Write ablations.csv, .md and .tex and, last, `ablations.manifest.json`."""
     rows = compare_ablations(settings, layout)
     written = write_table_files("ablations", table(settings, rows), layout.paper)
-    names = ablation_experiments(settings)
-    write_manifest(
-        layout.paper / "ablations.manifest.json",
-        step="ablation_table",
-        settings=settings,
-        inputs=named(layout, [layout.eval(name) / "samples.parquet" for name in names]),
-        outputs=named(layout, written),
-    )
-    return written
+    read = [layout.eval(name) / "samples.parquet" for name in ablation_experiments(settings)]
+    manifest = layout.paper / "ablations.manifest.json"
+    return finish(manifest, "ablation_table", settings, layout, read, written)

@@ -16,10 +16,9 @@ from vovnet.config import Settings
 from vovnet.core.errors import VovnetError
 from vovnet.core.files import write_json, write_text
 from vovnet.core.layout import Layout
-from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.checks._check import BLOCKS, Check, Rule, run_check
 from vovnet.report.discovery import load
-from vovnet.report.inputs import load_inputs, named
+from vovnet.report.inputs import finish, load_inputs
 from vovnet.report.render import to_markdown
 
 PASSED, FAILED = "sanity", "sanity.failed"
@@ -34,7 +33,7 @@ def write_sanity(settings: Settings, layout: Layout) -> list[Check]:
     for name in (PASSED, FAILED):
         for suffix in (".md", ".json", ".manifest.json"):
             (layout.paper / f"{name}{suffix}").unlink(missing_ok=True)
-    outputs = _write(checks, layout, settings.report.title, FAILED if broken else PASSED)
+    written = _write(checks, layout, settings.report.title, FAILED if broken else PASSED)
     if broken:
         rest = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise VovnetError(
@@ -42,30 +41,23 @@ def write_sanity(settings: Settings, layout: Layout) -> list[Check]:
             f"({broken[0].numbers}); see {layout.paper / FAILED}.md"
         )
     manifest = layout.paper / f"{PASSED}.manifest.json"
-    write_manifest(
-        manifest, step="sanity", settings=settings, inputs=inputs.files(), outputs=outputs
-    )
+    finish(manifest, "sanity", settings, layout, inputs.files, written)
     return checks
 
 
 def all_rules() -> list[Rule]:
     """The rules of every module, block by block; a block that `BLOCKS` lacks comes last."""
     rules = [rule for module in load("vovnet.report.checks").values() for rule in module.RULES]
-    ranks = {block: rank for rank, block in enumerate(BLOCKS)}
-    return sorted(rules, key=lambda rule: ranks.get(rule.block, len(ranks)))
+    return sorted(rules, key=lambda rule: [*BLOCKS, rule.block].index(rule.block))
 
 
 def to_report(checks: list[Check], title: str) -> str:
     """The checks as a Markdown page with a count of what failed."""
-    table = pd.DataFrame(
-        {
-            "Block": [check.block for check in checks],
-            "Check": [check.name for check in checks],
-            "Kind": [check.kind for check in checks],
-            "Result": [WORDS[check.passed] for check in checks],
-            "Numbers": [check.numbers for check in checks],
-        }
-    )
+    rows = [
+        (check.block, check.name, check.kind, WORDS[check.passed], check.numbers)
+        for check in checks
+    ]
+    table = pd.DataFrame(rows, columns=["Block", "Check", "Kind", "Result", "Numbers"])
     lines = [
         f"{kind}s: {_count(checks, kind, True)} pass, {_count(checks, kind, False)} fail, "
         f"{_count(checks, kind, None)} not run"
@@ -74,11 +66,11 @@ def to_report(checks: list[Check], title: str) -> str:
     return f"# Sanity checks: {title}\n\n{'; '.join(lines)}.\n\n{to_markdown(table)}"
 
 
-def _write(checks: list[Check], layout: Layout, title: str, name: str) -> dict[str, Path]:
+def _write(checks: list[Check], layout: Layout, title: str, name: str) -> list[Path]:
     paths = [layout.paper / f"{name}.json", layout.paper / f"{name}.md"]
     write_json(paths[0], [asdict(check) for check in checks])
     write_text(paths[1], to_report(checks, title))
-    return named(layout, paths)
+    return paths
 
 
 def _count(checks: list[Check], kind: str, passed: bool | None) -> int:

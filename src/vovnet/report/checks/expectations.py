@@ -23,11 +23,7 @@ from vovnet.report.checks._check import (
     percent,
     trained,
 )
-from vovnet.report.inputs import (
-    Inputs,
-    of,
-    over_seeds,
-)
+from vovnet.report.inputs import Inputs, of, over_seeds
 from vovnet.report.points import TOLERANCE
 from vovnet.report.render import number
 from vovnet.report.training_logs import load_calibration, load_train_log, train_logs

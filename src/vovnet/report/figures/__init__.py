@@ -10,9 +10,8 @@ from pathlib import Path
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.discovery import load
-from vovnet.report.inputs import load_inputs, named
+from vovnet.report.inputs import finish, load_inputs
 from vovnet.report.style import draw_and_save
 from vovnet.report.training_logs import calibration_files, train_logs
 
@@ -26,11 +25,5 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     run, seeds = inputs.main_run()
     logs = [path for path, _, _ in train_logs(settings, layout, run, seeds)]
     read = [*logs, *calibration_files(settings, layout, run, seeds)]
-    write_manifest(
-        folder / "manifest.json",
-        step="figures",
-        settings=settings,
-        inputs=inputs.files() | named(layout, read),
-        outputs=named(layout, written),
-    )
-    return written
+    manifest = folder / "manifest.json"
+    return finish(manifest, "figures", settings, layout, [*inputs.files, *read], written)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.discovery import load
-from vovnet.report.inputs import named
+from vovnet.report.inputs import finish
 from vovnet.report.reliability._errors import load_errors
 from vovnet.report.render import write_table_files
 from vovnet.report.style import draw_and_save
@@ -27,11 +26,5 @@ def write_reliability(settings: Settings, layout: Layout) -> list[Path]:
             written += write_table_files(name, module.table(errors), layout.paper)
         else:
             written += draw_and_save(module.figure, errors, layout.paper, name)
-    write_manifest(
-        layout.paper / "reliability.manifest.json",
-        step="reliability",
-        settings=settings,
-        inputs=named(layout, errors.files),
-        outputs=named(layout, written),
-    )
-    return written
+    manifest = layout.paper / "reliability.manifest.json"
+    return finish(manifest, "reliability", settings, layout, errors.files, written)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.pipeline.manifest import write_manifest
 from vovnet.report.discovery import load
-from vovnet.report.inputs import load_inputs, named
+from vovnet.report.inputs import finish, load_inputs
 from vovnet.report.render import write_table_files
 
 
@@ -24,11 +23,5 @@ def write_tables(settings: Settings, layout: Layout) -> list[Path]:
     written: list[Path] = []
     for name, module in load("vovnet.report.tables").items():
         written += write_table_files(name, module.table(inputs), layout.paper)
-    write_manifest(
-        layout.paper / "tables.manifest.json",
-        step="tables",
-        settings=settings,
-        inputs=inputs.files(),
-        outputs=named(layout, written),
-    )
-    return written
+    manifest = layout.paper / "tables.manifest.json"
+    return finish(manifest, "tables", settings, layout, inputs.files, written)

@@ -7,7 +7,7 @@ from vovnet.report import text
 from vovnet.report.actions import label
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.points import METHOD, summary
-from vovnet.report.render import Table, numbers, with_deviation
+from vovnet.report.render import Table
 
 ORDER = 40
 
@@ -22,8 +22,7 @@ def table(inputs: Inputs) -> Table:
     rows = points[[*METHOD, "point", "num_seeds", *SETTINGS, *measured]]
     columns = text.point(inputs.settings, rows)
     for action, rate in rates.items():
-        means = numbers(100 * rows[f"{rate}_mean"])
-        columns[f"{label(action)} [%]"] = with_deviation(means, 100 * rows[f"{rate}_sd"])
+        columns |= text.value(rows, rate, f"{label(action)} [%]", deviation=True)
     columns |= text.value(rows, "avg_cost") | text.value(rows, "accuracy")
     caption = "Shares of the actions, mean ± standard deviation over seeds."
     return Table(caption, rows, columns, long=True)

@@ -32,9 +32,8 @@ def table(inputs: Inputs) -> Table:
     checked = [
         _checks(inputs, row) if row["experiment"] in oracles else {} for _, row in rows.iterrows()
     ]
-    columns = ["seeds_compared", *CHECKS]
-    rows = rows.join(pd.DataFrame(checked, columns=columns, index=rows.index))
-    columns_of_text = (
+    rows = rows.join(pd.DataFrame(checked, columns=["seeds_compared", *CHECKS], index=rows.index))
+    columns = (
         text.method(inputs.settings, rows)
         | text.value(rows, "accuracy", deviation=True)
         | text.value(rows, "avg_cost")
@@ -49,7 +48,7 @@ def table(inputs: Inputs) -> Table:
         "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
         "costly."
     )
-    return Table(caption, rows.drop(columns=["mode", "point"]), columns_of_text)
+    return Table(caption, rows.drop(columns=["mode", "point"]), columns)
 
 
 def _checks(inputs: Inputs, row: pd.Series) -> dict[str, int]:
@@ -61,11 +60,8 @@ def _checks(inputs: Inputs, row: pd.Series) -> dict[str, int]:
     pairs = of(points, experiment=row["experiment"]).merge(main, on=SAME, suffixes=("", "_vovnet"))
     accurate = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
     cheap = pairs["avg_cost"] <= pairs["avg_cost_vovnet"] + TOLERANCE
-    return {
-        "seeds_compared": len(pairs),
-        "as_accurate": int(accurate.sum()),
-        "as_cheap": int(cheap.sum()),
-    }
+    counts = (len(pairs), int(accurate.sum()), int(cheap.sum()))
+    return dict(zip(["seeds_compared", *CHECKS], counts, strict=True))
 
 
 def _held(rows: pd.DataFrame, check: str) -> Iterator[str]:
