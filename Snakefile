@@ -12,6 +12,8 @@
 from snakemake.utils import min_version
 
 from vovnet.core.layout import PAPER
+from vovnet.pipeline import snakemake_private as private
+from vovnet.pipeline.claims import made_by_another
 from workflow import machine
 from workflow.plan import make_plan
 
@@ -26,20 +28,23 @@ plan = make_plan(config, workflow.configfiles)
 layout = plan.layout
 
 
+private.compare_behind_ancient_files()
+private.keep_records_in(layout.provenance / "jobs")
+private.run_again_where(made_by_another)
+
+
 onstart:
-    on_slurm = workflow.executor_plugin.name == "slurm"
+    on_slurm = private.executor_name(workflow) == "slurm"
     if on_slurm:
         machine.check_slurm()
     if is_local and not workflow.touch:
-        asking = {job.rule.name for job in workflow.dag.needrun_jobs()} & set(declared_gpus)
+        asking = private.rules_to_run(workflow) & set(declared_gpus)
         found = machine.check_gpus({rule: declared_gpus[rule] for rule in asking})
         if asking and gpu_limit is None:
-            workflow.register_resource("gpu", found)
-            # The scheduler is there already, and counts what it knew of when it was made.
-            workflow.scheduler.global_resources["gpu"] = found
+            private.set_limit(workflow, "gpu", found)
     machine.lock(layout.root)
     if on_slurm:
-        machine.check_earlier_jobs(layout.root, workflow.scheduler._executor.run_uuid)
+        machine.check_earlier_jobs(layout.root, private.executor_run_id(workflow))
 
 
 wildcard_constraints:
@@ -109,10 +114,8 @@ include: "rules/bench.smk"
 
 
 # Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.
-is_local = workflow.is_main_process and workflow.nodes is None
-declared_gpus = {
-    item.name: item.resources["gpu"].value for item in workflow.rules if "gpu" in item.resources
-}
-gpu_limit = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
+is_local = private.runs_jobs_itself(workflow)
+declared_gpus = private.declared(workflow, "gpu")
+gpu_limit = private.limit_of(workflow, "gpu")
 if gpu_limit is not None:
     machine.check_gpus(declared_gpus, gpu_limit)

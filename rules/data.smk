@@ -67,8 +67,8 @@ rule prepare:
     resources:
         **plan.resources("light"),
     params:
-        config=plan.config("prepare"),
-        code=plan.code("prepare"),
+        **plan.call("prepare"),
+        raw=plan.raw_digest,
     shell:
         "python -m vovnet prepare --config {params.config}"
         " --dataset {wildcards.dataset} --split {wildcards.split} > {log} 2>&1"

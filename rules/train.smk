@@ -20,8 +20,8 @@ rule train_stage1:
     resources:
         **plan.resources("train"),
     params:
-        config=plan.config("train", stage=1),
-        code=plan.code("train", stage=1),
+        **plan.call("train", stage=1),
+        base_model=plan.base_model,
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage1"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"
@@ -46,8 +46,8 @@ rule train_stage2:
     resources:
         **plan.resources("train"),
     params:
-        config=plan.config("train", stage=2),
-        code=plan.code("train", stage=2),
+        **plan.call("train", stage=2),
+        base_model=plan.base_model,
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage2"),
     shell:
         "{params.launcher} train --config {params.config} --run {wildcards.run}"

@@ -249,21 +249,26 @@ TRAINING = {"train_stage1", "train_stage2"}
 CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     "comment": (comments("src/vovnet/core/records.py"), [], set()),
     "comments in neighbours": (
-        comments("src/vovnet/training/pretrain.py", "src/vovnet/report/figures/equal_cost.py"),
+        comments("src/vovnet/training/pretrain.py", "src/vovnet/report/figures/reduced_views.py"),
         [],
         set(),
     ),
     "module that no rule imports": (append("src/vovnet/training/pretrain.py", EDIT), [], set()),
-    "figure": (append("src/vovnet/report/figures/equal_cost.py", EDIT), [], {"figures", "all"}),
+    "figure": (append("src/vovnet/report/figures/reduced_views.py", EDIT), [], {"figures", "all"}),
     "figure style": (
-        append("src/vovnet/report/figures/style.py", EDIT),
+        append("src/vovnet/report/style.py", EDIT),
         [],
         {"figures", "reliability_report", "all"},
     ),
-    "table": (append("src/vovnet/report/tables/oracles.py", EDIT), [], {"tables", "all"}),
-    "scorer": (append("src/vovnet/evaluation/scoring/textvqa.py", EDIT), [], EVALUATION | {"live"}),
+    "table": (append("src/vovnet/report/tables/oracle.py", EDIT), [], {"tables", "all"}),
+    "scorer": (append("src/vovnet/evaluation/scoring/textvqa.py", EDIT), [], EVALUATION),
     "infrastructure": (append("src/vovnet/core/files.py", EDIT), [], set()),
     "decision": (append("src/vovnet/evaluation/experiment.py", EDIT), [], EVALUATION),
+    "a new evaluation set, which the gate reads": (
+        lambda folder: None,
+        ["data={eval_sets: {again: {dataset: synth_mmbench, split: dev}}}"],
+        {"leakage"} | DOWNSTREAM - TRAINING,
+    ),
     "target lambda": (
         lambda folder: None,
         ["report={target_lambda: 0.1}"],
@@ -330,9 +335,10 @@ ONE_SET = {"prepare": 1, "observe": 12, "gather": 6}
 views of the first recipe."""
 
 COUNTS: dict[str, dict[str, int]] = {
-    "scorer": {"evaluate": 20, "live": 3},
+    "scorer": {"evaluate": 20},
     "lambda list": {"evaluate": 3, "match": 2},  # the sweep, and the policies matched to it
     "threshold list": {"evaluate": 1, "tables": 2},
+    "a new evaluation set, which the gate reads": {"observe": 8, "evaluate": 20},
     "experiment that the paper does not show": REPORT_OF_ALL,
     "setting of the objective": {"train_stage2": 4},
     "evaluation split": ONE_SET,
@@ -534,7 +540,8 @@ def test_no_more_jobs_start_than_there_are_gpus(
     suite = ("mvp", "--configfile", "config/test.yaml", "gpus.yaml")
     assert snakemake(folder, "--touch", *suite).returncode == 0
     (folder / "src/vovnet/commands/observe.py").write_text(OBSERVE)
-    result = snakemake(folder, "--until", "observe", "--cores", "16", *suite)
+    forced = ("--forcerun", "observe", "--until", "observe", "--cores", "16")
+    result = snakemake(folder, *suite, *forced)
     assert result.returncode == 0, result.stderr
     running, most = 0, 0
     for started in re.findall(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config.experiments import train_parts
-from vovnet.data.raw_files import is_pattern, raw_inputs, raw_manifest
+from vovnet.data.raw_files import is_pattern, own_files, raw_inputs, raw_manifest
 from workflow.plan.jobs import Jobs, Wildcards
 
 
@@ -38,8 +38,16 @@ class DataPlan(Jobs):
         return [Path(definition.root) / name for name in names if not is_pattern(name)]
 
     def prepare_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """The raw files of a split."""
-        return raw_inputs(self.settings, wildcards.dataset, wildcards.split)
+        """What a split's raw files are made into by another step, see `raw_inputs`."""
+        return raw_inputs(self.settings, wildcards.dataset, wildcards.split, self.hashes)
+
+    def raw_digest(self, wildcards: Wildcards) -> str:
+        """A hash of the raw files of a split that are the user's own, of none for other datasets.
+
+        Their content counts and not their time, so that a copy of the project prepares and trains
+        nothing again.
+        """
+        return self.hashes.digest(own_files(self.settings, wildcards.dataset, wildcards.split))
 
     def samples(self, refs: Iterable[Any]) -> list[Path]:
         """The unified samples of some splits, each once."""

@@ -10,6 +10,7 @@ from typing import Any
 from vovnet.config import Resources, Settings, run_settings
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
+from vovnet.pipeline.hash_cache import HashCache
 from vovnet.pipeline.keys import step_code, write_step_config
 
 LEASE = "python -m vovnet lease --gpus {} --record {} --"
@@ -26,6 +27,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.layout = Layout(Path(settings.results_dir))
+        self.hashes = HashCache(self.layout.provenance / "hashes.json")
         self._known: dict[tuple[Any, ...], str] = {}
 
     # ---- parameters --------------------------------------------------------------------

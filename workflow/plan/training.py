@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vovnet.config import run_settings
 from vovnet.config.experiments import stage1_owner
+from vovnet.model.loading import base_model_files
 from workflow.plan.data import DataPlan
 from workflow.plan.jobs import Wildcards
 
@@ -15,9 +16,13 @@ class TrainingPlan(DataPlan):
     """The rules that train."""
 
     def train_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """The training mix of a run, and its base model where that is a folder."""
-        value = run_settings(self.settings, wildcards.run)
-        return self.samples(value.data.train) + _model_files(value.model.base_model_name)
+        """The training mix of a run."""
+        return self.samples(run_settings(self.settings, wildcards.run).data.train)
+
+    def base_model(self, wildcards: Wildcards) -> str:
+        """A hash of the files of a local base model, empty for one of the hub."""
+        model = run_settings(self.settings, wildcards.run).model
+        return self.hashes.digest(base_model_files(model))
 
     @cached_property
     def owners(self) -> dict[str, str]:
@@ -33,11 +38,3 @@ class TrainingPlan(DataPlan):
 
     def stage(self, run: str, seed: int, stage: int) -> Path:
         return self.layout.stage(run, seed, stage) / "manifest.json"
-
-
-def _model_files(base_model_name: str) -> list[Path]:
-    """The files of a local base model, none for one of the hub."""
-    folder = Path(base_model_name)
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})

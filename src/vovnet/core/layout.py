@@ -37,6 +37,11 @@ class Layout:
         return self.root / "data" / "leakage.json"
 
     @property
+    def provenance(self) -> Path:
+        """Folder of Snakemake's records of finished jobs, and of the hashes of what they read."""
+        return self.root / "provenance"
+
+    @property
     def tiny_model(self) -> Path:
         """The tiny base model, where it is made anew (the package brings one along)."""
         return self.root / "tiny-qwen3-vl"

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
 
 
+def base_model_files(settings: ModelSettings) -> list[Path]:
+    """The files of a local base model, its pages left out; none for a model of the hub."""
+    folder = Path(settings.base_model_name)
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in files if path.is_file() and path.suffix != ".md")
+
+
 def base_model_digest(settings: ModelSettings) -> str:
     """Hash of a local base model's files; a hub model is known by name and commit."""
-    folder = Path(settings.base_model_name)
-    if folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+    if files := base_model_files(settings):
         return sha256_json({path.name: sha256_file(path) for path in files})
     commit = getattr(_load_config(settings), "_commit_hash", None) or settings.revision
     return f"{settings.base_model_name}@{commit}"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 
+from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_json, write_bytes, write_json
+from vovnet.pipeline.keys import DIGITS
 
 KEY, MANIFEST, COMPLETE = "key.json", "manifest.json", "complete.json"
 
@@ -56,6 +58,31 @@ def recorded_key(folder: Path) -> dict[str, str] | None:
     """From what a folder was made, None where it does not say so."""
     path = folder / KEY
     return read_json(path) if path.exists() else None
+
+
+def made_by_another(outputs: Sequence[str], config: str, code: str | None) -> bool:
+    """Whether the outputs of a step say that another recipe than this one made them.
+
+    `config` is the path of the step's configuration, and `code` the digest of its code, which
+    is not compared where it is None. Outputs that say nothing are nobody else's.
+    """
+    for output in map(Path, outputs):
+        key = _key_beside(output)
+        if key and "config" in key:
+            other = not Path(config).stem.endswith("-" + key["config"][:DIGITS])
+            return other or code not in (None, key.get("code"))
+    return False
+
+
+def _key_beside(output: Path) -> dict[str, str] | None:
+    """The key of the step that wrote an output: of a long job's folder, or of an experiment."""
+    path = {MANIFEST: output.with_name(KEY), "summary.json": output}.get(output.name)
+    if path is None or not path.exists():
+        return None
+    with suppress(DataError):
+        value = read_json(path)
+        return value.get("key") if output.name == "summary.json" else value
+    return None
 
 
 def _bring(folder: Path, key: Mapping[str, str]) -> None:

@@ -33,6 +33,9 @@ EXECUTION_KEYS: dict[str, frozenset[str]] = {
 }
 """Settings that say how a step works, not what it yields; they are passed on but not hashed."""
 
+DIGITS = 12
+"""Of the hash of a step's settings in the name of its configuration."""
+
 
 def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
     """A complete, valid configuration with exactly the settings that `step` reads.
@@ -47,7 +50,7 @@ def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
 def write_step_config(settings: Settings, layout: Layout, step: str, **selection: Any) -> Path:
     """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
     value = step_settings(settings, step, **selection)
-    path = layout.root / "config" / f"{step}-{_digest(value)[:12]}.yaml"
+    path = layout.root / "config" / f"{step}-{_digest(value)[:DIGITS]}.yaml"
     text = yaml_text(value)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
@@ -56,8 +59,7 @@ def write_step_config(settings: Settings, layout: Layout, step: str, **selection
 
 def step_digest(settings: Settings, step: str, **selection: Any) -> str:
     """Hash of what a step reads, wherever its results lie and however it is executed."""
-    value = step_settings(settings, step, **selection)
-    return _digest({key: item for key, item in value.items() if key != "results_dir"})
+    return _digest(step_settings(settings, step, **selection))
 
 
 def step_code(settings: Settings, step: str, views: Sequence[str] = (), **selection: Any) -> str:
@@ -130,7 +132,11 @@ _PLUGIN_NAMES: dict[str, Callable[[Settings, Value, Sequence[str]], Names]] = {
 
 
 def _digest(value: Value) -> str:
-    hashed = {key: _without(item, EXECUTION_KEYS.get(key)) for key, item in value.items()}
+    hashed = {
+        key: _without(item, EXECUTION_KEYS.get(key))
+        for key, item in value.items()
+        if key != "results_dir"
+    }
     # The text keeps the order of keys, which counts: tables list rows in that order.
     return sha256_bytes(repr(hashed).encode())
 

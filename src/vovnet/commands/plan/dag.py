@@ -1,9 +1,7 @@
-"""The jobs of the Snakefile that are still to run, through Snakemake's own interface."""
+"""The jobs of the Snakefile that are still to run."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,33 +18,13 @@ def load_tasks(targets: Sequence[str], configfiles: Sequence[Path], everything: 
 
     Run times are those that were measured before, else the declared ones.
     """
-    from snakemake.api import SnakemakeApi
-    from snakemake.settings.enums import Quietness
-    from snakemake.settings.types import (
-        ConfigSettings,
-        DAGSettings,
-        OutputSettings,
-        ResourceSettings,
-    )
-
     from snakemake_scheduler_plugin_gpu.run_times import durations
+    from vovnet.pipeline.snakemake_private import planned_dag
 
-    with (
-        Path(os.devnull).open("w") as sink,
-        contextlib.redirect_stderr(sink),
-        SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api,
-    ):
-        workflow = api.workflow(
-            ResourceSettings(cores=MANY_CORES), ConfigSettings(configfiles=list(configfiles))
-        )
-        dag_api = workflow.dag(DAGSettings(targets=set(targets), forceall=everything))
-        built = dag_api.workflow_api._workflow
-        # As `snakemake --dag` does; the interface itself only prints.
-        built._prepare_dag(forceall=everything, ignore_incomplete=True, lock_warn_only=True)
-        built._build_dag()
-        jobs = list(built.dag.needrun_jobs())
+    with planned_dag(targets, configfiles, everything, MANY_CORES) as dag:
+        jobs = list(dag.needrun_jobs())
         times = durations(jobs, {})
-        return in_order(_task(job, times[job], built.dag) for job in jobs)
+        return in_order(_task(job, times[job], dag) for job in jobs)
 
 
 def _task(job: Any, duration_s: float, dag: Any) -> Task:

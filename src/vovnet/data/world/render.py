@@ -24,7 +24,7 @@ from PIL import Image
 
 from vovnet.config import DatasetSettings, PromptTemplates, Settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.files import atomic_path, write_bytes, write_json
+from vovnet.core.files import atomic_path, sha256_file, write_bytes, write_json
 from vovnet.core.records import Sample
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
 from vovnet.data.prompts import question_text
@@ -144,17 +144,20 @@ def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
         counts[split] = len(questions)
         tally = Counter(question.item.template for question in questions)
         templates[split] = dict(sorted(tally.items()))
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    listed = [path for path in files if path.suffix != ".png"]
+    files = {
+        str(path.relative_to(root)): path for path in sorted(root.rglob("*")) if path.is_file()
+    }
+    pictures = {name: path for name, path in files.items() if path.suffix == ".png"}
     write_manifest(
         root / "manifest.json",
         step="synthesize",
         settings=settings,
-        outputs={str(path.relative_to(root)): path for path in listed},
+        outputs={name: path for name, path in files.items() if name not in pictures},
+        pictures={name: sha256_file(path) for name, path in pictures.items()},
         dataset=dataset,
         seed=settings.data.synthetic.seed,
         num_questions=counts,
-        num_images=sum(path.suffix == ".png" for path in files),
+        num_images=len(pictures),
         templates=templates,
     )
     return counts
