@@ -14,7 +14,8 @@ from support.projects import plan, planned
 from support.worlds import SETS, settings_of
 from vovnet import cli
 from vovnet.core.layout import Layout
-from vovnet.core.records import Sample, write_samples
+from vovnet.core.records import Sample
+from vovnet.data.samples import write_samples
 from vovnet.data.sets import load_set
 from vovnet.evaluation.replay import load_observed, load_questions, replay
 from vovnet.inference.engine import Inference, load_images

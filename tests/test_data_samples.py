@@ -21,9 +21,10 @@ from support.repository import shared
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
-from vovnet.core.records import Sample, read_samples
+from vovnet.core.records import Sample
 from vovnet.data.formats.json_rows import iter_rows
 from vovnet.data.prepare import open_source, prepare
+from vovnet.data.samples import read_samples
 from vovnet.data.sets import image_paths
 
 
@@ -41,7 +42,7 @@ def prepared(
     """Prepare, and hold every stored image against its recorded size and the source's bytes."""
     settings, layout = settings_for(tmp_path, kind, root, split, file, **more), Layout(tmp_path)
     prepare(settings, kind, split, layout)
-    samples = read_samples(layout.samples(kind, split))
+    samples = list(read_samples(layout.samples(kind, split)))
     for sample in samples:
         assert sample.images
         for ref, path in zip(sample.images, image_paths(settings, layout, sample), strict=True):

@@ -16,11 +16,12 @@ from vovnet.config import Settings, validate
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ImageRef, Sample, read_samples, write_samples
+from vovnet.core.records import ImageRef, Sample
 from vovnet.data.formats.mmbench_division import train_groups
 from vovnet.data.leakage import check_leakage
 from vovnet.data.perceptual_hash import MAX_DISTANCE, NUM_BITS, NearHashes, perceptual_hash
 from vovnet.data.prepare import prepare
+from vovnet.data.samples import read_samples, write_samples
 from vovnet.pipeline.keys import step_settings
 
 TRAIN = {"dataset": "bench", "split": "dev_train"}

@@ -32,7 +32,8 @@ from vovnet.config import Settings, merge, policy_points, run_settings, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_samples, read_table, signal_columns, write_samples, write_table
+from vovnet.core.records import read_table, signal_columns, write_table
+from vovnet.data.samples import read_samples, write_samples
 from vovnet.evaluation import replay
 from vovnet.evaluation.columns import (
     CURVE_COLUMNS,

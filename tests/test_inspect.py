@@ -17,7 +17,8 @@ from vovnet.config import Settings
 from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
-from vovnet.core.records import ImageRef, Sample, read_samples
+from vovnet.core.records import ImageRef, Sample
+from vovnet.data.samples import read_samples
 
 
 def sample(name: str, **more: object) -> Sample:

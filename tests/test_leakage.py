@@ -11,8 +11,9 @@ from vovnet.config import Settings
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import ImageRef, Sample, write_samples
+from vovnet.core.records import ImageRef, Sample
 from vovnet.data.leakage import KINDS, check_leakage, normalise, sample_keys
+from vovnet.data.samples import write_samples
 from vovnet.data.sets import image_paths, load_set, load_train
 
 

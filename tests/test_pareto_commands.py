@@ -14,7 +14,8 @@ from support.worlds import settings_of, world_config
 from vovnet import cli
 from vovnet.config import VisionBudget
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_samples, read_table
+from vovnet.core.records import read_table
+from vovnet.data.samples import read_samples
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.model.vovnet import save_weights
 from vovnet.views import num_vision_tokens

@@ -21,8 +21,8 @@ from support.raw_rows import (
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_bytes
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_samples
 from vovnet.data.prepare import prepare
+from vovnet.data.samples import read_samples
 
 # ---------------------------------------------------------------- images
 

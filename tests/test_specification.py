@@ -30,7 +30,7 @@ from support.specification import OPENING, Block, Command, read_blocks
 from vovnet import cli
 from vovnet.config import load, read_yaml
 from vovnet.core.files import sha256_file
-from vovnet.core.records import read_samples
+from vovnet.data.samples import read_samples
 from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.training.checkpoints import list_checkpoints
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS

@@ -15,8 +15,9 @@ from vovnet.config import Settings
 from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_bytes
 from vovnet.core.layout import Layout
-from vovnet.core.records import Sample, read_samples
+from vovnet.core.records import Sample
 from vovnet.data.prepare import prepare
+from vovnet.data.samples import read_samples
 
 TSV_COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image"]
 TSV_COLUMNS += ["l2-category", "split"]
@@ -81,7 +82,7 @@ def settings_for(tmp_path: Path, kind: str, file: str, **more: Any) -> Settings:
 def prepared(tmp_path: Path, kind: str, file: str, **more: Any) -> list[Sample]:
     layout = Layout(tmp_path / "results")
     prepare(settings_for(tmp_path, kind, file, **more), "toy", "dev", layout)
-    samples = read_samples(layout.samples("toy", "dev"))
+    samples = list(read_samples(layout.samples("toy", "dev")))
     for sample in samples:
         for image in sample.images:
             content = (layout.data("toy") / image.path).read_bytes()

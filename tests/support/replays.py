@@ -16,14 +16,8 @@ import pandas as pd
 from vovnet.config import Settings, merge, validate
 from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import (
-    OBSERVATION_COLUMNS,
-    ImageRef,
-    Sample,
-    signal_columns,
-    write_samples,
-    write_table,
-)
+from vovnet.core.records import OBSERVATION_COLUMNS, ImageRef, Sample, signal_columns, write_table
+from vovnet.data.samples import write_samples
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 TOKENS = np.array([0, 4, 16])

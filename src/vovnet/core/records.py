@@ -1,12 +1,13 @@
 """The records that travel between the steps, and how they are stored.
 
-A `Sample` is one line of the unified JSONL. Signals and observations are parquet tables with one
-row per sample. The columns of results are in `vovnet.evaluation.columns`.
+A `Sample` is one line of the unified JSONL, see `vovnet.data.samples`. Signals and observations
+are parquet tables with one row per sample. The columns of results are in
+`vovnet.evaluation.columns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path
@@ -67,50 +68,6 @@ class Sample(_Record):
     subject: str = ""
     group: str = ""
     pass_index: int = 0
-
-
-def parse_sample(line: bytes, where: str) -> Sample:
-    """One line of a unified JSONL; `where` opens the error message."""
-    try:
-        return Sample.model_validate_json(line.decode())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not valid UTF-8 ({error.reason})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            raise DataError(f"{where}: not valid JSON ({first['ctx']['error']})") from None
-        key = ".".join(str(part) for part in first["loc"]) or "(line)"
-        raise DataError(f"{where}, {key}: {first['msg']}") from None
-
-
-def iter_samples(path: Path | str) -> Iterator[Sample]:
-    """Stream a unified JSONL; errors name file and line. An empty file is an error."""
-    empty = True
-    try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield parse_sample(line, f"{path}, line {number}")
-                    empty = False
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
-    if empty:
-        raise DataError(f"{path}: the dataset is empty, expected at least one sample")
-
-
-def read_samples(path: Path | str) -> list[Sample]:
-    """Read a unified JSONL at once."""
-    return list(iter_samples(path))
-
-
-def write_samples(path: Path | str, samples: Iterable[Sample]) -> int:
-    """Write a unified JSONL atomically; returns the number of lines."""
-    count = 0
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
-        for sample in samples:
-            file.write(sample.model_dump_json() + "\n")
-            count += 1
-    return count
 
 
 # Columns of the parquet tables: name -> type.

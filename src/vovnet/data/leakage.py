@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vovnet.config import EvalSet, Settings, SplitRef
+from vovnet.config import Settings, SplitRef
 from vovnet.core.errors import DataError
 from vovnet.core.files import write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import Sample, iter_samples
+from vovnet.core.records import Sample
 from vovnet.data.perceptual_hash import NearHashes
-from vovnet.data.sets import iter_part
+from vovnet.data.samples import read_samples
+from vovnet.data.sets import stored_part
 
 KINDS = ("question", "image", "near_image", "id", "question_and_image")
 MAX_EXAMPLES = 10
@@ -39,7 +40,10 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     which training waits does not exist.
     """
     sets = {
-        name: [(_reference(sample), sample_keys(sample)) for sample in _whole(layout, chosen)]
+        name: [
+            (_reference(sample), sample_keys(sample))
+            for sample in read_samples(layout.samples(chosen.dataset, chosen.split))
+        ]
         for name, chosen in settings.data.eval_sets.items()
     }
     mix = _distinct_parts([*settings.data.train, *settings.data.router_fit])
@@ -48,7 +52,7 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
         for _, keys in entries:
             for kind in KINDS:
                 found[kind].update(dict.fromkeys(keys[kind], ""))
-    num_train = _search(found, (sample for part in mix for sample in iter_part(layout, part)))
+    num_train = _search(found, (sample for part in mix for sample in stored_part(layout, part)))
     fail_on = list(settings.data.leakage.fail_on)
     report: dict[str, Any] = {
         "fail_on": fail_on,
@@ -91,10 +95,6 @@ def sample_keys(sample: Sample) -> Keys:
         "id": [f"{sample.dataset}/{sample.group or sample.id}"],
         "question_and_image": [f"{question} @ {image}" for image in images],
     }
-
-
-def _whole(layout: Layout, chosen: EvalSet) -> Iterator[Sample]:
-    return iter_samples(layout.samples(chosen.dataset, chosen.split))
 
 
 def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:

@@ -11,13 +11,14 @@ from typing import Any
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
-from vovnet.core.records import SCHEMA_VERSION, Sample, write_samples
+from vovnet.core.records import SCHEMA_VERSION, Sample
 from vovnet.data.formats import format_of
 from vovnet.data.formats.source import Source
 from vovnet.data.hub import fetched
 from vovnet.data.image_store import ImageStore
 from vovnet.data.name_counts import NameCounts
 from vovnet.data.raw_files import find_files, find_further_files
+from vovnet.data.samples import write_samples
 from vovnet.pipeline.manifest import write_manifest
 
 

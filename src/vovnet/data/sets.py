@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from vovnet.config import EvalSet, Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.core.records import Sample, iter_samples
-from vovnet.data.sample_set import SampleFile, SampleSet
+from vovnet.core.records import Sample
+from vovnet.data.samples import SampleFile, SampleSet
 
 
 def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
@@ -45,9 +44,9 @@ def image_paths(settings: Settings, layout: Layout, sample: Sample) -> list[Path
     return [layout.data(sample.dataset) / image.path for image in sample.images]
 
 
-def iter_part(layout: Layout, part: SplitRef) -> Iterator[Sample]:
+def stored_part(layout: Layout, part: SplitRef) -> SampleSet:
     """The first `max_samples` samples of a prepared split, as they are stored."""
-    return islice(iter_samples(layout.samples(part.dataset, part.split)), part.max_samples)
+    return SampleSet.of([_first_rows(layout, part)])
 
 
 def qualified(sample: Sample) -> Sample:
@@ -60,12 +59,12 @@ def qualified(sample: Sample) -> Sample:
 def _mix(parts: list[SplitRef], key: str, layout: Layout, cap: int | None) -> SampleSet:
     if not parts:
         raise ConfigError(f"{key}: expected at least one part, it is empty")
-    files = [SampleFile(layout.samples(part.dataset, part.split)) for part in parts]
-    counts = [
-        _smallest(len(file), part.max_samples, cap) for file, part in zip(files, parts, strict=True)
-    ]
-    rows = [(file, range(count)) for file, count in zip(files, counts, strict=True)]
-    return SampleSet.of(rows, qualified)
+    return SampleSet.of([_first_rows(layout, part, cap) for part in parts], qualified)
+
+
+def _first_rows(layout: Layout, part: SplitRef, cap: int | None = None) -> tuple[SampleFile, range]:
+    file = SampleFile(layout.samples(part.dataset, part.split))
+    return file, range(_smallest(len(file), part.max_samples, cap))
 
 
 def _first_questions(file: SampleFile, chosen: EvalSet, quick: int | None) -> Iterator[int]:

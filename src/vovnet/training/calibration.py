@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vovnet.core.records import Sample
-from vovnet.data.sample_set import SampleSet
+from vovnet.data.samples import SampleSet
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
 

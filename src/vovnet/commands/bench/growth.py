@@ -17,7 +17,8 @@ from vovnet.commands.bench.measure import Line, growth_exponent, median, timed
 from vovnet.commands.bench.subject import Bench, BenchLayout
 from vovnet.config import Settings, policy_points, validate
 from vovnet.config.experiments import uses_router_fit
-from vovnet.core.records import Sample, iter_samples, write_samples
+from vovnet.core.records import Sample
+from vovnet.data.samples import read_samples, write_samples
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
@@ -47,7 +48,7 @@ def compare_growth(
     layout = _GrownLayout(root, bench.layout.source)
     chosen = bench.settings.data.eval_sets[bench.first_set]
     source = bench.layout.samples(chosen.dataset, chosen.split)
-    write_samples(layout.samples("", ""), _repeated(list(iter_samples(source)), max(sizes)))
+    write_samples(layout.samples("", ""), _repeated(read_samples(source), max(sizes)))
     repeats = min(REPEATS, bench.settings.bench.repeats)
     seconds: dict[str, list[list[float]]] = {
         way: [[] for _ in sizes] for way in ("observation", "evaluation")
@@ -117,7 +118,7 @@ def _grown(bench: Bench, size: int) -> Settings:
     return validate(value | {"data": data, "experiments": stanzas}, "bench growth")
 
 
-def _repeated(samples: list[Sample], count: int) -> Iterable[Sample]:
+def _repeated(samples: Iterable[Sample], count: int) -> Iterable[Sample]:
     """`count` questions: the same ones over and over, under ids of their own."""
     for number, sample in enumerate(islice(cycle(samples), count)):
         yield sample.model_copy(update={"id": f"{number}", "group": "", "pass_index": 0})

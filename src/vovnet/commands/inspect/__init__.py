@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.commands.common import add_config_arguments, load_settings
-from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.errors import DataError
 
 if TYPE_CHECKING:
     from vovnet.config import Settings
@@ -38,31 +38,29 @@ def run(args: argparse.Namespace) -> None:
     from vovnet.commands.inspect.sheet import write_sheet
     from vovnet.commands.inspect.summary import summarise
     from vovnet.core.layout import Layout
-    from vovnet.core.records import iter_samples
+    from vovnet.data.samples import read_samples
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     for split in _splits(settings, layout, args.dataset, args.split):
         path = layout.samples(args.dataset, split)
-        summary = summarise(iter_samples(path), settings.actions, settings.vision_budget)
+        samples = read_samples(path)
+        summary = summarise(samples, settings.actions, settings.vision_budget)
         print(f"{args.dataset}/{split}")
         for line in summary.lines():
             print(f"  {line}")
         sheet = path.with_name(f"{split}.sheet.png")
         if not summary.num_questions:
             raise DataError(f"{path}: no sample is a first pass of its circular group")
-        samples = list(_spread(path, summary.num_questions, args.samples))
-        write_sheet(sheet, settings, layout, samples)
+        questions = list(_spread(samples, summary.num_questions, args.samples))
+        write_sheet(sheet, settings, layout, questions)
         print(f"  sheet: {sheet}")
 
 
 def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None) -> list[str]:
-    if dataset not in settings.data.datasets:
-        names = sorted(settings.data.datasets)
-        raise ConfigError(f"data.datasets: no dataset named {dataset!r}, expected one of {names}")
+    known = settings.data.dataset(dataset).files
     if split is not None:
         return [split]
-    known = settings.data.datasets[dataset].files
     prepared = [name for name in known if layout.samples(dataset, name).exists()]
     if not prepared:
         raise DataError(
@@ -72,13 +70,11 @@ def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None)
     return prepared
 
 
-def _spread(path: Path, num_questions: int, count: int) -> Iterator[Sample]:
+def _spread(samples: Iterable[Sample], num_questions: int, count: int) -> Iterator[Sample]:
     """`count` questions at equal distances in the file; all of them if there are no more."""
-    from vovnet.core.records import iter_samples
-
     count = min(count, num_questions)
     wanted = {index * num_questions // count for index in range(count)}
-    questions = (sample for sample in iter_samples(path) if sample.pass_index == 0)
+    questions = (sample for sample in samples if sample.pass_index == 0)
     for index, sample in enumerate(islice(questions, num_questions)):
         if index in wanted:
             yield sample

@@ -1,4 +1,4 @@
-"""Samples of prepared files, each read from its file when it is asked for.
+"""Unified samples on disk: a JSONL with one sample per line, read when a sample is asked for.
 
 A training mix has hundreds of thousands of samples, and every process of a training has its
 own copy of whatever is held in memory. What is held here is where each line begins.
@@ -9,19 +9,37 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
 
 from vovnet.core.errors import DataError
-from vovnet.core.records import Sample, parse_sample
+from vovnet.core.files import atomic_path
+from vovnet.core.records import Sample
 
 CHUNK_BYTES = 1 << 24
 
 Indices = NDArray[np.int64]
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> int:
+    """Write a unified JSONL atomically; returns the number of lines."""
+    count = 0
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for sample in samples:
+            file.write(sample.model_dump_json() + "\n")
+            count += 1
+    return count
+
+
+def read_samples(path: Path) -> SampleSet:
+    """All samples of a unified JSONL, as they are stored."""
+    file = SampleFile(path)
+    return SampleSet.of([(file, range(len(file)))])
 
 
 class SampleFile:
@@ -54,7 +72,16 @@ class SampleFile:
     def sample(self, row: int) -> Sample:
         """The sample of a line; errors name the file and the line in it."""
         where = f"{self.path}, line {self._numbers[row] + 1}"
-        return parse_sample(self.line(row), where)
+        try:
+            return Sample.model_validate_json(self.line(row).decode())
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: not valid UTF-8 ({error.reason})") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "json_invalid":
+                raise DataError(f"{where}: not valid JSON ({first['ctx']['error']})") from None
+            key = ".".join(str(part) for part in first["loc"]) or "(line)"
+            raise DataError(f"{where}, {key}: {first['msg']}") from None
 
     def _edges(self) -> Indices:
         """Where each line begins, and at last where the file ends."""

@@ -12,9 +12,9 @@ import pytest
 
 from support.properties import given, st
 from vovnet.core.errors import DataError
-from vovnet.core.records import Sample, write_samples
-from vovnet.data import sample_set
-from vovnet.data.sample_set import SampleFile, SampleSet
+from vovnet.core.records import Sample
+from vovnet.data import samples as on_disk
+from vovnet.data.samples import SampleFile, SampleSet, write_samples
 from vovnet.training.calibration import split_held_out
 
 
@@ -35,7 +35,7 @@ def test_every_line_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, end: str
 ) -> None:
     """Wherever a piece of the file that is searched for line ends is cut off."""
-    monkeypatch.setattr(sample_set, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(on_disk, "CHUNK_BYTES", chunk)
     samples = [sample("a"), sample("b" * 40), sample("c")]
     lines = [item.model_dump_json() for item in samples]
     path = tmp_path / "samples.jsonl"
