@@ -23,7 +23,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_states, write_table
-from vovnet.data.sample_set import SampleSet
+from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Answer, Inference, Signals, load_images
 from vovnet.inference.shards import (
