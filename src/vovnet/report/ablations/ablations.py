@@ -1,4 +1,4 @@
-"""The ablation table: each recipe beside the default, and whether the difference is one."""
+"""A row per dataset and recipe at `report.target_lambda`, the default first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ BRIEF = {"accuracy": "accuracy", "avg_cost": "cost", "gain_at_50": "gain"}
 
 
 def table(settings: Settings, rows: pd.DataFrame) -> Table:
-    """One row per dataset and recipe at `report.target_lambda`, the default first."""
     titles = rows["experiment"].map(lambda name: settings.experiments[name].title)
     columns = (
         {"Dataset": rows["dataset"], "Recipe": titles}

@@ -67,7 +67,6 @@ MAX_PERCENT = 103
 
 
 def figure(inputs: Inputs) -> Figure:
-    """VoVNet, the mixing hull and the baselines; lines are means over seeds."""
     made = curve_panels(inputs, _draw)
     for axes in made.axes:
         axes.set_ylim(top=min(axes.get_ylim()[1], MAX_PERCENT))

@@ -1,4 +1,4 @@
-"""The figure of the shares of the actions at every value of lambda."""
+"""VoVNet's shares of all actions at every lambda, a panel per dataset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ ORDER = 20
 
 
 def figure(inputs: Inputs) -> Figure:
-    """A panel per dataset: VoVNet's shares of all actions at every lambda."""
     datasets = [name for name in inputs.datasets() if inputs.main(name) is not None]
     looks, rates = action_looks(inputs.actions), rate_columns(inputs.actions)
     made, panels = panel_grid(len(datasets), height_in=1.75)

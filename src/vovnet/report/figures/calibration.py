@@ -1,4 +1,4 @@
-"""The figure of how the policy head is calibrated."""
+"""What the head says that looking is worth against what it was worth, a panel per pair of views."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ ORDER = 40
 
 
 def figure(inputs: Inputs) -> Figure:
-    """What the head says that looking is worth against what it was worth, per pair of views."""
     run, seeds = inputs.main_run()
     bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
     pairs = _pairs(inputs.actions, set(bins["pair"]))

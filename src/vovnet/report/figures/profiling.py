@@ -1,4 +1,4 @@
-"""The figure of live runs: where the time of an answer goes."""
+"""Where the time of an answer goes: a panel per dataset, a bar per live experiment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ BAR_IN = 0.17
 
 
 def figure(inputs: Inputs) -> Figure | None:
-    """A panel per dataset, a bar per live experiment: mean milliseconds of each part."""
     rows = profiles(inputs)
     if rows.empty:
         return None

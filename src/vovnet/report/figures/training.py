@@ -1,4 +1,4 @@
-"""The figure of VoVNet's training."""
+"""VoVNet's training: the loss of both stages, then shares and expected cost in stage 2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ SMOOTHING = 0.04
 
 
 def figure(inputs: Inputs) -> Figure:
-    """VoVNet's training: the loss of both stages, then shares and expected cost in stage 2."""
     run, seeds = inputs.main_run()
     log = load_train_log(inputs.settings, inputs.layout, run, seeds)
     first, second = (of(log, folder_stage=stage) for stage in (1, 2))

@@ -15,13 +15,10 @@ from vovnet.config.experiments import fallback_experiments
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import rate_columns, read_results
+from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.evaluation.error_slices import KEYS
 
-KINDS = {
-    "action": "Probability of the likeliest action",
-    "value": "Value of FULL over NO",
-}
+KINDS = {"action": "Probability of the likeliest action", "value": "Value of FULL over NO"}
 """What the policy head predicts -> how it is named."""
 
 SLICE = ("num_questions", "num_rows", "accuracy_lo", "accuracy_hi", "gap", "avg_entropy")
@@ -61,23 +58,15 @@ def load_errors(settings: Settings, layout: Layout) -> Errors:
     if not names:
         raise ConfigError("experiments: none has error_slices: true, nothing to report")
     results = [layout.eval(name) / "results.csv" for name in fallback_experiments(settings)]
-    columns = ["dataset", "experiment", "lambda_cost", "seed", "fallback_trigger_rate"]
-    columns += [
-        *rate_columns(settings.actions),
-        "accuracy",
-        "accuracy_lo",
-        "accuracy_hi",
-        "avg_cost",
-    ]
-    fallbacks = [pd.DataFrame(columns=columns), *map(read_results, results)]
-    sliced = [
-        layout.eval(name) / f"error_slices{end}" for name in names for end in (".csv", ".json")
-    ]
+    fallbacks = [read_results(path) for path in results]
+    nothing = pd.DataFrame(columns=list(result_columns(settings.actions)))
+    folders = map(layout.eval, names)
+    sliced = [folder / f"error_slices{end}" for folder in folders for end in (".csv", ".json")]
     return Errors(
         settings,
         _at_target(settings, pd.concat([_slices(layout, name) for name in names])),
         _at_target(settings, _predictions(layout, names)),
-        _at_target(settings, pd.concat(fallbacks if results else fallbacks[:1])[columns]),
+        _at_target(settings, pd.concat(fallbacks) if fallbacks else nothing),
         [*sliced, *results],
     )
 
@@ -89,7 +78,7 @@ def _at_target(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     for name, rows in frame.groupby("experiment"):
         if not there[rows.index].any():
             raise ConfigError(
-                f"report.target_lambda: {target:g} is not a point of experiment {name!r}"
+                f"report.target_lambda: {target:g} is no point of experiment {name!r}"
             )
     return frame[there].reset_index(drop=True)
 
@@ -111,6 +100,5 @@ def _predictions(layout: Layout, names: Iterable[str]) -> pd.DataFrame:
         path = layout.eval(name) / "error_slices.json"
         rows += [item | {"experiment": name} for item in read_json(path)["reliability"]]
     columns = ["experiment", *KEYS, "kind", "num_samples", "auc", "ece", "bins"]
-    return pd.DataFrame(rows, columns=columns).astype(
-        {"lambda_cost": float, "auc": float, "ece": float}
-    )
+    floats = dict.fromkeys(["lambda_cost", "auc", "ece"], float)
+    return pd.DataFrame(rows, columns=columns).astype(floats)

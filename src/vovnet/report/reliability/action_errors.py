@@ -1,4 +1,4 @@
-"""The table of each action: how often, how good, how unsure, how dear, and wrongly blind."""
+"""Each action per dataset: how often, how good, how unsure, how dear, and wrongly blind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ ORDER = 110
 
 
 def table(errors: Errors) -> Table:
-    """A row per dataset, experiment and action."""
     by = ["dataset", "experiment", "value"]
     rows = over_seeds(
         of(errors.slices, field="action"), by, ("accuracy", "avg_cost"), (*SLICE, *SKIPS)

@@ -1,4 +1,4 @@
-"""The table of how well both readings of the policy head tell apart what they are about."""
+"""How well both readings of the policy head tell apart what they are about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ ORDER = 130
 
 
 def table(errors: Errors) -> Table:
-    """A row per dataset, experiment and kind of prediction."""
     by = ["dataset", "experiment", "kind"]
     rows = over_seeds(errors.predictions, by, ("auc", "ece"), ("num_samples",))
     rows = errors.by_dataset(rows)

@@ -1,4 +1,4 @@
-"""The table of the slices of a dataset in which VoVNet errs most."""
+"""The worst slices of each field of a dataset, by the upper end of their interval."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ WORST_PER_FIELD = 3
 
 
 def table(errors: Errors) -> Table:
-    """The worst slices of each field of the dataset, by the upper end of their interval."""
     by = ["dataset", "experiment", "point", "lambda_cost", "field", "value"]
     averages = (*SLICE, *rate_columns(errors.actions), *SKIPS)
     rows = over_seeds(errors.slices, by, ("accuracy",), averages)

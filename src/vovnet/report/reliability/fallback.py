@@ -1,4 +1,4 @@
-"""The table of fallbacks: how often a NO is overruled, the actions before and after, the cost."""
+"""Fallbacks: how often a NO is overruled, the actions before and after, and the cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ ORDER = 140
 
 
 def table(errors: Errors) -> Table:
-    """A row per dataset and experiment with a fallback."""
     frame, settings, actions = errors.fallbacks, errors.settings, errors.actions
     modes = frame["experiment"].map(lambda name: settings.experiments[name].policy["fallback_mode"])
     triggered = frame["fallback_trigger_rate"]

@@ -1,4 +1,4 @@
-"""The table of action shares at every point of every policy that chooses among the actions."""
+"""The shares of the actions at every point of every policy that chooses among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ ORDER = 40
 
 
 def table(inputs: Inputs) -> Table:
-    """The share of each action, a column per action."""
     points = summary(inputs).pipe(of, mode="replay")
     points = points[points["action_rate_no_mean"].notna()].reset_index(drop=True)
     rates = dict(zip(inputs.actions, rate_columns(inputs.actions), strict=True))

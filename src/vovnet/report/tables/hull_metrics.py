@@ -1,4 +1,4 @@
-"""The table of gains over random mixing of the fixed policies."""
+"""Gains over the mixing hull: a row per dataset and method; the CSV has one per seed, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ ORDER = 50
 
 
 def table(inputs: Inputs) -> Table:
-    """A row per dataset and method over seeds; the CSV has one per dataset, method and seed."""
     rows = hull_summary(inputs)
     columns: text.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
     for name, share in GAIN_SHARES.items():

@@ -1,4 +1,4 @@
-"""The main table: every method at its operating point."""
+"""The main table: a row per dataset and method, at its operating point; latency where run live."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ ORDER = 10
 
 
 def table(inputs: Inputs) -> Table:
-    """One row per dataset and method, at its operating point; latency where it was run live."""
     gain = [f"gain_at_50{end}" for end in ("_mean", "_sd", "_lo", "_hi")]
     by = ["dataset", "experiment"]
     rows = operating_points(inputs).merge(

@@ -1,4 +1,4 @@
-"""The table of every evaluated point."""
+"""Every point of every experiment, with timings where they were measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ TIMINGS = ("latency_ms", "latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", 
 
 
 def table(inputs: Inputs) -> Table:
-    """Every point of every experiment, with timings where they were measured."""
     rows = summary(inputs, TIMINGS)
     columns = (
         text.point(inputs.settings, rows)

@@ -1,4 +1,4 @@
-"""The table of live runs: latency, memory, and where the time goes."""
+"""Live runs: a row per dataset and experiment with latency, memory and where the time goes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ ORDER = 80
 
 
 def table(inputs: Inputs) -> Table:
-    """A row per dataset and live experiment: latency, memory, speed, shares, cache reuse."""
     rows = profiles(inputs)
     columns: text.Text = {
         ("", "Dataset"): rows["dataset"],

@@ -1,4 +1,4 @@
-"""The table of every method at equal cost: against random mixing and resolution scaling."""
+"""Every method at equal cost: gains over random mixing and resolution scaling, and a verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ YES = {True: "yes", False: "no"}
 
 
 def table(inputs: Inputs) -> Table:
-    """A row per dataset, method and cost: both gains with intervals, and the verdict."""
     rows = equal_cost_gains(inputs)
     foreign = rows["reference_run_resolution"].notna() & (
         rows["reference_run_resolution"] != rows["run"]
