@@ -78,7 +78,7 @@ def _at_target(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     for name, rows in frame.groupby("experiment"):
         if not there[rows.index].any():
             raise ConfigError(
-                f"report.target_lambda: {target:g} is no point of experiment {name!r}"
+                f"report.target_lambda: {target:g} is not a point of experiment {name!r}"
             )
     return frame[there].reset_index(drop=True)
 
