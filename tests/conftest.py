@@ -10,6 +10,7 @@ import pytest
 from support.hands import Hand, write_base
 from support.live import VIEWS, live_settings
 from support.projects import copy_project
+from support.replays import EVEN, GRADED, World, evaluate_all, write_world
 from support.worlds import SETS, world_config
 from vovnet import cli
 from vovnet.core.layout import Layout
@@ -95,3 +96,15 @@ def hand(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hand:
     assert cli.main(["train", "--config", str(hand.base), "--config", as_pt]) == 0
     ((_, hand.checkpoints["pt"]),) = list_checkpoints(root / "pt/runs/vovnet/seed0/stage2")
     return hand
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two sets, two seeds, every experiment evaluated and compared; tests only read it."""
+    from vovnet.evaluation.hull_metrics import hull_metrics
+
+    root = tmp_path_factory.mktemp("replay")
+    settings, layout = write_world(root, {"graded": GRADED, "even": EVEN}, [0, 1], count=600)
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    return settings, layout

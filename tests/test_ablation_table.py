@@ -10,12 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from support.replays import GRADED, LAMBDAS, write_world
+from support.replays import GRADED, LAMBDAS, World, write_world
 from vovnet import cli
-from vovnet.config import Settings, merge, validate
+from vovnet.config import merge, validate
 from vovnet.config.experiments import ablation_experiments
 from vovnet.core.errors import ConfigError
-from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, signal_columns, write_table
 from vovnet.evaluation.ablations import compare_ablations
 from vovnet.evaluation.columns import read_results
@@ -25,7 +24,6 @@ from vovnet.pipeline.keys import step_settings
 from vovnet.report.ablations import write_ablations
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
-World = tuple[Settings, Layout]
 SEEDS = [0, 1, 2]
 NAMES = ["vovnet", "ablation_same", "ablation_blind"]
 

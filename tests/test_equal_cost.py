@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.replays import GRADED, LAMBDAS, write_reduced, write_world
-from vovnet.config import Settings
+from support.replays import GRADED, LAMBDAS, World, write_reduced, write_world
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, read_results
 from vovnet.evaluation.equal_cost import verdict
@@ -20,7 +19,6 @@ from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.references import Comparison, Points
 
-World = tuple[Settings, Layout]
 SEEDS = [0, 1]
 SIDES = {"side-64": 0.25, "side-80": 0.4, "side-96": 0.5}
 NAMES = ("vovnet", "no_vision", "always_coarse", "always_full", "resolution", "merged")

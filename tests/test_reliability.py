@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from support.replays import EVEN, GRADED, LAMBDAS, write_world
+from support.replays import EVEN, GRADED, LAMBDAS, World, write_world
 from vovnet import cli
 from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError
@@ -20,7 +20,6 @@ from vovnet.report.reliability import reliability, write_reliability
 from vovnet.report.reliability._errors import Errors
 from vovnet.report.render import DASH
 
-World = tuple[Settings, Layout]
 FALLBACK = {
     "title": "Falls back",
     "role": "vovnet",

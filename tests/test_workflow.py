@@ -5,26 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
-from snakemake.iocontainers import Wildcards
 
-from support.projects import plan, planned, snakemake
+from support.projects import CONFIGS, planned, snakemake
 from support.repository import ROOT
-from vovnet import cli
 from vovnet.config import load
-from vovnet.core.errors import ConfigError
 from workflow import machine
-from workflow.environments import environment_files, pinned
-from workflow.schema import SCHEMA_PATH, schema_text
-
-CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
-
 
 # ---- dry runs --------------------------------------------------------------------------
 
@@ -361,130 +350,8 @@ def test_only_what_a_change_touches_runs_again(finished: Path, tmp_path: Path, n
         assert jobs[rule] == count, rule
 
 
-# ---- the plan --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_configuration_has_a_plan(name: str) -> None:
-    assert plan(config=name).experiments("replay")
-
-
-def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
-    with pytest.raises(ConfigError, match=r"gpu is 4 and training.num_processes .* is 8"):
-        plan({"resources": {"train": {"gpu": 4}}}, "paper.yaml")
-    made = plan(config="paper.yaml")
-    launcher = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert "--num_processes 8" in launcher(JOB, {"gpu": 8}, 32)
-    with pytest.raises(ConfigError, match="may use 2 GPUs"):
-        launcher(JOB, {"gpu": 2}, 32)
-
-
-def test_resources_name_gpus_only_where_there_are_some() -> None:
-    assert set(plan().resources("train")) == {"mem_mb", "runtime"}
-    paper = plan(config="paper.yaml")
-    assert paper.resources("train")["gpu"] == 8
-    assert paper.resources("train")["nodes"] == 1
-    assert "nodes" not in paper.resources("observe")
-
-
-def test_a_second_attempt_of_training_fits_the_node_of_the_first() -> None:
-    paper = plan(config="paper.yaml")
-    asked = {kind: paper.resources(kind)["mem_mb"] for kind in ("train", "observe")}
-    assert asked["train"](JOB, attempt=1) == asked["train"](JOB, attempt=2) == 256000
-    assert asked["observe"](JOB, attempt=2) == 2 * asked["observe"](JOB, attempt=1)
-
-
-def test_what_slurm_is_told_stands_in_the_configuration() -> None:
-    train = {"partition": "gpu", "gpu_model": "h100"}
-    told = {"resources": {"account": "paper", "train": train, "light": {"gpu_model": "h100"}}}
-    made = plan(told, "paper.yaml")
-    expected = {"slurm_account": "paper", "slurm_partition": "gpu", "gpu_model": "h100"}
-    assert expected.items() <= made.resources("train").items()
-    assert set(made.resources("light")) == {"mem_mb", "runtime", "slurm_account"}
-
-
-@pytest.mark.parametrize("model", ["nvidia-h100", "h100:2", ""])
-def test_a_gpu_model_that_the_slurm_plugin_refuses_is_refused_at_once(model: str) -> None:
-    with pytest.raises(ConfigError, match=r"train\.gpu_model: must be letters, .* by their part"):
-        plan({"resources": {"train": {"gpu_model": model}}}, "paper.yaml")
-
-
-@pytest.mark.parametrize("name", ["../evil", "a b", "", "_hull"])
-def test_names_are_safe_as_paths(name: str) -> None:
-    with pytest.raises(ConfigError, match="experiments"):
-        plan({"experiments": {name: {"title": "x"}}})
-
-
-def test_reduced_views_follow_from_the_experiments() -> None:
-    reduced = plan()
-    views = reduced.needed_views("vovnet", 0, "synth_mmbench")
-    assert {"full+pool-2", "side-96", "full+prune-stride-0.5", "coarse+prune-stride-0.5"} <= set(
-        views
-    )
-    assert reduced.needed_views("vovnet", 9, "synth_mmbench") == []
-    manifest = reduced.observation("vovnet", 1, "synth_mmmu", "views")
-    for name in reduced.experiments("replay"):
-        reads = manifest in reduced.experiment_observations(name)
-        assert reads == (
-            name in {"pruning_stride", "token_merge", "resolution", "granularity"}
-            or name == "vovnet_pruning"
-        ), name
-
-
-def test_a_reduced_view_without_its_setting_is_refused() -> None:
-    stanza = {"title": "Resolution", "policy": {"baseline_name": "resolution_scaling_proxy"}}
-    with pytest.raises(ConfigError, match=r"policy\.baseline_long_side: "):
-        plan({"experiments": {"unset": stanza}})
-
-
-def test_the_router_set_is_no_evaluation_set() -> None:
-    with pytest.raises(ConfigError, match="router_fit"):
-        plan({"data": {"eval_sets": {"router_fit": {"dataset": "synth_mmbench", "split": "dev"}}}})
-
-
-def test_a_plan_of_an_unknown_target_is_one_line(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(project)
-    assert cli.main(["plan", "no_such_target", "--gpus", "4"]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("vovnet: error: No rule to produce no_such_target ")
-    assert errors.count("\n") == 1
-    monkeypatch.chdir(project / "config")
-    assert cli.main(["plan", "--gpus", "4"]) == 2
-    assert capsys.readouterr().err.startswith("vovnet: error: No Snakefile found")
-
-
-# ---- generated files -------------------------------------------------------------------
-
-
-def test_the_stored_schema_is_the_settings() -> None:
-    assert SCHEMA_PATH.read_text() == schema_text(), "run `make schema`"
-
-
-def test_conda_and_container_have_the_pinned_versions() -> None:
-    for path, text in environment_files().items():
-        assert path.read_text() == text, f"{path.name}: run `make environments`"
-    conda = yaml.safe_load((ROOT / "envs/environment.yaml").read_text())["dependencies"]
-    assert conda[-1]["pip"] == pinned()
-    container = (ROOT / "envs/Dockerfile").read_text()
-    assert f"FROM python:{conda[0].removeprefix('python=')}-slim" in container
-    assert "--requirement /opt/vovnet/envs/requirements.txt" in container
-    for line in re.findall(r"^COPY (.*) \S+$", container, re.MULTILINE):
-        assert all((ROOT / name).exists() for name in line.split())
-
-
-def test_every_requirement_is_pinned() -> None:
-    names = set((ROOT / "envs/requirements.in").read_text().split())
-    pinned = dict(
-        re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "envs/requirements.txt").read_text(), re.M)
-    )
-    assert names <= set(pinned)
-
-
 # ---- GPUs of this machine --------------------------------------------------------------
 
-JOB = Wildcards(fromdict={"run": "vovnet", "seed": "0"})
 TRAINING = "results/paper_suite/runs/vovnet/seed0/stage1/manifest.json"
 
 
@@ -551,69 +418,3 @@ def test_no_more_jobs_start_than_there_are_gpus(
         most = max(most, running)
     assert most == 4, result.stderr
     assert running == 0
-
-
-def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:
-    made = plan()
-    assert made.reports == ["paper", "suite"]
-    assert "ablation_binary" not in made.reported["paper"]
-    assert made.reported["suite"] == list(made.settings.experiments)
-    files = {report: set(made.report_files(report)) for report in made.reports}
-    assert not files["paper"] & files["suite"]
-    assert set(made.report_files()) == files["paper"] | files["suite"]
-    whole = Wildcards(fromdict={"report": "suite"})
-    assert made.layout.eval("cache_reuse") / "results.csv" in made.report_inputs(whole)
-    assert set(made.ablation_files) <= set(made.pdf_inputs(whole))
-    assert plan({"report": {"target": None}}).reports == ["paper"]
-
-
-def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
-    made = plan(config="paper.yaml")
-    observe = made.leased("observe", "{run}", "seed{seed}")
-    record = "results/paper_suite/benchmarks/observe/vovnet_seed0.gpu.json"
-    lease = f"python -m vovnet lease --gpus 1 --record {record} -- "
-    assert observe(JOB, {"gpu": 1}) == f"{lease}python -m vovnet"
-    train = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert train(JOB, {"gpu": 8}, 32).startswith("python -m vovnet lease --gpus 8 --record ")
-    small = plan().launcher("train", "{run}", "seed{seed}", "stage1")
-    assert observe(JOB, {}) == small(JOB, {}, 1) == "python -m vovnet"
-
-
-TWO_PROCESSES = {"training": {"num_processes": 2, "mixed_precision": "no"}}
-USERS_FILE = """
-compute_environment: LOCAL_MACHINE
-distributed_type: MULTI_GPU
-gpu_ids: "0,1"
-num_machines: 2
-machine_rank: 1
-main_process_ip: 10.0.0.1
-num_processes: 4
-"""
-SHOW = """
-import os
-names = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-os.write(1, (" ".join(os.environ[name] for name in names) + "\\n").encode())
-"""
-
-
-@pytest.mark.parametrize("gpus", [0, 2])
-def test_ranks_see_the_jobs_devices_and_share_its_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int
-) -> None:
-    """Whatever the user once answered to `accelerate config`."""
-    (tmp_path / "accelerate").mkdir()
-    (tmp_path / "accelerate/default_config.yaml").write_text(USERS_FILE)
-    (tmp_path / "show.py").write_text(SHOW)
-    made = plan(TWO_PROCESSES | {"resources": {"train": {"gpu": gpus}}})
-    line = made.launcher("train", "{run}", "seed{seed}", "stage1")(JOB, {"gpu": gpus}, 7)
-    command = line.rpartition(" -- ")[2] if gpus else line
-    command = re.sub(r"(-m (-- )?)vovnet$", r"\1show", command)
-    environ = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(tmp_path),
-        "HF_HOME": str(tmp_path),
-        "OMP_NUM_THREADS": "7",
-        "CUDA_VISIBLE_DEVICES": "4,5",
-    }
-    shown = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True)
-    assert sorted(shown.stdout.splitlines()) == ["0 2 3 4,5", "1 2 3 4,5"], shown.stderr

@@ -19,6 +19,7 @@ from vovnet.config import merge, read_yaml, validate
 from workflow.plan import Plan
 
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
+CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
 LIVE_TITLE = "(live)"
 TIMINGS = re.compile("latency|mem_peak|samples_per_s")
 COMPARED = (

@@ -16,9 +16,21 @@ import pandas as pd
 from vovnet.config import Settings, merge, validate
 from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import OBSERVATION_COLUMNS, ImageRef, Sample, signal_columns, write_table
+from vovnet.core.records import (
+    OBSERVATION_COLUMNS,
+    ImageRef,
+    Sample,
+    read_table,
+    signal_columns,
+    write_table,
+)
 from vovnet.data.samples import write_samples
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.match import write_matched
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+
+World = tuple[Settings, Layout]
 
 TOKENS = np.array([0, 4, 16])
 FURTHER_TOKENS = {"side-64": 4, "side-96": 9, "full+merge-cosine-0.5": 8}
@@ -274,3 +286,27 @@ def write_world(
         for chosen in value["data"]["eval_sets"].values():
             chosen["passes"] = "all"
     return validate(value, "test settings"), layout
+
+
+def evaluate_all(settings: Settings, layout: Layout) -> None:
+    """Evaluate every experiment. Those that copy action ratios stand after the copied one."""
+    for name, item in settings.experiments.items():
+        if item.match:
+            write_matched(settings, layout, name)
+        evaluate_experiment(settings, layout, name)
+
+
+def samples_of(layout: Layout, name: str) -> pd.DataFrame:
+    return read_table(layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS)
+
+
+def hull_rows(layout: Layout, name: str, dataset: str | None = None) -> pd.DataFrame:
+    rows = pd.read_csv(layout.hull / "hull_metrics.csv")
+    rows = rows[rows["experiment"] == name]
+    return rows if dataset is None else rows[rows["dataset"] == dataset]
+
+
+def curve_rows(layout: Layout, name: str, dataset: str, seed: int) -> pd.DataFrame:
+    rows = pd.read_csv(layout.hull / "curves.csv")
+    keys = zip(rows["experiment"], rows["dataset"], rows["seed"], strict=True)
+    return rows[[key == (name, dataset, seed) for key in keys]]
