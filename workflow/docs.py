@@ -14,6 +14,8 @@ from vovnet.core.files import write_text
 from vovnet.data.formats import FORMATS, load_format
 from vovnet.evaluation.columns import RESULTS, Column
 from vovnet.evaluation.scoring import load_scorer
+from vovnet.views.reductions import REDUCTIONS, reduction_class
+from workflow.flops import flop_rows
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -37,8 +39,27 @@ def result_columns() -> str:
     return table(["column", "meaning"], [[f"`{item.name}`", item.meaning] for item in columns])
 
 
+def flops() -> str:
+    """The table of docs/backbones.md, a row for each model and view."""
+    headings = ["model", "view", "vision tokens", "text pass", "vision tower"]
+    headings += ["language model after it", "language model alone"]
+    return table(headings, flop_rows())
+
+
+def reductions() -> str:
+    """The table of docs/policies.md, a row for each reduction."""
+    found = [reduction_class(name) for name in REDUCTIONS]
+    rows = [
+        [f"`{item.example}`", item.summary, ", ".join(f"`{name}`" for name in item.column_names)]
+        for item in found
+    ]
+    return table(["spelled as", "what it does", "columns of results.csv"], rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "dataset_formats": dataset_formats,
+    "flops": flops,
+    "reductions": reductions,
     "result_columns": result_columns,
 }
 

@@ -19,12 +19,13 @@ _RATIO = re.compile(r"[01](?:\.\d{1,6}0*)?")
 class Reduction(ABC):
     """Shows an encoded image with fewer tokens; a subclass is a frozen dataclass of its options.
 
-    `example` is a spelling that error messages show. A reduction that `needs_grid` reads the
-    whole grid of an image's tokens, and so must come before all others. `column_names` are the
-    columns of results.csv that it fills.
+    `example` is a spelling that error messages show, `summary` says for docs what it does. A
+    reduction that `needs_grid` reads the whole grid of an image's tokens, and so must come before
+    all others. `column_names` are the columns of results.csv that it fills.
     """
 
     example: ClassVar[str]
+    summary: ClassVar[str]
     needs_grid: ClassVar[bool] = False
     column_names: ClassVar[tuple[str, ...]]
 

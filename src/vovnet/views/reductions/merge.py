@@ -40,6 +40,10 @@ class Merge(Reduction):
     ratio: float
 
     example: ClassVar[str] = "merge-cosine-0.5"
+    summary: ClassVar[str] = (
+        "averages similar tokens (by `cosine` or `l2`), weighted by their norm or `uniform`, until"
+        " a share is left"
+    )
     column_names: ClassVar[tuple[str, ...]] = ("merge_ratio",)
 
     @classmethod

@@ -29,6 +29,7 @@ class Pool(Reduction):
     factor: int
 
     example: ClassVar[str] = "pool-2"
+    summary: ClassVar[str] = "averages the tokens of each square of the grid with this side"
     needs_grid: ClassVar[bool] = True
     column_names: ClassVar[tuple[str, ...]] = ("pool_factor",)
 

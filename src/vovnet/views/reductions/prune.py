@@ -28,6 +28,10 @@ class Prune(Reduction):
     ratio: float
 
     example: ClassVar[str] = "prune-stride-0.5"
+    summary: ClassVar[str] = (
+        "keeps a share of the tokens: evenly spaced ones (`stride`), or those of the largest norm"
+        " (`topk_norm`)"
+    )
     column_names: ClassVar[tuple[str, ...]] = ("pruning_ratio",)
 
     @classmethod
