@@ -434,3 +434,15 @@ def test_a_results_column_takes_one_entry(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     written = text.value(rows, "avg_looks")
     assert {heading: list(texts) for heading, texts in written.items()} == {"Looks ↓": ["1.25"]}
+
+
+def test_a_setting_of_a_plug_in_fills_a_column_of_its_own(results: World, tmp_path: Path) -> None:
+    settings, layout = results
+    path = layout.eval("resolution") / "results.csv"
+    rows = read_results(path).assign(sharpness=0.5).to_dict("records")
+    write_results(path, rows, DEFAULT_ACTIONS)
+    names = list(read_results(path))
+    assert names.index("max_pixels") + 1 == names.index("sharpness")
+    write_tables(settings, layout)
+    table = pd.read_csv(layout.paper / "pareto.csv").set_index("experiment")["sharpness"]
+    assert (table["resolution"] == 0.5).all() and table.drop("resolution").isna().all()

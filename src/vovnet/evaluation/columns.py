@@ -6,7 +6,7 @@ report knows its heading, unit, scale, digits and direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -194,19 +194,24 @@ def rate_columns(actions: Iterable[str]) -> tuple[str, ...]:
     return tuple(RATE + action for action in actions)
 
 
-def result_columns(actions: Iterable[str]) -> tuple[str, ...]:
-    """Names of the columns of results.csv, in order, for a suite with these actions."""
+def result_columns(
+    actions: Iterable[str], rows: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, ...]:
+    """Names of the columns of results.csv, in order, for a suite with these actions.
+
+    What `rows` hold beside them are the settings of policies and views that have some of their own;
+    they follow the other settings.
+    """
     names = [column.name for column in RESULTS]
-    place = names.index("action_ratio")
-    return (*names[:place], *rate_columns(actions), *names[place:])
+    place, end = names.index("action_ratio"), names.index(SETTINGS[-1]) + 1
+    names[place:place] = rate_columns(actions)
+    further = dict.fromkeys(key for row in rows for key in row if key not in names)
+    return (*names[:end], *further, *names[end:])
 
 
 def write_results(path: Path | str, rows: Sequence[dict[str, Any]], actions: Iterable[str]) -> None:
-    """Write results.csv atomically; a key that is no column is a programming error."""
-    columns = result_columns(actions)
-    for row in rows:
-        assert set(row) <= set(columns), set(row) - set(columns)
-    frame = pd.DataFrame(rows, columns=list(columns))
+    """Write results.csv atomically."""
+    frame = pd.DataFrame(rows, columns=list(result_columns(actions, rows)))
     with atomic_path(path) as partial:
         frame.to_csv(partial, index=False, lineterminator="\n")
 

@@ -16,7 +16,13 @@ from vovnet.config import Settings
 from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import HULL_FILES, read_columns, read_results
+from vovnet.evaluation.columns import (
+    HULL_FILES,
+    SETTINGS,
+    read_columns,
+    read_results,
+    result_columns,
+)
 from vovnet.pipeline.manifest import write_manifest
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
@@ -47,6 +53,13 @@ class Inputs:
     def actions(self) -> list[str]:
         """The views that a policy may choose, cheapest first."""
         return self.settings.actions
+
+    @property
+    def setting_columns(self) -> list[str]:
+        """The columns that tell the points of a sweep apart, those of plug-ins last."""
+        known = {*result_columns(self.actions), "title", "role", "mode", "point"}
+        numeric = map(str, self.points.select_dtypes("number"))
+        return [*SETTINGS, *(name for name in numeric if name not in known)]
 
     def datasets(self) -> list[str]:
         """The evaluation sets that have results."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings, policy_points
+from vovnet.config import PolicySettings, Settings, policy_points
 from vovnet.core.errors import ConfigError
 from vovnet.evaluation.columns import CATALOGUE, SETTINGS, rate_columns
 from vovnet.report.inputs import Inputs, of, over_seeds
@@ -27,7 +27,7 @@ def measures(inputs: Inputs) -> tuple[str, ...]:
 
 def summary(inputs: Inputs, extra: tuple[str, ...] = ()) -> pd.DataFrame:
     """Every sweep point over its seeds; `accuracy_lo` and `accuracy_hi` are averaged."""
-    averages = ("num_samples", *SETTINGS, "accuracy_lo", "accuracy_hi")
+    averages = ("num_samples", *inputs.setting_columns, "accuracy_lo", "accuracy_hi")
     return over_seeds(inputs.points, (*METHOD, "point"), (*measures(inputs), *extra), averages)
 
 
@@ -81,13 +81,16 @@ def point_label(settings: Settings, name: str, point: int) -> str:
     swept = ["lambda_cost"] if experiment.match else list(experiment.sweep)
     if not swept and experiment.role == "vovnet":
         swept = ["lambda_cost"]
-    return ", ".join(f"{_symbol(key)} = {plain(getattr(policy, key))}" for key in swept)
+    return ", ".join(_assignment(policy, key) for key in swept)
 
 
-def _symbol(key: str) -> str:
-    """The symbol of a swept setting; its own name where it fills no column of results.csv."""
-    column = CATALOGUE.get(key.removeprefix("baseline_"))
-    return column.heading if column is not None and column.kind == "setting" else key
+def _assignment(policy: PolicySettings, key: str) -> str:
+    """A swept setting and its value, named by the symbol of its column of results.csv, if any."""
+    first, _, option = key.partition(".")
+    name = option or first.removeprefix("baseline_")
+    value = getattr(policy, first)[option] if option else getattr(policy, first)
+    symbol = CATALOGUE[name].heading if name in SETTINGS else name
+    return f"{symbol} = {plain(value)}"
 
 
 def plain(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vovnet.evaluation.columns import SETTINGS, rate_columns
+from vovnet.evaluation.columns import rate_columns
 from vovnet.report import text
 from vovnet.report.actions import label
 from vovnet.report.inputs import Inputs, of
@@ -18,7 +18,7 @@ def table(inputs: Inputs) -> Table:
     rates = dict(zip(inputs.actions, rate_columns(inputs.actions), strict=True))
     measures = (*rates.values(), "avg_cost", "accuracy")
     measured = [f"{name}_{end}" for name in measures for end in ("mean", "sd")]
-    rows = points[[*METHOD, "point", "num_seeds", *SETTINGS, *measured]]
+    rows = points[[*METHOD, "point", "num_seeds", *inputs.setting_columns, *measured]]
     columns = text.point(inputs.settings, rows)
     for action, rate in rates.items():
         columns |= text.value(rows, rate, f"{label(action)} [%]", deviation=True)
