@@ -162,3 +162,13 @@ def planned_dag(
         built._prepare_dag(forceall=everything, ignore_incomplete=True, lock_warn_only=True)
         built._build_dag()
         yield built.dag
+
+
+def own_schedulers() -> dict[str, tuple[type, Any]]:
+    """The name of each scheduler that comes with Snakemake -> its class and default settings."""
+    from snakemake.scheduling import greedy, milp
+
+    return {
+        "ilp": (milp.Scheduler, milp.SchedulerSettings()),
+        "greedy": (greedy.Scheduler, greedy.SchedulerSettings()),
+    }

@@ -38,19 +38,10 @@ class Schedule:
 
 def compare(tasks: Sequence[Task], gpus: int, cores: int) -> list[Schedule]:
     """Simulate the suite on `gpus` devices; raises VovnetError where a job asks for more."""
-    from snakemake.scheduling import greedy, milp
-
-    from snakemake_scheduler_plugin_gpu import Scheduler
-
     _check_devices(tasks, gpus)
-    schedulers = {
-        OURS: (Scheduler, None, 1),
-        ILP: (milp.Scheduler, milp.SchedulerSettings(), NUM_ORDERS),
-        GREEDY: (greedy.Scheduler, greedy.SchedulerSettings(), NUM_ORDERS),
-    }
     result = []
-    for name, (scheduler, settings, orders) in schedulers.items():
-        runs = [simulate(tasks, scheduler, settings, gpus, cores, order) for order in range(orders)]
+    for name, num_orders in ((OURS, 1), (ILP, NUM_ORDERS), (GREEDY, NUM_ORDERS)):
+        runs = [simulate(tasks, name, gpus, cores, order) for order in range(num_orders)]
         result.append(Schedule(name, min(runs, key=makespan_s), list(map(makespan_s, runs))))
     return [*result, _by_hand(tasks, gpus)]
 

@@ -60,26 +60,21 @@ def _job(number: int, task: Task, cores: int) -> PretendedJob:
 
 
 def simulate(
-    tasks: Sequence[Task], scheduler_class: type, settings: Any, gpus: int, cores: int, order: int
+    tasks: Sequence[Task], scheduler: str, gpus: int, cores: int, order: int
 ) -> list[Span]:
-    """Run `tasks` under a scheduler on `gpus` devices and `cores`.
+    """Run `tasks` under the named scheduler on `gpus` devices and `cores`.
 
     Snakemake offers the ready jobs in no particular order; here `order` seeds it.
     """
-    return _Simulation(tasks, scheduler_class, settings, gpus, cores, order).run()
+    return _Simulation(tasks, scheduler, gpus, cores, order).run()
 
 
 class _Simulation:
     def __init__(
-        self,
-        tasks: Sequence[Task],
-        scheduler_class: type,
-        settings: Any,
-        gpus: int,
-        cores: int,
-        order: int,
+        self, tasks: Sequence[Task], scheduler: str, gpus: int, cores: int, order: int
     ) -> None:
-        from snakemake.scheduling import greedy
+        from snakemake_scheduler_plugin_gpu import Scheduler
+        from vovnet.pipeline.snakemake_private import own_schedulers
 
         self.dag = PretendedDag(tasks, cores)
         self.now_s = 0.0
@@ -89,9 +84,12 @@ class _Simulation:
         self.devices = list(range(gpus))
         self.running: list[tuple[float, int, Span]] = []
         logger = SimpleNamespace(warning=_fail)
-        self.scheduler = scheduler_class(self.dag, settings, logger)
+        own = own_schedulers()
+        kind, settings = own.get(scheduler, (Scheduler, None))
+        self.scheduler: Any = kind(self.dag, settings, logger)
         self.scheduler.clock = lambda: self.now_s
-        self.greedy = greedy.Scheduler(self.dag, greedy.SchedulerSettings(), logger)
+        kind, settings = own["greedy"]
+        self.greedy: Any = kind(self.dag, settings, logger)
 
     def run(self) -> list[Span]:
         spans = []
