@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ import torch
 from vovnet.commands.bench.batching import compare_batching
 from vovnet.commands.bench.cache_reuse import compare_reuse
 from vovnet.commands.bench.growth import compare_growth
-from vovnet.commands.bench.measure import Line, machine
+from vovnet.commands.bench.measure import machine
 from vovnet.commands.bench.observe_once import compare_suite
 from vovnet.commands.bench.prefill import compare_reductions
 from vovnet.commands.bench.subject import open_bench
@@ -32,27 +31,30 @@ PARTS = ("suite", "batching", "reuse", "reductions", "growth")
 """The parts, each of which leaves a JSON file beside the table."""
 
 
-def run_bench(settings: Settings, layout: Layout, progress: Progress) -> pd.DataFrame:
-    """Measure all parts, write the results under `layout.bench`, and return them as a table."""
+def run_bench(settings: Settings, layout: Layout, progress: Progress) -> None:
+    """Measure all parts and write the results under `layout.bench`."""
     torch.set_num_threads(settings.bench.num_threads)
-    where = machine()
+    measured_on = machine()
     folder = layout.bench
     shutil.rmtree(folder / "work", ignore_errors=True)
     bench = open_bench(settings, layout, folder / "work")
     with progress("rows of the suite") as tick:
-        found = {"suite": compare_suite(bench, tick)}
-    found["batching"] = compare_batching(bench)
-    found["reuse"] = compare_reuse(bench)
-    found["reductions"] = compare_reductions(bench)
+        results = {"suite": compare_suite(bench, tick)}
+    results["batching"] = compare_batching(bench)
+    results["reuse"] = compare_reuse(bench)
+    results["reductions"] = compare_reductions(bench)
     with progress("sizes") as tick:
-        found["growth"] = compare_growth(bench, tick)
-    shutil.rmtree(folder / "work", ignore_errors=True)
-    lines = [line for part in PARTS for line in found[part][0]]
-    outputs = {part: folder / f"{part}.json" for part in PARTS}
-    for part, path in outputs.items():
-        write_json(path, plain(found[part][1]))
-    table = bench_table(lines)
-    outputs |= _write_table(table, lines, folder, where)
+        results["growth"] = compare_growth(bench, tick)
+    shutil.rmtree(folder / "work")
+    outputs = {name: folder / f"{name}.json" for name in PARTS}
+    for name, path in outputs.items():
+        write_json(path, plain(results[name][1]))
+    outputs |= {"csv": folder / "bench.csv", "md": folder / "bench.md"}
+    table = pd.DataFrame([line.columns for name in PARTS for line in results[name][0]])
+    with atomic_path(outputs["csv"]) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+    text = table.assign(value=table["value"].map("{:.3g}".format)).astype(object).fillna("")
+    write_text(outputs["md"], to_markdown(text.astype(str)) + f"\n{machine_text(measured_on)}\n")
     write_manifest(
         folder / "manifest.json",
         step="bench",
@@ -61,25 +63,7 @@ def run_bench(settings: Settings, layout: Layout, progress: Progress) -> pd.Data
         outputs=outputs,
         run=bench.run,
         seed=bench.seed,
-        machine=where,
-    )
-    return table
-
-
-def bench_table(lines: list[Line]) -> pd.DataFrame:
-    """A row for each line: the measured value, the requirement, and whether it is met."""
-    return pd.DataFrame(
-        [
-            {
-                "": line.part,
-                "measured": line.what,
-                "value": f"{line.value:.3g}",
-                "required": line.requirement,
-                "verdict": line.verdict,
-                "of": line.note,
-            }
-            for line in lines
-        ]
+        machine=measured_on,
     )
 
 
@@ -89,15 +73,3 @@ def machine_text(where: dict[str, Any]) -> str:
         f" device {where['device']}, torch {where['torch']},"
         f" load {where['load_average'][0]:.1f} at the start"
     )
-
-
-def _write_table(
-    table: pd.DataFrame, lines: list[Line], folder: Path, where: dict[str, Any]
-) -> dict[str, Path]:
-    paths = {"csv": folder / "bench.csv", "md": folder / "bench.md"}
-    columns = ("part", "what", "value", "at_least", "at_most", "verdict", "note")
-    rows = [{name: getattr(line, name) for name in columns} for line in lines]
-    with atomic_path(paths["csv"]) as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False, lineterminator="\n")
-    write_text(paths["md"], to_markdown(table) + f"\n{machine_text(where)}\n")
-    return paths

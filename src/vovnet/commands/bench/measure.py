@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -31,19 +32,18 @@ class Line:
     note: str = ""
 
     @property
-    def requirement(self) -> str:
-        if self.at_least is not None:
-            return f"at least {self.at_least:g}"
-        return "" if self.at_most is None else f"at most {self.at_most:g}"
-
-    @property
     def verdict(self) -> str:
         """`pass` or `miss`; empty where nothing is required."""
-        if not self.requirement:
+        if self.at_least is None and self.at_most is None:
             return ""
-        low = -np.inf if self.at_least is None else self.at_least
-        high = np.inf if self.at_most is None else self.at_most
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
         return "pass" if low <= self.value <= high else "miss"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The line as a row of bench.csv."""
+        return vars(self) | {"verdict": self.verdict}
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

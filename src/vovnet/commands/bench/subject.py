@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
+from typing import Any
 
 from vovnet.config import Settings, run_settings, validate
 from vovnet.config.experiments import bench_experiments
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.inference.engine import Answer, Clock, Encoded, Inference, TextPass, untimed
+from vovnet.inference.engine import Answer, Inference, TextPass
 from vovnet.model.vovnet import load_trained, pick_device
 
 
@@ -39,17 +38,9 @@ class CountingInference(Inference):
         self.passes += len(samples)
         return super().text_pass(samples)
 
-    def answer(
-        self,
-        samples: Sequence[Sample],
-        view: str,
-        images: Sequence[Sequence[Image.Image]],
-        text_pass: TextPass | None = None,
-        encoded: Encoded | None = None,
-        clock: Clock = untimed,
-    ) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], *arguments: Any, **options: Any) -> list[Answer]:
         self.passes += len(samples)
-        return super().answer(samples, view, images, text_pass, encoded, clock)
+        return super().answer(samples, *arguments, **options)
 
 
 @dataclass(frozen=True)
