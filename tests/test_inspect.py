@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from support.samples import make_sample
 from support.worlds import settings_of
 from vovnet import cli
 from vovnet.commands.inspect.sheet import CELL_WIDTH, NUM_COLUMNS, write_sheet
@@ -21,16 +23,9 @@ from vovnet.core.records import ImageRef, Sample
 from vovnet.data.samples import read_samples
 
 
-def sample(name: str, **more: object) -> Sample:
-    value = {
-        "id": name,
-        "dataset": "toy",
-        "split": "dev",
-        "question_type": "vqa",
-        "question": "what?",
-        "images": [ImageRef(path="a", width=100, height=60, sha256="a")],
-    }
-    return Sample.model_validate(value | more)
+def sample(name: str, **more: Any) -> Sample:
+    image = ImageRef(path="a", width=100, height=60, sha256="a")
+    return make_sample(name, **({"images": [image]} | more))
 
 
 def test_the_summary_counts_what_is_there() -> None:

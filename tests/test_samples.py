@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.properties import given, st
+from support.samples import make_sample
 from vovnet.core.errors import DataError
 from vovnet.core.records import Sample
 from vovnet.data import samples as on_disk
@@ -19,8 +20,7 @@ from vovnet.training.calibration import split_held_out
 
 
 def sample(name: str, **values: Any) -> Sample:
-    fixed = {"dataset": "d", "split": "s", "question_type": "vqa", "question": "é?", "images": []}
-    return Sample.model_validate(fixed | {"id": name} | values)
+    return make_sample(name, **({"question": "é?"} | values))
 
 
 def stored(folder: Path, *samples: Sample) -> SampleFile:

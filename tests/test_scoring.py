@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.samples import make_sample
 from vovnet.core.errors import DataError
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring import SCORERS
@@ -18,15 +17,10 @@ from vovnet.evaluation.scoring.textvqa import normalise, vqa_accuracy
 COLOURS = {"A": "red", "B": "green", "C": "blue", "D": "12"}
 
 
-def make(**values: Any) -> Sample:
-    fixed = {"id": "1", "dataset": "d", "split": "dev", "question": "?", "images": []}
-    return Sample.model_validate(fixed | {"question_type": "multiple-choice"} | values)
-
-
-CHOICE = make(choices=COLOURS, answer="B", answer_text="green")
-NUMBERS = make(choices={"A": "2", "B": "12", "C": "7"}, answer="B")
-VQA = make(question_type="vqa", answer="cat", answers=["cat"] * 8 + ["dog", "a cat"])
-OPEN = make(question_type="open", answer="24/7", answers=["24/7", "3.429"])
+CHOICE = make_sample(choices=COLOURS, answer="B", answer_text="green")
+NUMBERS = make_sample(choices={"A": "2", "B": "12", "C": "7"}, answer="B")
+VQA = make_sample(question_type="vqa", answer="cat", answers=["cat"] * 8 + ["dog", "a cat"])
+OPEN = make_sample(question_type="open", answer="24/7", answers=["24/7", "3.429"])
 
 
 @pytest.mark.parametrize("scorer", ["mmbench", "mmmu"])
@@ -105,7 +99,7 @@ def test_normalise(text: str, expected: str) -> None:
 @pytest.mark.parametrize("scorer", sorted(SCORERS))
 def test_a_sample_without_gold_is_refused(scorer: str) -> None:
     with pytest.raises(DataError, match="has no answer"):
-        score_sample(scorer, make(choices=COLOURS), "red")
+        score_sample(scorer, make_sample(choices=COLOURS), "red")
 
 
 @given(text=st.text(), fuzzy=st.booleans())
@@ -130,7 +124,9 @@ def test_order_of_the_answers_does_not_matter(
 ) -> None:
     shuffled = data.draw(st.permutations(answers))
     values = [
-        score_sample(scorer, make(question_type="open", answer="x", answers=order), text).value
+        score_sample(
+            scorer, make_sample(question_type="open", answer="x", answers=order), text
+        ).value
         for order in (answers, shuffled)
     ]
     assert values[0] == pytest.approx(values[1])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.repository import shared
+from support.samples import make_sample
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring.mmbench import infer_choice
 from vovnet.evaluation.scoring.mmmu import open_is_right, parse_choice, parse_open
@@ -23,9 +24,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def sample(name: str, **values: Any) -> Sample:
-    kind = "multiple-choice" if values.get("choices") else "open"
-    fixed = {"id": name, "dataset": "reference", "split": "validation", "question_type": kind}
-    return Sample.model_validate(fixed | {"question": "?", "images": []} | values)
+    kind = {} if values.get("choices") else {"question_type": "open"}
+    return make_sample(name, **(kind | values))
 
 
 def test_mmmu_judgements() -> None:

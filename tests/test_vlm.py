@@ -15,8 +15,8 @@ from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from support.repository import TINY_MODEL
+from support.samples import make_sample
 from vovnet.config import ModelSettings, Settings, VisionBudget
-from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.data.world import questions as world
 from vovnet.data.world.stream import WorldStream
@@ -44,14 +44,7 @@ def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
         rng = np.random.default_rng((7, index))
         template = world.pick_template(rng, dict.fromkeys(world.TEMPLATES, 1.0))
         item = world.make_item(rng, "eval", template)
-        sample = Sample(
-            id=str(index),
-            dataset="world",
-            split="eval",
-            question_type="vqa",
-            question=item.question,
-            images=[],
-        )
+        sample = make_sample(str(index), question=item.question)
         text = question_text(sample, Settings().data.prompt_template)
         found.append((text, list(item.images)))
     return found
