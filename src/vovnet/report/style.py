@@ -58,30 +58,19 @@ FURTHER_LOOKS = (
 """Looks of the actions that have none of their own, in their order; then from the start again."""
 
 STYLE: dict[Any, Any] = {
-    "font.size": 7,
+    **dict.fromkeys(["font.size", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 7),
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
+    **dict.fromkeys(["axes.linewidth", "xtick.major.width", "ytick.major.width"], 0.6),
+    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
+    **dict.fromkeys(["axes.grid", "axes.axisbelow", "figure.constrained_layout.use"], True),
     "grid.color": "#E5E5E5",
-    "grid.linewidth": 0.5,
+    **dict.fromkeys(["grid.linewidth", "hatch.linewidth"], 0.5),
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
-    "legend.frameon": False,
     "legend.handlelength": 2.4,
-    "hatch.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "figure.constrained_layout.use": True,
     "savefig.dpi": 300,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
+    **dict.fromkeys(["pdf.fonttype", "ps.fonttype"], 42),
 }
 
 

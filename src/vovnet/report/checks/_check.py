@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings, policy_points
@@ -47,7 +48,7 @@ class Finding:
     """What a check found at one place, such as a dataset, and in one seed if it looks at each."""
 
     where: str
-    passed: bool
+    passed: bool | np.bool_
     numbers: str
     seed: int | None = None
 

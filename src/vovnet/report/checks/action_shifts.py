@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -38,7 +37,7 @@ def mmmu_looks_closer(inputs: Inputs) -> Iterator[Finding]:
             for seed in shares[first].index.intersection(shares[second].index):
                 left, right = shares[first][seed], shares[second][seed]
                 text = f"FULL {percent(left)} against {percent(right)}"
-                yield Finding(f"{first} against {second}", bool(left > right), text, int(seed))
+                yield Finding(f"{first} against {second}", left > right, text, int(seed))
 
 
 @RULES.expectation("C1", f"NO is rare on TextVQA, {MAX_BLIND:.0%} or less")
@@ -46,7 +45,7 @@ def textvqa_is_looked_at(inputs: Inputs) -> Iterator[Finding]:
     shares = _at_target(inputs, "action_rate_no")
     for name in _of_format(inputs, shares, "textvqa"):
         for seed, share in shares[name].items():
-            yield Finding(name, bool(share <= MAX_BLIND), f"NO {percent(share)}", int(str(seed)))
+            yield Finding(name, share <= MAX_BLIND, f"NO {percent(share)}", int(str(seed)))
 
 
 @RULES.invariant("D2", "a soft mixture trains: every loss is a number")
@@ -59,15 +58,14 @@ def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
         for seed in seeds:
             losses = of(log, seed=seed, folder_stage=2)["loss"]
             text = f"{len(losses)} steps of stage 2, last loss {losses.iloc[-1]:.3f}"
-            yield Finding(run, bool(np.isfinite(losses).all()), text, seed)
+            yield Finding(run, np.isfinite(losses).all(), text, seed)
 
 
 @RULES.expectation("D3", "a model trained without cost takes FULL at least as often")
 def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
     """Both at the target lambda; means over the seeds that they share."""
-    free = [
-        run for run in trained(inputs) if run_settings(inputs.settings, run).policy.lambda_cost == 0
-    ]
+    recipes = {run: run_settings(inputs.settings, run).policy for run in trained(inputs)}
+    free = [run for run, policy in recipes.items() if policy.lambda_cost == 0]
     names = {inputs.main(dataset) for dataset in inputs.datasets()}
     swept = _at_lambda(inputs, inputs.settings.report.target_lambda)
     default = swept[swept["experiment"].isin(names) & ~swept["run"].isin(free)]
@@ -75,7 +73,7 @@ def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
     for (dataset, run), rows in joined.groupby(["dataset", "run"], sort=False):
         left, right = rows["action_rate_full"].mean(), rows["action_rate_full_default"].mean()
         text = f"FULL {percent(left)} against {percent(right)}"
-        yield Finding(f"{dataset} {run}", bool(left >= right - TOLERANCE), text)
+        yield Finding(f"{dataset} {run}", left >= right - TOLERANCE, text)
 
 
 @RULES.invariant("E1", "a fallback turns as many NOs into its view as it is triggered")
@@ -99,9 +97,7 @@ def _shift(row: pd.Series, policy: PolicySettings, name: str) -> Finding:
     chosen, rate = f"action_rate_{policy.fallback_mode}", row["fallback_trigger_rate"]
     away = row["action_rate_no_plain"] - row["action_rate_no"]
     gained = row[chosen] - row[f"{chosen}_plain"]
-    exact = math.isclose(away, rate, abs_tol=TOLERANCE) and math.isclose(
-        gained, rate, abs_tol=TOLERANCE
-    )
+    exact = max(abs(away - rate), abs(gained - rate)) <= TOLERANCE
     text = (
         f"NO {percent(row['action_rate_no_plain'])} to {percent(row['action_rate_no'])},"
         f" triggered {percent(rate)}"

@@ -49,9 +49,7 @@ def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
         every = run_settings(inputs.settings, run).training.save_every
         log = load_train_log(inputs.settings, inputs.layout, run, seeds)
         for path, seed, stage in train_logs(inputs.settings, inputs.layout, run, seeds):
-            names = [
-                found.stem.removeprefix("checkpoint-") for found in path.parent.glob("checkpoint-*")
-            ]
+            names = [item.stem.rpartition("-")[2] for item in path.parent.glob("checkpoint-*")]
             steps = sorted(int(name) for name in names if name.isdigit())
             if not steps:
                 continue
@@ -75,7 +73,7 @@ def shares_shift(inputs: Inputs) -> Iterator[Finding]:
         no, full = rows["action_rate_no"].to_numpy(), rows["action_rate_full"].to_numpy()
         monotone = (np.diff(full) <= TOLERANCE).all() and (np.diff(no) >= -TOLERANCE).all()
         text = f"FULL {percent(full[0])} to {percent(full[-1])}"
-        yield Finding(where, bool(monotone and full[-1] < full[0]), text, seed)
+        yield Finding(where, monotone and full[-1] < full[0], text, seed)
 
 
 @RULES.expectation("A2", f"accuracy varies by at most {100 * MAX_SEED_SD:g} points (sd) over seeds")
@@ -115,7 +113,7 @@ def random_matches_shares(inputs: Inputs) -> Iterator[Finding]:
         gaps = [(rows[rate] - rows[f"{rate}_target"]).abs().max() for rate in rates]
         allowed = 2 / math.sqrt(rows["num_samples"].min())
         text = f"largest difference {max(gaps):.4f}, allowed {allowed:.4f}"
-        yield Finding(where, bool(max(gaps) <= allowed), text, seed)
+        yield Finding(where, max(gaps) <= allowed, text, seed)
 
 
 @RULES.expectation("B3", "the matched random policy costs as much as its target")
@@ -134,13 +132,9 @@ def random_matches_cost(inputs: Inputs) -> Iterator[Finding]:
 
 @RULES.expectation("B3", "the matched random policy gains nothing over the mixing hull")
 def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
-    names = [
-        name
-        for name in named_experiments(inputs, "random_policy_matched")
-        if not _matches_buckets(inputs, name)
-    ]
-    rows = _hull_rows(inputs, names)
-    for dataset, seed, row in each(rows):
+    names = named_experiments(inputs, "random_policy_matched")
+    names = [name for name in names if not _matches_buckets(inputs, name)]
+    for dataset, seed, row in each(_hull_rows(inputs, names)):
         for name in GAIN_SHARES:
             low, high = row[f"{name}_lo"], row[f"{name}_hi"]
             if math.isnan(low) or math.isnan(high):
@@ -154,7 +148,7 @@ def oracle_is_cheaper(inputs: Inputs) -> Iterator[Finding]:
     for dataset, seed, rows in beside_oracle(inputs):
         for _, row in rows[np.isclose(rows["lambda_cost"], target)].iterrows():
             text = f"{row['avg_cost_oracle']:.2f} against {row['avg_cost']:.2f}"
-            passed = bool(row["avg_cost_oracle"] <= row["avg_cost"] + TOLERANCE)
+            passed = row["avg_cost_oracle"] <= row["avg_cost"] + TOLERANCE
             yield Finding(dataset, passed, text, seed)
 
 
@@ -163,7 +157,7 @@ def vovnet_gains(inputs: Inputs) -> Iterator[Finding]:
     """The lower end of the interval must lie above 0."""
     for dataset, seed, row in each(_vovnet_hull(inputs)):
         passed = row["gain_at_50"] >= MIN_GAIN and row["gain_at_50_lo"] > 0
-        yield Finding(dataset, bool(passed), _gain(row, "gain_at_50"), seed)
+        yield Finding(dataset, passed, _gain(row, "gain_at_50"), seed)
 
 
 @RULES.expectation("hull", f"VoVNet captures {MIN_BAYES_CAPTURED:.0%} of what the router gains")
@@ -182,14 +176,14 @@ def scores_are_calibrated(inputs: Inputs) -> Iterator[Finding]:
     for _, row in bins.drop_duplicates(["seed", "pair"]).iterrows():
         passed = row["ece"] <= MAX_ECE_NATS and SLOPES[0] <= row["slope"] <= SLOPES[1]
         text = f"slope {row['slope']:.2f}, ECE {row['ece']:.3f} nats"
-        yield Finding(row["pair"], bool(passed), text, int(row["seed"]))
+        yield Finding(row["pair"], passed, text, int(row["seed"]))
 
 
 @RULES.expectation("need", f"FULL answers {MIN_FULL_ACCURACY:.0%} or more")
 def full_answers(inputs: Inputs) -> Iterator[Finding]:
     for dataset, seed, row in each(baseline_rows(inputs, "always_full")):
-        passed = bool(row["accuracy"] >= MIN_FULL_ACCURACY)
-        yield Finding(dataset, passed, percent(row["accuracy"]), seed)
+        accuracy = row["accuracy"]
+        yield Finding(dataset, accuracy >= MIN_FULL_ACCURACY, percent(accuracy), seed)
 
 
 @RULES.expectation("need", "the need for FULL differs between datasets, and VoVNet follows it")
@@ -211,7 +205,7 @@ def vovnet_follows_need(inputs: Inputs) -> Iterator[Finding]:
             wanted, got = need[second] - need[first], shares[second] - shares[first]
             if abs(wanted) >= MIN_SHARE_DIFFERENCE:
                 text = f"need {_signed(wanted)}, VoVNet {_signed(got)} points"
-                yield Finding(f"{second} against {first}", bool(wanted * got > 0), text)
+                yield Finding(f"{second} against {first}", wanted * got > 0, text)
 
 
 def _sweeps(points: pd.DataFrame, key: str) -> Iterator[Place]:

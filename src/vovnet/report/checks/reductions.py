@@ -37,8 +37,7 @@ MAX_RISE = 0.02
 def costs_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
     for where, seed, row in _unreduced(inputs, block, value):
         cost, full = row["avg_vision_tokens"], row["avg_vision_tokens_full"]
-        text = f"{cost:g} tokens, FULL {full:g}"
-        yield Finding(where, abs(cost - full) <= TOLERANCE, text, seed)
+        yield Finding(where, abs(cost - full) <= TOLERANCE, f"{cost:g} tokens, FULL {full:g}", seed)
 
 
 def full_side_costs_full(inputs: Inputs) -> Iterator[Finding]:
@@ -51,9 +50,9 @@ def full_side_costs_full(inputs: Inputs) -> Iterator[Finding]:
 
 def is_full(inputs: Inputs, block: str, value: float | None) -> Iterator[Finding]:
     for where, seed, row in _unreduced(inputs, block, value):
-        found, full = row["accuracy"], row["accuracy_full"]
-        text = f"{percent(found)}, FULL {percent(full)}"
-        yield Finding(where, abs(found - full) <= TOLERANCE, text, seed)
+        own, full = row["accuracy"], row["accuracy_full"]
+        text = f"{percent(own)}, FULL {percent(full)}"
+        yield Finding(where, abs(own - full) <= TOLERANCE, text, seed)
 
 
 def tokens_follow(inputs: Inputs, block: str) -> Iterator[Finding]:
@@ -61,8 +60,7 @@ def tokens_follow(inputs: Inputs, block: str) -> Iterator[Finding]:
     for where, seed, rows in _beside_full(inputs, block):
         asked, left = rows[column], rows["avg_vision_tokens"] / rows["avg_vision_tokens_full"]
         text = ", ".join(f"{a:g} leaves {b:.3f}" for a, b in zip(asked, left, strict=True))
-        close = bool(((left - asked).abs() <= MAX_RATIO_ERROR).all())
-        yield Finding(where, close, text, seed)
+        yield Finding(where, ((left - asked).abs() <= MAX_RATIO_ERROR).all(), text, seed)
 
 
 def accuracy_falls(inputs: Inputs, block: str) -> Iterator[Finding]:
@@ -72,7 +70,7 @@ def accuracy_falls(inputs: Inputs, block: str) -> Iterator[Finding]:
             continue
         rows = rows.sort_values("avg_vision_tokens", ascending=False)
         text = " to ".join(percent(value) for value in rows["accuracy"])
-        yield Finding(where, bool((rows["accuracy"].diff().dropna() <= MAX_RISE).all()), text, seed)
+        yield Finding(where, (rows["accuracy"].diff().dropna() <= MAX_RISE).all(), text, seed)
 
 
 def _unreduced(

@@ -43,15 +43,8 @@ SINGLE: dict[str, dict[str, Any]] = {
     "dataset_router": {"color": GREY, "linestyle": "--", "marker": "h", "ms": 2.5, "lw": 0.8},
     "random_policy_matched": {"color": GREY, "marker": "x", "linestyle": "none", "zorder": 4},
     "oracle": {"color": BLACK, "marker": "*", "ms": 5, "linestyle": "none", "zorder": 7},
-    "oracle_full_correct": {
-        "color": BLACK,
-        "marker": "*",
-        "ms": 10,
-        "markerfacecolor": "white",
-        "markeredgewidth": 0.8,
-        "linestyle": "none",
-        "zorder": 6,
-    },
+    "oracle_full_correct": {"color": BLACK, "marker": "*", "ms": 10, "linestyle": "none"}
+    | {"markerfacecolor": "white", "markeredgewidth": 0.8, "zorder": 6},
 }
 """Baseline -> how its points are drawn."""
 
