@@ -19,20 +19,16 @@ from support.replays import (
     LAMBDAS,
     TOKENS,
     World,
+    circular,
     curve_rows,
     evaluate_all,
     hull_rows,
-    make_samples,
     samples_of,
-    signals_of,
-    texts_of,
-    write_observation,
     write_reduced,
-    write_set,
     write_world,
 )
 from vovnet import cli
-from vovnet.config import Settings, merge, policy_points, run_settings, validate
+from vovnet.config import merge, policy_points, run_settings, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_file, write_json
 from vovnet.core.layout import Layout
@@ -235,42 +231,6 @@ def test_a_text_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 # ---- sets and policies -------------------------------------------------------------------
-
-
-def circular(layout: Layout, passes: str) -> Settings:
-    """Three questions of 2 passes; always_full is right in (2, 1, 0) of them, FULL costs 8.
-
-    The second passes name a category of their own, which must not count.
-    """
-    samples = [
-        sample.model_copy(
-            update={"id": f"q{q}-{p}", "group": f"g{q}", "pass_index": p, "category": "cd"[p]}
-        )
-        for q, sample in enumerate(make_samples("ring", 3, np.random.default_rng(0)))
-        for p in range(2)
-    ]
-    write_set(layout, "ring", samples)
-    kept = samples if passes == "all" else samples[::2]
-    right_N = np.array([True, True, True, False, False, False])
-    right_N = right_N if passes == "all" else right_N[::2]
-    right_NA = np.repeat(right_N[:, None], 3, axis=1)
-    rng = np.random.default_rng(0)
-    signals = signals_of([sample.id for sample in kept], np.zeros(len(kept), int), rng)
-    signals["tokens_full"] = 16 * np.arange(1, len(kept) + 1)
-    write_observation(layout, 0, "ring", signals, texts_of(kept, right_NA))
-    value = {
-        "results_dir": str(layout.root),
-        "data": {
-            "datasets": {"ring": {"format": "mmbench", "root": "raw", "files": {"dev": "d.tsv"}}},
-            "eval_sets": {"ring": {"dataset": "ring", "split": "dev", "passes": passes}},
-        },
-        "seeds": [0],
-        "experiments": {
-            "full": {"title": "full", "policy": {"baseline_name": "always_full"}},
-            "one": {"title": "1", "policy": {"baseline_name": "always_full"}, "max_samples": 2},
-        },
-    }
-    return validate(value, "ring")
 
 
 def test_a_circular_group_is_right_when_every_pass_is(tmp_path: Path) -> None:

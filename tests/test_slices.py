@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from support.replays import GRADED, LAMBDAS, write_world
+from support.replays import GRADED, LAMBDAS, circular, write_world
 from vovnet import cli
 from vovnet.config import PolicySettings, Settings
 from vovnet.core.errors import DataError
@@ -125,8 +125,6 @@ def test_never_looking_skips_wrongly_where_full_is_needed(world: World) -> None:
 
 
 def test_circular_passes_are_one_question(tmp_path: Path) -> None:
-    from test_evaluate import circular
-
     layout = Layout(tmp_path)
     settings = circular(layout, "all")
     evaluate_experiment(settings, layout, "full")

@@ -288,6 +288,42 @@ def write_world(
     return validate(value, "test settings"), layout
 
 
+def circular(layout: Layout, passes: str) -> Settings:
+    """Three questions of 2 passes; always_full is right in (2, 1, 0) of them, FULL costs 8.
+
+    The second passes name a category of their own, which must not count.
+    """
+    samples = [
+        sample.model_copy(
+            update={"id": f"q{q}-{p}", "group": f"g{q}", "pass_index": p, "category": "cd"[p]}
+        )
+        for q, sample in enumerate(make_samples("ring", 3, np.random.default_rng(0)))
+        for p in range(2)
+    ]
+    write_set(layout, "ring", samples)
+    kept = samples if passes == "all" else samples[::2]
+    right_N = np.array([True, True, True, False, False, False])
+    right_N = right_N if passes == "all" else right_N[::2]
+    right_NA = np.repeat(right_N[:, None], 3, axis=1)
+    rng = np.random.default_rng(0)
+    signals = signals_of([sample.id for sample in kept], np.zeros(len(kept), int), rng)
+    signals["tokens_full"] = 16 * np.arange(1, len(kept) + 1)
+    write_observation(layout, 0, "ring", signals, texts_of(kept, right_NA))
+    value = {
+        "results_dir": str(layout.root),
+        "data": {
+            "datasets": {"ring": {"format": "mmbench", "root": "raw", "files": {"dev": "d.tsv"}}},
+            "eval_sets": {"ring": {"dataset": "ring", "split": "dev", "passes": passes}},
+        },
+        "seeds": [0],
+        "experiments": {
+            "full": {"title": "full", "policy": {"baseline_name": "always_full"}},
+            "one": {"title": "1", "policy": {"baseline_name": "always_full"}, "max_samples": 2},
+        },
+    }
+    return validate(value, "ring")
+
+
 def evaluate_all(settings: Settings, layout: Layout) -> None:
     """Evaluate every experiment. Those that copy action ratios stand after the copied one."""
     for name, item in settings.experiments.items():

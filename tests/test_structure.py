@@ -1,0 +1,31 @@
+"""How the files of the project lie: sizes, and what test files may import."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from support.repository import ROOT
+
+LIMITS = {"rules/*.smk": 150, "Snakefile": 150, "workflow/**/*.py": 400}
+"""Pattern -> lines of a file that can still be read in one sitting."""
+
+
+@pytest.mark.parametrize("pattern", LIMITS)
+def test_no_file_is_too_long(pattern: str) -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in ROOT.glob(pattern)}
+    assert lengths
+    assert {path: count for path, count in lengths.items() if count > LIMITS[pattern]} == {}
+
+
+def test_test_files_stand_alone() -> None:
+    """What several of them need lies in tests/support, so that each can be moved and cut."""
+    tests = ROOT / "tests"
+    names = {path.stem for path in tests.glob("*.py")}
+    for path in tests.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in names, path
+            elif isinstance(node, ast.Import):
+                assert not names & {alias.name for alias in node.names}, path
