@@ -40,10 +40,9 @@ mixture, whose batches differ in shape, 1e-6 of a loss and less than that of a w
 
 def train(layout: Layout, overrides: dict[str, Any]) -> tuple[TrainedModel, list[dict[str, Any]]]:
     """Both stages in a layout, and the log of the second."""
-    settings = settings_of(layout, overrides)
+    trained = TrainedModel(settings_of(layout, overrides), layout, "vovnet", 0)
     for stage in (1, 2):
-        train_stage(settings, layout, "vovnet", 0, stage)
-    trained = TrainedModel(settings, layout, "vovnet", 0)
+        train_stage(trained, stage)
     return trained, log_of(trained, 2)
 
 

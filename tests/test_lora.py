@@ -24,6 +24,7 @@ from vovnet.inference.engine import Inference
 from vovnet.inference.observe import observe_samples
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import VoVNet, load_trained, save_weights
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.stage import train_stage
 
@@ -85,7 +86,7 @@ def undo(folder: Path, step: int) -> None:
         number = path.name.removeprefix("checkpoint-").removesuffix(".pt")
         if number.isdigit() and int(number) > step:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name in ("model.safetensors", "manifest.json"):
+    for name in ("model.safetensors", "manifest.json", "complete.json"):
         (folder / name).unlink()
 
 
@@ -94,11 +95,11 @@ def test_resuming_is_exact_with_dropout(fresh: Layout, form: str) -> None:
     overrides = {"model": {"lora": LORA}, "training": {**TRAINING, "checkpoint_format": form}}
     settings = settings_of(fresh, overrides)
     for stage in (1, 2):
-        train_stage(settings, fresh, "vovnet", 0, stage)
+        train_stage(TrainedModel(settings, fresh, "vovnet", 0), stage)
         path = stage_of(fresh, stage) / "model.safetensors"
         whole = path.read_bytes()
         undo(stage_of(fresh, stage), 1)
-        train_stage(settings, fresh, "vovnet", 0, stage)
+        train_stage(TrainedModel(settings, fresh, "vovnet", 0), stage)
         assert path.read_bytes() == whole
 
 
@@ -108,7 +109,7 @@ def test_checkpoints_hold_no_frozen_weight(fresh: Layout, form: str) -> None:
     overrides = {"model": {"lora": LORA}, "training": {**TRAINING, "checkpoint_format": form}}
     settings = settings_of(fresh, overrides)
     for stage in (1, 2):
-        train_stage(settings, fresh, "vovnet", 0, stage)
+        train_stage(TrainedModel(settings, fresh, "vovnet", 0), stage)
         folder = stage_of(fresh, stage)
         checkpoint = list_checkpoints(folder)[-1][1]
         state = (
@@ -129,7 +130,7 @@ def test_adapters_need_all_their_weights_and_their_base(fresh: Layout) -> None:
     shutil.copytree(TINY_MODEL, base)
     model_settings = {"base_model_name": str(base), "lora": LORA}
     settings = settings_of(fresh, {"model": model_settings, "training": TRAINING})
-    train_stage(settings, fresh, "vovnet", 0, 1)
+    train_stage(TrainedModel(settings, fresh, "vovnet", 0), 1)
     path = stage_of(fresh, 1) / "model.safetensors"
     state = load_file(path)
     lost = next(name for name in state if "lora_" in name)

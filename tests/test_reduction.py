@@ -278,6 +278,19 @@ def test_nothing_reduced_is_bit_for_bit_the_same(reduction: Reduction, dtype: to
     assert result.anchors_G.tolist() == list(range(35))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mixed_precision_reduces_as_full_precision_does(dtype: torch.dtype) -> None:
+    """Under autocast, which training may use, products are rounded; a map is not."""
+    tokens = random_tokens(35, 3).to(dtype)
+    for reductions in ([Merge("cosine", "norm", 0.5), Prune("topk_norm", 0.5)], [Pool(2)]):
+        plain = reduce_tokens(tokens, (5, 7), reductions)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = reduce_tokens(tokens, (5, 7), reductions)
+            features = mixed.apply(tokens)
+        assert torch.equal(mixed.weights_GK, plain.weights_GK)
+        assert torch.equal(features, plain.apply(tokens))
+
+
 def test_equal_and_empty_tokens_merge_without_a_hole() -> None:
     """Ties go to the first, and tokens of zero norm have a mean."""
     for tokens in (torch.zeros(9, 4), torch.ones(9, 4)):

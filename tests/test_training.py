@@ -30,6 +30,7 @@ from vovnet.data.sets import load_train
 from vovnet.model.head import PolicyHead, action_distribution, pooled_features, straight_through
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import VoVNet, load_trained, load_weights
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import list_checkpoints
@@ -76,7 +77,7 @@ def train(settings: Settings, layout: Layout, stage: int, kill_at: int | None = 
         if done == kill_at:
             raise KillError
 
-    train_stage(settings, layout, "vovnet", 0, stage, on_step)
+    train_stage(TrainedModel(settings, layout, "vovnet", 0), stage, on_step)
 
 
 def log_of(layout: Layout, stage: int) -> list[dict[str, Any]]:

@@ -31,22 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from accelerate import PartialState
 
-    from vovnet.config.experiments import stage1_owner
     from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
+    from vovnet.pipeline.trained_model import TrainedModel
     from vovnet.training.stage import train_stage
 
     settings = load_settings(args)
     layout = Layout(Path(settings.results_dir))
     name = args.run or next(iter(settings.runs))
     seed = settings.training.seed if args.seed is None else args.seed
-    owner = stage1_owner(settings, name)
+    trained = TrainedModel(settings, layout, name, seed)
     for stage in (args.stage,) if args.stage else (1, 2):
-        trained = owner if stage == 1 else name
+        model = trained.stage1_model if stage == 1 else trained
         with progress(f"training stage {stage}") as on_step:
-            folder = train_stage(
-                settings, layout, trained, seed, stage, on_step, beside=not args.in_place
-            )
+            folder = train_stage(model, stage, on_step, beside=not args.in_place)
         if PartialState().is_main_process:
             print(folder)
     PartialState().destroy_process_group()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ class TrainedModel:
         return {"run": self.run, "seed": self.seed}
 
     @property
-    def shared_stage1(self) -> Path:
-        """Folder of the stage that stage 2 starts from; runs with equal settings share it."""
-        return self.layout.stage(stage1_owner(self.suite, self.run), self.seed, 1)
+    def stage1_model(self) -> TrainedModel:
+        """The model whose stage 1 this one goes on from; runs with equal settings share it."""
+        return replace(self, run=stage1_owner(self.suite, self.run))
 
     @property
     def checkpoint(self) -> Path:

@@ -11,17 +11,13 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from vovnet.config import Settings, run_settings
-from vovnet.config.experiments import stage1_owner
 from vovnet.core.files import sha256_file, write_json
-from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
 from vovnet.inference.engine import load_images
 from vovnet.model.loading import base_model_digest
 from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
-from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import write_manifest
-from vovnet.pipeline.trained_model import weights_file
+from vovnet.pipeline.trained_model import TrainedModel, weights_file
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
@@ -31,10 +27,7 @@ PATIENCE = timedelta(days=7)
 
 
 def train_stage(
-    settings: Settings,
-    layout: Layout,
-    run: str,
-    seed: int,
+    trained: TrainedModel,
     stage: int,
     on_step: Callable[[int, int], None] | None = None,
     *,
@@ -48,31 +41,30 @@ def train_stage(
     see `claimed_folder`; with `beside`, another recipe in it stays, and this one lies beside it.
     """
     choose = recipe_folder if beside else _own_folder
-    own = run_settings(settings, run, seed)
-    samples = load_train(own, layout)
-    kept, held_out = split_held_out(samples, own.training.calibration_samples)
-    base_model = base_model_digest(own.model)
+    settings = trained.settings
+    samples = load_train(settings, trained.layout)
+    kept, held_out = split_held_out(samples, settings.training.calibration_samples)
+    base_model = base_model_digest(settings.model)
 
-    def key_of(run: str, stage: int, start_from: str) -> dict[str, str]:
-        made_of = step_key(settings, "train", run=run, seed=seed, stage=stage)
+    def key_of(model: TrainedModel, stage: int, start_from: str) -> dict[str, str]:
+        made_of = model.key("train", stage=stage)
         return made_of | {"samples": samples.content_key(), "start_from": start_from}
 
     start_from, origin = None, base_model
     if stage == 2:
-        owner = stage1_owner(settings, run)
-        first = choose(layout.stage(owner, seed, 1), key_of(owner, 1, base_model))
+        owner = trained.stage1_model
+        first = choose(owner.stage(1), key_of(owner, 1, base_model))
         start_from = weights_file(first)
         origin = sha256_file(start_from)
-    key = key_of(run, stage, origin)
-    folder = choose(layout.stage(run, seed, stage), key)
-    settings = own
+    key = key_of(trained, stage, origin)
+    folder = choose(trained.stage(stage), key)
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     # One process holds the folder for all of them.
     with claimed_folder(folder, key) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         if is_complete(folder):
             return folder
-        load = partial(load_images, settings, layout)
+        load = partial(load_images, settings, trained.layout)
         trainer = Trainer(settings, stage, folder, kept, load, start_from)
         trainer.run(on_step if state.is_main_process else None)
         if not state.is_main_process:
@@ -90,8 +82,7 @@ def train_stage(
             settings=settings,
             inputs={"start_from": start_from} if start_from else {},
             outputs=outputs,
-            run=run,
-            seed=seed,
+            **trained.facts,
             stage=stage,
             key=key,
             base_model=base_model,

@@ -53,14 +53,19 @@ class TokenMap:
 def reduce_tokens(
     tokens_KD: Tensor, grid: tuple[int, int], reductions: Sequence[Reduction]
 ) -> TokenMap:
-    """What `reductions`, one after the other, leave of an image's tokens."""
+    """What `reductions`, one after the other, leave of an image's tokens.
+
+    Maps are in float32, also in training in mixed precision: a mean of rounded weights would not
+    leave a single token as it was.
+    """
     assert len(tokens_KD) == grid[0] * grid[1], (tokens_KD.shape, grid)
-    result = identity(tokens_KD)
-    for reduction in reductions:
-        left_GD = result.apply(tokens_KD)
-        whole = len(left_GD) == len(tokens_KD)
-        assert whole or not reduction.needs_grid, f"{reduction.name} needs the whole grid"
-        result = result.then(reduction.reduce(left_GD, grid))
+    with torch.autocast(tokens_KD.device.type, enabled=False):
+        result = identity(tokens_KD)
+        for reduction in reductions:
+            left_GD = result.apply(tokens_KD)
+            whole = len(left_GD) == len(tokens_KD)
+            assert whole or not reduction.needs_grid, f"{reduction.name} needs the whole grid"
+            result = result.then(reduction.reduce(left_GD, grid))
     return result
 
 
