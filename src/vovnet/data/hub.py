@@ -1,10 +1,9 @@
 """Datasets of the hub: download a revision, check every file, link it below `root`.
 
-The files themselves lie in the cache of huggingface_hub (`HF_HOME`), once per machine. Files
-that are complete there are not downloaded again, a connection that breaks inside a file is
-taken up where it broke, and with `HF_HUB_OFFLINE=1` nothing but the cache is read. What a
-download left behind is checked against the repository's own hashes: SHA-256 of large files,
-git object ids of small ones.
+The files themselves lie in the cache of huggingface_hub (`HF_HOME`), once per machine. A file
+that is complete there is not downloaded again, a download that broke off goes on where it ended,
+and with `HF_HUB_OFFLINE=1` only the cache is read. Every file is checked against the
+repository's own hash: the SHA-256 of a large file, the git object id of a small one.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _SECRETS = (
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file of a snapshot: its path in the repository, where it lies, and what it holds."""
+    """A file of a snapshot: its path in the repository, its path on disk, its size and hash."""
 
     name: str
     path: Path
@@ -55,46 +54,47 @@ def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
 
     Nothing below the root changes unless every file is complete.
     """
-    chosen = settings.data.dataset(dataset)
+    definition = settings.data.dataset(dataset)
     key = f"data.datasets.{dataset}"
-    if chosen.source != "hub":
-        raise ConfigError(f"{key}.source: expected 'hub', got {chosen.source!r}")
-    patterns = {split: _patterns(name, split) for split, name in chosen.files.items()}
-    images = [f"{chosen.image_root.strip('/')}/*"] if chosen.image_root else []
-    layout = format_of(settings, dataset)
-    further = [name for split in patterns for name in layout.further_files(chosen, split).values()]
+    if definition.source != "hub":
+        raise ConfigError(f"{key}.source: expected 'hub', got {definition.source!r}")
+    patterns = {split: _patterns(name, split) for split, name in definition.files.items()}
+    images = [f"{definition.image_root.strip('/')}/*"] if definition.image_root else []
+    further_files = format_of(settings, dataset).further_files
+    further = [name for split in patterns for name in further_files(definition, split).values()]
     allowed = sorted({*images, *further, *(name for names in patterns.values() for name in names)})
     with _redacted_logs():
-        commit, snapshot = _download(key, chosen, allowed)
-        tree = _tree(key, chosen, commit)
+        commit, snapshot = _download(key, definition, allowed)
+        tree = _tree(key, definition, commit)
     names = _matching(tree, allowed)
-    for split, wanted in patterns.items():
-        if not _matching(tree, wanted):
+    for split, expected in patterns.items():
+        if not _matching(tree, expected):
             raise DataError(
-                f"{key}.files.{split}: no file of {chosen.repo_id}@{commit} matches {wanted[0]!r}"
+                f"{key}.files.{split}: no file of {definition.repo_id}@{commit} matches"
+                f" {expected[0]!r}"
             )
     files = [_checked(key, name, snapshot / name, tree[name]) for name in names]
     facts: dict[str, Any] = {
         "dataset": dataset,
-        "repo_id": chosen.repo_id,
-        "revision": chosen.revision or DEFAULT_REVISION,
+        "repo_id": definition.repo_id,
+        "revision": definition.revision or DEFAULT_REVISION,
         "commit": commit,
         "files": {file.name: {"sha256": file.sha256, "size": file.size} for file in files},
     }
-    manifest = raw_manifest(chosen)
+    manifest = raw_manifest(definition)
     _link(key, manifest, snapshot.parents[1], files)
     write_manifest(manifest, step="fetch", settings=settings, **facts)
     return facts
 
 
-def fetched(dataset: str, chosen: DatasetSettings) -> dict[str, str]:
-    """Repository and commit that lie below the root of a dataset, for the manifests made of it."""
-    path = raw_manifest(chosen)
+def fetched(dataset: str, definition: DatasetSettings) -> dict[str, str]:
+    """Repository and commit of a dataset's files, for the manifests of its splits."""
+    path = raw_manifest(definition)
     hint = f"run `vovnet fetch --dataset {dataset}` with this configuration"
     if not path.is_file():
         raise DataError(f"{path}: not found, {hint}")
     facts = read_json(path)
-    asked = (chosen.repo_id, chosen.revision or DEFAULT_REVISION)
+    asked = (definition.repo_id, definition.revision or DEFAULT_REVISION)
     if not isinstance(facts, dict) or (facts.get("repo_id"), facts.get("revision")) != asked:
         raise DataError(f"{path}: is not of {asked[0]} at revision {asked[1]!r}, {hint}")
     return {name: str(facts[name]) for name in ("repo_id", "revision", "commit")}
@@ -116,37 +116,37 @@ def _patterns(name: str, split: str) -> list[str]:
     return [folder.as_posix(), (folder / hub_pattern(split)).as_posix()]
 
 
-def _download(key: str, chosen: DatasetSettings, allowed: list[str]) -> tuple[str, Path]:
+def _download(key: str, definition: DatasetSettings, allowed: list[str]) -> tuple[str, Path]:
     """The commit that the revision stands for, and the folder of its files."""
     from huggingface_hub import HfApi, is_offline_mode, snapshot_download
 
-    assert chosen.repo_id is not None
-    revision = chosen.revision or DEFAULT_REVISION
+    assert definition.repo_id is not None
+    revision = definition.revision or DEFAULT_REVISION
     try:
         if not is_offline_mode() and not _COMMIT.fullmatch(revision):
             # A branch that cannot be looked up is an error, not whatever the cache holds.
-            HfApi().repo_info(chosen.repo_id, repo_type="dataset", revision=revision)
+            HfApi().repo_info(definition.repo_id, repo_type="dataset", revision=revision)
         snapshot = snapshot_download(
-            chosen.repo_id,
+            definition.repo_id,
             repo_type="dataset",
             revision=revision,
             allow_patterns=allowed,
             tqdm_class=_bar_class(),
         )
     except Exception as error:  # the client raises its own, the network's and the disk's
-        raise _failure(key, chosen, error) from None
+        raise _failure(key, definition, error) from None
     return Path(snapshot).name, Path(snapshot)
 
 
-def _tree(key: str, chosen: DatasetSettings, commit: str) -> dict[str, Any]:
-    """The files of a commit by path, as the download has listed them."""
+def _tree(key: str, definition: DatasetSettings, commit: str) -> dict[str, Any]:
+    """The files of a commit by path, from the list that the download left in the cache."""
     from huggingface_hub import get_cached_repo_tree
 
-    assert chosen.repo_id is not None
+    assert definition.repo_id is not None
     try:
-        files = get_cached_repo_tree(chosen.repo_id, repo_type="dataset", revision=commit)
+        files = get_cached_repo_tree(definition.repo_id, repo_type="dataset", revision=commit)
     except Exception as error:
-        raise _failure(key, chosen, error) from None
+        raise _failure(key, definition, error) from None
     return {file.path: file for file in files}
 
 
@@ -156,10 +156,10 @@ def _matching(tree: dict[str, Any], patterns: list[str]) -> list[str]:
     return sorted(filter_repo_objects(list(tree), allow_patterns=patterns))
 
 
-def _failure(key: str, chosen: DatasetSettings, error: Exception) -> DataError:
+def _failure(key: str, definition: DatasetSettings, error: Exception) -> DataError:
     from huggingface_hub import errors, is_offline_mode
 
-    revision = chosen.revision or DEFAULT_REVISION
+    revision = definition.revision or DEFAULT_REVISION
     if is_offline_mode():
         reason = "is not complete in the cache, and HF_HUB_OFFLINE forbids a download"
     elif isinstance(error, errors.GatedRepoError):
@@ -174,14 +174,14 @@ def _failure(key: str, chosen: DatasetSettings, error: Exception) -> DataError:
         reason = "a download broke off; fetch again, finished files are kept"
     else:
         reason = f"{type(error).__name__}: {redact(one_line(error))}"
-    return DataError(f"{key}: {chosen.repo_id} at revision {revision!r}: {reason}")
+    return DataError(f"{key}: {definition.repo_id} at revision {revision!r}: {reason}")
 
 
-# ---- what was downloaded ---------------------------------------------------------------
+# ---- checks and links ------------------------------------------------------------------
 
 
-def _checked(key: str, name: str, path: Path, listed: Any) -> Fetched:
-    """Hash a file and hold it against the repository's listing; a broken one leaves the cache."""
+def _checked(key: str, name: str, path: Path, entry: Any) -> Fetched:
+    """Compare a file with the hash in the repository's list; a broken file leaves the cache."""
     inside(name, key)
     sha256 = hashlib.sha256()
     git_id = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
@@ -190,16 +190,16 @@ def _checked(key: str, name: str, path: Path, listed: Any) -> Fetched:
             sha256.update(chunk)
             git_id.update(chunk)
     right = (
-        sha256.hexdigest() == listed.lfs.sha256
-        if listed.lfs is not None
-        else git_id.hexdigest() == listed.blob_id
+        sha256.hexdigest() == entry.lfs.sha256
+        if entry.lfs is not None
+        else git_id.hexdigest() == entry.blob_id
     )
     if not right:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise DataError(
             f"{key}: {name} is not what the repository lists (expected"
-            f" {listed.lfs.size if listed.lfs else listed.size} bytes with its hash); the broken"
+            f" {entry.lfs.size if entry.lfs else entry.size} bytes with its hash); the broken"
             " copy is removed from the cache, fetch again"
         )
     return Fetched(name, path, path.stat().st_size, sha256.hexdigest())
@@ -216,9 +216,9 @@ def _link(key: str, manifest: Path, repository: Path, files: list[Fetched]) -> N
                 "choose another root, or source 'local'"
             )
     manifest.unlink(missing_ok=True)
-    wanted = {root / file.name for file in files}
+    expected = {root / file.name for file in files}
     for path in sorted(root.rglob("*")) if root.is_dir() else []:
-        stale = path.is_symlink() and path not in wanted
+        stale = path.is_symlink() and path not in expected
         if stale and path.readlink().is_relative_to(repository):
             path.unlink()
     for file in files:
@@ -250,7 +250,7 @@ def _bar_class() -> type[Any]:
 
 @contextmanager
 def _redacted_logs() -> Iterator[None]:
-    """The client's own log messages show addresses; keep what is secret in them out."""
+    """Keep secrets out of the client's log messages, which show addresses."""
     logger = logging.getLogger("huggingface_hub")
     import huggingface_hub.utils.logging  # noqa: F401  (attaches the handlers)
 

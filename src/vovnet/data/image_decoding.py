@@ -1,4 +1,4 @@
-"""The one decoder of prepared images: what models, contact sheets and people are shown."""
+"""The one decoder of prepared images, for models and for contact sheets."""
 
 from __future__ import annotations
 

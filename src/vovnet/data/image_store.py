@@ -1,4 +1,4 @@
-"""The image store: every distinct image once, as its original bytes, named by its hash."""
+"""The store of prepared images: each distinct image once, as its original bytes."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ EXTENSIONS = {
     "TIFF": "tif",
     "WEBP": "webp",
 }
-"""Image formats that are accepted, by PIL's name, and the file name extension of each."""
+"""The image formats that are accepted, by PIL's name, and the suffix of each in the store."""
 
 Key = TypeVar("Key", str, Path)
 
 OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
 
 DRAFT_SIDE = 64
-"""Side in pixels that a JPEG is decoded to at least; plenty for the perceptual hash."""
+"""A JPEG is decoded to no less than this side in pixels, which is plenty for the hash."""
 
-NUM_KNOWN = 20_000
-"""So many images are remembered, so that memory does not grow with the dataset; one that is
-forgotten is read again."""
+NUM_REMEMBERED = 20_000
+"""The store remembers so many images, so that memory does not grow with the dataset. One that it
+has forgotten is read again."""
 
 
 def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
     """Format, width, height and perceptual hash of an encoded image.
 
-    A DataError if it cannot be decoded. A JPEG is decoded at a fraction of its size, which
-    still reads all of its data.
+    An image that cannot be decoded is a DataError, which begins with `where`. A JPEG is decoded at
+    a fraction of its size, which still reads all of its data.
     """
     try:
         with warnings.catch_warnings():
@@ -58,13 +58,13 @@ def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"{where}: the image has more than {limit} pixels") from None
     except Exception as error:  # decoders raise whatever the broken bytes lead them into
-        unknown = isinstance(error, Image.UnidentifiedImageError)
-        reason = "unknown" if unknown else one_line(error)
+        unidentified = isinstance(error, Image.UnidentifiedImageError)
+        reason = "unknown" if unidentified else one_line(error)
         raise DataError(f"{where}: not a decodable image ({reason})") from None
 
 
 def inside(relative: str, where: str) -> PurePosixPath:
-    """A path that stays below the folder it is relative to; a DataError if it climbs out."""
+    """The path, which must stay below the folder that it is relative to."""
     path = PurePosixPath(os.path.normpath(relative))
     if not relative or path.is_absolute() or path.parts[:1] == ("..",) or not path.parts:
         raise DataError(f"{where}: {relative!r} does not lie inside the image folder")
@@ -72,20 +72,20 @@ def inside(relative: str, where: str) -> PurePosixPath:
 
 
 class ImageStore:
-    """Writes images below `folder`; `ImageRef.path` is relative to the folder's parent.
+    """Writes images to `folder`, each under its hash; `ImageRef.path` starts in the parent folder.
 
-    They lie aside until `publish`, so that a dataset that turns out to be broken leaves none
-    behind. Other splits may be writing to the same folder: an image is moved in whole.
+    Images lie aside until `publish`, so that a dataset that turns out to be broken leaves none
+    behind. Each is moved in whole, because other splits may be writing to the same folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         self._by_hash: dict[str, ImageRef] = {}
-        self._by_path: dict[Path, ImageRef] = {}  # both hold the latest NUM_KNOWN only
+        self._by_path: dict[Path, ImageRef] = {}
 
     def add(self, content: bytes, where: str) -> ImageRef:
-        """Store encoded bytes; `where` opens the error message."""
+        """Store an encoded image; an error message begins with `where`."""
         digest = sha256_bytes(content)
         if digest not in self._by_hash:
             kind, width, height, perceptual = inspect(content, where)
@@ -127,8 +127,8 @@ class ImageStore:
         return self._by_path[path]
 
 
-def _remember(known: dict[Key, ImageRef], key: Key, ref: ImageRef) -> None:
-    """Put an entry into a dictionary, and out its oldest one where it is full."""
-    if len(known) >= NUM_KNOWN:
-        del known[next(iter(known))]
-    known[key] = ref
+def _remember(refs: dict[Key, ImageRef], key: Key, ref: ImageRef) -> None:
+    """Insert an entry; evict the oldest entry when the dictionary is full."""
+    if len(refs) >= NUM_REMEMBERED:
+        del refs[next(iter(refs))]
+    refs[key] = ref

@@ -1,8 +1,8 @@
 """The leakage gate: what the training mix shares with the evaluation sets.
 
-Five kinds are compared: normalised questions together with their choices (in any order),
-images by content and by look, pairs of question and image, and ids qualified by dataset
-(circular replicas count as one id). Evaluation sets are compared whole, whatever their caps are.
+The gate compares normalised questions together with their choices (in any order), images by
+content and by look, pairs of a question and an image, and ids within a dataset (circular
+replicas count as one id). It compares whole evaluation sets, whatever their caps are.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ MAX_EXAMPLES = 10
 _MARK = re.compile(r"[^\w\s]|_")
 
 Keys = dict[str, list[str]]
-"""What a sample is compared by: kind -> keys."""
+"""The keys of a sample, by kind: two samples share what they have equal keys of."""
 
-Found = dict[str, dict[str, str]]
+Owners = dict[str, dict[str, str]]
 """kind -> key of an evaluation sample -> the first training sample that has it, or ""."""
 
 
 def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     """Write the report and return it; a hit of a kind in `leakage.fail_on` is a DataError.
 
-    The report of a failed check is called `leakage.failed.json`, so that the output on
-    which training waits does not exist.
+    The report of a failed check is called `leakage.failed.json`, so that the file for which
+    training waits does not exist.
     """
     sets = {
         name: [
             (_reference(sample), sample_keys(sample))
-            for sample in read_samples(layout.samples(chosen.dataset, chosen.split))
+            for sample in read_samples(layout.samples(eval_set.dataset, eval_set.split))
         ]
-        for name, chosen in settings.data.eval_sets.items()
+        for name, eval_set in settings.data.eval_sets.items()
     }
     mix = _distinct_parts([*settings.data.train, *settings.data.router_fit])
-    found: Found = {kind: {} for kind in KINDS}
+    owners: Owners = {kind: {} for kind in KINDS}
     for entries in sets.values():
         for _, keys in entries:
             for kind in KINDS:
-                found[kind].update(dict.fromkeys(keys[kind], ""))
-    num_train = _search(found, (sample for part in mix for sample in stored_part(layout, part)))
+                owners[kind].update(dict.fromkeys(keys[kind], ""))
+    num_train = _search(owners, (sample for part in mix for sample in stored_part(layout, part)))
     fail_on = list(settings.data.leakage.fail_on)
     report: dict[str, Any] = {
         "fail_on": fail_on,
         "train": [part.model_dump() for part in mix],
         "num_train_samples": num_train,
-        "sets": {name: _compare(entries, found) for name, entries in sets.items()},
+        "sets": {name: _compare(entries, owners) for name, entries in sets.items()},
     }
     failed = layout.leakage_report.with_name("leakage.failed.json")
     hit = _first_hit(report["sets"], fail_on)
@@ -71,9 +71,10 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
 
 
 def normalise(text: str) -> str:
-    """Casefolded, with runs of white space and punctuation folded into one space.
+    """The text in lower case, where each run of white space and punctuation is one space.
 
-    Symbols such as + or $ stay; so does a text of nothing but punctuation.
+    Symbols such as + or $ stay, because they change what is asked; so does a text of nothing but
+    punctuation.
     """
     text = unicodedata.normalize("NFKC", text).casefold().strip()
     return " ".join(_MARK.sub(_fold, text).split()) or text
@@ -101,18 +102,18 @@ def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:
     """Each split once, with the largest of its caps (`None` is no cap)."""
     largest: dict[tuple[str, str], SplitRef] = {}
     for part in parts:
-        known = largest.setdefault((part.dataset, part.split), part)
-        if known.max_samples is not None and (
-            part.max_samples is None or part.max_samples > known.max_samples
+        other = largest.setdefault((part.dataset, part.split), part)
+        if other.max_samples is not None and (
+            part.max_samples is None or part.max_samples > other.max_samples
         ):
             largest[part.dataset, part.split] = part
     return list(largest.values())
 
 
-def _search(found: Found, train: Iterable[Sample]) -> int:
-    """Fill in the first training sample of every key; returns how many samples were read."""
+def _search(owners: Owners, train: Iterable[Sample]) -> int:
+    """Enter the first training sample of every key; returns the number of training samples."""
     count = 0
-    near = NearHashes(found["near_image"])
+    near = NearHashes(owners["near_image"])
     for sample in train:
         count += 1
         keys_by_kind = sample_keys(sample)
@@ -120,33 +121,33 @@ def _search(found: Found, train: Iterable[Sample]) -> int:
         keys_by_kind["near_image"] = [key for look in looks for key in near.near(look)]
         for kind, keys in keys_by_kind.items():
             for key in keys:
-                if found[kind].get(key) == "":
-                    found[kind][key] = _reference(sample)
+                if owners[kind].get(key) == "":
+                    owners[kind][key] = _reference(sample)
     return count
 
 
-def _compare(entries: list[tuple[str, Keys]], found: Found) -> dict[str, Any]:
+def _compare(entries: list[tuple[str, Keys]], owners: Owners) -> dict[str, Any]:
     """Per kind: how many evaluation samples the training mix shares, and the first of them."""
-    compared: dict[str, Any] = {"num_samples": len(entries)}
+    counts: dict[str, Any] = {"num_samples": len(entries)}
     for kind in KINDS:
         hits = []
         for reference, keys in entries:
-            shared = next((key for key in keys[kind] if found[kind][key]), None)
+            shared = next((key for key in keys[kind] if owners[kind][key]), None)
             if shared is not None:
-                hits.append({"eval": reference, "train": found[kind][shared], "shared": shared})
-        compared[kind] = {"count": len(hits), "examples": hits[:MAX_EXAMPLES]}
-    return compared
+                hits.append({"eval": reference, "train": owners[kind][shared], "shared": shared})
+        counts[kind] = {"count": len(hits), "examples": hits[:MAX_EXAMPLES]}
+    return counts
 
 
 def _first_hit(sets: dict[str, Any], fail_on: Sequence[str]) -> str | None:
-    for name, compared in sets.items():
+    for name, counts in sets.items():
         for kind in fail_on:
-            hits = compared[kind]
+            hits = counts[kind]
             if hits["count"]:
                 first = hits["examples"][0]
                 return (
                     f"leakage: evaluation set {name!r} shares {kind} with the training mix, "
-                    f"{hits['count']} of {compared['num_samples']} samples, "
+                    f"{hits['count']} of {counts['num_samples']} samples, "
                     f"first {first['eval']} = {first['train']}"
                 )
     return None

@@ -1,7 +1,7 @@
-"""A hash of what an image looks like: equal for copies of other size, format or quality.
+"""A hash of what an image looks like: copies of another size, format or quality have a near one.
 
-It is the difference hash: the image is shrunk to 17 x 16 grey pixels, and a bit says whether
-a pixel is clearly brighter than its left neighbour. Copies differ in few of the 256 bits.
+It is the difference hash (dHash): the image is shrunk to 17 x 16 grey pixels, and each bit says
+whether a pixel is clearly brighter than its left neighbour. Copies differ in few of the 256 bits.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ SIDE = 16
 NUM_BITS = SIDE * SIDE
 
 MIN_STEP = 3
-"""Grey levels (of 256) that count as brighter, so that noise in flat areas sets no bit."""
+"""By so many grey levels (of 256) a pixel must be brighter: noise in flat areas sets no bit."""
 
 MIN_SET_BITS = 16
-"""An image with fewer set bits is too plain to be told from others by them."""
+"""An image with fewer set bits is too plain: other plain images would have the same ones."""
 
 MAX_DISTANCE = 8
-"""Images whose hashes differ in at most so many bits are taken for copies."""
+"""Images whose hashes differ in at most so many bits count as copies."""
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -35,10 +35,10 @@ def perceptual_hash(image: Image.Image) -> str:
 
 
 class NearHashes:
-    """Finds the hashes of a collection within MAX_DISTANCE bits of another one.
+    """An index of hashes that finds those within MAX_DISTANCE bits of a given one.
 
     Each hash is cut into MAX_DISTANCE + 1 bands. Two hashes that differ in no more than
-    MAX_DISTANCE bits agree in a band at least, so only those that do are compared.
+    MAX_DISTANCE bits have at least one band in common, so that only such pairs are compared.
     """
 
     def __init__(self, hashes: Iterable[str]) -> None:
@@ -48,6 +48,7 @@ class NearHashes:
                 self._by_band[band].append(value)
 
     def near(self, text: str) -> list[str]:
+        """The hashes of the index that are near this one, sorted."""
         value = int(text, 16)
         close = {
             other

@@ -1,4 +1,4 @@
-"""The one definition of what a model is asked. It never sees an answer (contract 1)."""
+"""The one definition of what a model is asked. It never reads a sample's answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vovnet.core.records import Sample
 
 
 def question_text(sample: Sample, templates: PromptTemplates) -> str:
-    """The user's text for a sample: hint, question and choices in the template of its type."""
+    """What the user says: hint, question and choices, in the template of the question's type."""
     if sample.question_type == "multiple-choice":
         template = templates.multiple_choice
     elif sample.question_type == "open":

@@ -23,12 +23,12 @@ def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
     if name not in settings.data.eval_sets:
         names = [*settings.data.eval_sets, ROUTER_FIT]
         raise ConfigError(f"data.eval_sets: no set named {name!r}, expected one of {names}")
-    chosen = settings.data.eval_sets[name]
-    file = SampleFile(layout.samples(chosen.dataset, chosen.split))
-    rows = list(_first_questions(file, chosen, settings.quick))
+    eval_set = settings.data.eval_sets[name]
+    file = SampleFile(layout.samples(eval_set.dataset, eval_set.split))
+    rows = list(_first_questions(file, eval_set, settings.quick))
     if not rows:
         raise DataError(
-            f"{file.path}: no sample is left of set {name!r} (passes {chosen.passes!r})"
+            f"{file.path}: no sample is left of set {name!r} (passes {eval_set.passes!r})"
         )
     return SampleSet.of([(file, rows)])
 
@@ -50,7 +50,7 @@ def stored_part(layout: Layout, part: SplitRef) -> SampleSet:
 
 
 def qualified(sample: Sample) -> Sample:
-    """The sample with id and group made unique over datasets and splits."""
+    """The sample with an id and a group that no other dataset or split has."""
     prefix = f"{sample.dataset}/{sample.split}/"
     group = prefix + sample.group if sample.group else ""
     return sample.model_copy(update={"id": prefix + sample.id, "group": group})
@@ -67,13 +67,13 @@ def _first_rows(layout: Layout, part: SplitRef, cap: int | None = None) -> tuple
     return file, range(_smallest(len(file), part.max_samples, cap))
 
 
-def _first_questions(file: SampleFile, chosen: EvalSet, quick: int | None) -> Iterator[int]:
+def _first_questions(file: SampleFile, eval_set: EvalSet, quick: int | None) -> Iterator[int]:
     """Rows of the first questions by file order; circular replicas are one question."""
-    cap = _smallest(len(file), chosen.max_samples, quick)
+    cap = _smallest(len(file), eval_set.max_samples, quick)
     kept: set[str] = set()
     for row in range(len(file)):
         sample = file.sample(row)
-        if chosen.passes == "first" and sample.pass_index != 0:
+        if eval_set.passes == "first" and sample.pass_index != 0:
             continue
         question = f"group {sample.group}" if sample.group else f"id {sample.id}"
         if question in kept or len(kept) < cap:

@@ -39,9 +39,9 @@ def format_of(settings: Settings, dataset: str) -> DatasetFormat:
         raise ConfigError(
             f"{key}.format: expected one of {list(FORMATS)}, got {definition.format!r}"
         )
-    found = load_format(definition.format)
-    found.check_options(key, definition)
-    return found
+    dataset_format = load_format(definition.format)
+    dataset_format.check_options(key, definition)
+    return dataset_format
 
 
 def check_formats(settings: Settings) -> None:

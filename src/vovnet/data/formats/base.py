@@ -49,5 +49,5 @@ class DatasetFormat:
 
     def further_files(self, definition: DatasetSettings, split: str) -> dict[str, str]:
         """Option -> the further file below the root that it names for a split."""
-        named = {option: definition.options.get(option, {}) for option in self.file_options}
-        return {option: files[split] for option, files in named.items() if split in files}
+        by_option = {option: definition.options.get(option, {}) for option in self.file_options}
+        return {option: files[split] for option, files in by_option.items() if split in files}

@@ -15,7 +15,7 @@ JSON_SUFFIXES = (".json", ".jsonl")
 
 CHUNK_CHARS = 1 << 20
 MAX_ROW_CHARS = 1 << 26
-"""A row longer than this is taken for broken JSON, so that memory stays bounded."""
+"""A longer row counts as broken JSON, so that memory stays bounded."""
 
 
 def iter_rows(path: Path) -> Iterator[Row]:
@@ -63,7 +63,7 @@ class _Window:
         self._position = 0
 
     def _refill(self) -> bool:
-        """Append as much text as is waiting, at least a chunk; False at the end of the file."""
+        """Append as much text as is left, at least a chunk; False at the end of the file."""
         rest = self._text[self._position :]
         more = self._file.read(max(CHUNK_CHARS, len(rest)))
         self._text, self._position = rest + more, 0
@@ -80,15 +80,17 @@ class _Window:
                 return ""
 
     def expect(self, *characters: str) -> str:
-        found = self.peek()
-        if found not in characters:
-            wanted = " or ".join(repr(character) for character in characters)
-            raise _SyntaxError(f"expected {wanted}, got {found!r}" if found else "ends too early")
+        """Read the next character that is no white space, which must be one of `characters`."""
+        character = self.peek()
+        if character not in characters:
+            expected = " or ".join(repr(other) for other in characters)
+            got = f"expected {expected}, got {character!r}"
+            raise _SyntaxError(got if character else "ends too early")
         self._position += 1
-        return found
+        return character
 
     def value(self) -> Any:
-        """Parse one value; one that the window cuts off is tried again with more text."""
+        """Parse one value. Where the window cuts it off, try again with more text."""
         self.peek()
         while True:
             try:

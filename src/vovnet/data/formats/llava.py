@@ -1,10 +1,10 @@
 """LLaVA-Instruct: a JSON array or JSONL of conversations about an image.
 
-The question files beside it are read too: an `instruction` with its `output`, or a `text` alone.
+LLaVA's question files are read too: an `instruction` with its `output`, or a `text` alone.
 
-Every pair of turns becomes a sample of its own, `<id>#<turn>` with turns from 0, because a
-policy decides per question. The published mix repeats ids; the n-th row with an id is
-called `<id>~<n>` from the second on.
+Every pair of turns becomes a sample of its own, called `<id>#<turn>` with turns from 0, because
+a policy decides per question. The published mix repeats ids: from the second on, the n-th row
+with an id is called `<id>~<n>`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterato
 
 
 def _row_id(source: Source, row: Row, occurrences: NameCounts) -> str:
-    """A unique id of the row: its own, or file name and row number where it has none."""
+    """A unique id of the row: its own, or file name and row number if it has none."""
     column = "id" if "id" in row.values else "question_id"
     if row.values.get(column) is None:
         return f"{row.path.stem}:{row.number}"

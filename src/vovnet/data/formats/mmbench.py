@@ -21,7 +21,8 @@ CIRCULAR_STEP = 1_000_000
 def read(source: Source) -> Iterator[Sample]:
     """The samples in file order; every text stays as it stands in the file.
 
-    A part of a divided split is read whole first: which images questions share decides.
+    For a part of a divided file the whole file is read first, because the division depends on
+    which questions share an image.
     """
     images = TableImages(source.file, source.image_root, source.images)
     division = division_of(source.data, source.dataset, source.split)

@@ -1,7 +1,8 @@
-"""MMBench has no training split: its dev file can be divided into one and the rest.
+"""The division of an MMBench file into a training part and an evaluation part.
 
-Circular replicas of a question never part, nor do questions about the same image, so that
-what is trained on tells nothing about what is evaluated.
+MMBench has no training split. Here all circular replicas of a question go to the same part, and
+so do all questions about one image: what a model trains on tells nothing about what it is
+evaluated on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vovnet.core.records import Sample
 
 @dataclass(frozen=True)
 class Division:
-    """Which part (`train` or `eval`) of the split `base` is wanted, and how it is drawn."""
+    """The part (`train` or `eval`) of the split `base` that is read, and how it is drawn."""
 
     base: str
     part: str
@@ -25,36 +26,36 @@ class Division:
 
     def select(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """The samples of the part, in their order."""
-        known = list(samples)
-        trained = train_groups(known, self.fraction, self.seed)
-        return (item for item in known if (item.group in trained) == (self.part == "train"))
+        everything = list(samples)
+        trained = train_groups(everything, self.fraction, self.seed)
+        return (item for item in everything if (item.group in trained) == (self.part == "train"))
 
 
 def division_of(data: DataSettings, dataset: str, split: str) -> Division | None:
     """The division that a split's name asks for; None for a split of the file itself."""
-    named = mmbench_part(data.dataset(dataset), split)
-    if named is None:
+    part = mmbench_part(data.dataset(dataset), split)
+    if part is None:
         return None
-    return Division(*named, data.mmbench_train_fraction, data.mmbench_train_seed)
+    return Division(*part, data.mmbench_train_fraction, data.mmbench_train_seed)
 
 
 def train_groups(samples: Iterable[Sample], fraction: float, seed: int) -> set[str]:
-    """The groups to train on: clusters in an order drawn by hash, up to `fraction` of all groups.
+    """The groups to train on: at most `fraction` of all groups, in whole clusters.
 
-    A cluster that would exceed the fraction is passed over, so the evaluation part never gets
-    less than its share.
+    A hash orders the clusters. One that would exceed the fraction is passed over, so that the
+    evaluation part never gets less than its share.
     """
     clusters = _clusters(samples)
     limit = fraction * sum(map(len, clusters))
-    chosen: set[str] = set()
+    trained: set[str] = set()
     for cluster in sorted(clusters, key=lambda names: sha256_bytes(f"{seed}/{names[0]}".encode())):
-        if len(chosen) + len(cluster) <= limit:
-            chosen.update(cluster)
-    return chosen
+        if len(trained) + len(cluster) <= limit:
+            trained.update(cluster)
+    return trained
 
 
 def _clusters(samples: Iterable[Sample]) -> list[list[str]]:
-    """Groups that are tied by common images, directly or through others, each sorted by name."""
+    """Groups that share images, directly or through other groups; sorted by name in each."""
     parents: dict[str, str] = {}
 
     def root(name: str) -> str:

@@ -1,4 +1,4 @@
-"""MMMU: parquet files per subject as the hub has them, their rows as JSON, or VLMEvalKit's table.
+"""MMMU: the hub's parquet files per subject, their rows as JSON, or VLMEvalKit's table.
 
 Questions keep their `<image n>` marks; `Sample.images` holds the images in that order.
 """
@@ -70,13 +70,13 @@ def _json_rows(path: Path) -> Iterator[Row]:
         for name in ROW_REQUIRED:
             if name not in row.values:
                 raise row.error(name, "is missing")
-        named = {"id": f"{path.stem}:{row.number}", "question_type": "multiple-choice"}
+        fixed = {"id": f"{path.stem}:{row.number}", "question_type": "multiple-choice"}
         images = {
             name: {"bytes": None, "path": value}
             for name, value in row.values.items()
             if name in IMAGE_COLUMNS and isinstance(value, str)
         }
-        yield Row(path, row.number, {**named, **row.values, **images})
+        yield Row(path, row.number, {**fixed, **row.values, **images})
 
 
 def _sample(
@@ -87,10 +87,10 @@ def _sample(
     choices: dict[str, str],
     images: list[ImageRef],
 ) -> Sample:
-    named = row.text("question_type")
-    if named not in QUESTION_TYPES:
-        raise row.error("question_type", f"expected one of {list(QUESTION_TYPES)}, got {named!r}")
-    question_type = QUESTION_TYPES[named]
+    name = row.text("question_type")
+    if name not in QUESTION_TYPES:
+        raise row.error("question_type", f"expected one of {list(QUESTION_TYPES)}, got {name!r}")
+    question_type = QUESTION_TYPES[name]
     answers = _gold(row)
     if question_type == "multiple-choice":
         answer, answer_text, answers = *_lettered_gold(row, choices, answers), []
@@ -167,15 +167,15 @@ def _images(source: Source, row: Row) -> list[ImageRef]:
 
 
 def _gold(row: Row) -> list[str]:
-    """All gold answers; none where the split keeps them back."""
+    """All gold answers; none where the split keeps its answers back."""
     value = row.values.get("answer")
     if isinstance(value, list):
         return row.texts("answer")
     text = row.optional_text("answer")
     if text in ("", NO_GOLD):
         return []
-    listed = text_list(text) if text.startswith("[") else None
-    return listed or [text]
+    several = text_list(text) if text.startswith("[") else None
+    return several or [text]
 
 
 def _lettered_gold(row: Row, choices: dict[str, str], gold: list[str]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""TextVQA 0.5.1: one JSON file per split, image files named by image id.
+"""TextVQA 0.5.1: one JSON file per split, and an image file for each image id.
 
-The OCR tokens of an image, where the configuration names their file, become the question's hint.
+Where the configuration names a file of OCR tokens, those of an image become the question's hint.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _ocr_tokens(path: Path) -> dict[str, list[str]]:
-    """Image id -> the texts that were read in the image, as in TextVQA's Rosetta files."""
-    found = {}
+    """Image id -> the texts that OCR read in the image, as in TextVQA's Rosetta files."""
+    tokens = {}
     for row in _rows(path):
         if "ocr_tokens" not in row.values:
             raise row.error("ocr_tokens", "is missing")
-        found[row.identifier("image_id")] = row.texts("ocr_tokens")
-    return found
+        tokens[row.identifier("image_id")] = row.texts("ocr_tokens")
+    return tokens
 
 
 def _hint(source: Source, row: Row, tokens: dict[str, list[str]]) -> str:
@@ -79,7 +79,7 @@ def _sample(source: Source, row: Row, hint: str) -> Sample:
 
 
 def most_frequent(answers: list[str]) -> str:
-    """The most frequent answer, of several the one that comes first; "" if there is none."""
+    """The most frequent answer, the first of several; "" if there is none."""
     return Counter(answers).most_common(1)[0][0] if answers else ""
 
 
@@ -87,8 +87,8 @@ def _image(source: Source, row: Row) -> ImageRef:
     name, where = row.identifier("image_id"), row.at("image_id")
     candidates = [name + suffix for suffix in IMAGE_SUFFIXES]
     paths = (source.image_root / inside(candidate, where) for candidate in candidates)
-    found = [candidate for candidate, path in zip(candidates, paths, strict=True) if path.is_file()]
-    return source.images.add_file(source.image_root, (found or candidates)[0], where)
+    files = [candidate for candidate, path in zip(candidates, paths, strict=True) if path.is_file()]
+    return source.images.add_file(source.image_root, (files or candidates)[0], where)
 
 
 class Options(Section):

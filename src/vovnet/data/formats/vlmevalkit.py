@@ -1,4 +1,7 @@
-"""VLMEvalKit's form: base64 images, lettered options, one row per question; a TSV or JSON."""
+"""VLMEvalKit's tables: one row per question with base64 images and lettered options.
+
+They come as TSV, or as JSON with the same rows.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from vovnet.data.formats.rows import Row, require_columns, text_list
 from vovnet.data.image_store import ImageStore
 
 MAX_REFERENCE_LENGTH = 64
-"""An `image` value no longer than this is the index of the row that holds the image."""
+"""An `image` value of at most so many characters is the index of the row with the image."""
 
 
 def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
-    """Stream the rows; every value is the text as it stands, "" where a field is empty."""
+    """Stream the rows of a TSV. Every value is the text as it stands, "" where a field is empty."""
     csv.field_size_limit(sys.maxsize)
     number = 0
     try:
@@ -48,7 +51,7 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
 
 
 def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
-    """The same rows from JSON, where results of VLMEvalKit hold them under `annotation`."""
+    """Stream the same rows from JSON; VLMEvalKit's results hold them under `annotation`."""
     for row in iter_rows(path):
         values = row.values.get("annotation", row.values)
         if not isinstance(values, dict):
@@ -61,14 +64,14 @@ def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
 
 
 def _field(value: Any) -> Any:
-    """A value as a TSV would give it: whole numbers as text, "" for what is not there."""
+    """A value as a TSV would hold it: a whole number as text, and "" for a missing value."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
-    """The rows of a TSV, or of a JSON file by the name of one."""
+    """The rows of a TSV, or of a JSON file if its name ends like one."""
     read = read_json_table if path.suffix in JSON_SUFFIXES else read_tsv
     return read(path, required)
 
@@ -80,12 +83,12 @@ def rows_of_split(
     others: set[str] = set()
     kept = 0
     for row in read_table(path, required):
-        named = row.optional_text("split")
-        if named in ("", split):
+        name = row.optional_text("split")
+        if name in ("", split):
             kept += 1
             yield row
         else:
-            others.add(named)
+            others.add(name)
             skipped["other split"] += 1
     if others and not kept:
         raise DataError(f"{path}: no row has split {split!r}, the file has {sorted(others)}")
@@ -100,15 +103,15 @@ def lettered_choices(row: Row) -> dict[str, str]:
 class TableImages:
     """Resolves the `image` column: base64, a Python list of base64, or another row's index.
 
-    Images are stored while rows stream by. A reference to a row that has not been read
-    (a later one, or one of another split) costs one pass over the file, once.
+    Images are stored while rows stream by. The first reference to a row that has not been read
+    yet (a later one, or one of another split) costs one pass over the file.
     """
 
     def __init__(self, path: Path, folder: Path, store: ImageStore) -> None:
         self._path = path
         self._folder = folder
         self._store = store
-        self._known: dict[str, list[ImageRef]] = {}
+        self._by_index: dict[str, list[ImageRef]] = {}
         self._scanned = False
 
     def of(self, row: Row) -> list[ImageRef]:
@@ -122,26 +125,26 @@ class TableImages:
             refs = self._decode(row, value)
         else:
             refs = self._refer(row, value)
-        self._known[row.text("index")] = refs
+        self._by_index[row.text("index")] = refs
         return refs
 
     def _refer(self, row: Row, index: str) -> list[ImageRef]:
-        if index not in self._known and not self._scanned:
+        if index not in self._by_index and not self._scanned:
             self._scan()
-        if index not in self._known:
+        if index not in self._by_index:
             raise row.error("image", f"refers to index {index!r}, which no row with an image has")
-        return self._known[index]
+        return self._by_index[index]
 
     def _scan(self) -> None:
         self._scanned = True
         required = ("index", "image")
         values = (row.optional_text("image") for row in read_table(self._path, required))
-        wanted = {value for value in values if len(value) <= MAX_REFERENCE_LENGTH}
+        references = {value for value in values if len(value) <= MAX_REFERENCE_LENGTH}
         for row in read_table(self._path, required):
             index, value = row.optional_text("index"), row.optional_text("image")
             holds_image = len(value) > MAX_REFERENCE_LENGTH
-            if holds_image and index in wanted and index not in self._known:
-                self._known[index] = self._decode(row, value)
+            if holds_image and index in references and index not in self._by_index:
+                self._by_index[index] = self._decode(row, value)
 
     def _decode(self, row: Row, value: str) -> list[ImageRef]:
         parts = [value]

@@ -61,8 +61,8 @@ def _inferred_text(text: str, choices: Mapping[str, str]) -> str | None:
     options = {letter: option.lower() for letter, option in choices.items()}
     if len(lowered) > 2 * sum(map(len, options.values())):
         return None
-    found = [letter for letter, option in options.items() if option in lowered]
-    return found[0] if len(found) == 1 else None
+    letters = [letter for letter, option in options.items() if option in lowered]
+    return letters[0] if len(letters) == 1 else None
 
 
 SCORER = Scorer(

@@ -31,8 +31,8 @@ def score(sample: Sample, text: str) -> Score:
         right = open_is_right(predictions, sample.answers or [sample.answer])
         return Score(float(right), False, " | ".join(sorted(map(str, predictions))))
     letter = parse_choice(text, sample.choices) or choice_named(text, sample.choices)
-    chosen = letter or guessed_choice(sample)
-    return Score(float(chosen == sample.answer), letter is None, chosen)
+    choice = letter or guessed_choice(sample)
+    return Score(float(choice == sample.answer), letter is None, choice)
 
 
 def parse_choice(text: str, choices: Mapping[str, str]) -> str | None:
@@ -41,16 +41,19 @@ def parse_choice(text: str, choices: Mapping[str, str]) -> str | None:
         text = text.strip(mark)
     text = f" {text} "
     for form in ("({})", " {} "):
-        found = {letter: text.rfind(form.format(letter)) for letter in choices}
-        found = {letter: place for letter, place in found.items() if place >= 0}
-        if found:
-            return max(found, key=found.__getitem__)
+        places = {letter: text.rfind(form.format(letter)) for letter in choices}
+        if last := _last(places):
+            return last
     if len(text.split()) <= 5:
         return None
     lowered = text.lower()
-    found = {letter: lowered.rfind(option.lower()) for letter, option in choices.items()}
-    found = {letter: place for letter, place in found.items() if place >= 0}
-    return max(found, key=found.__getitem__) if found else None
+    return _last({letter: lowered.rfind(option.lower()) for letter, option in choices.items()})
+
+
+def _last(places: Mapping[str, int]) -> str | None:
+    """The letter with the last place in the text; a negative place means that it is not there."""
+    last = max(places, key=places.__getitem__)
+    return last if places[last] >= 0 else None
 
 
 def parse_open(text: str) -> set[Value]:
