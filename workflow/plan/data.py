@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config.experiments import train_parts
-from vovnet.data.raw_files import is_pattern, own_files, raw_inputs, raw_manifest
+from vovnet.data.raw_files import is_pattern, raw_manifest
+from vovnet.data.raw_inputs import own_files, raw_inputs
 from workflow.plan.jobs import Jobs, Wildcards
 
 

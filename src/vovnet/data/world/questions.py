@@ -1,14 +1,15 @@
-"""The synthetic world: questions about drawn pictures whose need for looking is known.
+"""The synthetic world: questions about drawn pictures, of which we know how closely to look.
 
-A template fixes what kind of question is asked and where its answer can be found:
+A template fixes the kind of a question and where its answer is:
 
 - in the text alone (sums, recall), or mostly, by a strong prior (the colour of a banana);
 - in a small image (colour, shape, place);
 - only in the full image (patterns of 2 pixels' period, print made of single dots);
-- in a way that the text cannot tell (a sign or a pattern that may be coarse or fine).
+- in a small or only in the full image, and the text does not tell which (a sign or a pattern that
+  may be coarse or fine).
 
-Questions of the training and the evaluation part never share a name, so they differ in
-their text; pictures differ by jitter and tint. Everything follows from one random generator.
+Questions of the training part and the evaluation part never share a name, so that their texts
+differ; their pictures differ by jitter and tint. Everything follows from one random generator.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ VOWELS = "aeiou"
 
 @dataclass(frozen=True)
 class Item:
-    """A question with its pictures; `choices` are wrong and right answers of the same kind."""
+    """A question with its pictures; `pool` holds right and wrong answers of the same kind."""
 
     template: str
     question: str
@@ -69,7 +70,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Draw:
-    """What a template works with: randomness, a name of the right part, a picture size."""
+    """What a template draws from: a random generator, a name of the right part, a picture size."""
 
     rng: np.random.Generator
     name: str
@@ -80,7 +81,7 @@ class Draw:
 
 
 def make_name(rng: np.random.Generator, part: Part) -> str:
-    """A pronounceable name; names of the two parts never coincide (their first vowel differs)."""
+    """A pronounceable name. The two parts have no name in common: their first vowels differ."""
     vowels = "aeo" if part == "train" else "iu"
     letters = [CONSONANTS[rng.integers(len(CONSONANTS))], vowels[rng.integers(len(vowels))]]
     for _ in range(3):
@@ -93,7 +94,7 @@ def make_name(rng: np.random.Generator, part: Part) -> str:
 
 
 def _background(draw: Draw) -> Image.Image:
-    """A light, tinted, slightly noisy ground, so that no two pictures are equal."""
+    """A light, tinted, slightly noisy background, so that no two pictures are equal."""
     width, height = draw.size
     tint_3 = draw.rng.integers(150, 200, size=3)
     noise_HW1 = draw.rng.normal(0, 4, size=(height, width, 1))
@@ -139,7 +140,7 @@ def _shape_mask(size: Size, shape: str, box: tuple[int, int, int, int]) -> Image
 
 
 def _pattern(size: Size, pattern: str, colour: str, period: int) -> Image.Image:
-    """A pattern of `colour` and white; `plain` is their mean, so that all share one mean colour."""
+    """A pattern of `colour` and white. `plain` is their mean: all patterns have one mean colour."""
     width, height = size
     rows_H1, columns_1W = np.mgrid[0:height, 0:1][0], np.mgrid[0:1, 0:width][1]
     half = period // 2
@@ -348,11 +349,11 @@ SKILLS = {
     "sign_fine": "fine",
     "sign_any": "mixed",
 }
-"""What a template needs: `text`, `prior`, `coarse`, `fine`, or `mixed` (coarse or fine, unsaid)."""
+"""What a template needs: `text`, `prior`, `coarse`, `fine`, or `mixed` (either of the last two)."""
 
 
 def make_item(rng: np.random.Generator, part: Part, template: str) -> Item:
-    """One item of a template; a fifth of the pictures is half as high as wide."""
+    """One item of a template. A fifth of the pictures are half as high as they are wide."""
     size = (128, 64) if rng.random() < 0.2 else (128, 128)
     return TEMPLATES[template](Draw(rng, make_name(rng, part), size))
 

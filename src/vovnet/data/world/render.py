@@ -1,38 +1,24 @@
-"""The synthetic world as raw files: four datasets in the layouts of their originals.
+"""The synthetic world as raw files: datasets in the layouts of their originals.
 
-Question i of a split follows from (seed, dataset, split, i) alone. What a template is called
-stands where each layout has its category, so that a router can be fitted per template.
+Question i of a split follows from (seed, dataset, split, i) alone.
 """
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
-import io
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
 
-from vovnet.config import DatasetSettings, PromptTemplates, Settings
+from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.files import atomic_path, sha256_file, write_bytes, write_json
-from vovnet.core.records import Sample
-from vovnet.data.formats.mmbench import CIRCULAR_STEP
-from vovnet.data.prompts import question_text
-from vovnet.data.raw_files import hub_pattern, is_pattern
+from vovnet.core.files import sha256_file
 from vovnet.data.world import questions as world
+from vovnet.data.world.raw_layouts import EVALUATION_SPLITS, WRITERS, Question
 from vovnet.pipeline.manifest import write_manifest
-
-LETTERS = "ABCDEFGH"
 
 SHARES: dict[str, dict[str, float]] = {
     # Much can be answered from the text or a prior.
@@ -92,33 +78,10 @@ SHARES: dict[str, dict[str, float]] = {
 }
 """How often each template occurs, by format.
 
-What COARSE gains over NO is about a quarter of what FULL gains, as its cost is of FULL's: no
-fixed policy lies far above the mixture of the other two, so matched random choice gains nothing.
+COARSE gains over NO about a quarter of what FULL gains, and costs about a quarter of FULL. So no
+fixed policy lies far above the mixture of the other two, and a matched random choice gains
+nothing.
 """
-
-EVALUATION_SPLITS = ("dev", "val", "validation", "test")
-SUBJECTS = {"text": "Numbers", "prior": "Nature", "coarse": "Shapes", "fine": "Print"}
-OPEN_SHARE = 0.1
-"""Of the MMMU questions, those without options."""
-MARKED_SHARE = 0.3
-"""Of the instructions with one image, those that name it as MMMU's questions do."""
-DISSENT = 0.08
-"""Chance that one of the ten people who answered a TextVQA question was wrong."""
-SPELLINGS = (str, str.capitalize, str.upper, "a {}".format, "{}.".format)
-"""How people write one answer; the official normalisation takes all of them for equal."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A world item with its place in the split and what is left of its randomness."""
-
-    number: int
-    item: world.Item
-    rng: np.random.Generator
-
-    @property
-    def pictures(self) -> list[bytes]:
-        return [_png(image) for image in self.item.images]
 
 
 def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
@@ -129,9 +92,9 @@ def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
     definition, key = settings.data.dataset(dataset), f"data.datasets.{dataset}"
     if definition.source != "synthetic":
         raise ConfigError(f"{key}.source: expected 'synthetic', got {definition.source!r}")
-    if definition.format not in _WRITERS:
+    if definition.format not in WRITERS:
         raise ConfigError(
-            f"{key}.format: expected one of {list(_WRITERS)}, which can be rendered, got"
+            f"{key}.format: expected one of {list(WRITERS)}, which can be rendered, got"
             f" {definition.format!r}"
         )
     root = Path(definition.root)
@@ -140,7 +103,7 @@ def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
     templates: dict[str, dict[str, int]] = {}
     for split in definition.files:
         questions = list(_questions(settings, dataset, definition.format, split))
-        _WRITERS[definition.format](definition, split, questions)
+        WRITERS[definition.format](definition, split, questions)
         counts[split] = len(questions)
         tally = Counter(question.item.template for question in questions)
         templates[split] = dict(sorted(tally.items()))
@@ -164,7 +127,7 @@ def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
 
 
 def _questions(settings: Settings, dataset: str, layout: str, split: str) -> Iterator[Question]:
-    """The questions of a split; one whose text occurred before is drawn again."""
+    """The questions of a split. A question whose text occurred before is drawn again."""
     synthetic = settings.data.synthetic
     evaluation = split in EVALUATION_SPLITS
     part: world.Part = "eval" if evaluation else "train"
@@ -180,7 +143,7 @@ def _questions(settings: Settings, dataset: str, layout: str, split: str) -> Ite
 
 
 def _templates(seed: int, dataset: str, layout: str, split: str, count: int) -> list[str]:
-    """The template of each question: exactly in the layout's shares, in random order."""
+    """The template of each question: the shares of the layout exactly, in random order."""
     shares = SHARES[layout]
     ends = np.cumsum(list(shares.values()))
     places = (np.arange(count) + 0.5) / count * ends[-1]
@@ -191,211 +154,3 @@ def _templates(seed: int, dataset: str, layout: str, split: str, count: int) -> 
 def _entropy(seed: int, dataset: str, split: str, number: int) -> list[int]:
     name = hashlib.sha256(f"{dataset}/{split}".encode()).digest()[:8]
     return [seed, int.from_bytes(name), number]
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def _target(definition: DatasetSettings, split: str) -> Path:
-    name = definition.files[split]
-    if is_pattern(name):
-        raise ConfigError(f"files.{split}: {name!r} is a pattern, expected the name of one file")
-    return Path(definition.root) / name
-
-
-def _image_folder(definition: DatasetSettings) -> Path:
-    return Path(definition.root) / (definition.image_root or "")
-
-
-# ---- MMBench ---------------------------------------------------------------------------
-
-
-def _write_mmbench(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
-    """A TSV; evaluation splits have a circular pass per option, which refers to the image."""
-    columns = ["index", "question", "hint", *LETTERS[:4], "answer", "category", "image"]
-    columns += ["source", "l2-category", "comment", "split"]
-    circular = split in EVALUATION_SPLITS
-    first = 1 if circular else 500_001  # splits share no index
-    rows = []
-    for question in questions:
-        item = question.item
-        choices = world.pick_choices(question.rng, item)
-        for shift in range(len(choices) if circular else 1):
-            turned = choices[shift:] + choices[:shift]
-            index = first + question.number
-            image = str(index) if shift else base64.b64encode(question.pictures[0]).decode()
-            rows.append(
-                {
-                    "index": index + shift * CIRCULAR_STEP,
-                    "question": item.question,
-                    **dict(zip(LETTERS, turned, strict=False)),
-                    "answer": LETTERS[turned.index(item.answer)],
-                    "category": item.template,
-                    "image": image,
-                    "source": "synthetic",
-                    "l2-category": world.SKILLS[item.template],
-                    "split": split,
-                }
-            )
-    rows.sort(key=lambda row: int(str(row["index"])))
-    with atomic_path(_target(definition, split)) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-# ---- MMMU ------------------------------------------------------------------------------
-
-_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_MMMU_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("id", "question", "options", "explanation")),
-        *((f"image_{number}", _IMAGE_TYPE) for number in range(1, 8)),
-        *((name, pa.string()) for name in ("img_type", "answer", "topic_difficulty")),
-        *((name, pa.string()) for name in ("question_type", "subfield")),
-    ]
-)
-
-
-def _write_mmmu(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
-    """A parquet file per subject, where the split's pattern `*/<split>-*.parquet` finds it."""
-    pattern = definition.files[split]
-    if pattern != hub_pattern(split):
-        raise ConfigError(f"files.{split}: expected {hub_pattern(split)!r}, got {pattern!r}")
-    by_subject: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for question in questions:
-        skill = world.SKILLS[question.item.template]
-        subject = SUBJECTS.get(skill, "Mixed")
-        rows = by_subject[subject]
-        rows.append(_mmmu_row(question, f"{split}_{subject}_{len(rows) + 1}"))
-    for subject, rows in by_subject.items():
-        path = Path(definition.root) / subject / f"{split}-00000-of-00001.parquet"
-        with atomic_path(path) as partial:
-            pq.write_table(pa.Table.from_pylist(rows, schema=_MMMU_SCHEMA), partial)
-
-
-def _mmmu_row(question: Question, name: str) -> dict[str, Any]:
-    item, pictures = question.item, question.pictures
-    choices: list[str] = []
-    answer = item.answer
-    if question.rng.random() >= OPEN_SHARE:
-        choices = world.pick_choices(question.rng, item)
-        answer = LETTERS[choices.index(item.answer)]
-    marks = "" if len(pictures) > 1 else "<image 1> "
-    return {
-        "id": name,
-        "question": marks + item.question,
-        "options": repr(choices),
-        "explanation": "",
-        **{
-            f"image_{number}": {"bytes": content, "path": f"{name}_{number}.png"}
-            for number, content in enumerate(pictures, start=1)
-        },
-        "img_type": "['Drawing']",
-        "answer": answer,
-        "topic_difficulty": "Easy",
-        "question_type": "multiple-choice" if choices else "open",
-        "subfield": item.template,
-    }
-
-
-# ---- TextVQA ---------------------------------------------------------------------------
-
-
-def _write_textvqa(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
-    """One JSON file per split, and a PNG per question in the folder that all splits share."""
-    folder = _image_folder(definition)
-    first = 1 if split in EVALUATION_SPLITS else 500_001
-    data = []
-    for question in questions:
-        item, (picture, *_) = question.item, question.pictures
-        image_id = hashlib.sha256(picture).hexdigest()[:16]
-        write_bytes(folder / f"{image_id}.png", picture)
-        data.append(
-            {
-                "question_id": first + question.number,
-                "question": item.question,
-                "image_id": image_id,
-                "image_classes": [item.template],
-                "image_width": item.images[0].width,
-                "image_height": item.images[0].height,
-                "set_name": split,
-                "answers": _ten_answers(question),
-            }
-        )
-    content = {"dataset_name": "textvqa", "dataset_type": split, "data": data}
-    write_json(_target(definition, split), content)
-
-
-def _ten_answers(question: Question) -> list[str]:
-    """What ten people answered: most agree, spellings differ, some are wrong."""
-    item, rng = question.item, question.rng
-    wrong = [value for value in item.pool if value != item.answer]
-    answers = []
-    for _ in range(10):
-        answer = item.answer if rng.random() >= DISSENT else wrong[int(rng.integers(len(wrong)))]
-        spelling = SPELLINGS[int(rng.integers(len(SPELLINGS)))] if rng.random() < 0.3 else str
-        answers.append(spelling(answer))
-    return answers
-
-
-# ---- LLaVA-Instruct --------------------------------------------------------------------
-
-
-def _write_llava(definition: DatasetSettings, split: str, questions: list[Question]) -> None:
-    """A JSON array of conversations; half of the questions offer options in their text."""
-    folder = _image_folder(definition)
-    rows = []
-    for question in questions:
-        item = question.item
-        pictures = question.pictures
-        paths = []
-        for picture in pictures:
-            name = f"{item.template}/{hashlib.sha256(picture).hexdigest()[:16]}.png"
-            write_bytes(folder / name, picture)
-            paths.append(name)
-        text = _instruction(question)
-        if len(paths) == 1 and question.rng.random() < MARKED_SHARE:
-            text = f"<image 1> {text}"
-        tags = "\n".join(["<image>"] * len(paths))
-        human = f"{tags}\n{text}" if question.rng.random() < 0.5 else f"{text}\n{tags}"
-        rows.append(
-            {
-                "id": f"{question.number:09d}",
-                "image": paths[0] if len(paths) == 1 else paths,
-                "conversations": [
-                    {"from": "human", "value": human},
-                    {"from": "gpt", "value": item.answer},
-                ],
-            }
-        )
-    write_json(_target(definition, split), rows)
-
-
-def _instruction(question: Question) -> str:
-    """The text of a question as the templates of the other datasets put it."""
-    item = question.item
-    choices: dict[str, str] = {}
-    if question.rng.random() < 0.5:
-        choices = dict(zip(LETTERS, world.pick_choices(question.rng, item), strict=False))
-    sample = Sample(
-        id="",
-        dataset="",
-        split="",
-        question_type="multiple-choice" if choices else "vqa",
-        question=item.question,
-        images=[],
-        choices=choices,
-    )
-    return question_text(sample, PromptTemplates())
-
-
-_WRITERS: dict[str, Callable[[DatasetSettings, str, list[Question]], None]] = {
-    "mmbench": _write_mmbench,
-    "mmmu": _write_mmmu,
-    "textvqa": _write_textvqa,
-    "llava": _write_llava,
-}

@@ -1,7 +1,7 @@
-"""An endless stream of training questions from the synthetic world, drawn when asked for.
+"""A stream of training questions from the synthetic world, each drawn when it is asked for.
 
-It is what the tiny model is pretrained on: nothing is written to disk, and question i is the
-same whenever and wherever it is drawn.
+The tiny model is pretrained on it. Nothing is written to disk, and question i is the same
+whenever and wherever it is drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vovnet.data.world import questions as world
 
 
 class WorldStream(Sequence[Sample]):
-    """`count` questions of the world's training part, of templates drawn by `shares`."""
+    """`count` questions of the world's training part, whose templates are drawn by `shares`."""
 
     def __init__(self, seed: int, count: int, shares: Mapping[str, float]) -> None:
         unknown = sorted(set(shares) - set(world.TEMPLATES))

@@ -52,8 +52,8 @@ def parse_choice(text: str, choices: Mapping[str, str]) -> str | None:
 
 def _last(places: Mapping[str, int]) -> str | None:
     """The letter with the last place in the text; a negative place means that it is not there."""
-    last = max(places, key=places.__getitem__)
-    return last if places[last] >= 0 else None
+    there = {letter: place for letter, place in places.items() if place >= 0}
+    return max(there, key=there.__getitem__) if there else None
 
 
 def parse_open(text: str) -> set[Value]:
