@@ -16,8 +16,7 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.error_slices import write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.pipeline.keys import step_settings
-from vovnet.report.reliability import reliability, write_reliability
-from vovnet.report.reliability._errors import Errors
+from vovnet.report.reliability import Errors, reliability, write_reliability
 from vovnet.report.render import DASH
 
 FALLBACK = {

@@ -65,21 +65,17 @@ class Inputs:
         """The evaluation sets that have results."""
         return list(dict.fromkeys(self.points["dataset"]))
 
-    def experiments(
-        self, *baselines: str, dataset: str | None = None, mode: str = "replay"
-    ) -> list[str]:
-        """Experiments with one of these `baseline_name`s ("" is the learned policy) and results."""
-        points = self.points if dataset is None else of(self.points, dataset=dataset)
-        chosen = of(points, mode=mode)
+    def experiments(self, *baselines: str) -> list[str]:
+        """Replayed experiments with one of these `baseline_name`s ("" is the learned policy)."""
+        chosen = of(self.points, mode="replay")
         chosen = chosen[chosen["baseline_name"].isin(baselines)]
         return list(dict.fromkeys(chosen["experiment"]))
 
     def main(self, dataset: str) -> str | None:
         """The experiment that stands for VoVNet on a dataset: its first sweep of lambda_cost."""
-        names = list(dict.fromkeys(of(self.points, dataset=dataset, role="vovnet")["experiment"]))
-        stanzas = self.settings.experiments
-        names = [name for name in names if stanzas[name].mode == "replay"]
-        swept = [name for name in names if "lambda_cost" in stanzas[name].sweep]
+        rows = of(self.points, dataset=dataset, role="vovnet", mode="replay")
+        names = list(dict.fromkeys(rows["experiment"]))
+        swept = [name for name in names if "lambda_cost" in self.settings.experiments[name].sweep]
         return next(iter(swept + names), None)
 
     def main_run(self) -> tuple[str, list[int]]:

@@ -1,4 +1,4 @@
-"""Sweep points over seeds, and the one of each method that tables compare."""
+"""Sweep points over seeds, the one of each method that tables compare, and gains over the hull."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pandas as pd
 
 from vovnet.config import PolicySettings, Settings, policy_points
 from vovnet.core.errors import ConfigError
-from vovnet.evaluation.columns import CATALOGUE, SETTINGS, rate_columns
+from vovnet.evaluation.columns import (
+    CATALOGUE,
+    EQUAL_COST_COLUMNS,
+    GAIN_SHARES,
+    HULL_SCORES,
+    SETTINGS,
+    rate_columns,
+)
 from vovnet.report.inputs import Inputs, of, over_seeds
 
 METHOD = ("dataset", "experiment", "title", "role", "mode")
@@ -18,6 +25,17 @@ SAME = ["run", "dataset", "seed", "num_samples"]
 
 TOLERANCE = 1e-9
 """Differences of shares, costs and accuracies up to which two values are equal."""
+
+
+REFERENCES = {"mixing_hull": "mixing", "resolution": "resolution"}
+"""What gains at equal cost are over -> how the columns about it end."""
+
+HALF, OWN = "50", "own"
+"""Where a verdict is told in words: at half of FULL's cost, a single point at its own."""
+
+_BY = ["dataset", "experiment", "title", "run", "at"]
+_LEFT_OUT = [*_BY, "role", "reference", "reference_experiment"]
+_KEPT = [name for name in EQUAL_COST_COLUMNS if name not in _LEFT_OUT]
 
 
 def measures(inputs: Inputs) -> tuple[str, ...]:
@@ -72,6 +90,23 @@ def operating_point(rows: pd.DataFrame, target_lambda: float, cost: float | None
         return int(rows.index.to_numpy()[0])
     nearest = np.nanargmin((rows["avg_cost_mean"] - cost).abs().to_numpy())
     return int(rows.index.to_numpy()[nearest])
+
+
+def hull_summary(inputs: Inputs) -> pd.DataFrame:
+    """The metrics against the hull over seeds; the ends of intervals are averaged."""
+    ends = [name + end for name in GAIN_SHARES for end in ("_lo", "_hi")]
+    measures = [*GAIN_SHARES, *(column.name for column in HULL_SCORES)]
+    return over_seeds(inputs.hull, ("dataset", "experiment", "title", "role"), measures, ends)
+
+
+def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:
+    """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`."""
+    sides = [
+        of(inputs.equal_cost, reference=reference).set_index(_BY)[_KEPT].add_suffix(f"_{short}")
+        for reference, short in REFERENCES.items()
+    ]
+    rows = sides[0].join(sides[1], how="left").reset_index()
+    return rows.assign(at=rows["at"].astype(str), avg_cost=rows["avg_cost_mixing"])
 
 
 def point_label(settings: Settings, name: str, point: int) -> str:

@@ -8,7 +8,6 @@ only reported.
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
@@ -33,7 +32,10 @@ def write_sanity(settings: Settings, layout: Layout) -> list[Check]:
     for name in (PASSED, FAILED):
         for suffix in (".md", ".json", ".manifest.json"):
             (layout.paper / f"{name}{suffix}").unlink(missing_ok=True)
-    written = _write(checks, layout, settings.report.title, FAILED if broken else PASSED)
+    name = FAILED if broken else PASSED
+    written = [layout.paper / f"{name}.json", layout.paper / f"{name}.md"]
+    write_json(written[0], [asdict(check) for check in checks])
+    write_text(written[1], to_report(checks, settings.report.title))
     if broken:
         rest = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise VovnetError(
@@ -58,20 +60,9 @@ def to_report(checks: list[Check], title: str) -> str:
         for check in checks
     ]
     table = pd.DataFrame(rows, columns=["Block", "Check", "Kind", "Result", "Numbers"])
-    lines = [
-        f"{kind}s: {_count(checks, kind, True)} pass, {_count(checks, kind, False)} fail, "
-        f"{_count(checks, kind, None)} not run"
-        for kind in ("invariant", "expectation")
-    ]
-    return f"# Sanity checks: {title}\n\n{'; '.join(lines)}.\n\n{to_markdown(table)}"
-
-
-def _write(checks: list[Check], layout: Layout, title: str, name: str) -> list[Path]:
-    paths = [layout.paper / f"{name}.json", layout.paper / f"{name}.md"]
-    write_json(paths[0], [asdict(check) for check in checks])
-    write_text(paths[1], to_report(checks, title))
-    return paths
-
-
-def _count(checks: list[Check], kind: str, passed: bool | None) -> int:
-    return sum(check.kind == kind and check.passed is passed for check in checks)
+    counts = []
+    for kind in ("invariant", "expectation"):
+        found = [check.passed for check in checks if check.kind == kind]
+        numbers = (found.count(True), found.count(False), found.count(None))
+        counts.append("{}s: {} pass, {} fail, {} not run".format(kind, *numbers))
+    return f"# Sanity checks: {title}\n\n{'; '.join(counts)}.\n\n{to_markdown(table)}"

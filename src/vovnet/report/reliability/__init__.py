@@ -6,15 +6,58 @@ intervals are averaged over seeds. Made once, for the paper.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from vovnet.config import Settings
+from vovnet.config.experiments import fallback_experiments
+from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
+from vovnet.evaluation.columns import read_results, result_columns
+from vovnet.evaluation.error_slices import KEYS
 from vovnet.report.discovery import load
 from vovnet.report.inputs import finish
-from vovnet.report.reliability._errors import load_errors
 from vovnet.report.render import write_table_files
 from vovnet.report.style import draw_and_save
+
+KINDS = {"action": "Probability of the likeliest action", "value": "Value of FULL over NO"}
+"""What the policy head predicts -> how it is named."""
+
+SLICE = ("num_questions", "num_rows", "accuracy_lo", "accuracy_hi", "gap", "avg_entropy")
+SKIPS = ("num_skips", "false_skip_rate", "false_skip_lo", "false_skip_hi")
+"""Columns of slices that are averaged over seeds."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Slices, predictions of the head, and the results of experiments with a fallback.
+
+    `predictions` has a row per experiment, dataset, seed and kind, whose `bins` are lists. `files`
+    are those that all of it was read from.
+    """
+
+    settings: Settings
+    slices: pd.DataFrame
+    predictions: pd.DataFrame
+    fallbacks: pd.DataFrame
+    files: list[Path]
+
+    @property
+    def actions(self) -> list[str]:
+        """The views that a policy may choose, cheapest first."""
+        return self.settings.actions
+
+    def by_dataset(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of each set together, sets as in the configuration."""
+        ranks = {name: rank for rank, name in enumerate(self.settings.data.eval_sets)}
+        order = rows["dataset"].map(ranks).sort_values(kind="stable").index
+        return rows.loc[order].reset_index(drop=True)
 
 
 def write_reliability(settings: Settings, layout: Layout) -> list[Path]:
@@ -28,3 +71,55 @@ def write_reliability(settings: Settings, layout: Layout) -> list[Path]:
             written += draw_and_save(module.figure, errors, layout.paper, name)
     manifest = layout.paper / "reliability.manifest.json"
     return finish(manifest, "reliability", settings, layout, errors.files, written)
+
+
+def load_errors(settings: Settings, layout: Layout) -> Errors:
+    """Read the slices of every experiment that is cut into some, and the fallbacks' results."""
+    names = [name for name, item in settings.experiments.items() if item.error_slices]
+    if not names:
+        raise ConfigError("experiments: none has error_slices: true, nothing to report")
+    results = [layout.eval(name) / "results.csv" for name in fallback_experiments(settings)]
+    fallbacks = [read_results(path) for path in results]
+    nothing = pd.DataFrame(columns=list(result_columns(settings.actions)))
+    folders = map(layout.eval, names)
+    sliced = [folder / f"error_slices{end}" for folder in folders for end in (".csv", ".json")]
+    return Errors(
+        settings,
+        _at_target(settings, pd.concat([_slices(layout, name) for name in names])),
+        _at_target(settings, _predictions(layout, names)),
+        _at_target(settings, pd.concat(fallbacks) if fallbacks else nothing),
+        [*sliced, *results],
+    )
+
+
+def _at_target(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows at `report.target_lambda`, and those of policies that read no lambda."""
+    frame, target = frame.reset_index(drop=True), settings.report.target_lambda
+    there = np.isclose(frame["lambda_cost"].astype(float), target) | frame["lambda_cost"].isna()
+    for name, rows in frame.groupby("experiment"):
+        if not there[rows.index].any():
+            raise ConfigError(
+                f"report.target_lambda: {target:g} is not a point of experiment {name!r}"
+            )
+    return frame[there].reset_index(drop=True)
+
+
+def _slices(layout: Layout, name: str) -> pd.DataFrame:
+    path = layout.eval(name) / "error_slices.csv"
+    try:
+        frame = pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: file not found, `vovnet error_slices --experiment {name}` writes it"
+        ) from None
+    return frame.assign(experiment=name)
+
+
+def _predictions(layout: Layout, names: Iterable[str]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        path = layout.eval(name) / "error_slices.json"
+        rows += [item | {"experiment": name} for item in read_json(path)["reliability"]]
+    columns = ["experiment", *KEYS, "kind", "num_samples", "auc", "ece", "bins"]
+    floats = dict.fromkeys(["lambda_cost", "auc", "ece"], float)
+    return pd.DataFrame(rows, columns=columns).astype(floats)

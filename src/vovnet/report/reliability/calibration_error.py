@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vovnet.report import text
 from vovnet.report.inputs import over_seeds
-from vovnet.report.reliability._errors import KINDS, Errors
+from vovnet.report.reliability import KINDS, Errors
 from vovnet.report.render import Table, numbers
 
 ORDER = 130

@@ -6,7 +6,7 @@ from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.error_slices import worst
 from vovnet.report import text
 from vovnet.report.inputs import over_seeds
-from vovnet.report.reliability._errors import SKIPS, SLICE, Errors
+from vovnet.report.reliability import SKIPS, SLICE, Errors
 from vovnet.report.render import Table
 
 ORDER = 120

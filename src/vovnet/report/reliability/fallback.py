@@ -6,7 +6,7 @@ from vovnet.evaluation.columns import rate_columns
 from vovnet.report import text
 from vovnet.report.actions import shares_heading
 from vovnet.report.inputs import over_seeds
-from vovnet.report.reliability._errors import Errors
+from vovnet.report.reliability import Errors
 from vovnet.report.render import Table
 
 ORDER = 140

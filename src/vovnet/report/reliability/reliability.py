@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from vovnet.report import style
 from vovnet.report.inputs import of
-from vovnet.report.reliability._errors import KINDS, Errors
+from vovnet.report.reliability import KINDS, Errors
 from vovnet.report.render import number
 from vovnet.report.style import BLUE, GREY, VERMILLION
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from vovnet.report import text
 from vovnet.report.actions import shares_note
-from vovnet.report.hull import hull_summary
 from vovnet.report.inputs import Inputs
 from vovnet.report.live_runs import live_latency
-from vovnet.report.points import operating_points
+from vovnet.report.points import hull_summary, operating_points
 from vovnet.report.render import Table
 
 ORDER = 10

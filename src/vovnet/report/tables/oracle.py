@@ -23,16 +23,14 @@ def table(inputs: Inputs) -> Table:
     The two checks of an oracle are counted over seeds: accuracy at least, cost at most that of
     VoVNet on the same questions.
     """
-    points = operating_points(inputs)
+    points, target = operating_points(inputs), inputs.settings.report.target_lambda
     oracles = inputs.experiments(*ORACLES)
     shown = [*oracles, *inputs.experiments(*BESIDE)]
     mains = {dataset: inputs.main(dataset) for dataset in inputs.datasets()}
     is_main = points["experiment"] == points["dataset"].map(mains)
     rows = points[is_main | points["experiment"].isin(shown)].reset_index(drop=True)
-    checked = [
-        _checks(inputs, row) if row["experiment"] in oracles else {} for _, row in rows.iterrows()
-    ]
-    rows = rows.join(pd.DataFrame(checked, columns=["seeds_compared", *CHECKS], index=rows.index))
+    checks = _checks(of(inputs.points, mode="replay"), oracles, mains, target)
+    rows = rows.merge(checks, on=["dataset", "experiment"], how="left")
     columns = (
         text.method(inputs.settings, rows)
         | text.value(rows, "accuracy", deviation=True)
@@ -44,29 +42,29 @@ def table(inputs: Inputs) -> Table:
     caption = (
         "What could be reached: the oracle takes the cheapest correct action, and NO where none "
         "is; the second oracle only where FULL is correct, and FULL elsewhere. VoVNet at "
-        f"λ = {inputs.settings.report.target_lambda:g}, the router at the point nearest to it in "
+        f"λ = {target:g}, the router at the point nearest to it in "
         "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
         "costly."
     )
     return Table(caption, rows.drop(columns=["mode", "point"]), columns)
 
 
-def _checks(inputs: Inputs, row: pd.Series) -> dict[str, int]:
-    """How many seeds of VoVNet are on the oracle's questions, and in how many each check holds."""
-    points = of(inputs.points, dataset=row["dataset"])
-    target = inputs.settings.report.target_lambda
-    main = of(points, experiment=inputs.main(row["dataset"]))
-    main = main[(main["lambda_cost"] - target).abs() <= TOLERANCE]
-    pairs = of(points, experiment=row["experiment"]).merge(main, on=SAME, suffixes=("", "_vovnet"))
-    accurate = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
-    cheap = pairs["avg_cost"] <= pairs["avg_cost_vovnet"] + TOLERANCE
-    counts = (len(pairs), int(accurate.sum()), int(cheap.sum()))
-    return dict(zip(["seeds_compared", *CHECKS], counts, strict=True))
+def _checks(
+    points: pd.DataFrame, oracles: list[str], mains: dict[str, str | None], target: float
+) -> pd.DataFrame:
+    """In how many seeds an oracle is on VoVNet's questions, and in how many each check holds."""
+    is_main = points["experiment"] == points["dataset"].map(mains)
+    main = points[is_main & ((points["lambda_cost"] - target).abs() <= TOLERANCE)]
+    oracle = points[points["experiment"].isin(oracles)]
+    pairs = oracle.merge(main, on=SAME, suffixes=("", "_vovnet"))
+    pairs["seeds_compared"] = True
+    pairs["as_accurate"] = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
+    pairs["as_cheap"] = pairs["avg_cost"] <= pairs["avg_cost_vovnet"] + TOLERANCE
+    counts = pairs.groupby(["dataset", "experiment"])[["seeds_compared", *CHECKS]].sum()
+    return counts.reset_index()
 
 
 def _held(rows: pd.DataFrame, check: str) -> Iterator[str]:
     for compared, held in zip(rows["seeds_compared"], rows[check], strict=True):
-        if pd.isna(compared) or compared == 0:
-            yield DASH
-        else:
-            yield f"{'yes' if held == compared else 'no'} ({int(held)} of {int(compared)})"
+        words = f"{'yes' if held == compared else 'no'} ({held:g} of {compared:g})"
+        yield words if compared > 0 else DASH
