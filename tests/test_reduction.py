@@ -31,7 +31,7 @@ def prune(tokens: Tensor, mode: Any, ratio: float) -> TokenMap:
 
 
 def merge(tokens: Tensor, mode: Any, weight: Any, ratio: float) -> TokenMap:
-    return reduce_line(tokens, Merge(mode, weight, ratio))
+    return reduce_line(tokens, Merge(mode, ratio, weight))
 
 
 def reduce_line(tokens: Tensor, reduction: Reduction) -> TokenMap:
@@ -107,7 +107,7 @@ def test_counts_by_hand() -> None:
     assert tokens_left((3, 5)) == 15
     assert tokens_left((3, 5), [Pool(2)]) == 2 * 3
     assert tokens_left((3, 5), [Pool(4)]) == 2
-    assert tokens_left((3, 5), [Merge("cosine", "norm", 0.5), Prune("stride", 0.5)]) == 4
+    assert tokens_left((3, 5), [Merge("cosine", 0.5, "norm"), Prune("stride", 0.5)]) == 4
 
 
 def test_stride_by_hand() -> None:
@@ -212,8 +212,8 @@ REDUCTIONS = st.one_of(
             st.builds(
                 Merge,
                 st.sampled_from(["cosine", "l2"]),
-                st.sampled_from(["norm", "uniform"]),
                 RATIOS,
+                st.sampled_from(["norm", "uniform"]),
             ),
         ),
         max_size=3,
@@ -268,7 +268,7 @@ def test_pooling_conserves_sizes_and_the_sum(
 @pytest.mark.parametrize(
     "reduction",
     [Prune("stride", 1.0), Prune("topk_norm", 1.0), Pool(1)]
-    + [Merge(mode, weight, 1.0) for mode, weight in MODES],  # type: ignore[arg-type]
+    + [Merge(mode, 1.0, weight) for mode, weight in MODES],  # type: ignore[arg-type]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_reduced_is_bit_for_bit_the_same(reduction: Reduction, dtype: torch.dtype) -> None:
@@ -282,7 +282,7 @@ def test_nothing_reduced_is_bit_for_bit_the_same(reduction: Reduction, dtype: to
 def test_mixed_precision_reduces_as_full_precision_does(dtype: torch.dtype) -> None:
     """Under autocast, which training may use, products are rounded; a map is not."""
     tokens = random_tokens(35, 3).to(dtype)
-    for reductions in ([Merge("cosine", "norm", 0.5), Prune("topk_norm", 0.5)], [Pool(2)]):
+    for reductions in ([Merge("cosine", 0.5, "norm"), Prune("topk_norm", 0.5)], [Pool(2)]):
         plain = reduce_tokens(tokens, (5, 7), reductions)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             mixed = reduce_tokens(tokens, (5, 7), reductions)

@@ -66,9 +66,7 @@ class View:
         if isinstance(self.budget, ViewBudget):
             limits = vars(self.budget).items()
             columns |= {name: limit for name, limit in limits if limit is not None}
-        for reduction in self.reductions:
-            columns |= reduction.columns
-        return columns
+        return columns | {item.column: item.amount for item in self.reductions}
 
 
 @cache

@@ -6,43 +6,32 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vovnet.views.reductions.token_map import TokenMap
 
-_RATIO = re.compile(r"[01](?:\.\d{1,6}0*)?")
 
-
+@dataclass(frozen=True)
 class Reduction(ABC):
-    """Shows an encoded image with fewer tokens; a subclass is a frozen dataclass of its options.
+    """Shows an encoded image with fewer tokens.
 
-    `example` is a spelling that error messages show, `summary` says for docs what it does. A
+    A subclass is a frozen dataclass. Its fields are options, each one of some words (`Literal`),
+    and an amount: a share above 0 and up to 1 (`float`) or a whole number (`int`). Its spelling is
+    its name, its options but for those that are their default, and its amount: `merge-cosine-0.5`.
+
+    `example` and `summary` are for messages and docs; `column` of results.csv holds the amount. A
     reduction that `needs_grid` reads the whole grid of an image's tokens, and so must come before
-    all others. `column_names` are the columns of results.csv that it fills.
+    all others.
     """
 
     example: ClassVar[str]
     summary: ClassVar[str]
+    column: ClassVar[str]
     needs_grid: ClassVar[bool] = False
-    column_names: ClassVar[tuple[str, ...]]
-
-    @classmethod
-    @abstractmethod
-    def parse(cls, options: Sequence[str]) -> Self | None:
-        """The reduction that the words after its name spell; None if they spell none."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """The canonical spelling."""
-
-    @property
-    @abstractmethod
-    def columns(self) -> dict[str, float]:
-        """What results.csv says of it: a value for each of `column_names`."""
 
     @abstractmethod
     def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
@@ -52,20 +41,53 @@ class Reduction(ABC):
     def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
         """The map from the K tokens that enter the language model to those that are left."""
 
+    @property
+    def name(self) -> str:
+        """The canonical spelling."""
+        options = [(getattr(self, item.name), item.default) for item in _fields(type(self))[0]]
+        words = [word for word, default in options if word != default]
+        return "-".join([type(self).__name__.lower(), *words, ratio_text(self.amount)])
+
+    @property
+    def amount(self) -> float:
+        return getattr(self, _fields(type(self))[1].name)
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Self | None:
+        """The reduction that the words after its name spell; None if they spell none."""
+        options, amount = _fields(cls)
+        kinds, values, rest = get_type_hints(cls), {}, list(words)
+        for item in options:
+            if rest and rest[0] in get_args(kinds[item.name]):
+                values[item.name] = rest.pop(0)
+            elif item.default is MISSING:
+                return None
+        number = _number(rest[0], kinds[amount.name]) if len(rest) == 1 else None
+        return None if number is None else cls(**values, **{amount.name: number})
+
+
+def ratio_text(amount: float) -> str:
+    """The shortest spelling of an amount with at most six decimals: `0.5`, `1`, `2`."""
+    return f"{amount:.6f}".rstrip("0").rstrip(".")
+
 
 def kept_tokens(count: int, ratio: float) -> int:
     """The nearest whole number to `ratio` of `count` tokens, halves up, at least one."""
     return max(1, math.floor(count * ratio + 0.5))
 
 
-def parse_ratio(text: str) -> float | None:
-    """A share above 0 and up to 1 with at most six decimals; None for any other text."""
-    if not _RATIO.fullmatch(text):
+def _fields(cls: type[Reduction]) -> tuple[list[Field[Any]], Field[Any]]:
+    """The options of a reduction, and its amount."""
+    kinds = get_type_hints(cls)
+    options = [item for item in fields(cls) if get_origin(kinds[item.name]) is Literal]
+    (amount,) = (item for item in fields(cls) if item not in options)
+    return options, amount
+
+
+def _number(text: str, kind: type) -> float | None:
+    """A share with at most six decimals, or a whole number of at most three digits."""
+    if kind is int:
+        return int(text) if re.fullmatch(r"[1-9]\d{0,2}", text) else None
+    if not re.fullmatch(r"[01](?:\.\d{1,6}0*)?", text):
         return None
-    ratio = float(text)
-    return ratio if 0 < ratio <= 1 else None
-
-
-def ratio_text(ratio: float) -> str:
-    """The shortest spelling of a share: `0.5`, `0.125`, `1`."""
-    return f"{ratio:.6f}".rstrip("0").rstrip(".")
+    return float(text) if 0 < float(text) <= 1 else None

@@ -9,11 +9,10 @@ Shapes: K tokens, N of them left at the start of a round, A and B the two halves
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from vovnet.views.reductions.base import Reduction, kept_tokens, parse_ratio, ratio_text
+from vovnet.views.reductions.base import Reduction, kept_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,35 +35,15 @@ class Merge(Reduction):
     """
 
     mode: Mode
-    weight: Weight
     ratio: float
+    weight: Weight = "norm"
 
     example: ClassVar[str] = "merge-cosine-0.5"
     summary: ClassVar[str] = (
         "averages similar tokens (by `cosine` or `l2`), weighted by their norm or `uniform`, until"
         " a share is left"
     )
-    column_names: ClassVar[tuple[str, ...]] = ("merge_ratio",)
-
-    @classmethod
-    def parse(cls, options: Sequence[str]) -> Merge | None:
-        if len(options) == 2:
-            options = [options[0], "norm", options[1]]
-        if len(options) != 3:
-            return None
-        mode, weight, ratio = options[0], options[1], parse_ratio(options[2])
-        if mode not in get_args(Mode) or weight not in get_args(Weight) or ratio is None:
-            return None
-        return cls(cast(Mode, mode), cast(Weight, weight), ratio)
-
-    @property
-    def name(self) -> str:
-        weight = "" if self.weight == "norm" else f"-{self.weight}"
-        return f"merge-{self.mode}{weight}-{ratio_text(self.ratio)}"
-
-    @property
-    def columns(self) -> dict[str, float]:
-        return {"merge_ratio": self.ratio}
+    column: ClassVar[str] = "merge_ratio"
 
     def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
         return kept_tokens(count, self.ratio)

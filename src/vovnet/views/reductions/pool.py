@@ -5,8 +5,6 @@ Shapes: K tokens on a grid of rows x columns, G left.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,21 +29,7 @@ class Pool(Reduction):
     example: ClassVar[str] = "pool-2"
     summary: ClassVar[str] = "averages the tokens of each square of the grid with this side"
     needs_grid: ClassVar[bool] = True
-    column_names: ClassVar[tuple[str, ...]] = ("pool_factor",)
-
-    @classmethod
-    def parse(cls, options: Sequence[str]) -> Pool | None:
-        if len(options) != 1 or not re.fullmatch(r"[1-9]\d{0,2}", options[0]):
-            return None
-        return cls(int(options[0]))
-
-    @property
-    def name(self) -> str:
-        return f"pool-{self.factor}"
-
-    @property
-    def columns(self) -> dict[str, float]:
-        return {"pool_factor": self.factor}
+    column: ClassVar[str] = "pool_factor"
 
     def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
         rows, columns = (-(-side // self.factor) for side in grid)

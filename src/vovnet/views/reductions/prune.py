@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from vovnet.views.reductions.base import Reduction, kept_tokens, parse_ratio, ratio_text
+from vovnet.views.reductions.base import Reduction, kept_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vovnet.views.reductions.token_map import TokenMap
-
-Mode = Literal["stride", "topk_norm"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Prune(Reduction):
     the largest L2 norm, the earlier one of equal norms.
     """
 
-    mode: Mode
+    mode: Literal["stride", "topk_norm"]
     ratio: float
 
     example: ClassVar[str] = "prune-stride-0.5"
@@ -32,22 +29,7 @@ class Prune(Reduction):
         "keeps a share of the tokens: evenly spaced ones (`stride`), or those of the largest norm"
         " (`topk_norm`)"
     )
-    column_names: ClassVar[tuple[str, ...]] = ("pruning_ratio",)
-
-    @classmethod
-    def parse(cls, options: Sequence[str]) -> Prune | None:
-        if len(options) != 2 or options[0] not in get_args(Mode):
-            return None
-        ratio = parse_ratio(options[1])
-        return None if ratio is None else cls(cast(Mode, options[0]), ratio)
-
-    @property
-    def name(self) -> str:
-        return f"prune-{self.mode}-{ratio_text(self.ratio)}"
-
-    @property
-    def columns(self) -> dict[str, float]:
-        return {"pruning_ratio": self.ratio}
+    column: ClassVar[str] = "pruning_ratio"
 
     def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
         return kept_tokens(count, self.ratio)
