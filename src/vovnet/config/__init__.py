@@ -6,23 +6,24 @@ errors that name file and key. Layers are merged left to right: mappings key by 
 everything else replaced.
 """
 
-from vovnet.config.layers import merge, read_yaml, yaml_text
-from vovnet.config.schema import (
-    BaselineName,
+from vovnet.config.data import (
     DatasetSettings,
     DataSettings,
     EvalSet,
+    PromptTemplates,
+    SplitRef,
+    mmbench_part,
+)
+from vovnet.config.layers import merge, read_yaml, yaml_text
+from vovnet.config.schema import (
+    BaselineName,
     Experiment,
     ModelSettings,
     PolicySettings,
     PretrainingPhase,
-    PromptTemplates,
     ReportSettings,
     Resources,
-    Section,
-    SplitRef,
     VisionBudget,
-    mmbench_part,
 )
 from vovnet.config.settings import (
     Settings,
@@ -34,6 +35,7 @@ from vovnet.config.settings import (
     run_settings,
     validate,
 )
+from vovnet.config.values import Section
 
 __all__ = [
     "BaselineName",

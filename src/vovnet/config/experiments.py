@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vovnet.config.schema import SplitRef
+from vovnet.config.data import SplitRef
 from vovnet.config.settings import Settings, policy_points, run_settings
 from vovnet.core.files import sha256_json
 from vovnet.core.layout import PAPER, SUITE

@@ -1,16 +1,13 @@
-"""The sections of the configuration: every key, its default and what is allowed."""
+"""The sections of the configuration but for `data`: every key, its default, what is allowed."""
 
 from __future__ import annotations
 
-import math
-import re
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from vovnet.core.errors import ConfigError
-from vovnet.views import parse_view
+from vovnet.config.values import Decay, Extended, GpuModel, Section, Shares, check_shares
 
 BaselineName = Literal[
     "always_full",
@@ -30,78 +27,13 @@ BaselineName = Literal[
 ]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-
-def _no_nan(value: float) -> float:
-    if math.isnan(value):
-        raise ValueError("Input should be a number")
-    return value
-
-
-Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
-"""A number or infinity, which prices every look out, or is never exceeded."""
-
-Decay = Annotated[float, Field(ge=0, lt=1)]
-"""What is left of a running mean after a step."""
-
-
-Shares = Annotated[list[float], Field(min_length=2)]
-"""One share per action, in their order."""
-
-
-def _check_shares(key: str, ratios: Shares | None) -> None:
-    if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
-        raise ValueError(f"{key} must be shares that sum to 1, one per action, got {ratios}")
-
-
-def _canonical_view(value: Any) -> str:
-    """The canonical name of a view; YAML reads a bare `no` as false, and `64` as a number."""
-    text = "no" if value is False else str(value)
-    try:
-        return parse_view(text).name
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-ViewName = Annotated[str, BeforeValidator(_canonical_view)]
-"""A view by its canonical name, whatever its spelling in the configuration."""
-
-
-def _check_actions(actions: list[str]) -> list[str]:
-    """Refuse a list of actions that policies could not choose from."""
-    if len(set(actions)) < len(actions):
-        raise ValueError(f"expected each action once, got {actions}")
-    if actions[:1] != ["no"] or "full" not in actions:
-        raise ValueError(f"expected 'no' first, and 'full' among the others, got {actions}")
-    return actions
-
-
-ActionNames = Annotated[list[ViewName], AfterValidator(_check_actions)]
-
-
-def _as_slurm_plugin(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.]+", value):
-        raise ValueError(
-            "must be letters, digits, '_' or '.', as Snakemake's Slurm plugin takes no other;"
-            " choose such GPUs by their partition instead"
-        )
-    return value
-
-
-GpuModel = Annotated[str, AfterValidator(_as_slurm_plugin)]
-
-
 class LoraSettings(Section):
     """Low-rank adapters (peft) for models too large to train whole."""
 
     r: int = Field(16, gt=0)
     alpha: int = Field(32, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    target_modules: list[str] = Field(["q_proj", "k_proj", "v_proj", "o_proj"])
 
 
 class ModelSettings(Section):
@@ -115,143 +47,6 @@ class ModelSettings(Section):
     attn_implementation: str = "sdpa"
     gradient_checkpointing: bool = False
     lora: LoraSettings | None = None
-
-
-class PromptTemplates(Section):
-    """One template per task type; fields: {question}, {hint}, {choices}."""
-
-    multiple_choice: str = "{hint}{question}\n{choices}\nAnswer with the option's text."
-    open: str = "{question}\nAnswer in a word or short phrase."
-    vqa: str = "{question}\n{hint}Answer in a word or short phrase."
-    instruction: str = "{question}"
-
-
-class DatasetSettings(Section):
-    """A raw dataset in its original layout; `files` maps a split to a path under `root`.
-
-    Files of `source: hub` are downloaded from the dataset repository `repo_id` at `revision`.
-    A format may have options of its own (vovnet.data.formats); it checks them itself, because
-    the configuration knows no format. A mapping among them is by split.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    format: str = Field(description="A key of vovnet.data.formats.FORMATS.")
-    source: Literal["synthetic", "local", "hub"] = "local"
-    root: str
-    repo_id: str | None = None
-    revision: str | None = None
-    files: dict[str, str]
-    image_root: str | None = Field(None, description="Where image paths start, under `root`.")
-    checksums: dict[str, str] = Field(
-        {},
-        description="Per split the hash that its file must have: `md5:<digits>` or"
-        " `sha256:<digits>`.",
-    )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys that belong to the format alone."""
-        return self.model_extra or {}
-
-    @model_validator(mode="after")
-    def _check(self) -> DatasetSettings:
-        if self.source == "hub" and not self.repo_id:
-            raise ValueError("source 'hub' needs a repo_id")
-        return self
-
-
-def mmbench_part(dataset: DatasetSettings, split: str) -> tuple[str, str] | None:
-    """(`dev`, `train`) for the split `dev_train` of MMBench; None for a split that is no part.
-
-    `<split>_train` and `<split>_eval` are the two parts of a file that has no training split.
-    """
-    base, _, part = split.rpartition("_")
-    divided = dataset.format == "mmbench" and base and part in ("train", "eval")
-    return (base, part) if divided else None
-
-
-class SplitRef(Section):
-    """A part of a prepared dataset."""
-
-    dataset: str
-    split: str
-    max_samples: int | None = Field(None, gt=0)
-
-
-class EvalSet(SplitRef):
-    """What an experiment is evaluated on.
-
-    `passes: first` keeps one row of each circular group, `all` keeps every replica and
-    scores a group as right when every pass is right.
-    """
-
-    passes: Literal["first", "all"] = "first"
-    fuzzy: bool = False
-
-
-class SyntheticSettings(Section):
-    """The size and seed of the synthetic world."""
-
-    seed: int = 0
-    num_eval_questions: int = Field(1000, gt=0, description="Per benchmark.")
-    num_train_questions: int = Field(2000, gt=0, description="Per training set.")
-
-
-class LeakageSettings(Section):
-    """What stops the run when training mix and evaluation sets share it."""
-
-    fail_on: list[Literal["question", "image", "near_image", "id", "question_and_image"]] = [
-        "image",
-        "near_image",
-        "id",
-        "question_and_image",
-    ]
-
-
-class DataSettings(Section):
-    system_prompt: str = ""
-    prompt_template: PromptTemplates = PromptTemplates()
-    prompt_order: Literal["text_first", "image_first"] = "text_first"
-    datasets: dict[str, DatasetSettings] = {}
-    train: list[SplitRef] = []
-    router_fit: list[SplitRef] = Field(
-        [], description="Part of the training split on which the routers are fitted."
-    )
-    eval_sets: dict[str, EvalSet] = {}
-    synthetic: SyntheticSettings = SyntheticSettings()
-    leakage: LeakageSettings = LeakageSettings()
-    mmbench_train_fraction: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Share of an MMBench file's questions in its part `<split>_train`; the rest is"
-        " `<split>_eval`. 0 leaves such parts out of the training mix.",
-    )
-    mmbench_train_seed: int = 0
-
-    def dataset(self, name: str) -> DatasetSettings:
-        """The definition of a dataset, by its name."""
-        if name not in self.datasets:
-            names = sorted(self.datasets)
-            raise ConfigError(f"data.datasets: no dataset named {name!r}, expected one of {names}")
-        return self.datasets[name]
-
-    @model_validator(mode="after")
-    def _leave_out_empty_parts(self) -> DataSettings:
-        if self.mmbench_train_fraction > 0:
-            return self
-        kept = {
-            key: [part for part in getattr(self, key) if not self._is_mmbench_train(part)]
-            for key in ("train", "router_fit")
-        }
-        unchanged = all(kept[key] == getattr(self, key) for key in kept)
-        return self if unchanged else self.model_copy(update=kept)
-
-    def _is_mmbench_train(self, part: SplitRef) -> bool:
-        known = self.datasets.get(part.dataset)
-        named = mmbench_part(known, part.split) if known else None
-        return named is not None and named[1] == "train"
 
 
 class VisionBudget(Section):
@@ -323,7 +118,7 @@ class PolicySettings(Section):
         for index, row in enumerate(self.baseline_bucket_ratios or []):
             rows[f"baseline_bucket_ratios.{index}"] = row
         for key, ratios in rows.items():
-            _check_shares(key, ratios)
+            check_shares(key, ratios)
         self._check_buckets()
         return self
 
@@ -373,7 +168,7 @@ class TrainingSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
-        _check_shares("stage1_target_ratios", self.stage1_target_ratios)
+        check_shares("stage1_target_ratios", self.stage1_target_ratios)
         return self
 
 
@@ -392,7 +187,7 @@ class PretrainingPhase(Section):
 
     @model_validator(mode="after")
     def _check(self) -> PretrainingPhase:
-        _check_shares("view_shares", self.view_shares)
+        check_shares("view_shares", self.view_shares)
         return self
 
 
@@ -437,8 +232,8 @@ class Experiment(Section):
         None, description="Evaluation sets; all of them if left out."
     )
     seeds: list[int] | None = None
-    policy: dict[str, Any] = {}
-    sweep: dict[str, list[Any]] = {}
+    policy: dict[str, Any] = Field({})
+    sweep: dict[str, list[Any]] = Field({})
     match: Match | None = None
     mode: Literal["replay", "live"] = "replay"
     max_samples: int | None = Field(None, gt=0)

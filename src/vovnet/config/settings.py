@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from vovnet.config.data import DataSettings
 from vovnet.config.layers import merge, read_yaml, yaml_text
 from vovnet.config.schema import (
-    ActionNames,
     BenchSettings,
-    DataSettings,
     EvalSettings,
     Experiment,
     ModelSettings,
@@ -20,10 +19,10 @@ from vovnet.config.schema import (
     PretrainingPhase,
     ReportSettings,
     ResourceSettings,
-    Section,
     TrainingSettings,
     VisionBudget,
 )
+from vovnet.config.values import ActionNames, Section
 from vovnet.core.errors import ConfigError
 from vovnet.views import DEFAULT_ACTIONS
 
