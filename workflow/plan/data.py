@@ -8,8 +8,8 @@ from typing import Any
 
 from vovnet.config.experiments import train_parts
 from vovnet.data.raw_files import is_pattern, raw_manifest
-from vovnet.data.raw_inputs import own_files, raw_inputs
 from workflow.plan.jobs import Jobs, Wildcards
+from workflow.plan.raw_inputs import own_files, raw_inputs
 
 
 class DataPlan(Jobs):

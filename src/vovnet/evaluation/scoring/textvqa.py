@@ -14,20 +14,8 @@ from functools import lru_cache
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring.base import Score, Scorer
 
-NUMBER_WORDS = {
-    "none": "0",
-    "zero": "0",
-    "one": "1",
-    "two": "2",
-    "three": "3",
-    "four": "4",
-    "five": "5",
-    "six": "6",
-    "seven": "7",
-    "eight": "8",
-    "nine": "9",
-    "ten": "10",
-}
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBER_WORDS = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS)}
 ARTICLES = frozenset({"a", "an", "the"})
 PUNCTUATION = tuple(';/[]"{}()=+\\_-><@`,?!')
 PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
@@ -76,108 +64,23 @@ def _without_punctuation(text: str) -> str:
     return PERIOD.sub("", joined, count=MOST_PERIODS)
 
 
-_WITH_APOSTROPHE = [
-    "ain't",
-    "aren't",
-    "can't",
-    "could've",
-    "couldn't",
-    "couldn't've",
-    "didn't",
-    "doesn't",
-    "don't",
-    "hadn't",
-    "hadn't've",
-    "hasn't",
-    "haven't",
-    "he'd",
-    "he'd've",
-    "he's",
-    "how'd",
-    "how'll",
-    "how's",
-    "I'd've",
-    "I'm",
-    "I've",
-    "isn't",
-    "it'd",
-    "it'd've",
-    "it'll",
-    "let's",
-    "ma'am",
-    "mightn't",
-    "mightn't've",
-    "might've",
-    "mustn't",
-    "must've",
-    "needn't",
-    "not've",
-    "o'clock",
-    "oughtn't",
-    "shan't",
-    "should've",
-    "shouldn't",
-    "somebody'd",
-    "somebody'd've",
-    "somebody'll",
-    "somebody's",
-    "someone'd",
-    "someone'd've",
-    "someone'll",
-    "someone's",
-    "something'd",
-    "something'd've",
-    "something'll",
-    "that's",
-    "there'd",
-    "there'd've",
-    "there're",
-    "there's",
-    "they'd",
-    "they'd've",
-    "they'll",
-    "they're",
-    "they've",
-    "'twas",
-    "wasn't",
-    "we'd've",
-    "we've",
-    "weren't",
-    "what'll",
-    "what're",
-    "what's",
-    "what've",
-    "when's",
-    "where'd",
-    "where's",
-    "where've",
-    "who'd",
-    "who'd've",
-    "who'll",
-    "who's",
-    "who've",
-    "why'll",
-    "why're",
-    "why's",
-    "won't",
-    "would've",
-    "wouldn't",
-    "wouldn't've",
-    "y'all",
-    "y'all'll",
-    "y'all'd've",
-    "you'd",
-    "you'd've",
-    "you'll",
-    "you're",
-    "you've",
-]
-"""Words that are given their apostrophes back, wherever one or all of them are missing."""
+_WITH_APOSTROPHE = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
+haven't he'd he'd've he's how'd how'll how's I'd've I'm I've isn't it'd it'd've it'll let's
+ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't shan't
+should've shouldn't somebody'd somebody'd've somebody'll somebody's someone'd someone'd've
+someone'll someone's something'd something'd've something'll that's there'd there'd've there're
+there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll
+what're what's what've when's where'd where's where've who'd who'd've who'll who's who've
+why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd
+you'd've you'll you're you've
+"""
+"""Words that get their apostrophes back wherever one or all of them are missing."""
 
 
 def _contractions() -> dict[str, str]:
     table = {}
-    for word in _WITH_APOSTROPHE:
+    for word in _WITH_APOSTROPHE.split():
         places = [place for place, letter in enumerate(word) if letter == "'"]
         table[word.replace("'", "")] = word
         for place in places if len(places) > 1 else ():
