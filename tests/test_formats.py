@@ -12,10 +12,13 @@ import pytest
 
 from support.projects import copy_project, plan
 from support.raw_rows import picture
+from support.worlds import settings_of
 from vovnet.config import DatasetSettings, Settings, dump, load
 from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.formats import FORMATS, format_of, load_format, module_of
+from vovnet.data.samples import SampleSet, read_samples
 from vovnet.evaluation.scoring import SCORERS, load_scorer
 from vovnet.evaluation.scoring.score import scorer_of
 from vovnet.pipeline.code_digest import declared_text
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import iter_rows
@@ -73,6 +77,18 @@ def test_every_format_declares_what_is_asked_of_it(name: str) -> None:
     assert set(found.file_options) <= set(found.options.model_fields)
     assert not set(found.options.model_fields) & set(DatasetSettings.model_fields)
     assert declared_text(module_of(name), "scorer") == found.scorer, "as keys read it"
+
+
+def test_a_format_yields_the_types_of_questions_that_it_declares(world: Path) -> None:
+    settings, layout = settings_of(Layout(world)), Layout(world)
+    for dataset, definition in settings.data.datasets.items():
+        samples = [item for split in definition.files for item in stored(layout, dataset, split)]
+        types = {sample.question_type for sample in samples}
+        assert types == set(format_of(settings, dataset).question_types)
+
+
+def stored(layout: Layout, dataset: str, split: str) -> SampleSet:
+    return read_samples(layout.samples(dataset, split))
 
 
 @pytest.mark.parametrize("name", SCORERS)

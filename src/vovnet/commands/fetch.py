@@ -1,4 +1,4 @@
-"""`vovnet fetch`: the files of a dataset of the hub, downloaded and checked."""
+"""`vovnet fetch` downloads the files of a dataset of the hub and checks them."""
 
 from __future__ import annotations
 

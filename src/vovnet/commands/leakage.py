@@ -1,4 +1,4 @@
-"""`vovnet leakage`: the gate that stands before training."""
+"""`vovnet leakage` is the gate that stands before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vovnet prepare`: one split of a raw dataset into unified samples."""
+"""`vovnet prepare` turns one split of a raw dataset into unified samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vovnet synthesize`: a dataset of the synthetic world in its original raw layout."""
+"""`vovnet synthesize` renders a dataset of the synthetic world in its original's raw layout."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Unified samples on disk: a JSONL with one sample per line, read when a sample is asked for.
 
-A training mix has hundreds of thousands of samples, and every process of a training has its
-own copy of whatever is held in memory. What is held here is where each line begins.
+A training mix has hundreds of thousands of samples, and every process of a training would hold
+its own copy of them. So only the place of each line is held in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the reader of a format is given: the files of one split, and where its images go."""
+"""What the reader of a format gets: the files of one split, and a store for its images."""
 
 from __future__ import annotations
 
