@@ -23,8 +23,8 @@ class DatasetSettings(Section):
     """A raw dataset in its original layout; `files` maps a split to a path under `root`.
 
     Files of `source: hub` are downloaded from the dataset repository `repo_id` at `revision`.
-    A format may have options of its own (vovnet.data.formats); it checks them itself, because
-    the configuration knows no format. A mapping among them is by split.
+    A format may have options beside these, which vovnet.data.formats checks. An option that is a
+    mapping has an entry for each split.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -23,8 +23,8 @@ class DatasetFormat:
     `read` yields the samples of a split in the order of its files. `scorer` is an entry of
     vovnet.evaluation.scoring. `question_types` are the kinds of questions that it yields, each of
     which has a prompt template. `options` declares the keys that a dataset of this format may
-    have beside those of every dataset; an option that maps is by split, and those named in
-    `file_options` map a split to a further file that it is read from.
+    have beside those of every dataset. An option that is a mapping has an entry for each split;
+    the options in `file_options` map a split to a further file that it is read from.
 
     `files`, `answers` and `category` say in the table of docs/datasets.md which files are read,
     which answers the samples have, and what becomes their category.
