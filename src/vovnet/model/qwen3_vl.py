@@ -71,10 +71,6 @@ class Qwen3VL(VisionLanguageModel):
         self.pad_id: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
         self.flops = ModelFlops.of_qwen3_vl(self.model.config.to_dict())
 
-    @property
-    def hidden_size(self) -> int:
-        return self.model.config.text_config.hidden_size
-
     def save_base(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -83,19 +79,14 @@ class Qwen3VL(VisionLanguageModel):
     # ---- images -----------------------------------------------------------------------
 
     def preprocess(self, images: Sequence[Image.Image], budget: ViewBudget | None) -> Pixels | None:
-        """One sample's images resized to `budget` and cut into patches; None where none is shown.
-
-        The image is resized here and the processor's own limits are switched off, so that the
-        budget is what is spent.
-        """
         if budget is None or not images:
             return None
+        # The processor's own limits are switched off, so that the budget is what is spent.
         resized = [self._resize(image, budget) for image in images]
         inputs = self.image_processor(images=resized, do_resize=False, return_tensors="pt")
         return Pixels(inputs["pixel_values"], inputs["image_grid_thw"])
 
     def encode(self, pixels: Sequence[Pixels | None]) -> list[tuple[ImageFeatures, ...]]:
-        """Encode the images of several samples in one pass of the vision tower."""
         shown = [item for item in pixels if item is not None]
         if not shown:
             return [() for _ in pixels]
@@ -141,7 +132,6 @@ class Qwen3VL(VisionLanguageModel):
         images: tuple[ImageFeatures, ...] = (),
         answer: Sequence[int] = (),
     ) -> TokenSequence:
-        """The whole sequence of a view (no images: the text pass), with the answer in training."""
         shown: list[list[int] | ImageFeatures] = []
         for image in images:
             shown += [[self.vision_start_id], image, [self.vision_end_id]]
@@ -154,10 +144,6 @@ class Qwen3VL(VisionLanguageModel):
         return assemble(segments, self.image_token_id)
 
     def forward(self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor) -> Tensor:
-        """Run the language model over `batch` after what `cache` holds; returns hidden_BTD.
-
-        `mask_BT` covers the cached and the new tokens. The cache, if any, grows in place.
-        """
         embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
         deepstack = None
         if batch.images:
@@ -177,12 +163,6 @@ class Qwen3VL(VisionLanguageModel):
         )
         return output.last_hidden_state
 
-    def new_cache(self) -> DynamicCache:
-        return DynamicCache(config=self.model.config.text_config)
-
-    def logits(self, hidden_D: Tensor) -> Tensor:
-        return self.model.lm_head(hidden_D)
-
     # ---- transformers' own generation -------------------------------------------------
 
     def generate_plain(
@@ -193,7 +173,6 @@ class Qwen3VL(VisionLanguageModel):
         max_new_tokens: int,
         num_beams: int = 1,
     ) -> list[int]:
-        """Transformers' own `generate` on the whole prompt of one sample: greedy, or with beams."""
         pixels = self.preprocess(images, budget)
         ids_1T = torch.tensor([self._plain_ids(prompt, pixels)], device=self.device)
         inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T)}

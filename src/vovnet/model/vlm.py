@@ -89,9 +89,17 @@ class VisionLanguageModel(nn.Module, ABC):
         return self.model.device
 
     @property
-    @abstractmethod
     def hidden_size(self) -> int:
         """Of the language model, D."""
+        return self.model.config.get_text_config().hidden_size
+
+    def new_cache(self) -> DynamicCache:
+        """An empty cache of the language model."""
+        return DynamicCache(config=self.model.config.get_text_config())
+
+    def logits(self, hidden_D: Tensor) -> Tensor:
+        """The logits of the token that follows each hidden state."""
+        return self.model.get_output_embeddings()(hidden_D)
 
     @abstractmethod
     def save_base(self, folder: Path) -> None:
@@ -123,14 +131,6 @@ class VisionLanguageModel(nn.Module, ABC):
 
         `mask_BT` covers the cached and the new tokens. The cache, if any, grows in place.
         """
-
-    @abstractmethod
-    def new_cache(self) -> DynamicCache:
-        """An empty cache of the language model."""
-
-    @abstractmethod
-    def logits(self, hidden_D: Tensor) -> Tensor:
-        """The logits of the token that follows each hidden state."""
 
     @abstractmethod
     def generate_plain(
