@@ -1,5 +1,5 @@
 # Decisions over stored observations: seconds per experiment, no model. Live experiments run
-# the model sample by sample instead, for timings.
+# the model sample by sample instead, for timings; their answers are scored by the same rule.
 
 
 rule match:
@@ -36,7 +36,7 @@ rule evaluate:
     benchmark:
         plan.benchmark("evaluate", "{experiment}")
     wildcard_constraints:
-        experiment=plan.pattern("replay"),
+        experiment=plan.pattern("replay", "live"),
     conda:
         "../envs/environment.yaml"
     threads: plan.threads("light")
@@ -78,7 +78,7 @@ rule live:
     input:
         plan.live_inputs,
     output:
-        plan.result_files("{experiment}"),
+        plan.live_files("{experiment}"),
     log:
         plan.log("live", "{experiment}"),
     benchmark:

@@ -25,8 +25,8 @@ from vovnet.config import ReportSettings, Settings, dump, policy_points
 from vovnet.config.experiments import bench_experiments
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.evaluation.replay import load_questions
-from vovnet.policies import needed_views
+from vovnet.evaluation.questions import load_questions
+from vovnet.policies.experiments import needed_views
 
 SMALL = {"num_samples": 4, "repeats": 1, "growth": [6, 12]}
 

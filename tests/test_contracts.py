@@ -17,7 +17,8 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.samples import write_samples
 from vovnet.data.sets import load_set
-from vovnet.evaluation.replay import load_observed, load_questions, replay
+from vovnet.evaluation.questions import load_questions
+from vovnet.evaluation.replay import load_observed, replay
 from vovnet.inference.engine import Inference, load_images
 from vovnet.inference.live import LivePolicy
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
@@ -51,7 +52,7 @@ def test_gold_changes_no_action(observed: Layout, tmp_path: Path, name: str) -> 
     for policy_settings in DEPLOYABLE.values():
         policy = settings.policy.model_copy(update=policy_settings)
         outcomes = [
-            replay(policy, questions, load_observed(layout, "vovnet", 0, questions))
+            replay(policy, questions, load_observed(settings, layout, "vovnet", 0, questions))
             for layout, questions in ((observed, true), (other, false))
         ]
         for column in ("actions", "texts", "costs", "vision_tokens"):
@@ -59,7 +60,9 @@ def test_gold_changes_no_action(observed: Layout, tmp_path: Path, name: str) -> 
             assert first == second, (policy_settings, column)
         live = LivePolicy(inference, other, policy)
         answers = [live(blank_gold(item)) for item in true.samples[:4]]
-        assert [item.action for item in answers] == outcomes[0].actions[:4].tolist()
+        assert [int(item.decision.actions[0]) for item in answers] == outcomes[0].actions[
+            :4
+        ].tolist()
         assert [item.answer.text for item in answers] == outcomes[0].texts[:4].tolist()
 
 

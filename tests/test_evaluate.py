@@ -34,14 +34,15 @@ from vovnet.core.files import read_json, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import signal_columns, write_table
 from vovnet.data.samples import read_samples, write_samples
-from vovnet.evaluation import replay
+from vovnet.evaluation import questions, replay
 from vovnet.evaluation.columns import (
     read_results,
 )
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.keys import step_settings
-from vovnet.policies import POLICIES, needed_views
+from vovnet.policies import named_kind
+from vovnet.policies.experiments import needed_views
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 
@@ -177,7 +178,7 @@ def test_answers_reach_oracles_only(tmp_path: Path) -> None:
     evaluate_all(settings, layout)
     for name, item in settings.experiments.items():
         after = samples_of(layout, name)
-        kind = POLICIES[item.policy.get("baseline_name")]
+        kind = named_kind(item.policy.get("baseline_name"))
         same = after["action"].equals(before[name]["action"])
         assert same != kind.reads_correctness, name
         assert not after["score"].equals(before[name]["score"])
@@ -219,13 +220,13 @@ def test_experiments_run_from_their_own_settings(world: World, tmp_path: Path) -
 def test_a_text_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0, 1], count=50)
     scored: list[tuple[str, str]] = []
-    original = replay.score_sample
+    original = questions.score_sample
 
     def counted(scorer: str, sample: Any, text: str, **options: Any) -> Any:
         scored.append((sample.id, text))
         return original(scorer, sample, text, **options)
 
-    monkeypatch.setattr(replay, "score_sample", counted)
+    monkeypatch.setattr(questions, "score_sample", counted)
     evaluate_experiment(settings, layout, "vovnet")
     assert len(scored) == len(set(scored)) <= 100
 
@@ -538,7 +539,12 @@ def test_needed_views_are_those_of_the_replayed_experiments(reduced: World) -> N
     ("name", "overrides", "message"),
     [
         ("nothing", {}, "no experiment named 'nothing'"),
-        ("vovnet", {"mode": "live"}, r"experiments\.vovnet\.mode: 'live'"),
+        (
+            "vovnet",
+            {"policy": {"baseline_name": "bayes"}},
+            r"vovnet\.policy\.baseline_name: no policy",
+        ),
+        ("vovnet", {"policy": {"options": {"a": 1}}}, r"vovnet\.policy\.options\.a: unknown key"),
         (
             "vovnet",
             {

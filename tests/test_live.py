@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import vovnet.inference.live
+import vovnet.policies.learned
 from support.live import POLICIES, VIEWS, live_settings
 from support.models import make_inference
 from support.worlds import SETS, settings_of
@@ -22,10 +23,27 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_results
-from vovnet.evaluation.replay import load_observed, load_questions, replay
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.live_answers import live_outcome
+from vovnet.evaluation.outcome import Outcome
+from vovnet.evaluation.profile import PARTS
+from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.replay import load_observed, replay
 from vovnet.inference.engine import Inference
-from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment, live_outcome
-from vovnet.inference.timing import PARTS
+from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
+
+SAME = (
+    *("actions", "views", "executed", "texts"),
+    *("costs", "vision_tokens", "scores", "parse_fallback"),
+)
+"""What of an outcome must be the same, live and replayed."""
+
+
+def outcome_of(live: LivePolicy, questions: Questions) -> Outcome:
+    """What a live policy does on a set."""
+    rows = [{"id": sample.id} | live(sample).row for sample in questions.samples]
+    actions = live.inference.settings.actions
+    return live_outcome(live.policy, actions, questions, pd.DataFrame(rows))
 
 
 def test_live_equals_replay(observed: Layout) -> None:
@@ -33,24 +51,27 @@ def test_live_equals_replay(observed: Layout) -> None:
     settings = live_settings(observed)
     inference = make_inference(settings)
     taken: set[int] = set()
+    executed: dict[str, set[str]] = {name: set() for name in POLICIES}
     for name in SETS:
-        questions = load_questions(settings, observed, name)
-        stored = load_observed(observed, "vovnet", 0, questions, views=VIEWS)
+        questions = load_questions(settings, observed, name, max_questions=8)
+        stored = load_observed(settings, observed, "vovnet", 0, questions, views=VIEWS)
         for experiment in POLICIES:
             (policy,) = policy_points(settings, experiment)
             stored_outcome = replay(policy, questions, stored)
-            live = LivePolicy(inference, observed, policy)
-            outcome = live_outcome(questions, policy, [live(item) for item in questions.samples])
-            assert outcome.texts.tolist() == stored_outcome.texts.tolist()
-            assert outcome.views.tolist() == stored_outcome.views.tolist()
-            for column in ("actions", "costs", "vision_tokens", "scores", "parse_fallback"):
+            outcome = outcome_of(LivePolicy(inference, observed, policy), questions)
+            for column in SAME:
                 found, expected = getattr(outcome, column), getattr(stored_outcome, column)
                 assert found.tolist() == expected.tolist(), (name, experiment, column)
             if policy.fallback_mode:
                 assert outcome.fallback is not None and stored_outcome.fallback is not None
                 assert outcome.fallback.tolist() == stored_outcome.fallback.tolist()
             taken |= set(outcome.actions.tolist())
+            executed[experiment] |= set(outcome.executed)
     assert taken == {-1, 0, 1, 2}
+    assert executed["fallback"] == {"no", "full"}
+    assert executed["cascade"] == {"coarse", "coarse>full"}
+    assert {"no", "no>coarse", "no>coarse>full"} == executed["cascade_of_answers"]
+    assert {"side-96", "side-96>full+pool-2"} <= executed["cascade_of_views"]
 
 
 def test_fixed_policies_do_not_pay_for_a_text_pass(
@@ -86,8 +107,7 @@ def test_a_fallback_executes_one_view_and_pays_for_it(
     )
     (policy,) = policy_points(settings, "fallback")
     questions = load_questions(settings, observed, "synth_mmmu")
-    live = LivePolicy(inference, observed, policy)
-    outcome = live_outcome(questions, policy, [live(item) for item in questions.samples])
+    outcome = outcome_of(LivePolicy(inference, observed, policy), questions)
     assert outcome.fallback is not None and outcome.fallback.any() and not outcome.fallback.all()
     assert views == ["full" if triggered else "no" for triggered in outcome.fallback]
     for sample, view, cost in zip(questions.samples, views, outcome.costs, strict=True):
@@ -102,7 +122,7 @@ def test_images_are_loaded_only_to_be_looked_at(observed: Layout) -> None:
     gone = [image.model_copy(update={"path": "images/gone.png"}) for image in sample.images]
     blind = sample.model_copy(update={"images": gone})
     (policy,) = policy_points(settings, "no_vision")
-    assert LivePolicy(inference, observed, policy)(blind).action == 0
+    assert LivePolicy(inference, observed, policy)(blind).row["action"] == 0
 
 
 def test_oracles_cannot_run_live(observed: Layout) -> None:
@@ -116,6 +136,7 @@ def test_live_results(observed: Layout) -> None:
     settings = live_settings(observed)
     for name in ("vovnet", "no_vision"):
         live_experiment(settings, observed, name)
+        evaluate_experiment(settings, observed, name)
         results = read_results(observed.eval(name) / "results.csv")
         assert results["dataset"].tolist() == list(SETS)
         assert (results["latency_p50_ms"] > 0).all()
@@ -141,7 +162,7 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
     sample = load_questions(settings, observed, "synth_mmmu").samples[0]
     places = {
         "text_pass": (inference, "text_pass"),
-        "decision": (vovnet.inference.live, "decide"),
+        "decision": (vovnet.policies.learned, "choose_actions"),
         "image_loading": (vovnet.inference.live, "load_images"),
         "preprocessing": (type(inference.vlm), "preprocess"),
         "vision_encoding": (type(inference.vlm), "encode"),
@@ -151,7 +172,7 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
     assert tuple(places) == PARTS
     live = LivePolicy(inference, observed, policy.model_copy(update={"lambda_cost": 0.0}))
     live.warm_up([sample])
-    assert live(sample).action > 0
+    assert live(sample).row["action"] > 0
     plain = live(sample).timing.parts
     for part, (owner, name) in places.items():
         original = getattr(owner, name)
@@ -214,6 +235,7 @@ def test_cache_reuse_changes_no_token(observed: Layout) -> None:
         merge(settings.model_dump(), {"experiments": {"both": compared}}), "test settings"
     )
     live_experiment(settings, observed, "both")
+    evaluate_experiment(settings, observed, "both")
     profiles = read_json(observed.eval("both") / "summary.json")["profile"]
     taken: set[str] = set()
     for item in profiles:
@@ -222,7 +244,7 @@ def test_cache_reuse_changes_no_token(observed: Layout) -> None:
         assert facts["num_samples"] == item["num_samples"]
         assert facts["latency_ratio_lo"] <= facts["latency_ratio"] <= facts["latency_ratio_hi"]
         assert facts["without"]["latency_p50_ms"] > 0
-        taken |= set(facts["latency_ratio_by_action"])
+        taken |= set(facts["latency_ratio_by_view"])
     assert taken
 
 
@@ -235,7 +257,7 @@ def test_both_ways_differ_in_the_cache_alone(observed: Layout) -> None:
     first, second = answer_both_ways(live, samples, lambda: done.append(None))
     assert len(done) == len(samples)
     for a, b in zip(first, second, strict=True):
-        assert a.answer.token_ids == b.answer.token_ids and a.action == b.action
+        assert a.answer.token_ids == b.answer.token_ids and a.row["view"] == b.row["view"]
         assert a.answer.vision_tokens == b.answer.vision_tokens
         assert a.timing.parts["text_pass"] > 0 and b.timing.parts["text_pass"] > 0
 

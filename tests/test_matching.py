@@ -10,13 +10,21 @@ import pytest
 import yaml
 
 from support.replays import GRADED, LAMBDAS, write_world
-from vovnet.config import Settings, merge, policy_points, validate
+from vovnet.config import Settings, merge, validate
+from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, signal_columns, write_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results, write_results
 from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.match import Buckets, fill_ratios, matched_path, read_matched, write_matched
+from vovnet.evaluation.match import (
+    Buckets,
+    matched_path,
+    points_on,
+    read_matched,
+    write_matched,
+)
+from vovnet.policies.experiments import resolve_experiment
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 World = tuple[Settings, Layout]
@@ -48,7 +56,7 @@ def test_the_file_holds_the_ratios_of_the_results(world: World) -> None:
     matched = read_matched(layout, "random")
     assert set(matched) == {"graded"} and set(matched["graded"]) == {0, 1}
     for _, row in results.iterrows():
-        rates = tuple(row[f"action_rate_{view}"] for view in ACTIONS)
+        rates = [row[f"action_rate_{view}"] for view in ACTIONS]
         assert matched["graded"][row["seed"]][row["lambda_cost"]] == rates
     text = yaml.safe_load(matched_path(layout, "random").read_text())
     assert text["policy"] == {"baseline_name": "random_policy_matched"}
@@ -71,8 +79,8 @@ def test_lambdas_survive_the_file(world: World, value: float) -> None:
     write_results(layout.eval("vovnet") / "results.csv", results.to_dict("records"), ACTIONS)
     settings = with_match(settings, [value])
     write_matched(settings, layout, "random")
-    matched, path = read_matched(layout, "random"), matched_path(layout, "random")
-    (point,) = fill_ratios(policy_points(settings, "random"), matched, path, "graded", 1)
+    matched = read_matched(layout, "random")
+    (point,) = points_on(ResolvedExperiment.of(settings, "random"), layout, "graded", 1)
     expected = matched["graded"][1][value]
     assert point.baseline_target_ratios == expected
     assert sum(expected) == pytest.approx(1)
@@ -133,7 +141,7 @@ def test_buckets_hold_the_ratios_of_their_questions(
     own = {} if limits is None else {"baseline_bucket_thresholds": limits}
     settings = with_buckets(settings, **own)
     write_matched(settings, layout, "random")
-    matched, path = read_matched(layout, "random"), matched_path(layout, "random")
+    matched = read_matched(layout, "random")
     for seed in (0, 1):
         entropy_N = entropies(layout, seed)
         for index, value in enumerate(LAMBDAS):
@@ -146,7 +154,7 @@ def test_buckets_hold_the_ratios_of_their_questions(
             for part_N, ratios in zip(parts, found.ratios, strict=True):
                 expected = [(did_N[part_N] == action).mean() for action in range(3)]
                 assert ratios == pytest.approx(expected)
-            points = fill_ratios(policy_points(settings, "random"), matched, path, "graded", seed)
+            points = points_on(ResolvedExperiment.of(settings, "random"), layout, "graded", seed)
             assert points[index].baseline_bucket_ratios == found.ratios
             assert points[index].baseline_bucket_thresholds == found.thresholds
 
@@ -226,14 +234,14 @@ def test_what_a_match_would_drop_is_refused(
 ) -> None:
     value = merge(world[0].model_dump(), {"experiments": {"random": change}})
     with pytest.raises(ConfigError, match=message):
-        validate(value, "test")
+        resolve_experiment(validate(value, "test"), "random")
 
 
 def test_a_run_may_not_bring_ratios_to_a_match(world: World) -> None:
     ratios = {"policy": {"baseline_bucket_ratios": [(1, 0, 0), (0, 0, 1)]}}
     value = merge(world[0].model_dump(), {"runs": {"vovnet": ratios}})
-    with pytest.raises(ConfigError, match=r"runs\.vovnet: .*baseline_bucket_ratios"):
-        validate(value, "test")
+    with pytest.raises(ConfigError, match=r"baseline_bucket_ratios: the ratios come from match"):
+        resolve_experiment(validate(value, "test"), "random")
 
 
 def test_an_experiment_without_match(world: World) -> None:
@@ -256,7 +264,7 @@ def test_results_without_action_rates(world: World) -> None:
     results = read_results(path)
     results["action_rate_full"] = float("nan")
     write_results(path, results.to_dict("records"), ACTIONS)
-    with pytest.raises(DataError, match="expected shares of NO, COARSE and FULL that sum to 1"):
+    with pytest.raises(DataError, match=r"expected shares of .*full.* that sum to 1"):
         write_matched(settings, layout, "random")
 
 
@@ -271,10 +279,10 @@ def test_a_missing_file_says_how_to_write_it(world: World) -> None:
     [
         ({"ratios": {"graded": {0: {0.0: [0.5, 0.5, 0.5]}}}}, "that sum to 1"),
         ({"ratios": {"graded": {0: {0.0: [-0.5, 1.0, 0.5]}}}}, "that sum to 1"),
-        ({"ratios": {"graded": {0: {0.0: [0.5, 0.5]}}}}, "three shares"),
-        ({"ratios": {"graded": {0: {"x": [1, 0, 0]}}}}, "three shares"),
-        ({"ratios": [1]}, "three shares"),
-        ({"ratios": {"graded": {0: None}}}, "three shares"),
+        ({"ratios": {"graded": {0: {0.0: [0.5, 0.5]}}}}, "that sum to 1"),
+        ({"ratios": {"graded": {0: {"x": [1, 0, 0]}}}}, "a share per action"),
+        ({"ratios": [1]}, "a share per action"),
+        ({"ratios": {"graded": {0: None}}}, "a share per action"),
         ({"ratios": {"graded": {0: {0.0: {"ratios": [[1, 0, 0]] * 2}}}}}, "thresholds"),
         (
             {"ratios": {"graded": {0: {0.0: {"thresholds": [1], "ratios": [[1, 0, 0]]}}}}},
@@ -293,11 +301,10 @@ def test_a_broken_file(world: World, change: dict[str, Any], message: str) -> No
 def test_ratios_of_another_set_or_seed(world: World) -> None:
     settings, layout = world
     write_matched(settings, layout, "random")
-    matched, path = read_matched(layout, "random"), matched_path(layout, "random")
-    points = policy_points(settings, "random")
+    experiment = ResolvedExperiment.of(settings, "random")
     for dataset, seed in (("other", 0), ("graded", 7)):
-        with pytest.raises(DataError, match=rf"no ratios for {dataset}, seed {seed}"):
-            fill_ratios(points, matched, path, dataset, seed)
+        with pytest.raises(DataError, match=rf"{dataset}, seed {seed}: no ratios for"):
+            points_on(experiment, layout, dataset, seed)
 
 
 def test_every_seed_draws_for_itself(world: World) -> None:

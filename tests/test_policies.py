@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from support.properties import given, st
-from vovnet.config import BaselineName, PolicySettings
-from vovnet.config.experiments import ROUTERS
+from vovnet.config import PolicySettings
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.records import ImageRef, Sample, signal_columns
 from vovnet.core.stats import best_choice, unit_codes, unit_minima
-from vovnet.policies import (
-    POLICIES,
-    Decision,
-    chosen_views,
-    decide,
-    fit_router,
-    group_of,
-    kind_of,
-    reduced_views,
-    setting_columns,
-)
-from vovnet.policies.router import GroupKey
+from vovnet.policies import MODULES, kind_of, named_kind
+from vovnet.policies.base import Confidence, GroupKey
+from vovnet.policies.decide import Decision, decide
+from vovnet.policies.router import fit_router, group_of
+from vovnet.policies.shown import further_views, setting_columns
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 NO, COARSE, FULL = range(3)
@@ -109,10 +101,21 @@ def names(table: pd.DataFrame) -> list[str]:
     return table["id"].tolist()
 
 
+def blind_look(rows: np.ndarray, views: np.ndarray) -> Confidence:
+    """Views are executed, and tell nothing."""
+    nothing = np.full(len(rows), np.nan)
+    return Confidence(nothing, nothing, nothing)
+
+
+def choose(policy: PolicySettings, table: pd.DataFrame, **told: Any) -> Decision:
+    """What a policy decides that looks once."""
+    return decide(policy, ACTIONS, table, blind_look, **told)
+
+
 def decided(policy: dict[str, Any], table: pd.DataFrame, groups: list[str]) -> Decision:
     chosen = PolicySettings(**policy)
     routed = kind_of(chosen).router is not None
-    return decide(
+    return choose(
         chosen,
         table,
         questions=names(table),
@@ -174,7 +177,7 @@ def test_thresholds_look_where_the_text_is_unsure() -> None:
 def oracle(name: str, correct: list[list[float]]) -> list[int]:
     policy = PolicySettings(baseline_name=name)
     table = signals([question()] * len(correct))
-    chosen = decide(policy, table, questions=names(table), scores_NA_correct=np.array(correct))
+    chosen = choose(policy, table, questions=names(table), scores_NA_correct=np.array(correct))
     return chosen.actions.tolist()
 
 
@@ -193,7 +196,7 @@ def test_the_oracle_pays_for_no_pass_of_a_lost_question() -> None:
     correct = [[0, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 1], [0, 0, 0]]
     policy, table = PolicySettings(baseline_name="oracle"), signals([question()] * 5)
     asked = ["first", "first", "first", "second", "second"]
-    chosen = decide(policy, table, questions=asked, scores_NA_correct=np.array(correct))
+    chosen = choose(policy, table, questions=asked, scores_NA_correct=np.array(correct))
     assert chosen.actions.tolist() == [FULL, COARSE, NO, NO, NO]
     assert oracle("oracle", correct) == [FULL, COARSE, NO, COARSE, NO]
 
@@ -212,7 +215,7 @@ def test_the_oracle_is_the_end_of_the_perfect_choice(rows: list[Any]) -> None:
     correct_NA = np.array([scores for scores, _ in rows], dtype=float)
     asked = [f"question {group}" for _, group in rows]
     policy, table = PolicySettings(baseline_name="oracle"), signals([question()] * len(rows))
-    chosen = decide(policy, table, questions=asked, scores_NA_correct=correct_NA).actions
+    chosen = choose(policy, table, questions=asked, scores_NA_correct=correct_NA).actions
     at, costs, units_N = (np.arange(len(rows)), chosen), np.array([0, 4, 16]), unit_codes(asked)
     curve = best_choice(np.tile(costs, (len(rows), 1)), correct_NA, units_N)
     assert costs[chosen].mean() == pytest.approx(curve.costs[0, -1])
@@ -292,6 +295,202 @@ def test_fallback_overrules_an_unsure_no() -> None:
         actions({"fallback_mode": "full"}, rows)
 
 
+# ---- looking again -----------------------------------------------------------------------
+
+CONFIDENCE = {
+    "no": Confidence(*np.array([[0.9, 0.9, 0.1], [0.1, 0.1, 0.9], [-2, -2, -1]], dtype=float)),
+    "coarse": Confidence(*np.array([[0.2, 0.8, 0.8], [0.9, 0.3, 0.3], [-1, -9, -9]], dtype=float)),
+    "full": Confidence(*np.array([[0.7, 0.7, 0.7], [0.1, 0.1, 0.1], [-9, -9, -9]], dtype=float)),
+}
+"""How sure a model is of three questions under each view."""
+
+
+class Looks:
+    """Executes views on three questions, and remembers which."""
+
+    def __init__(self) -> None:
+        self.executed: list[tuple[int, str]] = []
+
+    def __call__(self, rows: np.ndarray, views: np.ndarray) -> Confidence:
+        pairs = list(zip(rows.tolist(), views.tolist(), strict=True))
+        self.executed += pairs
+        parts = [CONFIDENCE[view].take(np.array([row])) for row, view in pairs]
+        names = ("entropy", "margin", "log_probability")
+        return Confidence(*(np.array([getattr(part, name)[0] for part in parts]) for name in names))
+
+
+def cascade(**options: Any) -> tuple[Decision, list[tuple[int, str]]]:
+    """What a cascade decides on the three questions, and what it executed."""
+    policy = PolicySettings(baseline_name="cascade", options=options)
+    rows = [question(value, 1 - value) for value in (0.9, 0.9, 0.1)]
+    table, looks = signals(rows), Looks()
+    return decide(policy, ACTIONS, table, looks, questions=names(table)), looks.executed
+
+
+def test_a_cascade_goes_on_where_it_is_unsure() -> None:
+    decision, executed = cascade(threshold=0.5)
+    assert decision.executed.tolist() == ["coarse", "coarse>full", "coarse>full"]
+    assert decision.actions.tolist() == [COARSE, FULL, FULL]
+    assert decision.views.tolist() == ["coarse", "full", "full"]
+    assert executed == [(0, "coarse"), (1, "coarse"), (2, "coarse"), (1, "full"), (2, "full")]
+    assert not decision.fallback_triggered.any()
+    by_margin, _ = cascade(threshold=0.5, confidence="margin")
+    by_answer, _ = cascade(threshold=-5, confidence="log_probability")
+    for other in (by_margin, by_answer):
+        assert other.executed.tolist() == decision.executed.tolist()
+    never, executed = cascade(threshold=math.inf)
+    assert never.executed.tolist() == ["coarse"] * 3 and len(executed) == 3
+
+
+def test_a_no_that_the_text_pass_rules_out_is_not_executed() -> None:
+    """Its first token is known; the log-probability of its answer is not."""
+    views = ["no", "coarse", "full"]
+    decision, executed = cascade(views=views, threshold=[0.5, 0.5])
+    assert decision.executed.tolist() == ["coarse", "coarse>full", "no"]
+    assert [row for row, view in executed if view == "no"] == [2]
+    by_answer, executed = cascade(views=views, threshold=-1.5, confidence="log_probability")
+    assert by_answer.executed.tolist() == ["no>coarse", "no>coarse>full", "no"]
+    assert [row for row, view in executed if view == "no"] == [0, 1, 2]
+
+
+def test_each_view_has_its_threshold() -> None:
+    decision, _ = cascade(views=["no", "coarse", "full"], threshold=[0.95, 0.5])
+    assert decision.executed.tolist() == ["no"] * 3
+    assert setting_columns(PolicySettings(baseline_name="cascade", options={"threshold": 0.5})) == {
+        "baseline_name": "cascade",
+        "threshold": 0.5,
+    }
+
+
+def test_a_cascade_may_show_views_that_are_no_actions() -> None:
+    policy = PolicySettings(
+        baseline_name="cascade", options={"views": [64, "full+pool-2"], "threshold": 0.5}
+    )
+    assert further_views(policy, ACTIONS) == ["side-64", "full+pool-2"]
+    assert further_views(policy, ["no", "side-64", "full"]) == ["full+pool-2"]
+    table = signals([question()] * 2)
+    decision = decide(
+        policy, ACTIONS, table, lambda rows, views: sure(rows, views == "full+pool-2"),
+        questions=names(table),
+    )  # fmt: skip
+    assert decision.executed.tolist() == ["side-64>full+pool-2"] * 2
+    assert decision.actions.tolist() == [-1, -1]
+
+
+def sure(rows: np.ndarray, where: np.ndarray) -> Confidence:
+    entropy_N = np.where(where, 0.0, 9.0)
+    return Confidence(entropy_N, entropy_N, np.full(len(rows), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"policy\.options\.threshold: Field required"),
+        ({"threshold": 1, "treshold": 2}, r"policy\.options\.treshold: unknown key"),
+        ({"threshold": [1, 2]}, r"policy\.options: threshold must be a number or 1 of them"),
+        ({"threshold": 1, "views": ["full"]}, "at least two different"),
+        ({"threshold": 1, "views": ["full", "small"]}, "view 'small' is unknown"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        further_views(PolicySettings(baseline_name="cascade", options=options), ACTIONS)
+
+
+def test_a_missing_confidence_names_its_sample() -> None:
+    with pytest.raises(DataError, match="sample 'q0': the entropy of a view is missing"):
+        decided(
+            {"baseline_name": "cascade", "options": {"threshold": 1}}, signals([question()]), []
+        )
+
+
+def test_a_cascade_takes_no_fallback() -> None:
+    policy = PolicySettings(
+        baseline_name="cascade",
+        options={"threshold": 1},
+        fallback_mode="full",
+        fallback_entropy_threshold=1,
+    )
+    with pytest.raises(ConfigError, match=r"policy\.fallback_mode: 'cascade' decides itself"):
+        kind_of(policy)
+
+
+# ---- any number of actions ---------------------------------------------------------------
+
+MANY = ("no", "side-64", "full", "full+merge-cosine-0.5")
+
+
+def many_signals() -> pd.DataFrame:
+    """Two questions: the head prefers the merged view of the first, and NO of the second."""
+    rows = {"id": ["q0", "q1"], "entropy": [1.0, 0.1], "margin": [0.1, 0.9], "text_tokens": 20}
+    scores = {"no": [-3, 0], "side-64": [-2, 0], "full": [-1, 0], "full+merge-cosine-0.5": [-1, 0]}
+    tokens = dict(zip(MANY, (0, 4, 16, 8), strict=True))
+    columns = {f"score_{name}": value for name, value in scores.items()}
+    columns |= {f"tokens_{name}": value for name, value in tokens.items()}
+    return pd.DataFrame({**rows, **columns, "flops_text_pass": 0})
+
+
+@pytest.mark.parametrize(
+    ("policy", "views"),
+    [
+        ({"lambda_cost": 0.01}, ["full+merge-cosine-0.5", "no"]),
+        ({"lambda_cost": 0.01, "action_space": "binary"}, ["full", "no"]),
+        ({"baseline_name": "always_full"}, ["full", "full"]),
+        ({"baseline_name": "always_coarse"}, ["coarse", "coarse"]),
+        ({"baseline_name": "always_view", "view": 64}, ["side-64", "side-64"]),
+        ({"baseline_name": "always_view", "view": "full+pool-2"}, ["full+pool-2", "full+pool-2"]),
+        (
+            {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.5}
+            | {"baseline_vision": "side-64"},
+            ["side-64", "no"],
+        ),
+        (
+            {"baseline_name": "random_policy_matched", "baseline_target_ratios": [0, 0, 0, 1]},
+            ["full+merge-cosine-0.5"] * 2,
+        ),
+        (
+            {"baseline_name": "no_vision", "fallback_mode": "side-64"}
+            | {"fallback_entropy_threshold": 0.5},
+            ["side-64", "no"],
+        ),
+        (
+            {"baseline_name": "token_merge_prune_proxy", "baseline_merge_ratio": 0.5},
+            ["full+merge-cosine-0.5"] * 2,
+        ),
+        (
+            {"lambda_cost": 0.01, "reduce": "prune-stride-0.5"},
+            ["full+merge-cosine-0.5+prune-stride-0.5", "no"],
+        ),
+    ],
+)
+def test_policies_over_other_actions(policy: dict[str, Any], views: list[str]) -> None:
+    table = many_signals()
+    decision = decide(PolicySettings(**policy), MANY, table, blind_look, questions=names(table))
+    assert decision.views.tolist() == views
+    shown = [MANY.index(view) if view in MANY else -1 for view in views]
+    if "reduce" not in policy:
+        assert decision.actions.tolist() == shown
+
+
+def test_oracles_over_other_actions() -> None:
+    table, correct_NA = many_signals(), np.array([[0, 0, 1, 1], [0, 1, 0, 0]], dtype=float)
+    told = {"questions": names(table), "scores_NA_correct": correct_NA}
+    found = {
+        name: decide(PolicySettings(baseline_name=name), MANY, table, blind_look, **told).views
+        for name in ("oracle", "oracle_full_correct")
+    }
+    assert found["oracle"].tolist() == ["full+merge-cosine-0.5", "side-64"]
+    assert found["oracle_full_correct"].tolist() == ["full+merge-cosine-0.5", "full"]
+
+
+def test_shares_are_those_of_the_actions() -> None:
+    policy = PolicySettings(
+        baseline_name="random_policy_matched", baseline_target_ratios=[0.5, 0, 0.5]
+    )
+    with pytest.raises(ConfigError, match=r"baseline_target_ratios: .* a share for each of"):
+        decide(policy, MANY, many_signals(), blind_look, questions=["q0", "q1"])
+
+
 # ---- what a policy may read --------------------------------------------------------------
 
 
@@ -302,22 +501,27 @@ def test_a_policy_cannot_be_handed_answers(name: str) -> None:
     table, correct_NA = signals([question()] * 2), np.ones((2, 3))
     routed = {"groups": CATEGORIES[:2], "router": ROUTER} if kind_of(policy).router else {}
     routed["questions"] = ["q0", "q1"]
-    decide(policy, table, **routed)
+    choose(policy, table, **routed)
     with pytest.raises(AssertionError):
-        decide(policy, table, scores_NA_correct=correct_NA, **routed)
+        choose(policy, table, scores_NA_correct=correct_NA, **routed)
     with pytest.raises(AssertionError):
-        decide(policy, table.assign(answer="A"), **routed)
+        choose(policy, table.assign(answer="A"), **routed)
 
 
 def test_only_oracles_read_correctness() -> None:
-    reading = {name for name, kind in POLICIES.items() if kind.reads_correctness}
+    reading = {name for name in MODULES if named_kind(name).reads_correctness}
     assert reading == {"oracle", "oracle_full_correct"}
 
 
-def test_every_name_of_the_schema_is_known() -> None:
-    assert set(POLICIES) - {None} == set(get_args(BaselineName))
-    for name in get_args(BaselineName):
-        assert kind_of(PolicySettings(baseline_name=name)) is POLICIES[name]
+def test_every_name_is_declared_by_its_module() -> None:
+    for name in MODULES:
+        kind = kind_of(PolicySettings(baseline_name=name))
+        assert kind is named_kind(name) and kind.description.endswith(".")
+        assert set(kind.settings) <= set(PolicySettings.model_fields), name
+    with pytest.raises(
+        ConfigError, match=r"policy\.baseline_name: no policy named 'al.*always_full"
+    ):
+        kind_of(PolicySettings(baseline_name="al"))
 
 
 def test_a_missing_signal_is_an_error_where_it_is_read() -> None:
@@ -328,10 +532,6 @@ def test_a_missing_signal_is_an_error_where_it_is_read() -> None:
             decided(DEPLOYABLE[name], table, [])
     for name in ("binary", "margin", "random", "always_full"):
         assert len(decided(DEPLOYABLE[name], table, []).actions) == 3
-
-
-def test_every_router_of_the_suite_is_fitted() -> None:
-    assert {name for name, kind in POLICIES.items() if kind.router} == ROUTERS
 
 
 def test_results_show_what_a_policy_reads() -> None:
@@ -385,8 +585,8 @@ def test_a_proxy_always_shows_its_view(
     chosen = PolicySettings(**policy)
     decision = decided(policy, signals([question()] * 3), [])
     assert decision.actions.tolist() == [-1] * 3
-    assert chosen_views(chosen, decision.actions).tolist() == [view] * 3
-    assert reduced_views(chosen) == [view]
+    assert decision.views.tolist() == decision.executed.tolist() == [view] * 3
+    assert further_views(chosen, ACTIONS) == [view]
     assert setting_columns(chosen) == {"baseline_name": chosen.baseline_name} | columns
 
 
@@ -396,18 +596,22 @@ def test_a_reduction_inside_changes_no_action() -> None:
     plain = {"lambda_cost": 0.05}
     inside = plain | {"baseline_reduction": "pruning", "baseline_pruning_ratio": 0.5}
     policy, table = PolicySettings(**inside), signals(rows)
-    chosen = decided(inside, table, []).actions
-    assert chosen.tolist() == decided(plain, table, []).actions.tolist() == [COARSE, NO, FULL]
+    decision = decided(inside, table, [])
+    assert (
+        decision.actions.tolist()
+        == decided(plain, table, []).actions.tolist()
+        == [COARSE, NO, FULL]
+    )
     views = ["coarse+prune-stride-0.5", "no", "full+prune-stride-0.5"]
-    assert chosen_views(policy, chosen).tolist() == views
-    assert reduced_views(policy) == ["coarse+prune-stride-0.5", "full+prune-stride-0.5"]
+    assert decision.views.tolist() == views
+    assert further_views(policy, ACTIONS) == ["coarse+prune-stride-0.5", "full+prune-stride-0.5"]
     assert setting_columns(policy) == {
         "baseline_name": "",
         "lambda_cost": 0.05,
         "pruning_ratio": 0.5,
     }
-    assert chosen_views(PolicySettings(**plain), chosen).tolist() == ["coarse", "no", "full"]
-    assert reduced_views(PolicySettings(**plain)) == []
+    assert decided(plain, table, []).views.tolist() == ["coarse", "no", "full"]
+    assert further_views(PolicySettings(**plain), ACTIONS) == []
 
 
 @pytest.mark.parametrize(
@@ -422,7 +626,7 @@ def test_a_reduction_inside_changes_no_action() -> None:
 )
 def test_reductions_that_make_no_sense(policy: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        reduced_views(PolicySettings(**policy))
+        further_views(PolicySettings(**policy), ACTIONS)
 
 
 # ---- properties --------------------------------------------------------------------------
@@ -494,7 +698,7 @@ def random_actions(ratios: tuple[float, float, float] | None, seed: int, count: 
         baseline_name="random_policy_matched", baseline_target_ratios=ratios, baseline_seed=seed
     )
     table = signals([question()] * count)
-    return decide(policy, table, questions=names(table)).actions
+    return choose(policy, table, questions=names(table)).actions
 
 
 @pytest.mark.parametrize(
@@ -528,17 +732,17 @@ def test_passes_of_a_question_draw_alike() -> None:
     )
     table = signals([question(value) for value in (0.0, 2.0)] * 500)
     asked = [f"q{row // 2}" for row in range(1000)]
-    drawn_U2 = decide(policy, table, questions=asked).actions.reshape(500, 2)
+    drawn_U2 = choose(policy, table, questions=asked).actions.reshape(500, 2)
     assert (drawn_U2[:, 0] == drawn_U2[:, 1]).all()
     assert set(drawn_U2[:, 0]) == {NO, COARSE, FULL}
-    alone = decide(policy, table, questions=names(table)).actions.reshape(500, 2)
+    alone = choose(policy, table, questions=names(table)).actions.reshape(500, 2)
     assert (alone[:, 0] != alone[:, 1]).any()
     buckets = {
         "baseline_bucket_ratios": [(0.8, 0, 0.2), (0.2, 0, 0.8)],
         "baseline_bucket_thresholds": [1.0],
     }
     unlike = policy.model_copy(update=buckets)
-    drawn_U2 = decide(unlike, table, questions=asked).actions.reshape(500, 2)
+    drawn_U2 = choose(unlike, table, questions=asked).actions.reshape(500, 2)
     assert (drawn_U2[:, 0] <= drawn_U2[:, 1]).all()
     assert (drawn_U2 == FULL).mean(axis=0) == pytest.approx([0.2, 0.8], abs=0.08)
 
@@ -556,7 +760,7 @@ def test_buckets_have_shares_of_their_own() -> None:
         baseline_bucket_thresholds=[0.5, 1.0],
     )
     table = signals([question(value) for value in (0.0, 0.5, 0.625, 1.0, 1.25)])
-    assert decide(policy, table, questions=names(table)).actions.tolist() == [
+    assert choose(policy, table, questions=names(table)).actions.tolist() == [
         NO,
         NO,
         COARSE,
@@ -565,7 +769,7 @@ def test_buckets_have_shares_of_their_own() -> None:
     ]
     thirds = policy.model_copy(update={"baseline_bucket_thresholds": None})
     table = signals([question(value) for value in (1.5, 0.25, 0.5, 2.0, 1.0, 0.0)])
-    assert decide(thirds, table, questions=names(table)).actions.tolist() == [
+    assert choose(thirds, table, questions=names(table)).actions.tolist() == [
         FULL,
         NO,
         COARSE,

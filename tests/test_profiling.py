@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 
 from vovnet.core.stats import bootstrap_counts
-from vovnet.inference.timing import PARTS, Timing, paired_ratio, profile_columns, profile_facts
+from vovnet.evaluation.profile import (
+    PARTS,
+    compare_ways,
+    paired_ratio,
+    profile_columns,
+    profile_facts,
+)
 
 
-def timing(latency_ms: float, memory_mb: float | None = None) -> Timing:
-    """A quarter of the time in the text pass, the rest in generation."""
-    found = Timing(torch.device("cpu"), memory_mb=memory_mb)
-    found.parts |= {"text_pass": latency_ms / 4, "generation": 3 * latency_ms / 4}
-    return found
+def answers(latencies_ms: list[float], **facts: Any) -> pd.DataFrame:
+    """Rows of live.parquet: a quarter of the time in the text pass, the rest in generation."""
+    rows = pd.DataFrame({f"{part}_ms": np.zeros(len(latencies_ms)) for part in PARTS})
+    rows["text_pass_ms"] = np.array(latencies_ms) / 4
+    rows["generation_ms"] = 3 * np.array(latencies_ms) / 4
+    return rows.assign(**{"memory_mb": np.nan, "generated_tokens": 4} | facts)
 
 
 def test_columns() -> None:
-    columns = profile_columns([timing(value) for value in (10, 20, 30, 40, 110)])
+    columns = profile_columns(answers([10, 20, 30, 40, 110]))
     assert columns == pytest.approx({"latency_ms": 42, "latency_p50_ms": 30, "latency_p90_ms": 82})
-    measured = profile_columns([timing(1, 100.0), timing(1, 300.0)])
+    measured = profile_columns(answers([1, 1], memory_mb=[100.0, 300.0]))
     assert (measured["mem_peak_p50_mb"], measured["mem_peak_p90_mb"]) == (200, 280)
 
 
 def test_facts() -> None:
-    facts = profile_facts([timing(10), timing(30)], generated_tokens=8)
+    facts = profile_facts(answers([10, 30]))
     assert facts["tokens_s"] == pytest.approx(200)
     assert set(facts["time_shares"]) == set(PARTS)
     assert facts["time_shares"]["text_pass"] == pytest.approx(0.25)
@@ -35,17 +44,24 @@ def test_facts() -> None:
 
 def test_the_ratio_is_paired() -> None:
     """Half the time on every sample, however much the samples differ: an interval of no width."""
-    slow = [timing(value) for value in (1, 10, 100, 1000)]
-    fast = [timing(item.latency_ms / 2) for item in slow]
+    slow_N = np.array([1.0, 10, 100, 1000])
     units_N, counts_BU = np.array([0, 0, 1, 2]), bootstrap_counts(3, 200, 0)
-    found = paired_ratio(fast, slow, units_N, counts_BU)
+    found = paired_ratio(slow_N / 2, slow_N, units_N, counts_BU)
     for end in ("", "_lo", "_hi"):
         assert found[f"latency_ratio{end}"] == pytest.approx(0.5)
-    mixed = [
-        timing(item.latency_ms * factor) for item, factor in zip(slow, (1, 1, 4, 4), strict=True)
-    ]
-    there = paired_ratio(mixed, slow, units_N, counts_BU)
-    back = paired_ratio(slow, mixed, units_N, counts_BU)
+    mixed_N = slow_N * [1, 1, 4, 4]
+    there = paired_ratio(mixed_N, slow_N, units_N, counts_BU)
+    back = paired_ratio(slow_N, mixed_N, units_N, counts_BU)
     assert there["latency_ratio"] == pytest.approx(2)
     assert back["latency_ratio"] == pytest.approx(1 / there["latency_ratio"])
     assert there["latency_ratio_lo"] < 2 < there["latency_ratio_hi"]
+
+
+def test_answers_that_differ_are_named() -> None:
+    facts = {"id": ["a", "b", "c"], "view": ["no", "full", "full"]}
+    first = answers([1, 1, 4], token_ids=[[1], [2, 3], [4]], **facts)
+    second = answers([2, 4, 4], token_ids=[[1], [2], [4]], **facts)
+    found = compare_ways(first, second, np.arange(3), bootstrap_counts(3, 50, 0))
+    assert (found["num_different"], found["different"]) == (1, ["b"])
+    assert found["latency_ratio_by_view"] == pytest.approx({"no": 0.5, "full": 0.5})
+    assert found["without"]["latency_p50_ms"] == 4

@@ -19,7 +19,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table
 from vovnet.core.stats import wilson_interval
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
-from vovnet.evaluation.error_slices import COLUMNS, octave, worst, write_error_slices
+from vovnet.evaluation.error_slices import octave, slice_columns, worst, write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.head_quality import (
     action_probabilities,
@@ -28,7 +28,8 @@ from vovnet.evaluation.head_quality import (
     expected_calibration_error,
     value_reliability,
 )
-from vovnet.evaluation.replay import load_observed, load_questions
+from vovnet.evaluation.questions import load_questions
+from vovnet.evaluation.replay import load_observed
 
 World = tuple[Settings, Layout]
 
@@ -68,12 +69,12 @@ def test_octaves() -> None:
 def test_slices_of_actions_are_means_of_their_samples(world: World) -> None:
     settings, layout = world
     table = slices(layout)
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == slice_columns(settings.actions)
     samples = read_table(layout.eval("vovnet") / "samples.parquet", SAMPLE_RESULT_COLUMNS)
     questions = load_questions(settings, layout, "graded")
     checked = 0
     for (seed, point), rows in samples.groupby(["seed", "point"]):
-        observed = load_observed(layout, "vovnet", seed, questions)
+        observed = load_observed(settings, layout, "vovnet", seed, questions)
         for view, found in rows.groupby("view"):
             at = found.index - rows.index[0]
             (row,) = table[
@@ -116,7 +117,7 @@ def test_never_looking_skips_wrongly_where_full_is_needed(world: World) -> None:
     assert table["lambda_cost"].isna().all()
     questions = load_questions(settings, layout, "graded")
     for seed in (0, 1):
-        scores_NA = load_observed(layout, "vovnet", seed, questions).scores
+        scores_NA = load_observed(settings, layout, "vovnet", seed, questions).scores
         rows = table[(table["seed"] == seed) & (table["field"] == "all")]
         expected = (scores_NA[:, 2] > scores_NA[:, 0]).mean()
         assert rows["false_skip_rate"].tolist() == pytest.approx([expected])
@@ -262,7 +263,7 @@ def test_samples_of_another_set_are_refused(tmp_path: Path) -> None:
     path = layout.eval("vovnet") / "samples.parquet"
     table = read_table(path, SAMPLE_RESULT_COLUMNS)
     write_table(path, table[table["id"] != "q7"], SAMPLE_RESULT_COLUMNS)
-    with pytest.raises(DataError, match=r"samples\.parquet: .* set 'graded', evaluate again"):
+    with pytest.raises(DataError, match=r"samples\.parquet: .*graded.* evaluate 'vovnet' again"):
         write_error_slices(settings, layout, "vovnet")
     assert not (layout.eval("vovnet") / "error_slices.csv").exists()
 

@@ -67,9 +67,10 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("evaluate", {"experiment": "random"}),
     "router": ("evaluate", {"experiment": "router"}),
     "live": ("live", {"experiment": "live"}),
+    "live_scored": ("evaluate", {"experiment": "live"}),
     "tables": ("tables", {}),
 }
-DECISIONS = {"match", "pareto", "random", "router", "live"}
+DECISIONS = {"match", "pareto", "random", "router", "live", "live_scored"}
 TRAINING = {"stage1", "stage2", "soft"}
 OBSERVATIONS = {"observe", "router_fit"}
 
@@ -77,7 +78,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"data": {"synthetic": {"seed": 1}}}, {"synthesize"}),
     ({"data": {"datasets": {"signs": {"image_root": "other"}}}}, set()),
     ({"data": {"datasets": {"world": {"files": {"dev": "new.tsv"}}}}}, {"synthesize", "prepare"}
-     | {"leakage", "observe"} | DECISIONS - {"live"}),
+     | {"leakage", "observe"} | DECISIONS - {"live", "live_scored"}),
     ({"data": {"leakage": {"fail_on": ["id"]}}}, {"leakage"}),
     ({"data": {"system_prompt": "Be brief."}}, TRAINING | OBSERVATIONS | {"live"}),
     ({"model": {"dtype": "bfloat16"}}, TRAINING | OBSERVATIONS | {"live"}),
@@ -91,12 +92,14 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"training": {"stage1_epochs": 2}}, TRAINING),
     ({"training": {"num_workers": 3}}, set()),
     ({"eval": {"max_new_tokens": 3}}, OBSERVATIONS | {"live"}),
-    ({"eval": {"bootstrap_samples": 9}}, {"pareto", "random", "router", "live"}),
+    ({"eval": {"bootstrap_samples": 9}}, {"pareto", "random", "router", "live_scored"}),
     ({"eval": {"num_shards": 5}}, set()),
-    ({"eval": {"profile": True}}, {"live"}),
+    ({"eval": {"profile": True}}, set()),
     ({"quick": 80}, OBSERVATIONS - {"router_fit"} | DECISIONS),
     ({"quick": 20}, OBSERVATIONS | DECISIONS),
-    ({"data": {"eval_sets": {"world": {"fuzzy": True}}}}, DECISIONS - {"live"}),
+    ({"data": {"eval_sets": {"world": {"fuzzy": True}}}},
+     DECISIONS - {"live", "live_scored"}),
+    ({"data": {"eval_sets": {"signs": {"fuzzy": True}}}}, DECISIONS - {"live"}),
     ({"experiments": {"pareto": {"title": "Ours"}}}, set()),
     ({"experiments": {"pareto": {"sweep": {"lambda_cost": [1]}}}}, {"pareto", "random", "match"}),
     ({"experiments": {"new": {"title": "New"}}}, set()),

@@ -14,6 +14,7 @@ from vovnet.core.files import write_text
 from vovnet.data.formats import FORMATS, load_format
 from vovnet.evaluation.columns import RESULTS, Column
 from vovnet.evaluation.scoring import load_scorer
+from vovnet.policies import MODULES, named_kind
 from vovnet.views.reductions import REDUCTIONS, reduction_class
 from workflow.flops import flop_rows
 
@@ -53,11 +54,26 @@ def reductions() -> str:
     return table(["spelled as", "what it does", "column of results.csv"], rows)
 
 
+def policies() -> str:
+    """The table of docs/policies.md, a row for each policy."""
+    rows = []
+    for name in MODULES:
+        kind = named_kind(name)
+        options = kind.options.model_fields if kind.options else ()
+        keys = [*kind.settings, *(f"options.{key}" for key in options)]
+        reads = [f"`{key}`" for key in keys]
+        reads += ["correctness"] if kind.reads_correctness else []
+        reads += ["`data.router_fit`"] if kind.router else []
+        rows.append([f"`{name}`" if name else "(none)", kind.description, ", ".join(reads)])
+    return table(["`policy.baseline_name`", "what it does", "reads"], rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "dataset_formats": dataset_formats,
     "flops": flops,
     "reductions": reductions,
     "result_columns": result_columns,
+    "policies": policies,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from vovnet.config import Settings
 from vovnet.core.files import write_text
 from vovnet.data.formats import FORMATS, load_format
+from vovnet.policies import baseline_names
 
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "config.schema.json"
 
@@ -17,6 +18,8 @@ def schema_text() -> str:
     """The schema as it is stored: the settings' classes, with what the registries add to them."""
     schema = Settings.model_json_schema()
     _add_formats(schema["$defs"]["DatasetSettings"])
+    name = schema["$defs"]["PolicySettings"]["properties"]["baseline_name"]
+    name["anyOf"][0]["enum"] = baseline_names()
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 

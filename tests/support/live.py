@@ -7,7 +7,8 @@ from typing import Any
 from support.worlds import settings_of
 from vovnet.config import PolicySettings, Settings
 from vovnet.core.layout import Layout
-from vovnet.policies import reduced_views
+from vovnet.policies.shown import further_views
+from vovnet.views import DEFAULT_ACTIONS
 
 POLICIES: dict[str, dict[str, Any]] = {
     "vovnet": {"lambda_cost": 0.02},
@@ -31,13 +32,30 @@ POLICIES: dict[str, dict[str, Any]] = {
     "no_vision": {"baseline_name": "no_vision"},
     "pruning": {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5},
     "granularity": {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2},
+    "cascade": {"baseline_name": "cascade", "options": {"threshold": 0.3}},
+    "cascade_of_answers": {
+        "baseline_name": "cascade",
+        "options": {
+            "views": ["no", "coarse", "full"],
+            "confidence": "log_probability",
+            "threshold": -0.3,
+        },
+    },
+    "cascade_of_views": {
+        "baseline_name": "cascade",
+        "options": {"views": ["no", 96, "full+pool-2"], "confidence": "margin", "threshold": 0.8},
+    },
     "merging_inside": {
         "lambda_cost": 0.02,
         "baseline_reduction": "merging",
         "baseline_merge_ratio": 0.5,
     },
 }
-VIEWS = [view for policy in POLICIES.values() for view in reduced_views(PolicySettings(**policy))]
+VIEWS = [
+    view
+    for policy in POLICIES.values()
+    for view in further_views(PolicySettings(**policy), DEFAULT_ACTIONS)
+]
 EXPERIMENTS = {
     name: {"title": name, "policy": policy, "mode": "live", "seeds": [0]}
     for name, policy in POLICIES.items()

@@ -21,7 +21,7 @@ from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.match import write_matched
 from vovnet.pipeline.keys import step_key
-from vovnet.policies import experiment_views
+from vovnet.policies.experiments import experiment_views
 from vovnet.views import DEFAULT_ACTIONS
 
 LIVE = "live_vovnet"
@@ -97,11 +97,13 @@ def write_keys(settings: Settings, layout: Layout) -> None:
             manifest = read_json(path)
             write_json(path, manifest | {"device": "cpu", "key": manifest["key"] | key})
     for name, item in settings.experiments.items():
-        live = item.mode == "live"
-        step, views = ("live", experiment_views(settings, name)) if live else ("evaluate", [])
         path = layout.eval(name) / "summary.json"
-        key = step_key(settings, step, views, experiment=name)
+        key = step_key(settings, "evaluate", experiment=name)
         write_json(path, read_json(path) | {"key": key})
+        if item.mode == "live":
+            views = experiment_views(settings, name)
+            key = step_key(settings, "live", views, experiment=name)
+            write_json(layout.live_facts(name), {"key": key})
 
 
 def write_live(settings: Settings, layout: Layout, name: str) -> None:

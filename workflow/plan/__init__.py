@@ -16,6 +16,7 @@ from vovnet.config import Settings, run_settings, validate
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.data.formats import check_formats
+from vovnet.policies.experiments import resolve_experiment
 from workflow.machine import find_commands
 from workflow.plan.reports import ReportPlan
 
@@ -42,7 +43,7 @@ class Plan(ReportPlan):
         for run in settings.runs:
             _check_devices(settings, run)
         for name in settings.experiments:
-            self.reduces(name)  # a reduced view that lacks a setting is an error before any job
+            resolve_experiment(settings, name)  # a fault of its policies is an error before any job
 
 
 def _check_names(settings: Settings) -> None:

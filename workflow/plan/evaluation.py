@@ -6,13 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from vovnet.config.experiments import (
-    experiment_seeds,
-    experiment_sets,
-    uses_router_fit,
-)
+from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.policies import experiment_views
+from vovnet.policies.experiments import experiment_views, uses_router_fit
 from workflow.plan.jobs import Wildcards
 from workflow.plan.observations import ObservationPlan
 
@@ -24,13 +20,13 @@ SLICE_FILES = ("error_slices.csv", "error_slices.json")
 class EvaluationPlan(ObservationPlan):
     """The rules that evaluate experiments."""
 
-    def experiments(self, mode: str) -> list[str]:
-        """Names of the experiments of a mode, `replay` or `live`."""
-        return [name for name, item in self.settings.experiments.items() if item.mode == mode]
+    def experiments(self, *modes: str) -> list[str]:
+        """Names of the experiments of some modes, `replay` or `live`."""
+        return [name for name, item in self.settings.experiments.items() if item.mode in modes]
 
-    def pattern(self, mode: str) -> str:
+    def pattern(self, *modes: str) -> str:
         """A regular expression of their names, for wildcards."""
-        return "|".join(map(re.escape, self.experiments(mode))) or NEVER
+        return "|".join(map(re.escape, self.experiments(*modes))) or NEVER
 
     def results(self, experiments: Iterable[str]) -> list[Path]:
         return [path for name in experiments for path in self.result_files(name)]
@@ -51,8 +47,17 @@ class EvaluationPlan(ObservationPlan):
         return "|".join(map(re.escape, self.sliced)) or NEVER
 
     def evaluate_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """Observations and samples of an experiment, and the ratios it is matched to."""
-        return [*self.experiment_observations(wildcards.experiment), *self.matched(wildcards)]
+        """What is scored: observations and the ratios of a match, or a live run's answers."""
+        name = wildcards.experiment
+        if self.settings.experiments[name].mode == "live":
+            sets = experiment_sets(self.settings, name)
+            samples = self.samples(self.settings.data.eval_sets[eval_set] for eval_set in sets)
+            return [*self.live_files(name), *samples]
+        return [*self.experiment_observations(name), *self.matched(wildcards)]
+
+    def live_files(self, experiment: str) -> list[Path]:
+        """What a live run answered and measured."""
+        return [self.layout.live_table(experiment), self.layout.live_facts(experiment)]
 
     def live_inputs(self, wildcards: Wildcards) -> list[Path]:
         """Checkpoints and samples of an experiment that runs the model itself."""

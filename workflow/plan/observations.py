@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vovnet.config import Settings
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.policies import experiment_views, needed_views
+from vovnet.policies.experiments import experiment_views, needed_views
 from workflow.plan.jobs import Wildcards
 from workflow.plan.training import TrainingPlan
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from vovnet.commands.common import add_config_arguments, count
 from vovnet.commands.parallel import device_list, run_on_devices
-from vovnet.config import Settings, load, merge, policy_points, read_yaml, validate
-from vovnet.config.experiments import experiment_sets, uses_router_fit
+from vovnet.config import Settings, load, merge, read_yaml, validate
+from vovnet.config.experiments import experiment_sets
 from vovnet.core.errors import CheckpointError, ConfigError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
@@ -89,18 +89,17 @@ def evaluate_checkpoint(
 ) -> tuple[Settings, CheckpointLayout]:
     """Observe the checkpoint where that is not done yet, then evaluate a policy or a sweep."""
     from vovnet.evaluation.experiment import evaluate_experiment
-    from vovnet.policies import check_complete
+    from vovnet.policies.experiments import resolve_experiment
 
     if args.parallel != bool(args.gpus):
         raise ConfigError("--parallel and --gpus go together, as in --parallel --gpus 0,1,2")
     settings = checkpoint_settings(args, policy, sweep)
-    for point in policy_points(settings, EXPERIMENT):
-        check_complete(point)
+    resolve_experiment(settings, EXPERIMENT, key="")
     layout = checkpoint_layout(settings, args.checkpoint, args.output_dir)
     if settings.eval.profile:
-        _profile(settings, layout)
-        return settings, layout
-    observe_missing(settings, layout, args.gpus)
+        _run_live(settings, layout)
+    else:
+        observe_missing(settings, layout, args.gpus)
     evaluate_experiment(settings, layout, EXPERIMENT)
     return settings, layout
 
@@ -139,8 +138,8 @@ def checkpoint_settings(
     return validate(merge(value, overrides) | whole, " + ".join(map(str, paths)))
 
 
-def _profile(settings: Settings, layout: Layout) -> None:
-    """Run the policy live: the same results, with latency and memory measured."""
+def _run_live(settings: Settings, layout: Layout) -> None:
+    """Run the policy live: the same answers, with latency and memory measured."""
     from vovnet.core.progress import progress
     from vovnet.inference.live import live_experiment
 
@@ -163,6 +162,8 @@ def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) ->
 
 def observed_sets(settings: Settings) -> list[str]:
     """The sets that the experiment by hand reads, the router's where a router is fitted."""
+    from vovnet.policies.experiments import uses_router_fit
+
     fitted = [ROUTER_FIT] if uses_router_fit(settings, EXPERIMENT) else []
     return [*experiment_sets(settings, EXPERIMENT), *fitted]
 
@@ -209,7 +210,7 @@ def _observe_shards(
 
 def _views(settings: Settings, name: str) -> list[str]:
     """The reduced views of a set that the experiment by hand reads."""
-    from vovnet.policies import needed_views
+    from vovnet.policies.experiments import needed_views
 
     return needed_views(settings, RUN, settings.seeds[0], name)
 

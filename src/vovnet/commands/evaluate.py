@@ -1,4 +1,4 @@
-"""`vovnet evaluate`: an experiment from stored observations."""
+"""`vovnet evaluate`: an experiment from stored observations, or from a live run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
-HELP = "score an experiment from stored observations: results.csv, summary.json, samples.parquet"
+HELP = "score what was observed or answered live: results.csv, summary.json, samples.parquet"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
-HELP = "run an experiment of mode live: decide and answer one sample after the other"
+HELP = "run an experiment of mode live, sample by sample; `vovnet evaluate` scores the answers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -113,7 +113,7 @@ THRESHOLD = Sweep(
             "baseline_vision",
             "--vision",
             "the view taken where the text pass is unsure",
-            choices=("coarse", "full"),
+            metavar="VIEW",
             default="full",
         ),
     ),

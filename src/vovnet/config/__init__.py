@@ -16,8 +16,8 @@ from vovnet.config.data import (
 )
 from vovnet.config.layers import merge, read_yaml, yaml_text
 from vovnet.config.schema import (
-    BaselineName,
     Experiment,
+    Match,
     ModelSettings,
     PolicySettings,
     PretrainingPhase,
@@ -35,14 +35,15 @@ from vovnet.config.settings import (
     run_settings,
     validate,
 )
-from vovnet.config.values import Section
+from vovnet.config.values import Extended, Section, ViewName
 
 __all__ = [
-    "BaselineName",
     "DataSettings",
     "DatasetSettings",
     "EvalSet",
     "Experiment",
+    "Extended",
+    "Match",
     "ModelSettings",
     "PolicySettings",
     "PretrainingPhase",
@@ -52,6 +53,7 @@ __all__ = [
     "Section",
     "Settings",
     "SplitRef",
+    "ViewName",
     "VisionBudget",
     "check_prompt_order",
     "dump",

@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from vovnet.config.data import SplitRef
+from vovnet.config.schema import Experiment, PolicySettings
 from vovnet.config.settings import Settings, policy_points, run_settings
+from vovnet.core.errors import ConfigError
 from vovnet.core.files import sha256_json
 from vovnet.core.layout import PAPER, SUITE
 
-ROUTERS = frozenset({"bayes_router", "size_router", "dataset_router"})
-"""Policies that are fitted on `data.router_fit`."""
+
+@dataclass(frozen=True)
+class ResolvedExperiment:
+    """An experiment with all that follows from its stanza.
+
+    `given` is the configuration as it was read, `settings` has the overrides of the experiment's
+    run applied. `points` are its policies, one per point of the sweep.
+    """
+
+    name: str
+    stanza: Experiment
+    given: Settings
+    settings: Settings
+    points: list[PolicySettings]
+    seeds: list[int]
+    sets: list[str]
+
+    @classmethod
+    def of(cls, settings: Settings, name: str) -> ResolvedExperiment:
+        """The experiment of a name; an unknown name is an error that lists the known ones."""
+        stanza = settings.experiments.get(name)
+        if stanza is None:
+            known = sorted(settings.experiments)
+            raise ConfigError(f"experiments: no experiment named {name!r}, expected one of {known}")
+        resolved = run_settings(settings, stanza.run)
+        return cls(
+            name,
+            stanza,
+            settings,
+            resolved,
+            policy_points(resolved, name),
+            experiment_seeds(settings, name),
+            experiment_sets(settings, name),
+        )
+
+    @property
+    def run(self) -> str:
+        return self.stanza.run
 
 
 def experiment_seeds(settings: Settings, name: str) -> list[int]:
@@ -23,11 +62,6 @@ def experiment_sets(settings: Settings, name: str) -> list[str]:
     """The evaluation sets of an experiment."""
     names = settings.experiments[name].datasets
     return list(settings.data.eval_sets) if names is None else names
-
-
-def uses_router_fit(settings: Settings, name: str) -> bool:
-    """Whether an experiment fits a router on `data.router_fit`."""
-    return any(point.baseline_name in ROUTERS for point in policy_points(settings, name))
 
 
 def report_experiments(settings: Settings, report: str = PAPER) -> list[str]:

@@ -7,24 +7,16 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from vovnet.config.values import Decay, Extended, GpuModel, Section, Shares, check_shares
-
-BaselineName = Literal[
-    "always_full",
-    "always_coarse",
-    "no_vision",
-    "uncertainty_threshold",
-    "random_policy_matched",
-    "bayes_router",
-    "size_router",
-    "dataset_router",
-    "oracle",
-    "oracle_full_correct",
-    "vision_token_pruning_proxy",
-    "token_merge_prune_proxy",
-    "resolution_scaling_proxy",
-    "multi_granularity_proxy",
-]
+from vovnet.config.values import (
+    Decay,
+    Extended,
+    GpuModel,
+    ReductionName,
+    Section,
+    Shares,
+    ViewName,
+    check_shares,
+)
 
 
 class LoraSettings(Section):
@@ -79,10 +71,15 @@ class PolicySettings(Section):
     lambda_cost: Extended = Field(0.02, ge=0)
     cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
     # baselines
-    baseline_name: BaselineName | None = None
+    baseline_name: str | None = Field(
+        None, description="A key of vovnet.policies.MODULES; VoVNet itself if left out."
+    )
+    options: dict[str, Any] = Field(
+        {}, description="Settings of a policy that declares its own (see docs/policies.md)."
+    )
     baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
     baseline_threshold: Extended | None = None
-    baseline_vision: Literal["coarse", "full"] = "full"
+    baseline_vision: ViewName = "full"
     baseline_target_ratios: Shares | None = None
     baseline_bucket_ratios: list[Shares] | None = Field(
         None, min_length=2, description="Shares per bucket of entropy, surest questions first."
@@ -91,7 +88,11 @@ class PolicySettings(Section):
         None, description="Nats between the buckets; quantiles of the set if left out."
     )
     baseline_seed: int = 42
+    view: ViewName | None = Field(None, description="What always_view shows.")
     # reduced views
+    reduce: ReductionName | None = Field(
+        None, description="Reduces every view that the policy looks at, as in `merge-cosine-0.5`."
+    )
     baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
     baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
     baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
@@ -108,7 +109,7 @@ class PolicySettings(Section):
         None, description="Reduces whichever view the policy chose."
     )
     # fallback: NO is overruled when the text pass is unsure
-    fallback_mode: Literal["coarse", "full"] | None = None
+    fallback_mode: ViewName | None = None
     fallback_entropy_threshold: Extended | None = None
     fallback_margin_threshold: Extended | None = None
 

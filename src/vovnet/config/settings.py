@@ -78,7 +78,7 @@ class Settings(Section):
                 )
             _check_match(key, experiment)
             for swept in experiment.sweep:
-                if swept not in PolicySettings.model_fields:
+                if swept.partition(".")[0] not in PolicySettings.model_fields:
                     raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
         for run, overrides in self.runs.items():
@@ -228,9 +228,8 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     base = merge(settings.policy.model_dump(), experiment.policy)
     points: list[dict[str, Any]] = [base]
     for key, values in experiment.sweep.items():
-        points = [base | {key: value} for value in values]
+        points = [merge(base, _nested(key, value)) for value in values]
     if experiment.match is not None:
-        _check_matched_policy(f"experiments.{name}", base)
         points = [base | {"lambda_cost": value} for value in experiment.match.lambda_costs]
     try:
         return [PolicySettings.model_validate(point) for point in points]
@@ -238,13 +237,7 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
         raise ValueError(f"experiments.{name}.policy.{first_error(error)}") from None
 
 
-def _check_matched_policy(key: str, policy: Mapping[str, Any]) -> None:
-    """What is matched are the ratios of a random policy, which then has none of its own."""
-    if policy["baseline_name"] != "random_policy_matched":
-        raise ValueError(
-            f"{key}.match: expected policy.baseline_name 'random_policy_matched', which draws in"
-            f" the matched ratios, got {policy['baseline_name']!r}"
-        )
-    for ratios in ("baseline_target_ratios", "baseline_bucket_ratios"):
-        if policy[ratios] is not None:
-            raise ValueError(f"{key}.policy.{ratios}: the ratios come from match, expected none")
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """A key of the policy, or one of its options as in `options.threshold`, as a layer."""
+    first, _, rest = key.partition(".")
+    return {first: {rest: value} if rest else value}

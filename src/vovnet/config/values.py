@@ -53,6 +53,15 @@ ViewName = Annotated[str, BeforeValidator(_canonical_view)]
 """A view by its canonical name, whatever its spelling in the configuration."""
 
 
+def _canonical_reduction(value: Any) -> str:
+    """The canonical name of one or more reductions, without the view that they are part of."""
+    return _canonical_view(f"full+{value}").removeprefix("full+")
+
+
+ReductionName = Annotated[str, BeforeValidator(_canonical_reduction)]
+"""Reductions by their canonical name, joined by `+`."""
+
+
 def _check_actions(actions: list[str]) -> list[str]:
     """Refuse a list of actions that policies could not choose from."""
     if len(set(actions)) < len(actions):

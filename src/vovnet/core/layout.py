@@ -73,6 +73,14 @@ class Layout:
     def eval(self, experiment: str) -> Path:
         return self.root / "eval" / experiment
 
+    def live_table(self, experiment: str) -> Path:
+        """What a live run answered, and how long each part took."""
+        return self.eval(experiment) / "live.parquet"
+
+    def live_facts(self, experiment: str) -> Path:
+        """What holds for a whole live run; it is written last."""
+        return self.eval(experiment) / "live.json"
+
     @property
     def hull(self) -> Path:
         """Folder of the hull metrics over the experiments of the report."""

@@ -8,6 +8,7 @@ what other trainings would. Shapes: B resamples, of which the first is the data 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,27 +16,33 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.config.experiments import ablation_experiments, experiment_seeds, experiment_sets
+from vovnet.config.experiments import (
+    ResolvedExperiment,
+    ablation_experiments,
+    experiment_seeds,
+)
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.stats import Floats, percentile_interval
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
 from vovnet.evaluation.references import Comparison, hull_gains
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
-RATES = rate_columns(ACTIONS)
 ENDS = ("", "_lo", "_hi", "_beyond")
-COLUMNS = (
-    "dataset",
-    "experiment",
-    "run",
-    "num_seeds",
-    *(f"{name}_{end}" for name in MEASURES for end in ("mean", "sd")),
-    *RATES,
-    *(f"difference_{name}{end}" for name in MEASURES for end in ENDS),
-)
-"""`_beyond` tells whether 0 lies outside of the interval."""
+"""Of a difference: itself, its interval, and whether 0 lies outside of that."""
+
+
+def ablation_columns(actions: Sequence[str]) -> list[str]:
+    """Columns of the comparison, in order."""
+    return [
+        "dataset",
+        "experiment",
+        "run",
+        "num_seeds",
+        *(f"{name}_{end}" for name in MEASURES for end in ("mean", "sd")),
+        *rate_columns(actions),
+        *(f"difference_{name}{end}" for name in MEASURES for end in ENDS),
+    ]
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Measured:
     """One trained model on one set at the target: each measure over the resamples, (B,)."""
 
     values: dict[str, Floats]
-    rates: Floats
+    rates: dict[str, float]
 
 
 def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
@@ -57,23 +64,22 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
         _check_comparable(settings, default, name)
     comparison = Comparison(settings, layout, [default, *ablations])
     rows: list[dict[str, Any]] = []
-    for dataset in experiment_sets(settings, default):
-        measured = {
-            seed: _measured(comparison, default, dataset, seed)
-            for seed in experiment_seeds(settings, default)
-        }
-        rows.append(_row(settings, default, dataset, measured))
+    first = comparison.experiments[default]
+    for dataset in first.sets:
+        measured = {seed: _measured(comparison, default, dataset, seed) for seed in first.seeds}
+        rows.append(_row(first, dataset, measured))
         for name in ablations:
-            if dataset not in experiment_sets(settings, name):
+            ablation = comparison.experiments[name]
+            if dataset not in ablation.sets:
                 continue
             own = {
                 seed: _measured(comparison, name, dataset, seed)
-                for seed in experiment_seeds(settings, name)
+                for seed in ablation.seeds
                 if seed in measured
             }
-            rows.append(_row(settings, name, dataset, own) | _differences(own, measured))
+            rows.append(_row(ablation, dataset, own) | _differences(own, measured))
         comparison.forget_set()
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=ablation_columns(settings.actions))
 
 
 def _check_comparable(settings: Settings, default: str, name: str) -> None:
@@ -96,7 +102,7 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
     decided = comparison.decided(name, dataset, seed, ground)
     points = decided.points(ground)
     target = comparison.settings.report.target_lambda
-    lambdas = [point.lambda_cost for point in comparison.points[name]]
+    lambdas = [point.lambda_cost for point in comparison.experiments[name].points]
     there = [index for index, value in enumerate(lambdas) if np.isclose(value, target)]
     if not there:
         known = ", ".join(f"{value:g}" for value in lambdas)
@@ -110,25 +116,26 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         "gain_at_50": hull_gains(ground, points)[:, half],
     }
     actions_N = decided.actions[:, there[0]]
-    rates = [float((actions_N == action).mean()) for action in range(len(ACTIONS))]
-    return Measured(values, np.array(rates))
+    names = rate_columns(comparison.settings.actions)
+    rates = {rate: float((actions_N == action).mean()) for action, rate in enumerate(names)}
+    return Measured(values, rates)
 
 
 def _row(
-    settings: Settings, name: str, dataset: str, measured: dict[int, Measured]
+    experiment: ResolvedExperiment, dataset: str, measured: dict[int, Measured]
 ) -> dict[str, Any]:
     """Means and deviations (ddof 1) over seeds; a single seed has no deviation."""
     row: dict[str, Any] = {
         "dataset": dataset,
-        "experiment": name,
-        "run": settings.experiments[name].run,
+        "experiment": experiment.name,
+        "run": experiment.run,
         "num_seeds": len(measured),
     }
     for measure in MEASURES:
         values = pd.Series([item.values[measure][0] for item in measured.values()])
         row |= {f"{measure}_mean": values.mean(), f"{measure}_sd": values.std(ddof=1)}
-    rates_A = np.mean([item.rates for item in measured.values()], axis=0)
-    return row | dict(zip(RATES, rates_A.tolist(), strict=True))
+    rates = pd.DataFrame([item.rates for item in measured.values()])
+    return row | {str(name): float(rates[name].mean()) for name in rates}
 
 
 def _differences(own: dict[int, Measured], default: dict[int, Measured]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
     "point": pa.int64(),  # index of the sweep point within its experiment
     "id": pa.string(),
     "action": pa.int64(),  # index into the suite's actions; -1 for a view that is no action
-    "view": pa.string(),
+    "view": pa.string(),  # from which the question is answered
+    "executed": pa.string(),  # every view that was executed, in order, as in "coarse>full"
     "prediction": pa.string(),
     "score": pa.float64(),  # correctness in [0, 1]
     "parse_fallback": pa.bool_(),

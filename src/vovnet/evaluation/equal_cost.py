@@ -64,12 +64,11 @@ def equal_cost_rows(
         if not found or any(item.experiment == name for item in found.values()):
             continue
         first = next(iter(found.values()))
-        stanzas = comparison.settings.experiments
         facts = {
             **comparison.keys(name, dataset, next(iter(found))),
             "reference": kind,
             "reference_experiment": first.experiment,
-            "reference_run": stanzas[first.experiment or name].run,
+            "reference_run": comparison.experiments[first.experiment or name].run,
         }
         costs_Q = np.mean([values[seed][0][0] for seed in found], axis=0)
         gains = [
@@ -124,7 +123,7 @@ def _reference(
         return Reference("", ground.hull, float(costs.min()), float(costs.max()))
     scaled = comparison.beside(name, dataset, seed, RESOLUTION)
     if scaled is None:
-        main = comparison.settings.experiments[comparison.main].run
+        main = comparison.experiments[comparison.main].run
         scaled = comparison.beside(name, dataset, seed, RESOLUTION, main)
     if scaled is None or _unit(comparison, scaled) != _unit(comparison, name):
         return None
@@ -136,4 +135,4 @@ def _reference(
 
 def _unit(comparison: Comparison, name: str) -> float:
     """What a vision token costs."""
-    return comparison.points[name][0].cost_scale
+    return comparison.experiments[name].points[0].cost_scale

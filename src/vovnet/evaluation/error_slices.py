@@ -14,47 +14,53 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from vovnet.config import PolicySettings, Settings, policy_points, run_settings
-from vovnet.config.experiments import experiment_seeds, experiment_sets
-from vovnet.core.errors import ConfigError, DataError
+from vovnet.config import PolicySettings, Settings
+from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.cost import allowed_actions
+from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path, sha256_file, write_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import Sample, read_table
+from vovnet.core.records import Sample
 from vovnet.core.stats import Bools, Floats, Ints, unit_minima, wilson_interval
-from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
+from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.head_quality import action_reliability, value_reliability
 from vovnet.evaluation.outcome import plain
-from vovnet.evaluation.replay import Observed, Questions, load_observed, load_questions
-from vovnet.policies import setting_columns
+from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.replay import Observed, load_observed
+from vovnet.evaluation.sample_results import SampleResults, samples_path
+from vovnet.policies.base import NO
+from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.router import image_size_bucket
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.policies.shown import setting_columns
 
 Row = dict[str, Any]
-NO, FULL = 0, len(ACTIONS) - 1
 
 KEYS = ("dataset", "seed", "point", "lambda_cost")
-COLUMNS = (
-    *KEYS,
-    "field",
-    "value",
-    "num_questions",
-    "num_rows",
-    "accuracy",
-    "accuracy_lo",
-    "accuracy_hi",
-    "gap",  # accuracy minus that of the whole set, of an action that of all rows
-    "avg_entropy",  # nats
-    "avg_cost",
-    *(f"action_rate_{action}" for action in ACTIONS),
-    "num_skips",  # rows with NO
-    "false_skip_rate",  # share of them that FULL would have answered better
-    "false_skip_lo",
-    "false_skip_hi",
-)
 NUM_WORST = 5
 """Slices per field that error_slices.json lists."""
+
+
+def slice_columns(actions: Sequence[str]) -> list[str]:
+    """Columns of error_slices.csv, in order."""
+    return [
+        *KEYS,
+        "field",
+        "value",
+        "num_questions",
+        "num_rows",
+        "accuracy",
+        "accuracy_lo",
+        "accuracy_hi",
+        "gap",  # accuracy minus that of the whole set, of an action that of all rows
+        "avg_entropy",  # nats
+        "avg_cost",
+        *rate_columns(actions),
+        "num_skips",  # rows with NO
+        "false_skip_rate",  # share of them that FULL would have answered better
+        "false_skip_lo",
+        "false_skip_hi",
+    ]
 
 
 def octave(count: int) -> str:
@@ -80,7 +86,7 @@ FIELDS: dict[str, Callable[[Sample], str]] = {
 
 
 @dataclass(frozen=True)
-class Decided:
+class PointOnSet:
     """What a policy did on a set at one point, an entry per row, beside what was observed."""
 
     questions: Questions
@@ -91,36 +97,26 @@ class Decided:
 
     @property
     def false_skips(self) -> Bools:
-        """NO where FULL scores higher, (N,)."""
-        return (self.actions == NO) & (self.observed.scores[:, FULL] > self.scores)
+        """Whether NO was chosen where FULL scores higher, (N,)."""
+        return (self.actions == NO) & (self.observed.views["full"].scores > self.scores)
 
 
 def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Path]:
     """Write error_slices.csv and, last, error_slices.json beside an experiment's results."""
-    experiment = settings.experiments.get(name)
-    if experiment is None:
-        known = sorted(settings.experiments)
-        raise ConfigError(f"experiments: no experiment named {name!r}, expected one of {known}")
-    settings = run_settings(settings, experiment.run)
-    points = policy_points(settings, name)
-    path = layout.eval(name) / "samples.parquet"
+    experiment = resolve_experiment(settings, name)
     rows: list[Row] = []
     reliability: list[Row] = []
-    for questions, seed, observed, decided in _decisions(settings, layout, name, path):
-        for point, (policy, found) in enumerate(zip(points, decided, strict=True)):
-            read = setting_columns(policy, matched=experiment.match is not None)
-            values = (questions.name, seed, point, read.get("lambda_cost"))
-            keys = dict(zip(KEYS, values, strict=True))
-            rows += [keys | row for row in slices_of(found)]
-            reliability += [keys | item for item in _reliability(policy, observed, found)]
-    folder = layout.eval(name)
+    for keys, policy, found in _points(experiment, layout):
+        rows += [keys | row for row in slices_of(found)]
+        reliability += [keys | item for item in _reliability(policy, found.observed)]
+    folder, samples = layout.eval(name), samples_path(layout, name)
     outputs = [folder / "error_slices.csv", folder / "error_slices.json"]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=slice_columns(experiment.settings.actions))
     with atomic_path(outputs[0]) as partial:
         frame.to_csv(partial, index=False, lineterminator="\n")
     facts = {
         "experiment": name,
-        "samples": {"path": str(path), "sha256": sha256_file(path)},
+        "samples": {"path": str(samples), "sha256": sha256_file(samples)},
         "by_action": frame[frame["field"] == "action"].to_dict("records"),
         "worst": worst(frame).to_dict("records"),
         "reliability": reliability,
@@ -129,7 +125,7 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
     return outputs
 
 
-def slices_of(found: Decided) -> list[Row]:
+def slices_of(found: PointOnSet) -> list[Row]:
     """The whole set, then each action, then each value of each field.
 
     Actions are chosen row by row, so that their accuracy is that of single passes.
@@ -139,7 +135,7 @@ def slices_of(found: Decided) -> list[Row]:
     overall = float(unit_scores_U.mean())
     everything_N = np.ones(len(units_N), dtype=bool)
     rows = [_slice(found, "all", "", everything_N, unit_scores_U, overall)]
-    for action, name in enumerate(ACTIONS):
+    for action, name in enumerate(found.observed.actions):
         chosen_N = found.actions == action
         if chosen_N.any():
             scores, by_row = found.scores[chosen_N], float(found.scores.mean())
@@ -171,7 +167,7 @@ def worst(frame: pd.DataFrame, count: int = NUM_WORST, keys: Sequence[str] = KEY
 
 
 def _slice(
-    found: Decided, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
+    found: PointOnSet, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
 ) -> Row:
     """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
     num_questions = len(np.unique(found.questions.units[rows_N]))
@@ -189,7 +185,10 @@ def _slice(
         "gap": accuracy - overall,
         "avg_entropy": float(found.observed.signals["entropy"].to_numpy()[rows_N].mean()),
         "avg_cost": float(found.costs[rows_N].mean()),
-        **{f"action_rate_{name}": float((actions == a).mean()) for a, name in enumerate(ACTIONS)},
+        **{
+            name: float((actions == action).mean())
+            for action, name in enumerate(rate_columns(found.observed.actions))
+        },
         "num_skips": int((actions == NO).sum()),
     }
     skipped_N = rows_N & (found.actions == NO)
@@ -200,50 +199,39 @@ def _slice(
     return row
 
 
-def _reliability(policy: PolicySettings, observed: Observed, found: Decided) -> list[Row]:
-    """Of the policy head's scores, which only the learned policy follows."""
+def _reliability(policy: PolicySettings, observed: Observed) -> list[Row]:
+    """What the policy head's scores tell, which only the learned policy follows."""
     if policy.baseline_name is not None:
         return []
-    scores_NA = observed.signals[[f"score_{name}" for name in ACTIONS]].to_numpy(dtype=np.float64)
-    tokens_NA = observed.signals[[f"tokens_{name}" for name in ACTIONS]].to_numpy()
+    signals, full = observed.signals, observed.actions.index("full")
+    scores_NA = signals[[f"score_{name}" for name in observed.actions]].to_numpy(dtype=np.float64)
+    tokens_NA = signals[[f"tokens_{name}" for name in observed.actions]].to_numpy()
+    allowed = allowed_actions(observed.actions, policy.action_space)
     return [
-        action_reliability(policy, scores_NA, tokens_NA, observed.scores),
-        value_reliability(scores_NA[:, FULL] - scores_NA[:, NO], observed.scores[:, [NO, FULL]]),
+        action_reliability(
+            policy, scores_NA[:, allowed], tokens_NA[:, allowed], observed.scores[:, allowed]
+        ),
+        value_reliability(scores_NA[:, full] - scores_NA[:, NO], observed.scores[:, [NO, full]]),
     ]
 
 
-def _decisions(
-    settings: Settings, layout: Layout, name: str, path: Path
-) -> Iterator[tuple[Questions, int, Observed, list[Decided]]]:
-    """What the experiment did on each set and seed, at each of its points."""
-    experiment = settings.experiments[name]
-    table = read_table(path, SAMPLE_RESULT_COLUMNS)
-    groups = dict(list(table.groupby(["dataset", "seed", "point"], sort=False)))
-    num_points = len(policy_points(settings, name))
-    for dataset in experiment_sets(settings, name):
-        questions = load_questions(settings, layout, dataset, experiment.max_samples)
-        ids = np.array([sample.id for sample in questions.samples], dtype=object)
-        for seed in experiment_seeds(settings, name):
-            observed = load_observed(layout, experiment.run, seed, questions)
-            decided = [
-                _checked(groups.get((dataset, seed, point)), ids, path, questions, observed)
-                for point in range(num_points)
-            ]
-            yield questions, seed, observed, decided
-
-
-def _checked(
-    rows: pd.DataFrame | None,
-    ids: NDArray[np.object_],
-    path: Path,
-    questions: Questions,
-    observed: Observed,
-) -> Decided:
-    if rows is None or rows["id"].tolist() != ids.tolist():
-        raise DataError(
-            f"{path}: the samples are not those of set {questions.name!r}, evaluate again"
+def _points(
+    experiment: ResolvedExperiment, layout: Layout
+) -> Iterator[tuple[Row, PolicySettings, PointOnSet]]:
+    """What the experiment did on each set and seed at each of its points, with its keys."""
+    samples = SampleResults(layout, experiment.name)
+    for dataset in experiment.sets:
+        questions = load_questions(
+            experiment.settings, layout, dataset, experiment.stanza.max_samples
         )
-    if (rows["action"] < 0).any():
-        raise DataError(f"{path}: set {questions.name!r} has views that are no action")
-    actions, scores, costs = (rows[key].to_numpy() for key in ("action", "score", "cost"))
-    return Decided(questions, observed, actions, scores, costs)
+        for seed in experiment.seeds:
+            observed = load_observed(experiment.settings, layout, experiment.run, seed, questions)
+            for point, policy in enumerate(experiment.points):
+                rows = samples.rows(questions, seed, point)
+                if (rows["action"] < 0).any():
+                    raise DataError(f"{samples.path}: set {dataset!r} has views that are no action")
+                did = [rows[key].to_numpy() for key in ("action", "score", "cost")]
+                told = setting_columns(policy, matched=experiment.stanza.match is not None)
+                values = (dataset, seed, point, told.get("lambda_cost"))
+                keys = dict(zip(KEYS, values, strict=True))
+                yield keys, policy, PointOnSet(questions, observed, *did)

@@ -20,7 +20,6 @@ import pandas as pd
 from vovnet.config import PolicySettings
 from vovnet.core.cost import choose_actions, expected_cost
 from vovnet.core.stats import Bools, Floats, Ints
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 NUM_BINS = 10
 PROBABILITY_EDGES_Q = np.arange(1, NUM_BINS) / NUM_BINS
@@ -33,12 +32,12 @@ def action_reliability(
 
     Probabilities are those of training, softmax((score - lambda_cost * cost) / entropy_weight): a
     distribution of given entropy, not a belief about which action is best. The best action is the
-    oracle's: the cheapest of those that score highest. Bins are equally wide.
+    oracle's: the cheapest of those that score highest. Bins are equally wide. All are about the
+    actions that the policy may choose.
     """
     costs_NA = expected_cost(tokens_NA, policy.cost_scale)
-    allowed = [0, len(ACTIONS) - 1] if policy.action_space == "binary" else [0, 1, 2]
-    probabilities_NA = action_probabilities(policy, scores_NA[:, allowed], costs_NA[:, allowed])
-    best_N = choose_actions(correct_NA[:, allowed], costs_NA[:, allowed], lambda_cost=0.0)
+    probabilities_NA = action_probabilities(policy, scores_NA, costs_NA)
+    best_N = choose_actions(correct_NA, costs_NA, lambda_cost=0.0)
     likeliest_N = probabilities_NA.argmax(axis=1)
     predicted_N, is_best_N = probabilities_NA.max(axis=1), likeliest_N == best_N
     facts = _facts(predicted_N, is_best_N.astype(float), is_best_N, PROBABILITY_EDGES_Q)

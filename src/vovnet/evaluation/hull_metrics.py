@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
@@ -37,8 +36,8 @@ from vovnet.evaluation.references import (
     Points,
     Row,
     hull_gains,
-    samples_path,
 )
+from vovnet.evaluation.sample_results import samples_path
 from vovnet.pipeline.manifest import write_manifest
 
 MCC_SHARE = 0.5
@@ -56,10 +55,11 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     equal_cost: list[Row] = []
     for dataset in settings.data.eval_sets:
         for name in names:
-            if dataset not in experiment_sets(settings, name):
+            experiment = comparison.experiments[name]
+            if dataset not in experiment.sets:
                 continue
             reached: dict[int, Points] = {}
-            for seed in experiment_seeds(settings, name):
+            for seed in experiment.seeds:
                 ground = comparison.ground(name, dataset, seed)
                 row, points, reached[seed] = _rows(comparison, name, dataset, seed, ground)
                 metrics.append(row)
@@ -140,8 +140,8 @@ def _curve_metrics(ground: Ground, points: Points) -> Row:
         )
         for name, reference in references.items()
     }
-    no_B, _, full_B = ground.fixed.accuracies.T
-    return row | {"apgr": float(apgr(curve, no_B, full_B, full_cost)[0])}
+    no_B = ground.fixed.accuracies[:, 0]
+    return row | {"apgr": float(apgr(curve, no_B, ground.full_accuracy, full_cost)[0])}
 
 
 def _curve_rows(keys: Row, points: Points) -> list[Row]:

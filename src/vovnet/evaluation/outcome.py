@@ -17,11 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vovnet.config import Experiment
+from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.files import write_json
+from vovnet.core.layout import Layout
 from vovnet.core.records import write_table
 from vovnet.core.stats import Bools, Floats, Ints, percentile_interval, resampled_means, unit_minima
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 SHORT_NAMES = {
     "lambda_cost": "lambda",
@@ -37,14 +38,18 @@ SHORT_NAMES = {
 class Outcome:
     """What one policy did on one set, an entry per row, (N,).
 
-    `actions` indexes `settings.actions` (-1 for a reduced view); `scores` is correctness
-    in [0, 1]; `fallback` is None where the policy has no fallback.
+    `actions` are indices into `action_names`, -1 for a view that is no action. A row is answered
+    from its entry of `views`; `executed` names all that were looked at on the way, as in
+    `coarse>full`, and costs and tokens are those of all of them. `scores` is correctness in
+    [0, 1]; `fallback` is None where the policy has no fallback.
     """
 
     ids: Sequence[str]
     units: Ints
+    action_names: Sequence[str]
     actions: Ints
     views: NDArray[np.object_]
+    executed: NDArray[np.object_]
     texts: NDArray[np.object_]
     scores: Floats
     parse_fallback: Bools
@@ -56,6 +61,11 @@ class Outcome:
     def actions_before_fallback(self) -> Ints:
         """What the policy chose before the fallback overruled some of its NOs, (N,)."""
         return self.actions if self.fallback is None else np.where(self.fallback, 0, self.actions)
+
+    @property
+    def action_shares(self) -> dict[str, float] | None:
+        """Share of each action by its name; None where a view is no action."""
+        return action_shares(self.actions, self.action_names)
 
     @property
     def unit_scores(self) -> Floats:
@@ -74,6 +84,7 @@ def sample_rows(outcome: Outcome, dataset: str, seed: int, point: int) -> pd.Dat
             "id": outcome.ids,
             "action": outcome.actions,
             "view": outcome.views,
+            "executed": outcome.executed,
             "prediction": outcome.texts,
             "score": outcome.scores,
             "parse_fallback": outcome.parse_fallback,
@@ -113,7 +124,7 @@ def _row_means(outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.fallback is not None:
         means["fallback_trigger_rate"] = float(outcome.fallback.mean())
-    shares = action_shares(outcome.actions)
+    shares = outcome.action_shares
     if shares is not None:
         means |= {f"action_rate_{name}": share for name, share in shares.items()}
         means["action_ratio"] = "[" + ", ".join(f"{share:.6f}" for share in shares.values()) + "]"
@@ -133,17 +144,19 @@ def category_slices(categories: Sequence[str], outcome: Outcome) -> dict[str, di
         name: {
             "num_samples": int((categories_U == name).sum()),
             "accuracy": float(scores_U[categories_U == name].mean()),
-            "action_shares": action_shares(outcome.actions[categories_N == name]),
+            "action_shares": action_shares(
+                outcome.actions[categories_N == name], outcome.action_names
+            ),
         }
         for name in sorted(set(categories_U) - {""})
     }
 
 
-def action_shares(actions_N: Ints) -> dict[str, float] | None:
-    """Share of each action by its name; None for views that are no action."""
+def action_shares(actions_N: Ints, names: Sequence[str]) -> dict[str, float] | None:
+    """Share of each action by its name; None where a view is no action."""
     if (actions_N < 0).any():
         return None
-    return {name: float((actions_N == action).mean()) for action, name in enumerate(ACTIONS)}
+    return {name: float((actions_N == action).mean()) for action, name in enumerate(names)}
 
 
 def sweep_name(experiment: Experiment) -> str | None:
@@ -154,29 +167,30 @@ def sweep_name(experiment: Experiment) -> str | None:
 
 
 def write_experiment(
-    folder: Path,
-    experiment: Experiment,
+    experiment: ResolvedExperiment,
+    layout: Layout,
     rows: list[dict[str, Any]],
     samples: Sequence[pd.DataFrame],
     summary: dict[str, Any],
 ) -> None:
     """Write the files of an experiment, results.csv last: its existence means completion."""
+    folder, actions = layout.eval(experiment.name), experiment.settings.actions
     table = pd.concat(samples, ignore_index=True)
     write_table(folder / "samples.parquet", table, SAMPLE_RESULT_COLUMNS)
     write_json(folder / "summary.json", plain(summary))
-    name = sweep_name(experiment)
+    name = sweep_name(experiment.stanza)
     stems = [] if name is None else [f"pareto_{name}"]
     if name == "lambda":
         stems.append("eval_matrix")
     for stem in stems:
-        _write_rows(folder / stem, rows)
-    write_results(folder / "results.csv", rows, ACTIONS)
+        _write_rows(folder / stem, rows, actions)
+    write_results(folder / "results.csv", rows, actions)
 
 
-def _write_rows(stem: Path, rows: list[dict[str, Any]]) -> None:
+def _write_rows(stem: Path, rows: list[dict[str, Any]], actions: Sequence[str]) -> None:
     """The rows of results.csv once more, as <stem>.csv and <stem>.json."""
-    write_results(stem.with_name(stem.name + ".csv"), rows, ACTIONS)
-    values = [{key: row.get(key) for key in result_columns(ACTIONS)} for row in rows]
+    write_results(stem.with_name(stem.name + ".csv"), rows, actions)
+    values = [{key: row.get(key) for key in result_columns(actions)} for row in rows]
     write_json(stem.with_name(stem.name + ".json"), plain(values))
 
 

@@ -12,18 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from vovnet.config import PolicySettings, Settings, policy_points, run_settings
-from vovnet.config.experiments import experiment_seeds, experiment_sets
+from vovnet.config import Settings
+from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.cost import expected_cost
-from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_table
 from vovnet.core.stats import (
     Bools,
     Curves,
@@ -38,9 +35,12 @@ from vovnet.core.stats import (
     unit_sums,
     upper_hull,
 )
-from vovnet.evaluation.columns import GAIN_SHARES, SAMPLE_RESULT_COLUMNS
-from vovnet.evaluation.replay import Questions, ScoreCache, load_observed, load_questions
+from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.replay import ScoreCache, load_observed
+from vovnet.evaluation.sample_results import SampleResults
 from vovnet.policies import kind_of
+from vovnet.policies.experiments import resolve_experiment
 
 Row = dict[str, Any]
 
@@ -62,20 +62,26 @@ class Points:
 class Ground:
     """One trained model on the questions of one set: what policies there are compared with.
 
-    `fixed` are NO, COARSE and FULL; `best` is what a perfect choice among them reaches at any
-    cost, on the data itself; `bayes` is the Bayes router's sweep where there is one.
+    `fixed` are the actions, each shown always, of which FULL is the one of index `full`; `best` is
+    what a perfect choice among them reaches at any cost, on the data itself; `bayes` is the Bayes
+    router's sweep where there is one.
     """
 
     questions: Questions
     counts_BU: Floats
     needed_N: Bools
     fixed: Points
+    full: int
     best: Curves
     bayes: Points | None = None
 
     @cached_property
     def full_cost(self) -> Floats:
-        return self.fixed.costs[:, -1]
+        return self.fixed.costs[:, self.full]
+
+    @property
+    def full_accuracy(self) -> Floats:
+        return self.fixed.accuracies[:, self.full]
 
     @cached_property
     def hull(self) -> Curves:
@@ -98,7 +104,7 @@ class Ground:
         dearest_B1 = points.costs.argmax(axis=1)[:, None]
         within_B1 = np.take_along_axis(points.costs, dearest_B1, axis=1) <= self.full_cost[:, None]
         last_B1 = np.take_along_axis(points.accuracies, dearest_B1, axis=1)
-        full_B1 = self.fixed.accuracies[:, -1:]
+        full_B1 = self.full_accuracy[:, None]
         full_B1 = np.where(within_B1, np.maximum(full_B1, last_B1), full_B1)
         return sweep_curve(
             np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
@@ -108,10 +114,9 @@ class Ground:
     def mixed_with_ends(self, points: Points) -> Curves:
         """What random mixing of any two of the points, not looking and always FULL reaches."""
         ends = self.with_no(points)
-        full_B1 = self.fixed.accuracies[:, -1:]
         return upper_hull(
             np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
-            np.concatenate([ends.accuracies, full_B1], axis=1),
+            np.concatenate([ends.accuracies, self.full_accuracy[:, None]], axis=1),
         )
 
     @cached_property
@@ -142,11 +147,12 @@ class Comparison:
 
     def __init__(self, settings: Settings, layout: Layout, names: Sequence[str]) -> None:
         self.settings, self.layout = settings, layout
-        self.points = {name: _comparable_points(settings, name) for name in names}
-        self.tables = {name: _read_samples(layout, name) for name in names}
+        self.experiments = {name: _comparable(settings, name) for name in names}
+        self.samples = {name: SampleResults(layout, name) for name in names}
         self.forget_set()
-        role = [name for name in names if settings.experiments[name].role == "vovnet"]
-        swept = [name for name in role if "lambda_cost" in settings.experiments[name].sweep]
+        stanzas = settings.experiments
+        role = [name for name in names if stanzas[name].role == "vovnet"]
+        swept = [name for name in role if "lambda_cost" in stanzas[name].sweep]
         self.main = next(iter([*swept, *role, *names]))
 
     def forget_set(self) -> None:
@@ -155,36 +161,37 @@ class Comparison:
         self.grounds: dict[tuple[str, int, int | None], Ground] = {}
 
     def keys(self, name: str, dataset: str, seed: int) -> Row:
-        item = self.settings.experiments[name]
-        facts = {"role": item.role, "title": item.title, "run": item.run, "seed": seed}
+        stanza = self.experiments[name].stanza
+        facts = {"role": stanza.role, "title": stanza.title, "run": stanza.run, "seed": seed}
         return {"dataset": dataset, "experiment": name} | facts
 
     def ground(self, name: str, dataset: str, seed: int) -> Ground:
         """What the experiment is compared with, shared by those of its run and questions."""
-        item = self.settings.experiments[name]
-        key = (item.run, seed, item.max_samples)
+        experiment = self.experiments[name]
+        key = (experiment.run, seed, experiment.stanza.max_samples)
         if key not in self.grounds:
             self.grounds[key] = self._ground(name, dataset, seed)
         return self.grounds[key]
 
     def _ground(self, name: str, dataset: str, seed: int) -> Ground:
-        item = self.settings.experiments[name]
-        settings = run_settings(self.settings, item.run)
-        if item.max_samples not in self.questions:
-            questions = load_questions(settings, self.layout, dataset, item.max_samples)
+        experiment = self.experiments[name]
+        settings, limit = experiment.settings, experiment.stanza.max_samples
+        if limit not in self.questions:
+            questions = load_questions(settings, self.layout, dataset, limit)
             counts_BU = bootstrap_counts(
                 questions.num_units, settings.eval.bootstrap_samples, settings.eval.seed
             )
             counts_BU = np.concatenate([np.ones((1, questions.num_units)), counts_BU])
-            self.questions[item.max_samples] = (questions, counts_BU, {})
-        questions, counts_BU, scored = self.questions[item.max_samples]
-        observed = load_observed(self.layout, item.run, seed, questions, scored)
+            self.questions[limit] = (questions, counts_BU, {})
+        questions, counts_BU, scored = self.questions[limit]
+        observed = load_observed(settings, self.layout, experiment.run, seed, questions, scored)
         costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
         ground = Ground(
             questions,
             counts_BU,
             needs_look(observed.scores),
             _points(questions, counts_BU, observed.scores, costs_NA),
+            observed.actions.index("full"),
             best_choice(costs_NA, observed.scores, questions.units),
         )
         bayes = self.beside(name, dataset, seed, "bayes_router")
@@ -196,35 +203,29 @@ class Comparison:
         self, name: str, dataset: str, seed: int, baseline: str, run: str | None = None
     ) -> str | None:
         """The experiment of a baseline on the questions of another, of its run unless told."""
-        item = self.settings.experiments[name]
-        for other, points in self.points.items():
-            found = self.settings.experiments[other]
+        own = self.experiments[name]
+        for other in self.experiments.values():
             if (
-                all(point.baseline_name == baseline for point in points)
-                and (found.run, found.max_samples) == (run or item.run, item.max_samples)
-                and dataset in experiment_sets(self.settings, other)
-                and seed in experiment_seeds(self.settings, other)
+                all(point.baseline_name == baseline for point in other.points)
+                and other.run == (run or own.run)
+                and other.stanza.max_samples == own.stanza.max_samples
+                and dataset in other.sets
+                and seed in other.seeds
             ):
-                return other
+                return other.name
         return None
 
     def has_curve(self, name: str) -> bool:
         """Whether it is a curve: a sweep, or an oracle, whose one point is joined to its ends."""
-        points = self.points[name]
+        points = self.experiments[name].points
         return len(points) > 1 or kind_of(points[0]).reads_correctness
 
     def decided(self, name: str, dataset: str, seed: int, ground: Ground) -> Decided:
         """What an experiment did, from its samples.parquet, checked against the questions."""
-        tables, ids = self.tables[name], [sample.id for sample in ground.questions.samples]
-        columns = []
-        for point in range(len(self.points[name])):
-            rows = tables.get((dataset, seed, point))
-            if rows is None or rows["id"].tolist() != ids:
-                raise DataError(
-                    f"{samples_path(self.layout, name)}: the samples of {dataset}, seed {seed},"
-                    f" point {point} are not those of the set, evaluate {name!r} again"
-                )
-            columns.append(rows)
+        columns = [
+            self.samples[name].rows(ground.questions, seed, point)
+            for point in range(len(self.experiments[name].points))
+        ]
         return Decided(
             *(
                 np.stack([rows[key].to_numpy() for rows in columns], axis=1)
@@ -248,27 +249,14 @@ def _points(questions: Questions, counts_BU: Floats, scores_NP: Floats, costs_NP
     )
 
 
-def _comparable_points(settings: Settings, name: str) -> list[PolicySettings]:
-    """The policies of an experiment; another unit of cost than its run's is an error."""
-    run = run_settings(settings, settings.experiments[name].run)
-    points = policy_points(run, name)
-    for point in points:
-        if point.cost_scale != run.policy.cost_scale:
+def _comparable(settings: Settings, name: str) -> ResolvedExperiment:
+    """An experiment whose costs have the unit of its run; another unit is an error."""
+    experiment = resolve_experiment(settings, name)
+    unit = experiment.settings.policy.cost_scale
+    for point in experiment.points:
+        if point.cost_scale != unit:
             raise ConfigError(
-                f"experiments.{name}.policy.cost_scale: expected that of the run,"
-                f" {run.policy.cost_scale:g}, to compare costs in one unit; got"
-                f" {point.cost_scale:g}"
+                f"experiments.{name}.policy.cost_scale: expected that of the run, {unit:g}, to"
+                f" compare costs in one unit; got {point.cost_scale:g}"
             )
-    return points
-
-
-def samples_path(layout: Layout, name: str) -> Path:
-    """What an experiment did, sample by sample."""
-    return layout.eval(name) / "samples.parquet"
-
-
-def _read_samples(layout: Layout, name: str) -> dict[tuple[Any, ...], pd.DataFrame]:
-    """The rows of samples.parquet by dataset, seed and point."""
-    table = read_table(samples_path(layout, name), SAMPLE_RESULT_COLUMNS)
-    kept = table[["dataset", "seed", "point", "id", "action", "score", "cost"]]
-    return dict(list(kept.groupby(["dataset", "seed", "point"], sort=False)))
+    return experiment

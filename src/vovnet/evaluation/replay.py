@@ -6,9 +6,11 @@ is then a table operation. Shapes: N rows, A actions, U questions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,130 +20,51 @@ from vovnet.config import PolicySettings, Settings
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_table, signal_columns
-from vovnet.core.stats import Bools, Floats, Ints, unit_codes
-from vovnet.data.sets import load_set
+from vovnet.core.records import OBSERVATION_COLUMNS, read_table, signal_columns
+from vovnet.core.stats import Bools, Floats, Ints
 from vovnet.evaluation.outcome import Outcome
-from vovnet.evaluation.scoring.base import Score
-from vovnet.evaluation.scoring.score import score_sample, scorer_of
-from vovnet.policies import (
-    GroupKey,
-    Router,
-    chosen_views,
-    decide,
-    fit_router,
-    group_of,
-    kind_of,
-)
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.evaluation.questions import Questions, ScoreCache, load_questions
+from vovnet.policies import kind_of
+from vovnet.policies.base import Confidence, GroupKey, Router
+from vovnet.policies.decide import decide
+from vovnet.policies.router import fit_router
 
 Routers = dict[GroupKey, Router]
 """The fitted routers of one trained model, by what they know."""
 
-ScoreCache = dict[tuple[str, str], Score]
-"""Scores of one set by sample id and text: seeds and views often say the same."""
-
 
 @dataclass(frozen=True)
-class Questions:
-    """The samples of a set that an experiment evaluates.
-
-    `ids` are those of the whole set, in order; `kept` marks `samples` among them. `units`
-    numbers the question of each sample: circular passes of one question share a number.
-    """
-
-    name: str
-    ids: list[str]
-    kept: Bools
-    samples: list[Sample]
-    units: Ints
-    scorers: list[str]
-    fuzzy: bool
-
-    @property
-    def num_units(self) -> int:
-        return int(self.units.max()) + 1
-
-    @property
-    def names(self) -> list[str]:
-        """The question of each sample, by name."""
-        return [question_of(sample) for sample in self.samples]
-
-    @property
-    def categories(self) -> list[str]:
-        return [sample.category for sample in self.samples]
-
-    def groups(self, key: GroupKey) -> list[str]:
-        """What a router with this key knows of each sample."""
-        return [group_of(sample, key) for sample in self.samples]
-
-    @property
-    def scoring(self) -> str:
-        return "fuzzy" if self.fuzzy else "official"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a trained model did under one view, a row per sample, (N,)."""
+class ViewAnswers:
+    """What a trained model answered under one view, an entry per sample, (N,)."""
 
     texts: NDArray[np.object_]
     scores: Floats
     parse_fallback: Bools
     vision_tokens: Ints
+    confidence: Confidence
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What one trained model did on a set: a row per sample, a column per action.
+    """What one trained model did on a set: the signals, and the answers under each view."""
 
-    `reduced` holds further views by their name.
-    """
-
+    actions: Sequence[str]
     signals: pd.DataFrame
-    texts: NDArray[np.object_]
-    scores: Floats
-    parse_fallback: Bools
-    vision_tokens: Ints
-    reduced: Mapping[str, Shown] = field(default_factory=dict)
+    views: Mapping[str, ViewAnswers]
 
-    def shown(self, view: str) -> Shown:
-        """What the model did under a view of an action or a reduced one."""
-        if view not in ACTIONS:
-            return self.reduced[view]
-        action = ACTIONS.index(view)
-        return Shown(
-            texts=self.texts[:, action],
-            scores=self.scores[:, action],
-            parse_fallback=self.parse_fallback[:, action],
-            vision_tokens=self.vision_tokens[:, action],
-        )
+    @property
+    def scores(self) -> Floats:
+        """The correctness under each action, (N, A)."""
+        return np.stack([self.views[action].scores for action in self.actions], axis=1)
 
-
-def question_of(sample: Sample) -> str:
-    """The name of a sample's question: circular passes of one share it."""
-    return sample.group or sample.id
-
-
-def load_questions(
-    settings: Settings, layout: Layout, name: str, max_questions: int | None = None
-) -> Questions:
-    """The first `max_questions` questions of an evaluation set, or of `router_fit`."""
-    samples = list(load_set(settings, layout, name))
-    units_N = unit_codes([question_of(sample) for sample in samples])
-    kept_N = units_N < (len(samples) if max_questions is None else max_questions)
-    chosen = [sample for sample, keep in zip(samples, kept_N, strict=True) if keep]
-    return Questions(
-        name=name,
-        ids=[sample.id for sample in samples],
-        kept=kept_N,
-        samples=chosen,
-        units=units_N[kept_N],
-        scorers=[scorer_of(settings, sample) for sample in chosen],
-        fuzzy=name != ROUTER_FIT and settings.data.eval_sets[name].fuzzy,
-    )
+    @property
+    def vision_tokens(self) -> Ints:
+        """The vision tokens of each action, (N, A)."""
+        return np.stack([self.views[action].vision_tokens for action in self.actions], axis=1)
 
 
 def load_observed(
+    settings: Settings,
     layout: Layout,
     run: str,
     seed: int,
@@ -149,32 +72,27 @@ def load_observed(
     cache: ScoreCache | None = None,
     views: Iterable[str] = (),
 ) -> Observed:
-    """Read and score what a trained model said about `questions`, also under reduced `views`.
+    """Read and score what a trained model said about `questions`, also under further `views`.
 
     Rows that are not those of the prepared set, in its order, are an error.
     """
     folder = layout.observations(run, seed, questions.name)
-    signals = _read_rows(folder / "signals.parquet", questions, signal_columns(ACTIONS))
+    signals = _read_rows(folder / "signals.parquet", questions, signal_columns(settings.actions))
     cache = {} if cache is None else cache
-    actions = [_load_view(folder, view, questions, cache) for view in ACTIONS]
-    return Observed(
-        signals=signals,
-        texts=np.stack([shown.texts for shown in actions], axis=1),
-        scores=np.stack([shown.scores for shown in actions], axis=1),
-        parse_fallback=np.stack([shown.parse_fallback for shown in actions], axis=1),
-        vision_tokens=np.stack([shown.vision_tokens for shown in actions], axis=1),
-        reduced={view: _load_view(folder, view, questions, cache) for view in views},
-    )
+    names = dict.fromkeys([*settings.actions, *views])
+    answers = {view: _load_view(folder, view, questions, cache) for view in names}
+    return Observed(settings.actions, signals, answers)
 
 
-def _load_view(folder: Path, view: str, questions: Questions, cache: ScoreCache) -> Shown:
+def _load_view(folder: Path, view: str, questions: Questions, cache: ScoreCache) -> ViewAnswers:
     table = _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS)
-    scores = list(_scores(questions, table["text"], cache))
-    return Shown(
+    scores_N, parse_fallback_N = questions.score(table["text"], cache)
+    return ViewAnswers(
         texts=table["text"].to_numpy(dtype=object),
-        scores=np.array([score.value for score in scores]),
-        parse_fallback=np.array([score.parse_fallback for score in scores]),
+        scores=scores_N,
+        parse_fallback=parse_fallback_N,
         vision_tokens=table["vision_tokens"].to_numpy(),
+        confidence=Confidence(*(table[field.name].to_numpy() for field in fields(Confidence))),
     )
 
 
@@ -187,7 +105,7 @@ def load_routers(
     if not keys:
         return {}
     questions = load_questions(settings, layout, ROUTER_FIT)
-    observed = load_observed(layout, run, seed, questions)
+    observed = load_observed(settings, layout, run, seed, questions)
     tokens_NA = observed.vision_tokens.astype(np.float64)
     return {key: fit_router(questions.groups(key), observed.scores, tokens_NA) for key in keys}
 
@@ -200,41 +118,58 @@ def replay(
 ) -> Outcome:
     """What a policy does on observed samples; each policy is handed only what it reads."""
     kind = kind_of(policy)
+    stored = _StoredAnswers(observed)
     decision = decide(
         policy,
+        observed.actions,
         observed.signals,
+        stored.look,
         questions=questions.names,
         scores_NA_correct=observed.scores if kind.reads_correctness else None,
         groups=questions.groups(kind.router) if kind.router else None,
         router=(routers or {})[kind.router] if kind.router else None,
     )
-    views_N = chosen_views(policy, decision.actions)
-    shown = _pick(observed, views_N)
+    rows_N = np.arange(len(observed.signals))
+    texts_N, scores_N, parse_fallback_N = (
+        stored.pick(name, rows_N, decision.views) for name in ("texts", "scores", "parse_fallback")
+    )
     return Outcome(
         ids=[sample.id for sample in questions.samples],
         units=questions.units,
+        action_names=observed.actions,
         actions=decision.actions,
-        views=views_N,
-        texts=shown.texts,
-        scores=shown.scores,
-        parse_fallback=shown.parse_fallback,
-        costs=expected_cost(shown.vision_tokens, policy.cost_scale),
-        vision_tokens=shown.vision_tokens,
+        views=decision.views,
+        executed=decision.executed,
+        texts=texts_N,
+        scores=scores_N,
+        parse_fallback=parse_fallback_N,
+        costs=expected_cost(stored.vision_tokens, policy.cost_scale),
+        vision_tokens=stored.vision_tokens,
         fallback=None if policy.fallback_mode is None else decision.fallback_triggered,
     )
 
 
-def _pick(observed: Observed, views_N: NDArray[np.object_]) -> Shown:
-    """Of each row, what the model did under the view that was chosen for it."""
-    names, codes_N = np.unique(views_N.astype(str), return_inverse=True)
-    shown = [observed.shown(str(name)) for name in names]
-    rows = np.arange(len(views_N))
-    return Shown(
-        texts=np.stack([item.texts for item in shown])[codes_N, rows],
-        scores=np.stack([item.scores for item in shown])[codes_N, rows],
-        parse_fallback=np.stack([item.parse_fallback for item in shown])[codes_N, rows],
-        vision_tokens=np.stack([item.vision_tokens for item in shown])[codes_N, rows],
-    )
+class _StoredAnswers:
+    """Executes views by reading what was observed, and adds up what they cost, (N,)."""
+
+    def __init__(self, observed: Observed) -> None:
+        self.views = observed.views
+        self.vision_tokens = np.zeros(len(observed.signals), dtype=np.int64)
+
+    def look(self, rows: Ints, views: NDArray[np.object_]) -> Confidence:
+        self.vision_tokens[rows] += self.pick("vision_tokens", rows, views)
+        return Confidence(
+            *(self.pick(f"confidence.{field.name}", rows, views) for field in fields(Confidence))
+        )
+
+    def pick(self, name: str, rows: Ints, views: NDArray[np.object_]) -> NDArray[Any]:
+        """A fact about each of some rows, under the view that is named for it."""
+        fact = attrgetter(name)
+        picked = np.empty(len(rows), dtype=fact(next(iter(self.views.values()))).dtype)
+        for view in dict.fromkeys(views.tolist()):
+            there = views == view
+            picked[there] = fact(self.views[view])[rows[there]]
+        return picked
 
 
 def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:
@@ -254,11 +189,3 @@ def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> 
             f" ({detail}), observe it again"
         )
     return table[questions.kept].reset_index(drop=True)
-
-
-def _scores(questions: Questions, texts: Iterable[str], cache: ScoreCache) -> Iterable[Score]:
-    for sample, scorer, text in zip(questions.samples, questions.scorers, texts, strict=True):
-        key = (sample.id, text)
-        if key not in cache:
-            cache[key] = score_sample(scorer, sample, text, fuzzy=questions.fuzzy)
-        yield cache[key]

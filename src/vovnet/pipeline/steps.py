@@ -28,11 +28,11 @@ from vovnet.config.experiments import (
     stage1_owner,
     stage1_reads_actions,
     train_parts,
-    uses_router_fit,
     with_matched,
     with_sources,
 )
 from vovnet.core.layout import PAPER, ROUTER_FIT
+from vovnet.policies.experiments import uses_router_fit
 
 Value = dict[str, Any]
 
@@ -133,7 +133,7 @@ def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
 def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
-    sets = {name: item | {"fuzzy": False} for name, item in _eval_sets(settings, names).items()}
+    sets = _unscored(_eval_sets(settings, names))
     return _step(
         actions=settings.actions,
         runs=[run],
@@ -179,20 +179,21 @@ def _decide(settings: Settings, experiment: str, with_eval: set[str]) -> Value:
 
 
 def live(settings: Settings, experiment: str) -> Value:
+    """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
     stanza = settings.experiments[experiment]
     value = run_settings(settings, stanza.run)
+    sets = experiment_sets(settings, experiment)
+    observed = _observed(settings, sets, uses_router_fit(settings, experiment))
+    observed["eval_sets"] = _unscored(observed["eval_sets"])
     return _step(
         actions=settings.actions,
         runs=[stanza.run],
         seeds=experiment_seeds(settings, experiment),
         model=_dump(value.model),
-        data=_part(value.data, PROMPT_KEYS)
-        | _observed(
-            settings, experiment_sets(settings, experiment), uses_router_fit(settings, experiment)
-        ),
+        data=_part(value.data, PROMPT_KEYS) | observed,
         vision_budget=_dump(value.vision_budget),
         policy=_dump(value.policy),
-        eval=_dump(value.eval, exclude={"max_samples"}),
+        eval=_dump(value.eval, exclude={"max_samples", "bootstrap_samples", "profile"}),
         experiments={name: _stanza(settings, name) for name in with_matched(settings, experiment)},
     )
 
@@ -317,6 +318,11 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
 
 def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:
     return {name: _eval_set(settings, settings.data.eval_sets[name]) for name in names}
+
+
+def _unscored(sets: Value) -> Value:
+    """Evaluation sets for a step that runs the model, which scores nothing."""
+    return {name: item | {"fuzzy": False} for name, item in sets.items()}
 
 
 def _eval_set(settings: Settings, chosen: EvalSet) -> Value:

@@ -1,29 +1,35 @@
-"""What every policy reads. Shapes: N samples, A actions in the order of `settings.actions`."""
+"""What a policy is, and what it is told.
+
+Shapes: N samples, A actions, in the order of `settings.actions`. A view is known by its index into
+`PolicyInputs.views`: the actions come first, so that the index of an action is the action itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from vovnet.config import PolicySettings
+from vovnet.config import PolicySettings, Section, first_error
 from vovnet.core.cost import expected_cost
-from vovnet.core.errors import DataError
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.core.errors import ConfigError, DataError
 
-Actions = NDArray[np.int64]
+Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Options = TypeVar("Options", bound=Section)
 
-NO, COARSE, FULL = range(len(ACTIONS))
-REDUCED = -1
-"""Stands for the one view of a policy that always shows the same reduced view."""
+NO = 0
+"""The first action: answer from the text alone."""
 
+STOP = -1
+"""In place of a further view: the answer under the last one stands."""
 
 GroupKey = Literal["category", "image_size", "dataset"]
 """The one thing about a question that a router knows."""
@@ -54,25 +60,71 @@ class Router:
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """How sure the model is of its answer under a view, one entry per row, (N,).
+
+    Entropy (nats) and margin (of probabilities) are those of the first answer token. The
+    log-probability (nats) is that of the whole answer; it is NaN where no answer was generated.
+    """
+
+    entropy: Floats
+    margin: Floats
+    log_probability: Floats
+
+    @classmethod
+    def of(cls, answers: Iterable[Any]) -> Confidence:
+        """The confidence of answers that have these three as attributes."""
+        names = [item.name for item in fields(cls)]
+        told = [[getattr(answer, name) for name in names] for answer in answers]
+        return cls(*np.array(told, dtype=np.float64).reshape(-1, len(names)).T)
+
+    def take(self, rows: Ints | Bools) -> Confidence:
+        return Confidence(self.entropy[rows], self.margin[rows], self.log_probability[rows])
+
+
+@dataclass(frozen=True)
 class PolicyInputs:
-    """Settings, signals, and for reference policies what `decide` was given."""
+    """All that a policy is told before it looks; the last three only where it asks for them."""
 
     policy: PolicySettings
+    actions: Sequence[str]
+    views: Sequence[str]  # the actions, then the further views of the policy
     signals: pd.DataFrame
     questions: Sequence[str]  # (N,), shared by the circular passes of one question
-    correctness: Floats | None  # (N, A), in [0, 1]
-    groups: Sequence[str] | None  # (N,), by what the router knows
-    router: Router | None
+    correctness: Floats | None = None  # (N, A), in [0, 1]
+    groups: Sequence[str] | None = None  # (N,), by what the router knows
+    router: Router | None = None
 
     @property
     def num_samples(self) -> int:
         return len(self.signals)
 
+    @property
+    def full(self) -> int:
+        """The action FULL."""
+        return self.index("full")
+
+    def index(self, view: str) -> int:
+        """The index by which a view is known, which for an action is the action."""
+        return self.views.index(view)
+
+    def always(self, view: str) -> Ints:
+        """The same view for every row, (N,)."""
+        return np.full(self.num_samples, self.index(view))
+
     @cached_property
     def costs(self) -> Floats:
-        """Cost of each action, known before looking, (N, A)."""
-        tokens = self.signals[[f"tokens_{action}" for action in ACTIONS]]
+        """The cost of each action, which is known before looking, (N, A)."""
+        tokens = self.signals[[f"tokens_{action}" for action in self.actions]]
         return expected_cost(tokens.to_numpy(), self.policy.cost_scale)
+
+    @property
+    def text_confidence(self) -> Confidence:
+        """The confidence under NO before it is executed: the text pass ends at its first token."""
+        entropy_N, margin_N = (
+            self.signals[name].to_numpy(dtype=np.float64) for name in ("entropy", "margin")
+        )
+        return Confidence(entropy_N, margin_N, np.full(self.num_samples, np.nan))
 
     def signal(self, name: str) -> Floats:
         """A column of the signals; a value that is not a number names its sample."""
@@ -82,3 +134,72 @@ class PolicyInputs:
             sample = self.signals["id"].iloc[int(wrong_N.argmax())]
             raise DataError(f"signals, sample {sample!r}: {name} is missing, the policy needs it")
         return values_N
+
+    def take(self, rows: Ints) -> PolicyInputs:
+        """What is told about some of the rows."""
+        return replace(
+            self,
+            signals=self.signals.iloc[rows],
+            questions=[self.questions[row] for row in rows],
+            correctness=None if self.correctness is None else self.correctness[rows],
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
+        )
+
+
+def _no(policy: PolicySettings) -> bool:
+    return False
+
+
+def yes(policy: PolicySettings) -> bool:
+    """For `PolicyKind`: a policy of this kind does, whatever its settings."""
+    return True
+
+
+def _no_views(policy: PolicySettings) -> list[str]:
+    return []
+
+
+def _runs_live(policy: PolicySettings) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class PolicyKind:
+    """A policy, and all that is asked of it.
+
+    `first` names the view that each row is answered under first. `again`, where there is one, is
+    asked after each view with its index and the confidence under it, and names the next view or
+    `STOP`; it never names a view that was executed before. Both are pure functions of a row's own
+    facts, so that neither order nor batching changes a decision.
+    """
+
+    description: str  # in a sentence, for docs/policies.md
+    first: Callable[[PolicyInputs], Ints]
+    again: Callable[[PolicyInputs, Ints, Confidence], Ints] | None = None
+    settings: tuple[str, ...] = ()  # the keys of `policy` that it follows
+    options: type[Section] | None = None  # what `policy.options` may hold
+    columns: Mapping[str, Callable[[PolicySettings], Any]] = field(default_factory=dict)
+    """Columns of results.csv that tell its settings; None leaves one empty."""
+
+    views: Callable[[PolicySettings], list[str]] = _no_views  # that it may show beside the actions
+    reducible: bool = True  # whether `baseline_reduction` may reduce what it shows
+    reads_text_pass: Callable[[PolicySettings], bool] = _no
+    reads_answers: Callable[[PolicySettings], bool] = _no  # whether `again` needs log-probability
+    reads_correctness: bool = False  # an oracle, which cannot be deployed
+    router: GroupKey | None = None  # what it knows of a question, where it is fitted
+    draws_in_ratios: bool = False  # whether `match` may give it another policy's action ratios
+    check_live: Callable[[PolicySettings], None] = _runs_live  # an error where it cannot run live
+
+
+def lambda_cost(policy: PolicySettings) -> float:
+    """A results column of policies that follow `lambda_cost`."""
+    return policy.lambda_cost
+
+
+def read_options(policy: PolicySettings, kind: type[Options]) -> Options:
+    """`policy.options` as the policy declares them; anything else is an error."""
+    try:
+        return kind.model_validate(policy.options)
+    except ValidationError as error:
+        separator = "." if error.errors()[0]["loc"] else ": "
+        raise ConfigError(f"policy.options{separator}{first_error(error)}") from None

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from vovnet.policies.base import COARSE, FULL, NO, REDUCED, Actions, PolicyInputs
-
-
-def no_vision(inputs: PolicyInputs) -> Actions:
-    return np.full(inputs.num_samples, NO)
+from vovnet.config import PolicySettings
+from vovnet.core.errors import ConfigError
+from vovnet.policies.base import Ints, PolicyInputs, PolicyKind
 
 
-def always_coarse(inputs: PolicyInputs) -> Actions:
-    return np.full(inputs.num_samples, COARSE)
+def _always(view: str) -> PolicyKind:
+    def first(inputs: PolicyInputs) -> Ints:
+        return inputs.always(view)
+
+    return PolicyKind(f"Always shows `{view}`.", first, views=lambda policy: [view])
 
 
-def always_full(inputs: PolicyInputs) -> Actions:
-    return np.full(inputs.num_samples, FULL)
+def _configured(policy: PolicySettings) -> str:
+    if policy.view is None:
+        raise ConfigError("policy.view: always_view needs the name of a view")
+    return policy.view
 
 
-def always_reduced(inputs: PolicyInputs) -> Actions:
-    """The same reduced view always, which is none of the actions."""
-    return np.full(inputs.num_samples, REDUCED)
+POLICIES = {
+    "no_vision": PolicyKind("Never looks.", lambda inputs: inputs.always("no")),
+    "always_coarse": _always("coarse"),
+    "always_full": _always("full"),
+    "always_view": PolicyKind(
+        "Always shows the view of `policy.view`, which may be any.",
+        lambda inputs: inputs.always(_configured(inputs.policy)),
+        settings=("view",),
+        views=lambda policy: [_configured(policy)],
+    ),
+}

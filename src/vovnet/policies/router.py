@@ -8,13 +8,22 @@ Shapes: N samples, A actions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vovnet.core.cost import choose_actions, expected_cost
 from vovnet.core.records import Sample
-from vovnet.policies.base import Actions, Floats, GroupKey, Means, PolicyInputs, Router
+from vovnet.policies.base import (
+    Floats,
+    GroupKey,
+    Ints,
+    Means,
+    PolicyInputs,
+    PolicyKind,
+    Router,
+    lambda_cost,
+)
 
 
 def group_of(sample: Sample, key: GroupKey) -> str:
@@ -42,13 +51,13 @@ def fit_router(groups: Sequence[str], scores_NA_correct: Floats, tokens_NA: Floa
     )
 
 
-def by_sample_cost(inputs: PolicyInputs) -> Actions:
+def by_sample_cost(inputs: PolicyInputs) -> Ints:
     """argmax_a (mean correctness_a - lambda_cost * cost_a); lambda in correctness per cost."""
     router, groups = _fitted(inputs)
     return choose_actions(router.expected(groups), inputs.costs, inputs.policy.lambda_cost)
 
 
-def by_group_cost(inputs: PolicyInputs) -> Actions:
+def by_group_cost(inputs: PolicyInputs) -> Ints:
     """The same with the group's mean cost: the sample's own would tell its image size."""
     router, groups = _fitted(inputs)
     costs_NA = expected_cost(router.expected_tokens(groups), inputs.policy.cost_scale)
@@ -67,3 +76,32 @@ def _means(groups: Sequence[str], values_NA: Floats) -> Means:
         name: tuple(values_NA[names_N == name].mean(axis=0).tolist())
         for name in sorted(set(groups))
     }
+
+
+def _router(
+    key: GroupKey, description: str, first: Callable[[PolicyInputs], Ints] = by_sample_cost
+) -> PolicyKind:
+    return PolicyKind(
+        description,
+        first,
+        settings=("lambda_cost",),
+        columns={"lambda_cost": lambda_cost},
+        router=key,
+    )
+
+
+POLICIES = {
+    "bayes_router": _router(
+        "category",
+        "The action of the highest `mean correctness of the category - lambda_cost * cost_a`, in"
+        " correctness per cost; fitted on `data.router_fit`.",
+    ),
+    "size_router": _router(
+        "image_size", "The same by the octave of the images' number of pixels, and nothing else."
+    ),
+    "dataset_router": _router(
+        "dataset",
+        "The same by dataset; costs are the dataset's means, so that a dataset has one action.",
+        by_group_cost,
+    ),
+}

@@ -14,8 +14,9 @@ from vovnet.config import PolicySettings
 from vovnet.core.records import Sample
 from vovnet.core.stats import bootstrap_counts
 from vovnet.data.sets import load_set
+from vovnet.evaluation.profile import paired_ratio
 from vovnet.inference.live import WARM_UP, LivePolicy, answer_both_ways
-from vovnet.inference.timing import Timing, paired_ratio
+from vovnet.inference.timing import Timing
 
 NO_REQUIRED, REUSE_REQUIRED = 1.1, 1.0
 
@@ -109,11 +110,9 @@ def _paired(
     evaluation = bench.settings.eval
     counts_BU = bootstrap_counts(num_samples, evaluation.bootstrap_samples, evaluation.seed)
     units_N = np.arange(len(first)) % num_samples
-    ratio = paired_ratio(first, second, units_N, counts_BU)
-    return ratio | {
-        "median_ms": median([timing.latency_ms for timing in first]),
-        "other_median_ms": median([timing.latency_ms for timing in second]),
-    }
+    own, other = ([timing.latency_ms for timing in timings] for timings in (first, second))
+    ratio = paired_ratio(np.array(own), np.array(other), units_N, counts_BU)
+    return ratio | {"median_ms": median(own), "other_median_ms": median(other)}
 
 
 def _interval(ratio: dict[str, Any]) -> str:

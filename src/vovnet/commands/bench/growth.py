@@ -15,15 +15,14 @@ from typing import Any
 
 from vovnet.commands.bench.measure import Line, growth_exponent, median, timed
 from vovnet.commands.bench.subject import Bench, BenchLayout
-from vovnet.config import Settings, policy_points, validate
-from vovnet.config.experiments import uses_router_fit
+from vovnet.config import Settings, validate
 from vovnet.core.records import Sample
 from vovnet.data.samples import read_samples, write_samples
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
 from vovnet.pipeline.trained_model import TrainedModel
-from vovnet.policies import reduced_views
+from vovnet.policies.experiments import experiment_views, uses_router_fit
 
 LINEAR = 1.05
 """The exponent up to which growth counts as linear, since clocks are not exact."""
@@ -109,7 +108,7 @@ def _grown(bench: Bench, size: int) -> Settings:
         for name, item in settings.experiments.items()
         if item.match is None
         and not uses_router_fit(settings, name)
-        and not any(reduced_views(point) for point in policy_points(settings, name))
+        and not experiment_views(settings, name)
     ]
     value = settings.model_dump()
     stanzas = {name: value["experiments"][name] | {"datasets": None} for name in names}

@@ -13,20 +13,20 @@ import pandas as pd
 from vovnet.commands.bench.measure import Line, median, timed
 from vovnet.commands.bench.row_by_row import row_outcome, row_router
 from vovnet.commands.bench.subject import Bench, BenchLayout
-from vovnet.config import PolicySettings, policy_points
-from vovnet.config.experiments import experiment_sets, uses_router_fit
+from vovnet.config import PolicySettings
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import read_table
 from vovnet.core.stats import Floats, bootstrap_counts
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.match import fill_ratios, matched_path, read_matched, write_matched
+from vovnet.evaluation.match import points_on, write_matched
 from vovnet.evaluation.outcome import Outcome, measured_columns, sample_rows
-from vovnet.evaluation.replay import Questions, load_questions
+from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
 from vovnet.pipeline.trained_model import TrainedModel
-from vovnet.policies import kind_of, needed_views
+from vovnet.policies import kind_of
+from vovnet.policies.experiments import needed_views, resolve_experiment, uses_router_fit
 
 PASSES_REQUIRED, TIME_REQUIRED = 8.0, 6.0
 RELATIVE_TOLERANCE = 1e-12
@@ -191,15 +191,14 @@ def _run_row(
 
 def _policies(bench: Bench, observed: BenchLayout, name: str) -> list[dict[str, PolicySettings]]:
     """Per sweep point the policy on each set; matched ones copy the ratios of that set."""
-    settings = bench.settings
-    points, sets = policy_points(settings, name), experiment_sets(settings, name)
-    by_set = dict.fromkeys(sets, points)
-    if settings.experiments[name].match:
-        matched, path = read_matched(observed, name), matched_path(observed, name)
-        by_set = {
-            dataset: fill_ratios(points, matched, path, dataset, bench.seed) for dataset in sets
-        }
-    return [{dataset: by_set[dataset][point] for dataset in sets} for point in range(len(points))]
+    experiment = resolve_experiment(bench.settings, name)
+    by_set = {
+        dataset: points_on(experiment, observed, dataset, bench.seed) for dataset in experiment.sets
+    }
+    return [
+        {dataset: points[point] for dataset, points in by_set.items()}
+        for point in range(len(experiment.points))
+    ]
 
 
 def _resamples(bench: Bench, questions: Questions) -> Floats:

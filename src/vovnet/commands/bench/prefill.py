@@ -18,7 +18,7 @@ from vovnet.core.records import Sample
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import load_images
 from vovnet.model.sequences import TokenSequence
-from vovnet.policies import needed_views
+from vovnet.policies.experiments import needed_views
 from vovnet.views import parse_view, view_budget
 
 BATCH = 32

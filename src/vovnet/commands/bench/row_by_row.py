@@ -8,27 +8,28 @@ reuse its cache where there is one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from vovnet.commands.bench.subject import Bench
 from vovnet.config import PolicySettings
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
-from vovnet.core.stats import Floats
+from vovnet.core.stats import Floats, Ints
+from vovnet.evaluation.live_answers import live_outcome
 from vovnet.evaluation.outcome import Outcome
-from vovnet.evaluation.replay import Questions, load_questions
-from vovnet.evaluation.scoring.score import score_sample, scorer_of
+from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.inference.engine import Answer, TextPass, load_images
-from vovnet.inference.live import LiveAnswer, live_outcome, reads_text_pass
 from vovnet.inference.observe import batches
-from vovnet.inference.timing import Timing
 from vovnet.model.vlm import Prefix
-from vovnet.policies import GroupKey, Router, chosen_views, decide, fit_router, kind_of
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+from vovnet.policies import kind_of
+from vovnet.policies.base import Confidence, GroupKey, Router
+from vovnet.policies.decide import decide
+from vovnet.policies.router import fit_router
 
 
 def row_outcome(
@@ -36,37 +37,49 @@ def row_outcome(
 ) -> Outcome:
     """The outcome of a policy on a set, with model runs for this policy alone."""
     inference, samples, kind = bench.inference, questions.samples, kind_of(policy)
+    actions = bench.settings.actions
     chosen = batches(inference, samples)
     passes: list[TextPass] | None = None
-    if reads_text_pass(policy):
+    if kind.reads_text_pass(policy):
         passes = [inference.text_pass([samples[row] for row in rows]) for rows in chosen]
         found = {row["id"]: row for text_pass in passes for row in text_pass.signals}
         signals = [found[sample.id] for sample in samples]
     else:
         signals = [inference.costs(sample) for sample in samples]
-    shown: dict[str, list[Answer]] = {}
-    if kind.reads_correctness:
-        shown = {view: _answers(bench, samples, chosen, [view] * len(samples)) for view in ACTIONS}
+    shown = _shown(bench, samples, chosen) if kind.reads_correctness else {}
+    tokens_N = np.zeros(len(samples), dtype=np.int64)
+    answers: dict[int, Answer] = {}
+
+    def look(rows: Ints, views: NDArray[np.object_]) -> Confidence:
+        named = dict(zip(rows.tolist(), views.tolist(), strict=True))
+        if shown:
+            found = {row: shown[view][row] for row, view in named.items()}
+        else:
+            found = _answers(bench, samples, chosen, named, passes)
+        answers.update(found)
+        tokens_N[rows] += [found[row].vision_tokens for row in named]
+        return Confidence.of(found[row] for row in named)
+
     decision = decide(
         policy,
-        pd.DataFrame(signals, columns=list(signal_columns(ACTIONS))),
+        actions,
+        pd.DataFrame(signals, columns=list(signal_columns(actions))),
+        look,
         questions=questions.names,
         scores_NA_correct=_correctness(bench, questions, shown) if shown else None,
         groups=questions.groups(kind.router) if kind.router else None,
         router=router,
     )
-    views = chosen_views(policy, decision.actions).tolist()
-    if shown:
-        answers = [shown[view][row] for row, view in enumerate(views)]
-    else:
-        answers = _answers(bench, samples, chosen, views, passes)
-    untimed = Timing(inference.vlm.device)
-    pairs = zip(decision.actions.tolist(), decision.fallback_triggered.tolist(), strict=True)
-    decided = [
-        LiveAnswer(action, fallback, answer, untimed)
-        for (action, fallback), answer in zip(pairs, answers, strict=True)
-    ]
-    return live_outcome(questions, policy, decided)
+    rows = {
+        "id": [sample.id for sample in samples],
+        "action": decision.actions,
+        "view": decision.views,
+        "executed": decision.executed,
+        "fallback_triggered": decision.fallback_triggered,
+        "text": [answers[row].text for row in range(len(samples))],
+        "vision_tokens": tokens_N,
+    }
+    return live_outcome(policy, actions, questions, pd.DataFrame(rows))
 
 
 def row_router(bench: Bench, key: GroupKey) -> Router:
@@ -74,25 +87,38 @@ def row_router(bench: Bench, key: GroupKey) -> Router:
     questions = load_questions(bench.settings, bench.layout, ROUTER_FIT)
     samples = questions.samples
     chosen = batches(bench.inference, samples)
-    shown = {view: _answers(bench, samples, chosen, [view] * len(samples)) for view in ACTIONS}
-    tokens_AN = [[answer.vision_tokens for answer in shown[view]] for view in ACTIONS]
+    shown = _shown(bench, samples, chosen)
+    tokens_AN = [[answer.vision_tokens for answer in answers] for answers in shown.values()]
     scores_NA = _correctness(bench, questions, shown)
     return fit_router(questions.groups(key), scores_NA, np.array(tokens_AN, dtype=float).T)
+
+
+def _shown(
+    bench: Bench, samples: Sequence[Sample], chosen: Sequence[Sequence[int]]
+) -> dict[str, list[Answer]]:
+    """The answers to all samples under each action."""
+    rows = range(len(samples))
+    answers = {
+        view: _answers(bench, samples, chosen, dict.fromkeys(rows, view))
+        for view in bench.settings.actions
+    }
+    return {view: [found[row] for row in rows] for view, found in answers.items()}
 
 
 def _answers(
     bench: Bench,
     samples: Sequence[Sample],
     chosen: Sequence[Sequence[int]],
-    views: Sequence[str],
+    views: Mapping[int, str],
     passes: Sequence[TextPass] | None = None,
-) -> list[Answer]:
-    """The answer to each sample under its view; in each batch, those of one view together."""
+) -> dict[int, Answer]:
+    """The answers by row to the samples that have a view; in a batch, those of a view together."""
     answers: dict[int, Answer] = {}
     for index, rows in enumerate(chosen):
         places: dict[str, list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
-            places[views[row]].append(place)
+            if row in views:
+                places[views[row]].append(place)
         for view, picked in places.items():
             group = [samples[rows[place]] for place in picked]
             images = [
@@ -102,7 +128,7 @@ def _answers(
             text_pass = None if passes is None else _part(passes[index], picked)
             found = bench.inference.answer(group, view, images, text_pass)
             answers.update(zip((rows[place] for place in picked), found, strict=True))
-    return [answers[row] for row in range(len(samples))]
+    return answers
 
 
 @torch.inference_mode()
@@ -125,17 +151,5 @@ def _part(text_pass: TextPass, places: Sequence[int]) -> TextPass:
 
 def _correctness(bench: Bench, questions: Questions, shown: dict[str, list[Answer]]) -> Floats:
     """Of each question, how right the answer under each action is, (N, A)."""
-    return np.array(
-        [
-            [
-                score_sample(
-                    scorer_of(bench.settings, sample),
-                    sample,
-                    shown[view][row].text,
-                    fuzzy=questions.fuzzy,
-                ).value
-                for view in ACTIONS
-            ]
-            for row, sample in enumerate(questions.samples)
-        ]
-    )
+    texts = ([answer.text for answer in answers] for answers in shown.values())
+    return np.stack([questions.score(view, {})[0] for view in texts], axis=1)

@@ -13,7 +13,7 @@ from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.evaluation.columns import rate_columns
 from vovnet.pipeline.keys import step_key
-from vovnet.policies import experiment_views
+from vovnet.policies.experiments import experiment_views
 from vovnet.report.actions import label
 from vovnet.report.checks._check import (
     Finding,
@@ -61,10 +61,12 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
                 key = step_key(settings, "observe", run=run, seed=seed, eval_set=name)
                 yield "observations", path, key
     for name, item in settings.experiments.items():
-        live = item.mode == "live"
-        step, views = ("live", experiment_views(settings, name)) if live else ("evaluate", [])
         path = layout.eval(name) / "summary.json"
-        yield "experiments", path, step_key(settings, step, views, experiment=name)
+        yield "experiments", path, step_key(settings, "evaluate", experiment=name)
+        if item.mode == "live":
+            views = experiment_views(settings, name)
+            key = step_key(settings, "live", views, experiment=name)
+            yield "live runs", layout.live_facts(name), key
 
 
 @RULES.invariant("A0", "training log shows stage 1, then stage 2")

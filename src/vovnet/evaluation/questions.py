@@ -1,0 +1,97 @@
+"""The questions of an evaluation set, and how passes of one question belong together.
+
+Shapes: N rows (samples), U units (questions: a sample, or a circular group of passes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vovnet.config import Settings
+from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.core.records import Sample
+from vovnet.core.stats import Bools, Floats, Ints, unit_codes
+from vovnet.data.sets import load_set
+from vovnet.evaluation.scoring.base import Score
+from vovnet.evaluation.scoring.score import score_sample, scorer_of
+from vovnet.policies.base import GroupKey
+from vovnet.policies.router import group_of
+
+ScoreCache = dict[tuple[str, str], Score]
+"""Scores of one set by sample id and text: seeds and views often say the same."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The samples of a set that an experiment evaluates.
+
+    `ids` are those of the whole set, in order; `kept` marks `samples` among them. `units`
+    numbers the question of each sample: circular passes of one question share a number.
+    """
+
+    name: str
+    ids: list[str]
+    kept: Bools
+    samples: list[Sample]
+    units: Ints
+    scorers: list[str]
+    fuzzy: bool
+
+    @property
+    def num_units(self) -> int:
+        return int(self.units.max()) + 1
+
+    @property
+    def names(self) -> list[str]:
+        """The question of each sample, by name."""
+        return [question_of(sample) for sample in self.samples]
+
+    @property
+    def categories(self) -> list[str]:
+        return [sample.category for sample in self.samples]
+
+    def groups(self, key: GroupKey) -> list[str]:
+        """What a router with this key knows of each sample."""
+        return [group_of(sample, key) for sample in self.samples]
+
+    @property
+    def scoring(self) -> str:
+        return "fuzzy" if self.fuzzy else "official"
+
+    def score(self, texts: Iterable[str], cache: ScoreCache) -> tuple[Floats, Bools]:
+        """Correctness in [0, 1] of an answer per sample, and where no answer could be read."""
+        scores = []
+        for sample, scorer, text in zip(self.samples, self.scorers, texts, strict=True):
+            key = (sample.id, text)
+            if key not in cache:
+                cache[key] = score_sample(scorer, sample, text, fuzzy=self.fuzzy)
+            scores.append(cache[key])
+        values_N = np.array([score.value for score in scores])
+        return values_N, np.array([score.parse_fallback for score in scores])
+
+
+def question_of(sample: Sample) -> str:
+    """The name of a sample's question: circular passes of one share it."""
+    return sample.group or sample.id
+
+
+def load_questions(
+    settings: Settings, layout: Layout, name: str, max_questions: int | None = None
+) -> Questions:
+    """The first `max_questions` questions of an evaluation set, or of `router_fit`."""
+    samples = load_set(settings, layout, name)
+    units_N = unit_codes([question_of(sample) for sample in samples])
+    kept_N = units_N < (len(samples) if max_questions is None else max_questions)
+    chosen = [sample for sample, keep in zip(samples, kept_N, strict=True) if keep]
+    return Questions(
+        name=name,
+        ids=[sample.id for sample in samples],
+        kept=kept_N,
+        samples=chosen,
+        units=units_N[kept_N],
+        scorers=[scorer_of(settings, sample) for sample in chosen],
+        fuzzy=name != ROUTER_FIT and settings.data.eval_sets[name].fuzzy,
+    )

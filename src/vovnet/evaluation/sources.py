@@ -1,0 +1,162 @@
+"""Where the outcomes of an experiment come from: stored observations, or a live run.
+
+Shapes: U questions, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import Settings
+from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json, sha256_file
+from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.core.stats import Floats
+from vovnet.evaluation.live_answers import LiveAnswers, live_outcome
+from vovnet.evaluation.match import points_on
+from vovnet.evaluation.outcome import Outcome
+from vovnet.evaluation.profile import profile_columns
+from vovnet.evaluation.questions import Questions, ScoreCache
+from vovnet.evaluation.replay import load_observed, load_routers, replay
+from vovnet.policies.experiments import experiment_views
+
+Facts = dict[str, Any]
+
+
+class Replay:
+    """Outcomes of policies over stored observations; `facts` tell which files were read."""
+
+    def __init__(self, experiment: ResolvedExperiment, layout: Layout) -> None:
+        self.experiment, self.layout = experiment, layout
+        settings, run, points = experiment.settings, experiment.run, experiment.points
+        self.views = experiment_views(experiment.given, experiment.name)
+        self.routers = {
+            seed: load_routers(settings, layout, run, seed, points) for seed in experiment.seeds
+        }
+        self.facts: Facts = {
+            "inputs": [
+                _observation_facts(settings, layout, run, seed, ROUTER_FIT)
+                for seed in experiment.seeds
+                if self.routers[seed]
+            ]
+        }
+        self._scored: dict[str, ScoreCache] = {}
+
+    def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
+        """What each point of the experiment does on a set."""
+        experiment, layout, name = self.experiment, self.layout, questions.name
+        settings, run, routers = experiment.settings, experiment.run, self.routers[seed]
+        # The seeds of a set share their scores; those of the sets before it are let go.
+        self._scored = {name: self._scored.get(name, {})}
+        observed = load_observed(
+            settings, layout, run, seed, questions, self._scored[name], self.views
+        )
+        facts = _observation_facts(settings, layout, run, seed, name)
+        if self.views:
+            facts["views"] = _view_facts(layout, run, seed, name, self.views, facts)
+        if routers:
+            facts["router_unseen_rate"] = {
+                key: router.unseen_rate(questions.groups(key)) for key, router in routers.items()
+            }
+        self.facts["inputs"].append(facts)
+        policies = points_on(experiment, layout, name, seed)
+        return [replay(policy, questions, observed, routers) for policy in policies]
+
+    def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
+        """What results.csv says about time and memory: a replay measures neither."""
+        return [{} for _ in self.experiment.points]
+
+
+class LiveRun:
+    """Outcomes and timings of a finished live run; `facts` are those of its live.json."""
+
+    def __init__(self, experiment: ResolvedExperiment, layout: Layout) -> None:
+        self.experiment = experiment
+        self.live = LiveAnswers.read(layout, experiment.name)
+        files = (layout.live_table(experiment.name), layout.live_facts(experiment.name))
+        self.facts: Facts = {
+            **{key: item for key, item in self.live.facts.items() if key != "key"},
+            "profile": [],
+            "inputs": [file_facts(path) for path in files],
+        }
+
+    def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
+        """What each point of the experiment answered on a set."""
+        return [
+            live_outcome(
+                policy,
+                self.experiment.settings.actions,
+                questions,
+                self.live.of(questions, seed, point),
+            )
+            for point, policy in enumerate(self.experiment.points)
+        ]
+
+    def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
+        """What results.csv says about time and memory; the facts get a profile per point."""
+        columns = []
+        for point in range(len(self.experiment.points)):
+            facts = self.live.profile(self.experiment, questions, seed, point, counts_BU)
+            self.facts["profile"].append(facts)
+            columns.append(profile_columns(self.live.of(questions, seed, point)))
+        return columns
+
+
+def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, name: str) -> Facts:
+    """The manifest of an observation, and the hashes of what it was made from.
+
+    `datasets` are the prepared splits behind the set.
+    """
+    path = layout.observation_manifest(run, seed, name, "actions")
+    manifest = read_json(path)
+    data = settings.data
+    refs = data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]]
+    try:
+        hashes = {
+            "config_hash": manifest["config_hash"],
+            "checkpoint_hash": manifest["key"]["checkpoint"],
+            "samples_hash": manifest["key"]["samples"],
+            "source_digest": manifest["source_digest"],
+        }
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the manifest of an observation, {error} is missing") from None
+    return {
+        "run": run,
+        "seed": seed,
+        "set": name,
+        "manifest": file_facts(path),
+        "datasets": [
+            {
+                "dataset": ref.dataset,
+                "split": ref.split,
+                "dataset_hash": sha256_file(layout.samples(ref.dataset, ref.split)),
+                "manifest": file_facts(layout.data_manifest(ref.dataset, ref.split)),
+            }
+            for ref in refs
+        ],
+        **hashes,
+    }
+
+
+def _view_facts(
+    layout: Layout, run: str, seed: int, name: str, views: Sequence[str], facts: Facts
+) -> Facts:
+    """The manifest of the reduced views, which must be of the same model as the actions."""
+    path = layout.observation_manifest(run, seed, name, "views")
+    manifest = read_json(path)
+    try:
+        missing = [view for view in views if view not in manifest["outputs"]]
+        same = manifest["key"]["checkpoint"] == facts["checkpoint_hash"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the manifest of reduced views, {error} is missing") from None
+    if missing or not same:
+        fault = f"view {missing[0]!r} is missing" if missing else "of another model"
+        raise DataError(f"{path}: {fault}, observe the reduced views of {name!r} again")
+    return {"manifest": file_facts(path), "names": list(views)}
+
+
+def file_facts(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": sha256_file(path)}

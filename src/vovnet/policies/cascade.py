@@ -1,0 +1,96 @@
+"""A cascade: look cheaply first, and again where the answer is unsure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from vovnet.config import Extended, PolicySettings, Section, ViewName
+from vovnet.core.errors import DataError
+from vovnet.policies.base import (
+    STOP,
+    Confidence,
+    Ints,
+    PolicyInputs,
+    PolicyKind,
+    read_options,
+)
+
+
+class CascadeOptions(Section):
+    """`views` are executed in their order, the cheapest first, until one is sure enough.
+
+    A view is unsure where its entropy (nats) is above the threshold, or its margin or
+    log-probability (nats) below. There is one threshold for all views, or one for each but the
+    last.
+    """
+
+    views: list[ViewName] = Field(["coarse", "full"])
+    confidence: Literal["entropy", "margin", "log_probability"] = "entropy"
+    threshold: Extended | list[Extended]
+
+    @model_validator(mode="after")
+    def _check(self) -> CascadeOptions:
+        if len(self.views) < 2 or len(set(self.views)) < len(self.views):
+            raise ValueError(f"views must be at least two different ones, got {self.views}")
+        if isinstance(self.threshold, list) and len(self.threshold) != len(self.views) - 1:
+            raise ValueError(
+                f"threshold must be a number or {len(self.views) - 1} of them, one for each view"
+                f" but the last, got {self.threshold}"
+            )
+        return self
+
+    @property
+    def thresholds(self) -> list[float]:
+        """One for each view but the last."""
+        if isinstance(self.threshold, list):
+            return self.threshold
+        return [self.threshold] * (len(self.views) - 1)
+
+
+def _options(policy: PolicySettings) -> CascadeOptions:
+    return read_options(policy, CascadeOptions)
+
+
+def first(inputs: PolicyInputs) -> Ints:
+    return inputs.always(_options(inputs.policy).views[0])
+
+
+def again(inputs: PolicyInputs, at_N: Ints, confidence: Confidence) -> Ints:
+    """The next view of the list where the confidence under the present one is too low."""
+    options = _options(inputs.policy)
+    sure_N = getattr(confidence, options.confidence)
+    if np.isnan(sure_N).any():
+        sample = inputs.signals["id"].iloc[int(np.isnan(sure_N).argmax())]
+        raise DataError(
+            f"sample {sample!r}: the {options.confidence} of a view is missing, cascade needs it"
+        )
+    next_N = np.full(len(at_N), STOP)
+    steps = zip(options.views, options.views[1:], options.thresholds, strict=False)
+    for view, following, limit in steps:
+        unsure_N = sure_N > limit if options.confidence == "entropy" else sure_N < limit
+        next_N[(at_N == inputs.index(view)) & unsure_N] = inputs.index(following)
+    return next_N
+
+
+def _threshold(policy: PolicySettings) -> float | None:
+    """What results.csv tells; several thresholds have no column."""
+    threshold = _options(policy).threshold
+    return None if isinstance(threshold, list) else threshold
+
+
+POLICIES = {
+    "cascade": PolicyKind(
+        "Executes one view after the other, the cheapest first, until its confidence is high"
+        " enough; every executed view is paid for.",
+        first,
+        again,
+        options=CascadeOptions,
+        columns={"threshold": _threshold},
+        views=lambda policy: _options(policy).views,
+        reads_text_pass=lambda policy: "no" in _options(policy).views,
+        reads_answers=lambda policy: _options(policy).confidence == "log_probability",
+    )
+}

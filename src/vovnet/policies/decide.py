@@ -1,0 +1,141 @@
+"""The one function that drives a policy's decisions, for replays, live runs and the bench.
+
+Shapes: N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vovnet.config import PolicySettings
+from vovnet.core.records import signal_columns
+from vovnet.policies import kind_of
+from vovnet.policies.base import NO, STOP, Bools, Confidence, Floats, Ints, PolicyInputs, Router
+from vovnet.policies.shown import choices, shown_views
+
+Look = Callable[[Ints, NDArray[np.object_]], Confidence]
+"""Executes for each of some rows the view of its name, and tells the confidence under it."""
+
+Clock = Callable[[str], AbstractContextManager[None]]
+"""Times what is done inside, under a name."""
+
+
+def untimed(part: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy decided, row by row.
+
+    `shown` names the views by their index; the first ones are what the actions show. Each array of
+    `looks`, (N,), holds the index of the view that was executed in a round, `STOP` where a row had
+    its answer already. `last`, (N,), is the view that is answered from.
+    """
+
+    action_names: Sequence[str]
+    shown: Sequence[str]
+    looks: Sequence[Ints]
+    last: Ints
+    fallback_triggered: Bools
+
+    @property
+    def actions(self) -> Ints:
+        """The action whose view is answered from; -1 for a view that is no action, (N,)."""
+        return np.where(self.last < len(self.action_names), self.last, -1)
+
+    @property
+    def views(self) -> NDArray[np.object_]:
+        """The name of the view that is answered from, (N,)."""
+        return np.array(self.shown, dtype=object)[self.last]
+
+    @property
+    def executed(self) -> NDArray[np.object_]:
+        """The executed views in their order, as in `coarse>full`, (N,)."""
+        rows = zip(*(look.tolist() for look in self.looks), strict=True)
+        paths = [">".join(self.shown[view] for view in row if view != STOP) for row in rows]
+        return np.array(paths, dtype=object)
+
+
+def decide(
+    policy: PolicySettings,
+    actions: Sequence[str],
+    signals: pd.DataFrame,
+    look: Look,
+    *,
+    questions: Sequence[str],
+    scores_NA_correct: Floats | None = None,
+    groups: Sequence[str] | None = None,
+    router: Router | None = None,
+    clock: Clock = untimed,
+) -> Decision:
+    """Choose a view per row of `signals` (columns: `records.signal_columns`), and look.
+
+    `look` executes views; a policy that looks again is then asked for the next one. `questions`
+    names the question of each row, (N,): circular passes of one share its name. Oracles need
+    `scores_NA_correct`, the correctness in [0, 1] of each action, and no other policy may be given
+    it: answers never reach a policy that could be deployed (contract 1). A router needs the
+    fitted `router` and the `groups` of the samples. `clock` times the decisions alone.
+    """
+    kind = kind_of(policy)
+    assert set(signals.columns) == set(signal_columns(actions)), sorted(signals.columns)
+    assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
+    assert (router is not None) == (kind.router is not None), policy.baseline_name
+    views, shown = choices(policy, actions), shown_views(policy, actions)
+    inputs = PolicyInputs(
+        policy, actions, views, signals, questions, scores_NA_correct, groups, router
+    )
+    with clock("decision"):
+        first_N = kind.first(inputs).astype(np.int64)
+    driver = _Driver(inputs, np.array(shown, dtype=object), look, clock)
+    looks, last_N = driver.run(first_N)
+    changed_N = (first_N != last_N) & (policy.fallback_mode is not None)
+    return Decision(actions, shown, looks, last_N, changed_N)
+
+
+class _Driver:
+    """Executes the first views, and those that the policy names after having looked."""
+
+    def __init__(
+        self, inputs: PolicyInputs, shown: NDArray[np.object_], look: Look, clock: Clock
+    ) -> None:
+        self.inputs, self.shown, self.look, self.clock = inputs, shown, look, clock
+        self.kind = kind_of(inputs.policy)
+        # The text pass tells all of NO's confidence but that of a whole answer: where that is
+        # enough, a NO that is not answered from need not be executed.
+        self.knows_no = self.kind.again is not None and not self.kind.reads_answers(inputs.policy)
+
+    def run(self, first_N: Ints) -> tuple[list[Ints], Ints]:
+        """The rounds of executed views, and each row's last one."""
+        at_N, looks = first_N.copy(), []
+        rows = np.arange(len(first_N))
+        while len(rows):
+            next_N = np.full(len(first_N), STOP)
+            known = rows[(at_N[rows] == NO) & self.knows_no]
+            next_N[known] = self._ask(known, at_N, self.inputs.text_confidence.take(known))
+            executed = rows[next_N[rows] == STOP]
+            confidence = self.look(executed, self.shown[at_N[executed]])
+            looks.append(np.full(len(first_N), STOP))
+            looks[-1][executed] = at_N[executed]
+            asked_N = ~np.isin(executed, known)
+            next_N[executed[asked_N]] = self._ask(executed[asked_N], at_N, confidence.take(asked_N))
+            rows = rows[next_N[rows] != STOP]
+            assert (at_N[rows] != next_N[rows]).all(), "a policy named the same view again"
+            at_N[rows] = next_N[rows]
+            repeated = [(look_N[rows] == at_N[rows]).any() for look_N in looks]
+            assert not any(repeated), "a policy named a view that was executed before"
+        return looks, at_N
+
+    def _ask(self, rows: Ints, at_N: Ints, confidence: Confidence) -> Ints:
+        """The next view of some rows, or `STOP`."""
+        if self.kind.again is None or not len(rows):
+            return np.full(len(rows), STOP)
+        inputs = self.inputs.take(rows)
+        with self.clock("decision"):
+            return self.kind.again(inputs, at_N[rows], confidence)

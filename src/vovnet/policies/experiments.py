@@ -1,0 +1,96 @@
+"""What the policies of an experiment ask for, and whether they fit its configuration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vovnet.config import PolicySettings, Settings
+from vovnet.config.experiments import ResolvedExperiment, experiment_seeds, experiment_sets
+from vovnet.core.errors import ConfigError
+from vovnet.core.records import signal_columns
+from vovnet.policies import kind_of
+from vovnet.policies.base import PolicyInputs, read_options
+from vovnet.policies.shown import choices, further_views, shown_views
+
+
+def resolve_experiment(settings: Settings, name: str, key: str | None = None) -> ResolvedExperiment:
+    """An experiment whose policies are known and complete.
+
+    The first fault is an error that names it below `key`, by default the experiment's own.
+    """
+    experiment = ResolvedExperiment.of(settings, name)
+    for policy in experiment.points:
+        try:
+            _check(policy, experiment)
+        except ConfigError as error:
+            raise ConfigError(f"{f'experiments.{name}.' if key is None else key}{error}") from None
+    return experiment
+
+
+def uses_router_fit(settings: Settings, name: str) -> bool:
+    """Whether an experiment fits a router on `data.router_fit`."""
+    points = ResolvedExperiment.of(settings, name).points
+    return any(kind_of(policy).router is not None for policy in points)
+
+
+def experiment_views(settings: Settings, name: str) -> list[str]:
+    """The views beside the actions that an experiment may show."""
+    points = ResolvedExperiment.of(settings, name).points
+    shown = [view for policy in points for view in further_views(policy, settings.actions)]
+    return list(dict.fromkeys(shown))
+
+
+def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:
+    """The views beside the actions that the replayed experiments on a set show of a model."""
+    found: dict[str, None] = {}
+    for name, item in settings.experiments.items():
+        if (
+            item.mode == "replay"
+            and item.run == run
+            and seed in experiment_seeds(settings, name)
+            and eval_set in experiment_sets(settings, name)
+        ):
+            found |= dict.fromkeys(experiment_views(settings, name))
+    return sorted(found)
+
+
+def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
+    """Refuse a policy that is unknown, lacks a setting, or cannot do what the stanza asks."""
+    kind, actions = kind_of(policy), experiment.settings.actions
+    if kind.options is not None:
+        read_options(policy, kind.options)
+    elif policy.options:
+        raise ConfigError(f"policy.options.{next(iter(policy.options))}: unknown key")
+    shown_views(policy, actions)
+    if experiment.stanza.mode == "live":
+        check_live(policy)
+    if experiment.stanza.match is not None:
+        _check_match(policy)
+    elif kind.router is None:  # a router is fitted on observations, and lacks no setting
+        # A dry run on no samples says what is missing in the policy's own words.
+        nothing = pd.DataFrame(columns=list(signal_columns(actions)))
+        correct_NA = np.zeros((0, len(actions))) if kind.reads_correctness else None
+        kind.first(PolicyInputs(policy, actions, choices(policy, actions), nothing, [], correct_NA))
+
+
+def check_live(policy: PolicySettings) -> None:
+    """Refuse a policy that cannot run live, sample by sample."""
+    kind = kind_of(policy)
+    if kind.reads_correctness:
+        raise ConfigError(
+            f"policy.baseline_name: {policy.baseline_name!r} reads the answers, it cannot run live"
+        )
+    kind.check_live(policy)
+
+
+def _check_match(policy: PolicySettings) -> None:
+    """What is matched are the ratios of a random policy, which then has none of its own."""
+    if not kind_of(policy).draws_in_ratios:
+        raise ConfigError(
+            "match: expected policy.baseline_name 'random_policy_matched', which draws in the"
+            f" matched ratios, got {policy.baseline_name!r}"
+        )
+    for key in ("baseline_target_ratios", "baseline_bucket_ratios"):
+        if getattr(policy, key) is not None:
+            raise ConfigError(f"policy.{key}: the ratios come from match, expected none")
