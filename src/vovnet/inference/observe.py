@@ -66,29 +66,25 @@ def observe_shard(
     folder = trained.shard(name, group, shard, num_shards)
     blocks = shard_blocks(len(samples), trained.settings.eval.shard_rows, shard, num_shards)
     with claimed_tables(folder, keys):
-        waiting = []
-        for index, rows in blocks:
-            missing = [name for name in tables if not block_path(folder, index, name).exists()]
-            waiting += [(index, rows, missing)] if missing else []
-        halved = 0
-        if waiting:
+        facts: dict[str, Any] = trained.facts
+        missing = {
+            index: [item for item in tables if not block_path(folder, index, item).exists()]
+            for index, _ in blocks
+        }
+        if any(missing.values()):
             if inference is None:
                 model = load_trained(trained.settings, trained.checkpoint, pick_device())
                 inference = Inference(model, trained.settings)
-            halved -= inference.halved_batches
-            for done, (index, rows, missing) in enumerate(waiting, start=1):
+            before = inference.halved_batches
+            waiting = [(index, rows) for index, rows in blocks if missing[index]]
+            for done, (index, rows) in enumerate(waiting, start=1):
                 chosen = [samples[row] for row in rows]
-                wanted = [table for table in missing if table not in (SIGNALS, STATES)]
-                read = len(wanted) < len(missing)
-                observed = observe_samples(inference, trained.layout, chosen, wanted, read)
-                for table in missing:
-                    observed.write(table, block_path(folder, index, table))
+                _observe_block(inference, trained.layout, chosen, missing[index], folder, index)
                 if on_block is not None:
                     on_block(done, len(waiting))
-            halved += inference.halved_batches
-        facts: dict[str, Any] = trained.facts
-        if halved:  # in 16 bits results depend on the size of a batch
-            facts["halved_batches_of_last_call"] = halved
+            if halved := inference.halved_batches - before:
+                # In 16 bits results depend on the size of a batch.
+                facts["halved_batches_of_last_call"] = halved
         write_manifest(
             folder / "manifest.json",
             step="observe",
@@ -97,12 +93,27 @@ def observe_shard(
             set=name,
             shard=shard,
             num_shards=num_shards,
-            blocks=[index for index, _ in blocks],
+            blocks=list(missing),
             key=keys[tables[0]],
             keys=keys,
             device=device_name(),
             **facts,
         )
+
+
+def _observe_block(
+    inference: Inference,
+    layout: Layout,
+    samples: Sequence[Sample],
+    tables: Sequence[str],
+    folder: Path,
+    index: int,
+) -> None:
+    """Make the tables of a block, with one pass of the model over its samples."""
+    views = [table for table in tables if table not in (SIGNALS, STATES)]
+    observed = observe_samples(inference, layout, samples, views, read=len(views) < len(tables))
+    for table in tables:
+        observed.write(table, block_path(folder, index, table))
 
 
 def _keys(
