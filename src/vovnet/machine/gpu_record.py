@@ -19,10 +19,10 @@ MIB = 2**20
 
 
 @dataclass
-class DeviceRecord:
-    """The samples of one device. A slice of a device (MIG) has no utilisation of its own."""
+class _Device:
+    """A device and its samples. A slice of a device (MIG) has no utilisation of its own."""
 
-    device: str
+    handle: Any
     model: str
     memory_total_mib: int
     peak_memory_mib: int = 0
@@ -31,7 +31,6 @@ class DeviceRecord:
     def summary(self) -> dict[str, Any]:
         used = self.utilization_percent
         return {
-            "device": self.device,
             "model": self.model,
             "memory_total_mib": self.memory_total_mib,
             "peak_memory_mib": self.peak_memory_mib,
@@ -45,33 +44,30 @@ class GpuRecorder:
 
     def __init__(self, nvml: Any, handles: Mapping[str, Any]) -> None:
         self._nvml = nvml
-        self._handles = dict(handles)
-        self.records = {
-            device: DeviceRecord(
-                device,
-                nvml.nvmlDeviceGetName(handle),
-                nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
-            )
-            for device, handle in self._handles.items()
+        self._devices = {
+            name: _Device(handle, nvml.nvmlDeviceGetName(handle), self._memory(handle).total // MIB)
+            for name, handle in handles.items()
         }
 
     def sample(self) -> None:
-        for device, handle in self._handles.items():
-            record = self.records[device]
+        for device in self._devices.values():
             try:
-                used = self._nvml.nvmlDeviceGetMemoryInfo(handle).used // MIB
-                record.peak_memory_mib = max(record.peak_memory_mib, used)
-                busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
-                record.utilization_percent.append(busy)
+                used_mib = self._memory(device.handle).used // MIB
+                device.peak_memory_mib = max(device.peak_memory_mib, used_mib)
+                busy = self._nvml.nvmlDeviceGetUtilizationRates(device.handle).gpu
+                device.utilization_percent.append(busy)
             except Exception:  # whatever the driver does, the command goes on
                 continue
 
     def write(self, path: Path, seconds: float) -> None:
-        devices = [record.summary() for record in self.records.values()]
+        devices = [{"device": name} | item.summary() for name, item in self._devices.items()]
         try:
             write_json(path, {"seconds": round(seconds, 3), "devices": devices})
         except OSError as error:
             print(f"vovnet: warning: {path}: {error.strerror}", file=sys.stderr)
+
+    def _memory(self, handle: Any) -> Any:
+        return self._nvml.nvmlDeviceGetMemoryInfo(handle)
 
 
 def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:
