@@ -1,5 +1,5 @@
-# The experiments as a DAG. Targets: all (the default), paper_tables, paper_pdf, and every name
-# under `targets` in the configuration, such as mvp.
+# The experiments as a DAG. Targets: all (the default), paper_tables, paper_pdf, and the name of
+# every experiment and of every list under `targets` in the configuration, such as mvp.
 #
 #   snakemake                                      everything in config/config.yaml
 #   snakemake paper_tables --config quick=200      at most 200 samples of each set
@@ -7,7 +7,8 @@
 #   snakemake --force bench                        ratios measured on this machine, on their own
 #   snakemake tiny_model --configfile config/pretrain.yaml    how the packaged model was made
 #
-# A --configfile without experiments of its own is layered on config/config.yaml.
+# A --configfile is layered on config/config.yaml, and may add experiments to it; one that says
+# `standalone: true` is a suite of its own.
 
 from snakemake.utils import min_version
 
@@ -19,7 +20,7 @@ from workflow.plan import make_plan
 
 min_version("9.0")
 
-if "experiments" not in config:
+if not config.get("standalone"):
 
     configfile: "config/config.yaml"
 
@@ -94,16 +95,6 @@ rule paper_pdf:
         plan.pdf_file(PAPER),
 
 
-for target in plan.settings.targets:
-
-    rule:
-        name:
-            target
-        input:
-            plan.target_files(target),
-        localrule: True
-
-
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/pretrain.smk"
@@ -111,6 +102,17 @@ include: "rules/observe.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/bench.smk"
+
+
+# Every experiment and every list of the configuration by its name.
+for name, files in plan.named_targets({rule.name for rule in workflow.rules}).items():
+
+    rule:
+        name:
+            name
+        input:
+            files,
+        localrule: True
 
 
 # Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
-from vovnet.config.experiments import report_experiments, stage1_owner
+from vovnet.config.experiments import report_experiments, stage1_owner, target_experiments
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import EXECUTION_KEYS, step_settings, write_step_config
@@ -205,7 +205,7 @@ def test_caps_are_folded_into_the_sets() -> None:
     caps = {name: item.max_samples for name, item in value.data.eval_sets.items()}
     assert caps == {"world": 60, "signs": 60}
     assert [part.max_samples for part in value.data.router_fit] == [50]
-    assert value.quick is None
+    assert value.layout.results == value.layout.root / "quick-80"
 
 
 def test_an_infinite_lambda_survives(tmp_path: Path) -> None:
@@ -216,3 +216,47 @@ def test_an_infinite_lambda_survives(tmp_path: Path) -> None:
 def test_the_seed_is_the_runs(tmp_path: Path) -> None:
     value = validate(step_settings(settings(), "train", run="vovnet", seed=1, stage=1), "step")
     assert (value.training.seed, value.seeds) == (1, [1])
+
+
+def test_quick_results_have_a_folder_of_their_own_and_share_data_and_training(
+    tmp_path: Path,
+) -> None:
+    quick = settings({"quick": 20}).layout
+    assert quick.samples("world", "dev") == settings().layout.samples("world", "dev")
+    assert quick.stage("vovnet", 0, 2) == settings().layout.stage("vovnet", 0, 2)
+    folder = quick.root / "quick-20"
+    for path in (
+        quick.observations("vovnet", 0, "world"),
+        quick.eval("pareto"),
+        quick.hull,
+        quick.bench,
+        quick.paper,
+    ):
+        assert path.is_relative_to(folder)
+    layout = Layout(tmp_path, quick=20)
+    config = write_step_config(
+        settings({"quick": 20}), layout, "train", run="soft", seed=0, stage=2
+    )
+    assert config.parent == tmp_path / "config"
+    config = write_step_config(settings({"quick": 20}), layout, "evaluate", experiment="pareto")
+    assert config.parent == tmp_path / "quick-20/config"
+    assert load([config]).layout.eval("pareto") == quick.eval("pareto")
+
+
+def test_a_stanza_joins_the_targets_that_it_names() -> None:
+    joining = {"experiments": {"router": {"targets": ["mvp"]}}}
+    assert target_experiments(settings(joining), "mvp") == ["pareto", "router"]
+    for step, selection in STEPS.values():
+        plain, joined = settings(), settings(joining)
+        same = step_settings(plain, step, **selection) == step_settings(joined, step, **selection)
+        assert same, f"{step}: where an experiment is listed changes no result"
+    shown = settings(joining | {"report": {"target": "mvp"}})
+    assert report_experiments(shown) == ["pareto", "router"]
+    with pytest.raises(ConfigError, match=r"experiments\.router\.targets: 'mpv' is not in targets"):
+        settings({"experiments": {"router": {"targets": ["mpv"]}}})
+
+
+def test_a_suite_that_stands_alone_has_a_results_folder_of_its_own() -> None:
+    assert settings({"standalone": True, "results_dir": "results/own"}).standalone
+    with pytest.raises(ConfigError, match="results_dir: a suite with `standalone: true` needs"):
+        settings({"standalone": True})

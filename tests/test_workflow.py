@@ -13,6 +13,8 @@ import pytest
 from support.projects import CONFIGS, planned, snakemake
 from support.repository import ROOT
 from vovnet.config import load
+from vovnet.config.experiments import report_experiments
+from vovnet.pipeline.keys import step_digest
 from workflow import machine
 
 # ---- dry runs --------------------------------------------------------------------------
@@ -146,10 +148,38 @@ def test_a_target_of_the_configuration_is_a_target_of_the_dag(project: Path) -> 
     assert "tables" not in jobs
 
 
-def test_a_configuration_without_experiments_is_layered_on_the_default(project: Path) -> None:
-    (project / "overlay.yaml").write_text("seeds: [0]\n")
-    jobs = planned(project, "--configfile", "overlay.yaml", "--config", "quick=200")
-    assert jobs["train_stage1"] == 1
+def test_a_configuration_is_layered_on_the_default(project: Path) -> None:
+    """A stanza extends the suite, joins its lists, and is a target by its name."""
+    (project / "overlay.yaml").write_text(
+        "seeds: [0]\n"
+        "experiments:\n"
+        "  mine: {title: Mine, policy: {baseline_name: always_coarse}, targets: [mvp, paper]}\n"
+    )
+    overlay = ("--configfile", "overlay.yaml")
+    assert planned(project, *overlay, "--config", "quick=200")["train_stage1"] == 1
+    assert planned(project, "mvp", *overlay)["evaluate"] == 5
+    alone = planned(project, "mine", *overlay)
+    assert (alone["mine"], alone["evaluate"], alone["leakage"]) == (1, 1, 1)
+    default = load([ROOT / "config/config.yaml"])
+    layered = load([ROOT / "config/config.yaml", project / "overlay.yaml"])
+    gate = [step_digest(settings, "leakage") for settings in (default, layered)]
+    assert gate[0] == gate[1], "its report is that of the whole suite"
+    assert "mine" in report_experiments(layered)
+
+
+@pytest.mark.parametrize(
+    ("stanza", "message"),
+    [
+        ("tables", "experiments.tables: the name is that of a rule, choose another one"),
+        ("mvp", "targets.mvp: an experiment has this name, and is not in the list: choose another"),
+    ],
+)
+def test_a_name_of_two_things_is_one_line(project: Path, stanza: str, message: str) -> None:
+    (project / "clash.yaml").write_text(f"experiments: {{{stanza}: {{title: Mine}}}}\n")
+    result = snakemake(project, "--dry-run", "--configfile", "clash.yaml")
+    assert result.returncode == 1
+    (error,) = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    assert error.startswith(f"vovnet: error: {message}")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +357,7 @@ COUNTS: dict[str, dict[str, int]] = {
     "scorer": {"evaluate": 20},
     "lambda list": {"evaluate": 3, "match": 2},  # the sweep, and the policies matched to it
     "threshold list": {"evaluate": 1, "tables": 2},
-    "a new evaluation set, which the gate reads": {"observe": 8, "evaluate": 20},
+    "a new evaluation set, which the gate reads": {"observe": 12, "evaluate": 20},
     "experiment that the paper does not show": REPORT_OF_ALL,
     "setting of the objective": {"train_stage2": 4},
     "evaluation split": ONE_SET,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from vovnet.config import Resources, Settings, run_settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.layout import Layout
+from vovnet.pipeline.catalogue import STEPS
 from vovnet.pipeline.hash_cache import HashCache
 from vovnet.pipeline.keys import step_code, write_step_config
 
@@ -26,7 +25,7 @@ class Jobs:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.layout = Layout(Path(settings.results_dir))
+        self.layout = settings.layout
         self.hashes = HashCache(self.layout.provenance / "hashes.json")
         self._known: dict[tuple[Any, ...], str] = {}
 
@@ -118,10 +117,16 @@ class Jobs:
     # ---- files and resources -----------------------------------------------------------
 
     def log(self, rule: str, *parts: str) -> str:
-        return str(self.layout.root.joinpath("logs", rule, "_".join(parts) or "all")) + ".log"
+        return self._beside("logs", rule, parts) + ".log"
 
     def benchmark(self, rule: str, *parts: str) -> str:
-        return str(self.layout.root.joinpath("benchmarks", rule, "_".join(parts) or "all")) + ".tsv"
+        return self._beside("benchmarks", rule, parts) + ".tsv"
+
+    def _beside(self, kind: str, rule: str, parts: Sequence[str]) -> str:
+        """A file about a job, in the folder of its results."""
+        shared = rule in STEPS and STEPS[rule].shared
+        folder = self.layout.root if shared else self.layout.results
+        return str(folder / kind / rule / ("_".join(parts) or "all"))
 
     def resources(self, kind: str) -> dict[str, Any]:
         """What the scheduler is told; `gpu` only where devices are asked for.

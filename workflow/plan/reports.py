@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Container
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 from vovnet.config.experiments import (
     ablation_experiments,
@@ -12,8 +15,9 @@ from vovnet.config.experiments import (
     fallback_experiments,
     report_experiments,
     report_names,
+    target_experiments,
 )
-from vovnet.core.layout import SUITE, Layout
+from vovnet.core.layout import SUITE
 from vovnet.report.discovery import made_by
 from workflow.plan.evaluation import EvaluationPlan
 from workflow.plan.jobs import Wildcards
@@ -55,17 +59,17 @@ class ReportPlan(EvaluationPlan):
 
     def hull_files(self, report: str) -> list[Path]:
         """Of a report by its name, or of any by a wildcard, as all methods that take a report."""
-        return [Layout(self.layout.root, report=report).hull / name for name in HULL_TABLES]
+        return [self.layout.of_report(report).hull / name for name in HULL_TABLES]
 
     def table_files(self, report: str) -> list[Path]:
-        folder = Layout(self.layout.root, report=report).paper
+        folder = self.layout.of_report(report).paper
         return [folder / name for name in made_by("vovnet.report.tables")]
 
     def figure_folder(self, report: str) -> Path:
-        return Layout(self.layout.root, report=report).paper / "figures"
+        return self.layout.of_report(report).paper / "figures"
 
     def sanity_files(self, report: str) -> list[Path]:
-        folder = Layout(self.layout.root, report=report).paper
+        folder = self.layout.of_report(report).paper
         return [folder / name for name in ("sanity.md", "sanity.json")]
 
     def report_files(self, *reports: str) -> list[Path]:
@@ -82,7 +86,7 @@ class ReportPlan(EvaluationPlan):
         ]
 
     def pdf_file(self, report: str) -> Path:
-        return Layout(self.layout.root, report=report).paper / "paper.pdf"
+        return self.layout.of_report(report).paper / "paper.pdf"
 
     def pdf_inputs(self, wildcards: Wildcards) -> list[Path]:
         """Tables and figures of a report; with everything, also those that are made once."""
@@ -136,9 +140,34 @@ class ReportPlan(EvaluationPlan):
 
     def target_files(self, target: str) -> list[Path]:
         """The results of a target's experiments, and the tables that are about them alone."""
-        names = self.settings.targets[target]
+        names = target_experiments(self.settings, target)
         tables = {"reliability": self.reliability_files, "ablations": self.ablation_files}
         return [*self.results(names), *tables.get(target, [])]
+
+    def named_targets(self, taken: Container[str]) -> dict[str, list[Path]]:
+        """Name -> files of every experiment and every list; `taken` are the names of rules.
+
+        A list may have the name of an experiment that it holds: it makes that one among others.
+        """
+        settings = self.settings
+        lists = {name: self.target_files(name) for name in settings.targets}
+        single = {name: self.experiment_files(name) for name in settings.experiments}
+        for key, names in (("targets", lists), ("experiments", single)):
+            for name in names:
+                if name in taken:
+                    _exit(f"{key}.{name}: the name is that of a rule, choose another one")
+        for name in lists.keys() & single.keys():
+            if name not in target_experiments(settings, name):
+                _exit(
+                    f"targets.{name}: an experiment has this name, and is not in the list: choose"
+                    " another name for one of the two"
+                )
+        return single | lists
+
+    def experiment_files(self, name: str) -> list[Path]:
+        """The results of an experiment, and its slices where it is cut into some."""
+        slices = self.slice_files(name) if self.settings.experiments[name].error_slices else []
+        return [*self.result_files(name), *slices]
 
     # ---- bench -------------------------------------------------------------------------
 
@@ -155,3 +184,8 @@ class ReportPlan(EvaluationPlan):
         run = self.settings.experiments[names[0]].run
         samples = self.samples([*data.eval_sets.values(), *data.router_fit])
         return [self.stage(run, self.settings.seeds[0], 2), *samples]
+
+
+def _exit(message: str) -> NoReturn:
+    """End Snakemake with one line."""
+    sys.exit(f"vovnet: error: {message}")

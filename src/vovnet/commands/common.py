@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
 from vovnet.config import Settings, load
-from vovnet.core.layout import Layout
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +29,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def load_settings(args: argparse.Namespace) -> Settings:
     """The settings of `--config` and `--dataset_config`, merged and validated."""
     return load([*args.config, *args.dataset_config])
-
-
-def report_layout(settings: Settings) -> Layout:
-    """The files of the report that the settings name."""
-    return Layout(Path(settings.results_dir), report=settings.report.name)
 
 
 def number(text: str) -> float:

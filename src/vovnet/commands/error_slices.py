@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands import by_hand
 from vovnet.commands.common import load_settings
@@ -18,13 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.layout import Layout
     from vovnet.evaluation.error_slices import write_error_slices
 
     by_checkpoint = (args.checkpoint, args.output_dir)
     if args.experiment is not None and by_checkpoint == (None, None):
         settings = load_settings(args)
-        layout, name = Layout(Path(settings.results_dir)), args.experiment
+        layout, name = settings.layout, args.experiment
     elif args.experiment is None and None not in by_checkpoint:
         settings, layout = by_hand.evaluate_checkpoint(args, {}, {})
         name = by_hand.EXPERIMENT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
@@ -21,10 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.layout import Layout
     from vovnet.inference.shards import gather
     from vovnet.pipeline.trained_model import TrainedModel
 
     settings = load_settings(args)
-    trained = TrainedModel(settings, Layout(Path(settings.results_dir)), args.run, args.seed)
+    trained = TrainedModel(settings, settings.layout, args.run, args.seed)
     gather(trained, args.dataset, args.views or ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
@@ -15,11 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.layout import Layout
     from vovnet.data.leakage import KINDS, check_leakage
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
+    layout = settings.layout
     report = check_leakage(settings, layout)
     for name, compared in report["sets"].items():
         counts = ", ".join(f"{kind} {compared[kind]['count']}" for kind in KINDS)

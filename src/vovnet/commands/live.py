@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
@@ -16,10 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
     from vovnet.inference.live import live_experiment
 
     settings = load_settings(args)
     with progress("answering") as on_sample:
-        live_experiment(settings, Layout(Path(settings.results_dir)), args.experiment, on_sample)
+        live_experiment(settings, settings.layout, args.experiment, on_sample)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings, shard_argument
 
@@ -31,13 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
     from vovnet.inference.observe import observe_shard
     from vovnet.pipeline.trained_model import TrainedModel
 
     settings = load_settings(args)
-    trained = TrainedModel(settings, Layout(Path(settings.results_dir)), args.run, args.seed)
+    trained = TrainedModel(settings, settings.layout, args.run, args.seed)
     shard, num_shards = args.shard
     with progress("observing blocks") as on_block:
         observe_shard(trained, args.dataset, shard, num_shards, args.views or (), on_block)

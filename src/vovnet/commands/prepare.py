@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
@@ -17,11 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.core.layout import Layout
     from vovnet.data.prepare import prepare
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
+    layout = settings.layout
     counts = prepare(settings, args.dataset, args.split, layout)
     print(f"{layout.samples(args.dataset, args.split)}: {counts['num_samples']} samples, ", end="")
     print(f"{counts['num_images']} images")

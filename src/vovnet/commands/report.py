@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from importlib import import_module
 
-from vovnet.commands.common import add_config_arguments, load_settings, report_layout
+from vovnet.commands.common import add_config_arguments, load_settings
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ReportCommand:
         """Write the files and print their paths."""
         settings = load_settings(args)
         write = getattr(import_module(self.module), self.writer)
-        for path in write(settings, report_layout(settings)):
+        for path in write(settings, settings.layout):
             print(path)
 
 
@@ -36,7 +36,7 @@ class SanityCommand(ReportCommand):
         from vovnet.report.checks import write_sanity
 
         settings = load_settings(args)
-        checks = write_sanity(settings, report_layout(settings))
+        checks = write_sanity(settings, settings.layout)
         for check in checks:
             if not check.passed:
                 word = "not run" if check.passed is None else "expectation not met"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
@@ -31,13 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from accelerate import PartialState
 
-    from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
     from vovnet.pipeline.trained_model import TrainedModel
     from vovnet.training.stage import train_stage
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
+    layout = settings.layout
     name = args.run or next(iter(settings.runs))
     seed = settings.training.seed if args.seed is None else args.seed
     trained = TrainedModel(settings, layout, name, seed)

@@ -64,11 +64,17 @@ def experiment_sets(settings: Settings, name: str) -> list[str]:
     return list(settings.data.eval_sets) if names is None else names
 
 
+def target_experiments(settings: Settings, target: str) -> list[str]:
+    """The experiments of a target: those that it lists, and those that join it."""
+    joined = [name for name, item in settings.experiments.items() if target in item.targets]
+    return list(dict.fromkeys([*settings.targets[target], *joined]))
+
+
 def report_experiments(settings: Settings, report: str = PAPER) -> list[str]:
     """The experiments that a report shows, in their order, with those they are matched to."""
     target = settings.report.target
     limited = report == PAPER and target and settings.targets
-    shown = settings.targets[target] if limited and target else settings.experiments
+    shown = target_experiments(settings, target) if limited and target else settings.experiments
     return with_sources(settings, shown)
 
 

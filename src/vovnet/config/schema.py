@@ -224,7 +224,6 @@ class Experiment(Section):
     """One named evaluation of a policy on datasets.
 
     `sweep` maps one key of the policy to a list of values: one results row per value.
-    `fit` names the splits a router is fitted on (observed like evaluation sets).
     """
 
     title: str
@@ -245,6 +244,7 @@ class Experiment(Section):
         False, description="Also write where the policy errs, and what its scores tell."
     )
     role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
+    targets: list[str] = Field([], description="Lists under `targets` that the experiment joins.")
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:

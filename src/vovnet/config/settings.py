@@ -24,13 +24,20 @@ from vovnet.config.schema import (
 )
 from vovnet.config.values import ActionNames, Section
 from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
 from vovnet.views import DEFAULT_ACTIONS
+
+RESULTS = "results"
+"""The results folder of config/config.yaml, and of what is layered on it."""
 
 
 class Settings(Section):
     """Everything. `Settings()` is valid and gives every default."""
 
-    results_dir: str = "results"
+    results_dir: str = RESULTS
+    standalone: bool = Field(
+        False, description="Whether snakemake reads this suite without config/config.yaml below it."
+    )
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     actions: ActionNames = Field(
@@ -57,18 +64,31 @@ class Settings(Section):
         None, gt=0, description="Evaluate at most this many samples of each set."
     )
 
+    @property
+    def layout(self) -> Layout:
+        """Where the files of these settings lie."""
+        return Layout(Path(self.results_dir), report=self.report.name, quick=self.quick)
+
     @model_validator(mode="after")
     def _check_references(self) -> Settings:
         for name, overrides in self.runs.items():
             unknown = set(overrides) - {"model", "data", "policy", "training"}
             if unknown:
                 raise ValueError(f"runs.{name}: unknown key {sorted(unknown)[0]!r}")
+        if self.standalone and self.results_dir == RESULTS:
+            raise ValueError(
+                "results_dir: a suite with `standalone: true` needs a folder of its own,"
+                f" {RESULTS!r} is that of config/config.yaml"
+            )
         _check_parts(self.data)
         self._check_shares()
         for name, experiment in self.experiments.items():
             key = f"experiments.{name}"
             if experiment.run not in self.runs:
                 raise ValueError(f"{key}.run: {experiment.run!r} is not in runs")
+            for target in experiment.targets:
+                if target not in self.targets:
+                    raise ValueError(f"{key}.targets: {target!r} is not in targets")
             for dataset in experiment.datasets or []:
                 if dataset not in self.data.eval_sets:
                     raise ValueError(f"{key}.datasets: {dataset!r} is not in data.eval_sets")

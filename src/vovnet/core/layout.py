@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROUTER_FIT = "router_fit"
@@ -14,10 +14,24 @@ PAPER, SUITE = "paper", "suite"
 
 @dataclass(frozen=True)
 class Layout:
-    """`report` is the report that is read or written."""
+    """`report` is the report that is read or written.
+
+    With `quick`, everything that is made from so many samples of each set lies in a folder of its
+    own; data and trained models are those of the whole suite.
+    """
 
     root: Path
     report: str = field(default=PAPER, kw_only=True)
+    quick: int | None = field(default=None, kw_only=True)
+
+    def of_report(self, report: str) -> Layout:
+        """The same files, and those of another report."""
+        return replace(self, report=report)
+
+    @property
+    def results(self) -> Path:
+        """Folder of what is observed, evaluated and reported."""
+        return self.root if self.quick is None else self.root / f"quick-{self.quick}"
 
     def raw(self, dataset: str) -> Path:
         """Folder into which the synthetic world renders a raw dataset."""
@@ -51,7 +65,7 @@ class Layout:
         return self.root / "runs" / run / f"seed{seed}" / f"stage{stage}"
 
     def observations(self, run: str, seed: int | str, eval_set: str) -> Path:
-        return self.root / "observations" / run / f"seed{seed}" / eval_set
+        return self.results / "observations" / run / f"seed{seed}" / eval_set
 
     def observation_manifest(self, run: str, seed: int | str, eval_set: str, group: str) -> Path:
         """Manifest of a group of tables, `actions` or `views`, which lie beside it."""
@@ -71,7 +85,7 @@ class Layout:
         return self.observations(run, seed, eval_set) / "shards" / group / name
 
     def eval(self, experiment: str) -> Path:
-        return self.root / "eval" / experiment
+        return self.results / "eval" / experiment
 
     def live_table(self, experiment: str) -> Path:
         """What a live run answered, and how long each part took."""
@@ -84,13 +98,13 @@ class Layout:
     @property
     def hull(self) -> Path:
         """Folder of the hull metrics over the experiments of the report."""
-        return self.root / "eval" / "_hull" / self.report
+        return self.results / "eval" / "_hull" / self.report
 
     @property
     def bench(self) -> Path:
-        return self.root / "bench"
+        return self.results / "bench"
 
     @property
     def paper(self) -> Path:
         """Folder of the report's tables, figures and sanity checks."""
-        return self.root / self.report
+        return self.results / self.report

@@ -8,7 +8,6 @@ view of each action, `views` a table for each further view. A set is cut into bl
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_json, write_json
+from vovnet.core.files import read_json, sha256_json, write_json
 from vovnet.core.records import (
     OBSERVATION_COLUMNS,
     TIMING_COLUMNS,
@@ -65,25 +64,34 @@ def shard_blocks(
 
 @contextmanager
 def claimed_tables(folder: Path, keys: Mapping[str, Any]) -> Iterator[None]:
-    """Hold a shard's folder, and keep of the wanted tables what was made from the same inputs.
+    """Hold a shard's folder, and have in it of the wanted tables what is made from their inputs.
 
-    `keys` holds the hashes of the inputs of each wanted table. Blocks of other inputs are removed:
-    resuming from them would mix two results. Another process at work there is waited for, on
-    whatever machine it runs: a killed Snakemake leaves its jobs, and the next call starts the
-    same ones again.
+    `keys` holds the hashes of the inputs of each wanted table. Blocks of other inputs are set aside
+    in the shard's folder, and taken up again when those inputs come back. Another process at work
+    there is waited for, on whatever machine it runs: a killed Snakemake leaves its jobs, and the
+    next call starts the same ones again.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "keys.json"
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not path.exists():
-            shutil.rmtree(folder, ignore_errors=True)
         known = read_json(path) if path.exists() else {}
         for table, key in keys.items():
             if known.get(table) != key:
-                for block in folder.glob(f"block-*.{table}.parquet"):
-                    block.unlink()
+                _move_blocks(folder, _aside(folder, table, known.get(table)), table)
+                _move_blocks(_aside(folder, table, key), folder, table)
         write_json(path, known | dict(keys))
         yield
+
+
+def _aside(folder: Path, table: str, key: Any) -> Path:
+    """Where the blocks of a table are set aside that were made from the inputs of a key."""
+    return folder / "aside" / f"{table}-{sha256_json(key)[:8]}"
+
+
+def _move_blocks(source: Path, target: Path, table: str) -> None:
+    for block in source.glob(f"block-*.{table}.parquet"):
+        target.mkdir(parents=True, exist_ok=True)
+        block.replace(target / block.name)
 
 
 def gather(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> None:

@@ -20,6 +20,8 @@ class Step:
     """The function of `vovnet.pipeline.steps` that lists its settings; its own name if empty."""
     plugins: tuple[str, ...] = ()
     """Registries from which the settings name modules, see `vovnet.pipeline.keys`."""
+    shared: bool = False
+    """Whether its results are those of the whole suite however few samples are evaluated."""
     discovers: bool = False
     """Whether every module of the package `computed_by` is used, as tables and figures are."""
 
@@ -44,30 +46,35 @@ _STEPS = (
         "synthesize",
         "render a synthetic dataset in its raw layout",
         "vovnet.data.world.render",
+        shared=True,
     ),
-    Step("fetch", "download a dataset of the hub", "vovnet.data.hub"),
+    Step("fetch", "download a dataset of the hub", "vovnet.data.hub", shared=True),
     Step(
         "prepare",
         "turn one raw split into unified samples",
         "vovnet.data.prepare",
         plugins=(FORMATS,),
+        shared=True,
     ),
     Step(
         "leakage",
         "compare the training mix with the evaluation sets",
         "vovnet.data.leakage",
+        shared=True,
     ),
     Step(
         "pretrain",
         "make the tiny base model of the package",
         "vovnet.training.pretrain",
         plugins=(FAMILIES,),
+        shared=True,
     ),
     Step(
         "train",
         "train one stage of one run and seed",
         "vovnet.training.stage",
         plugins=(FAMILIES, REDUCTIONS),
+        shared=True,
     ),
     Step(
         "observe",

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_json, write_bytes, write_json
@@ -66,23 +67,29 @@ def made_by_another(outputs: Sequence[str], config: str, code: str | None) -> bo
     `config` is the path of the step's configuration, and `code` the digest of its code, which
     is not compared where it is None. Outputs that say nothing are nobody else's.
     """
-    for output in map(Path, outputs):
-        key = _key_beside(output)
-        if key and "config" in key:
-            other = not Path(config).stem.endswith("-" + key["config"][:DIGITS])
-            return other or code not in (None, key.get("code"))
+    for key in filter(None, map(_key_of, map(Path, outputs))):
+        if not Path(config).stem.endswith("-" + key["config"][:DIGITS]):
+            return True
+        if code is not None and key.get("code", code) != code:
+            return True
     return False
 
 
-def _key_beside(output: Path) -> dict[str, str] | None:
-    """The key of the step that wrote an output: of a long job's folder, or of an experiment."""
-    path = {MANIFEST: output.with_name(KEY), "summary.json": output}.get(output.name)
-    if path is None or not path.exists():
+def _key_of(output: Path) -> dict[str, str] | None:
+    """The hashes of settings and code with which a step stored an output, None where it did not.
+
+    Tables of an observation have codes of their own, by the plug-ins of their views: of these
+    only the settings are told.
+    """
+    if not output.name.endswith((MANIFEST, "summary.json")):
         return None
+    key: Any = None
     with suppress(DataError):
-        value = read_json(path)
-        return value.get("key") if output.name == "summary.json" else value
-    return None
+        key = read_json(output).get("key")
+    if not isinstance(key, dict) or "config" not in key:
+        return None
+    of_one_key = output.name == "summary.json" or output.with_name(KEY).exists()
+    return key if of_one_key else {"config": key["config"]}
 
 
 def _bring(folder: Path, key: Mapping[str, str]) -> None:

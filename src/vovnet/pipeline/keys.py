@@ -41,16 +41,21 @@ def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
     """A complete, valid configuration with exactly the settings that `step` reads.
 
     `selection` says for which dataset, split, run, seed, stage, eval_set, experiment or report. A
-    run's overrides are applied, caps on sample counts are folded into the sets' own.
+    run's overrides are applied, caps on sample counts are folded into the sets' own. `results_dir`
+    and `quick` say where results lie.
     """
     value = getattr(steps, STEPS[step].reads or step)(settings, **selection)
-    return {"results_dir": settings.results_dir, **_plain(value)}
+    place: Value = {"results_dir": settings.results_dir}
+    if not STEPS[step].shared and settings.quick is not None:
+        place["quick"] = settings.quick
+    return place | _plain(value)
 
 
 def write_step_config(settings: Settings, layout: Layout, step: str, **selection: Any) -> Path:
     """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
     value = step_settings(settings, step, **selection)
-    path = layout.root / "config" / f"{step}-{_digest(value)[:DIGITS]}.yaml"
+    folder = layout.root if STEPS[step].shared else layout.results
+    path = folder / "config" / f"{step}-{_digest(value)[:DIGITS]}.yaml"
     text = yaml_text(value)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
@@ -135,7 +140,7 @@ def _digest(value: Value) -> str:
     hashed = {
         key: _without(item, EXECUTION_KEYS.get(key))
         for key, item in value.items()
-        if key != "results_dir"
+        if key not in ("results_dir", "quick")
     }
     # The text keeps the order of keys, which counts: tables list rows in that order.
     return sha256_bytes(repr(hashed).encode())

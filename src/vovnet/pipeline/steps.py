@@ -242,7 +242,10 @@ def shown(settings: Settings, report: str = PAPER) -> Value:
 
 def _report(settings: Settings, report: str = PAPER) -> Value:
     """Tables and figures show everything, so they depend on everything but its execution."""
-    value = _dump(settings, exclude={"results_dir", "targets", "bench", "resources", "quick"})
+    left_out = {"results_dir", "standalone", "targets", "bench", "resources", "quick"}
+    value = _dump(settings, exclude=left_out)
+    for stanza in value["experiments"].values():
+        del stanza["targets"]
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
     value["report"].pop("target")
@@ -340,6 +343,7 @@ def _stanza(settings: Settings, name: str) -> Value:
     return _dump(stanza) | {
         "title": name,
         "error_slices": False,
+        "targets": [],
         "datasets": experiment_sets(settings, name),
         "seeds": experiment_seeds(settings, name),
     }

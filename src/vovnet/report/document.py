@@ -38,7 +38,7 @@ def write_document(settings: Settings, layout: Layout) -> list[Path]:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise VovnetError(f"paper_pdf: this machine has no {', '.join(missing)} ({DEBIAN})")
-    folders = dict.fromkeys([layout.paper, Layout(layout.root, report=PAPER).paper])
+    folders = dict.fromkeys([layout.paper, layout.of_report(PAPER).paper])
     tables, figures = _files(folders, "*.tex"), _files(folders, "*.pdf", "figures/*.pdf")
     if not tables and not figures:
         raise DataError(f"{layout.paper}: no table and no figure, expected those of the report")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vovnet.commands.common import add_config_arguments, load_settings
 
@@ -16,10 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from vovnet.commands.bench.all_parts import run_bench
-    from vovnet.core.layout import Layout
     from vovnet.core.progress import progress
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
+    layout = settings.layout
     run_bench(settings, layout, progress)
     print((layout.bench / "bench.md").read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.commands.common import add_config_arguments, load_settings
@@ -37,11 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from vovnet.commands.inspect.sheet import write_sheet
     from vovnet.commands.inspect.summary import summarise
-    from vovnet.core.layout import Layout
     from vovnet.data.samples import read_samples
 
     settings = load_settings(args)
-    layout = Layout(Path(settings.results_dir))
+    layout = settings.layout
     for split in _splits(settings, layout, args.dataset, args.split):
         path = layout.samples(args.dataset, split)
         samples = read_samples(path)
