@@ -21,6 +21,7 @@ from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import load_observed, replay
 from vovnet.inference.engine import Inference, load_images
 from vovnet.inference.live import LivePolicy
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 DEPLOYABLE: dict[str, dict[str, Any]] = {
@@ -52,7 +53,11 @@ def test_gold_changes_no_action(observed: Layout, tmp_path: Path, name: str) -> 
     for policy_settings in DEPLOYABLE.values():
         policy = settings.policy.model_copy(update=policy_settings)
         outcomes = [
-            replay(policy, questions, load_observed(settings, layout, "vovnet", 0, questions))
+            replay(
+                policy,
+                questions,
+                load_observed(TrainedModel(settings, layout, "vovnet", 0), questions),
+            )
             for layout, questions in ((observed, true), (other, false))
         ]
         for column in ("actions", "texts", "costs", "vision_tokens"):

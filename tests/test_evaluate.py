@@ -28,7 +28,7 @@ from support.replays import (
     write_world,
 )
 from vovnet import cli
-from vovnet.config import merge, policy_points, run_settings, validate
+from vovnet.config import merge, policy_points, validate
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_file, write_json
 from vovnet.core.layout import Layout
@@ -41,6 +41,7 @@ from vovnet.evaluation.columns import (
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.keys import step_settings
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import named_kind
 from vovnet.policies.experiments import needed_views
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
@@ -346,7 +347,7 @@ def test_bayes_router_reads_the_training_split(world: World) -> None:
     """At lambda 0 it takes the best action of each category there; the dearer it is, the less."""
     settings, layout = world
     policies = policy_points(settings, "bayes")
-    routers = replay.load_routers(run_settings(settings, "vovnet"), layout, "vovnet", 0, policies)
+    routers = replay.load_routers(TrainedModel(settings, layout, "vovnet", 0), policies)
     assert set(routers["category"].means) == {"needs_no", "needs_coarse", "needs_full"}
     results = read_results(layout.eval("bayes") / "results.csv")
     for _, rows in results.groupby(["dataset", "seed"]):

@@ -31,10 +31,11 @@ from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import load_observed, replay
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
+from vovnet.pipeline.trained_model import TrainedModel
 
 SAME = (
     *("actions", "views", "executed", "texts"),
-    *("costs", "vision_tokens", "scores", "parse_fallback"),
+    *("costs", "vision_tokens", "flops", "scores", "parse_fallback"),
 )
 """What of an outcome must be the same, live and replayed."""
 
@@ -54,7 +55,9 @@ def test_live_equals_replay(observed: Layout) -> None:
     executed: dict[str, set[str]] = {name: set() for name in POLICIES}
     for name in SETS:
         questions = load_questions(settings, observed, name, max_questions=8)
-        stored = load_observed(settings, observed, "vovnet", 0, questions, views=VIEWS)
+        stored = load_observed(
+            TrainedModel(settings, observed, "vovnet", 0), questions, views=VIEWS
+        )
         for experiment in POLICIES:
             (policy,) = policy_points(settings, experiment)
             stored_outcome = replay(policy, questions, stored)

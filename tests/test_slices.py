@@ -30,6 +30,7 @@ from vovnet.evaluation.head_quality import (
 )
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import load_observed
+from vovnet.pipeline.trained_model import TrainedModel
 
 World = tuple[Settings, Layout]
 
@@ -74,7 +75,7 @@ def test_slices_of_actions_are_means_of_their_samples(world: World) -> None:
     questions = load_questions(settings, layout, "graded")
     checked = 0
     for (seed, point), rows in samples.groupby(["seed", "point"]):
-        observed = load_observed(settings, layout, "vovnet", seed, questions)
+        observed = load_observed(TrainedModel(settings, layout, "vovnet", seed), questions)
         for view, found in rows.groupby("view"):
             at = found.index - rows.index[0]
             (row,) = table[
@@ -117,7 +118,7 @@ def test_never_looking_skips_wrongly_where_full_is_needed(world: World) -> None:
     assert table["lambda_cost"].isna().all()
     questions = load_questions(settings, layout, "graded")
     for seed in (0, 1):
-        scores_NA = load_observed(settings, layout, "vovnet", seed, questions).scores
+        scores_NA = load_observed(TrainedModel(settings, layout, "vovnet", seed), questions).scores
         rows = table[(table["seed"] == seed) & (table["field"] == "all")]
         expected = (scores_NA[:, 2] > scores_NA[:, 0]).mean()
         assert rows["false_skip_rate"].tolist() == pytest.approx([expected])

@@ -30,6 +30,7 @@ SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
     "parse_fallback": pa.bool_(),
     "cost": pa.float64(),
     "vision_tokens": pa.int64(),
+    "flops": pa.float64(),  # empty where they were not counted
     "fallback_triggered": pa.bool_(),
 }
 """Columns of samples.parquet: name -> type."""
@@ -97,6 +98,10 @@ RESULTS: tuple[Column, ...] = (
     _percent("accuracy_hi", "Accuracy, upper end", "upper end of its bootstrap 95% interval"),
     _lower("avg_cost", "Cost", "", "`policy.cost_scale` times the vision tokens"),
     _lower("avg_vision_tokens", "Vision tokens", "", "vision tokens of all views executed"),
+    Column(
+        *("avg_flops", "FLOPs", "G", 1e-9, 2, "lower"),
+        meaning="operations of the text pass, where it is read, and of all views executed",
+    ),
     # Here follow the shares of the actions, `action_rate_<action>`.
     Column("action_ratio", meaning="the shares of the actions as a list, such as [0.5, 0.2, 0.3]"),
     _percent("fallback_trigger_rate", "Triggered", "how often a fallback overrules a NO"),

@@ -29,6 +29,7 @@ from vovnet.evaluation.outcome import plain
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Observed, load_observed
 from vovnet.evaluation.sample_results import SampleResults, samples_path
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.base import NO
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.router import image_size_bucket
@@ -225,7 +226,8 @@ def _points(
             experiment.settings, layout, dataset, experiment.stanza.max_samples
         )
         for seed in experiment.seeds:
-            observed = load_observed(experiment.settings, layout, experiment.run, seed, questions)
+            trained = TrainedModel(experiment.given, layout, experiment.run, seed)
+            observed = load_observed(trained, questions)
             for point, policy in enumerate(experiment.points):
                 rows = samples.rows(questions, seed, point)
                 if (rows["action"] < 0).any():

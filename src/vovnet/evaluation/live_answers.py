@@ -34,7 +34,8 @@ LIVE_COLUMNS: dict[str, pa.DataType] = {
     "fallback_triggered": pa.bool_(),
     "text": pa.string(),
     "token_ids": pa.list_(pa.int64()),  # of the answer
-    "vision_tokens": pa.int64(),  # of all executed views, as are generated tokens and times
+    "vision_tokens": pa.int64(),  # of all executed views, as are the following counts and times
+    "flops": pa.float64(),  # with the text pass; empty where they were not counted
     "generated_tokens": pa.int64(),
     **{f"{part}_ms": pa.float64() for part in PARTS},
     "memory_mb": pa.float64(),  # peak; empty where the device tells none
@@ -112,5 +113,6 @@ def live_outcome(
         parse_fallback=parse_fallback_N,
         costs=expected_cost(tokens_N, policy.cost_scale),
         vision_tokens=tokens_N,
+        flops=rows["flops"].to_numpy(),
         fallback=None if policy.fallback_mode is None else rows["fallback_triggered"].to_numpy(),
     )

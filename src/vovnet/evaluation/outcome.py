@@ -40,8 +40,9 @@ class Outcome:
 
     `actions` are indices into `action_names`, -1 for a view that is no action. A row is answered
     from its entry of `views`; `executed` names all that were looked at on the way, as in
-    `coarse>full`, and costs and tokens are those of all of them. `scores` is correctness in
-    [0, 1]; `fallback` is None where the policy has no fallback.
+    `coarse>full`, and costs, tokens and FLOPs are those of all of them; FLOPs are NaN where they
+    were not counted. `scores` is correctness in [0, 1]; `fallback` is None where the policy has
+    no fallback.
     """
 
     ids: Sequence[str]
@@ -55,6 +56,7 @@ class Outcome:
     parse_fallback: Bools
     costs: Floats
     vision_tokens: Ints
+    flops: Floats
     fallback: Bools | None
 
     @property
@@ -90,6 +92,7 @@ def sample_rows(outcome: Outcome, dataset: str, seed: int, point: int) -> pd.Dat
             "parse_fallback": outcome.parse_fallback,
             "cost": outcome.costs,
             "vision_tokens": outcome.vision_tokens,
+            "flops": outcome.flops,
             "fallback_triggered": fallback_N,
         }
     )
@@ -120,6 +123,7 @@ def _row_means(outcome: Outcome) -> dict[str, Any]:
     means: dict[str, Any] = {
         "avg_cost": float(outcome.costs.mean()),
         "avg_vision_tokens": float(outcome.vision_tokens.mean()),
+        "avg_flops": float(outcome.flops.mean()),
         "parse_fallback_rate": float(outcome.parse_fallback.mean()),
     }
     if outcome.fallback is not None:

@@ -39,6 +39,7 @@ from vovnet.evaluation.columns import GAIN_SHARES
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import ScoreCache, load_observed
 from vovnet.evaluation.sample_results import SampleResults
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import resolve_experiment
 
@@ -184,7 +185,8 @@ class Comparison:
             counts_BU = np.concatenate([np.ones((1, questions.num_units)), counts_BU])
             self.questions[limit] = (questions, counts_BU, {})
         questions, counts_BU, scored = self.questions[limit]
-        observed = load_observed(settings, self.layout, experiment.run, seed, questions, scored)
+        trained = TrainedModel(self.settings, self.layout, experiment.run, seed)
+        observed = load_observed(trained, questions, scored)
         costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
         ground = Ground(
             questions,

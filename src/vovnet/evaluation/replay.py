@@ -16,14 +16,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vovnet.config import PolicySettings, Settings
+from vovnet.config import PolicySettings
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
-from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table, signal_columns
 from vovnet.core.stats import Bools, Floats, Ints
 from vovnet.evaluation.outcome import Outcome
 from vovnet.evaluation.questions import Questions, ScoreCache, load_questions
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, GroupKey, Router
 from vovnet.policies.decide import decide
@@ -41,6 +42,8 @@ class ViewAnswers:
     scores: Floats
     parse_fallback: Bools
     vision_tokens: Ints
+    flops: Floats  # of tower and language model, after a text pass where its cache is reused
+    flops_alone: Floats  # the same without a text pass
     confidence: Confidence
 
 
@@ -64,10 +67,7 @@ class Observed:
 
 
 def load_observed(
-    settings: Settings,
-    layout: Layout,
-    run: str,
-    seed: int,
+    trained: TrainedModel,
     questions: Questions,
     cache: ScoreCache | None = None,
     views: Iterable[str] = (),
@@ -76,36 +76,43 @@ def load_observed(
 
     Rows that are not those of the prepared set, in its order, are an error.
     """
-    folder = layout.observations(run, seed, questions.name)
-    signals = _read_rows(folder / "signals.parquet", questions, signal_columns(settings.actions))
-    cache = {} if cache is None else cache
-    names = dict.fromkeys([*settings.actions, *views])
-    answers = {view: _load_view(folder, view, questions, cache) for view in names}
-    return Observed(settings.actions, signals, answers)
+    folder, actions = trained.observations(questions.name), trained.settings.actions
+    signals = _read_rows(folder / "signals.parquet", questions, signal_columns(actions))
+    reuses, cache = trained.settings.eval.cache_reuse, {} if cache is None else cache
+    answers = {}
+    for view in dict.fromkeys([*actions, *views]):
+        table = _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS)
+        answers[view] = _scored(table, questions, cache, reuses)
+    return Observed(actions, signals, answers)
 
 
-def _load_view(folder: Path, view: str, questions: Questions, cache: ScoreCache) -> ViewAnswers:
-    table = _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS)
+def _scored(
+    table: pd.DataFrame, questions: Questions, cache: ScoreCache, reuses_cache: bool
+) -> ViewAnswers:
     scores_N, parse_fallback_N = questions.score(table["text"], cache)
+    parts = ("vision_tower", "language_model", "language_model_alone")
+    tower_N, after_N, alone_N = (
+        table[f"flops_{part}"].to_numpy(dtype=np.float64) for part in parts
+    )
     return ViewAnswers(
         texts=table["text"].to_numpy(dtype=object),
         scores=scores_N,
         parse_fallback=parse_fallback_N,
         vision_tokens=table["vision_tokens"].to_numpy(),
+        flops=tower_N + (after_N if reuses_cache else alone_N),
+        flops_alone=tower_N + alone_N,
         confidence=Confidence(*(table[field.name].to_numpy() for field in fields(Confidence))),
     )
 
 
-def load_routers(
-    settings: Settings, layout: Layout, run: str, seed: int, policies: Iterable[PolicySettings]
-) -> Routers:
+def load_routers(trained: TrainedModel, policies: Iterable[PolicySettings]) -> Routers:
     """Fit the routers of `policies` on what a trained model did on part of the training split."""
     kinds = [kind_of(policy) for policy in policies]
     keys = list(dict.fromkeys(kind.router for kind in kinds if kind.router is not None))
     if not keys:
         return {}
-    questions = load_questions(settings, layout, ROUTER_FIT)
-    observed = load_observed(settings, layout, run, seed, questions)
+    questions = load_questions(trained.settings, trained.layout, ROUTER_FIT)
+    observed = load_observed(trained, questions)
     tokens_NA = observed.vision_tokens.astype(np.float64)
     return {key: fit_router(questions.groups(key), observed.scores, tokens_NA) for key in keys}
 
@@ -118,7 +125,7 @@ def replay(
 ) -> Outcome:
     """What a policy does on observed samples; each policy is handed only what it reads."""
     kind = kind_of(policy)
-    stored = _StoredAnswers(observed)
+    stored = _StoredAnswers(observed, reads_text_pass=kind.reads_text_pass(policy))
     decision = decide(
         policy,
         observed.actions,
@@ -145,6 +152,7 @@ def replay(
         parse_fallback=parse_fallback_N,
         costs=expected_cost(stored.vision_tokens, policy.cost_scale),
         vision_tokens=stored.vision_tokens,
+        flops=stored.flops,
         fallback=None if policy.fallback_mode is None else decision.fallback_triggered,
     )
 
@@ -152,12 +160,16 @@ def replay(
 class _StoredAnswers:
     """Executes views by reading what was observed, and adds up what they cost, (N,)."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: Observed, *, reads_text_pass: bool) -> None:
         self.views = observed.views
         self.vision_tokens = np.zeros(len(observed.signals), dtype=np.int64)
+        read_N = observed.signals["flops_text_pass"].to_numpy(dtype=np.float64)
+        self.flops = read_N.copy() if reads_text_pass else np.zeros_like(read_N)
+        self.counted = "flops" if reads_text_pass else "flops_alone"
 
     def look(self, rows: Ints, views: NDArray[np.object_]) -> Confidence:
         self.vision_tokens[rows] += self.pick("vision_tokens", rows, views)
+        self.flops[rows] += self.pick(self.counted, rows, views)
         return Confidence(
             *(self.pick(f"confidence.{field.name}", rows, views) for field in fields(Confidence))
         )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_file
@@ -21,6 +20,7 @@ from vovnet.evaluation.outcome import Outcome
 from vovnet.evaluation.profile import profile_columns
 from vovnet.evaluation.questions import Questions, ScoreCache
 from vovnet.evaluation.replay import load_observed, load_routers, replay
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.experiments import experiment_views
 
 Facts = dict[str, Any]
@@ -31,15 +31,18 @@ class Replay:
 
     def __init__(self, experiment: ResolvedExperiment, layout: Layout) -> None:
         self.experiment, self.layout = experiment, layout
-        settings, run, points = experiment.settings, experiment.run, experiment.points
         self.views = experiment_views(experiment.given, experiment.name)
+        self.trained = {
+            seed: TrainedModel(experiment.given, layout, experiment.run, seed)
+            for seed in experiment.seeds
+        }
         self.routers = {
-            seed: load_routers(settings, layout, run, seed, points) for seed in experiment.seeds
+            seed: load_routers(trained, experiment.points) for seed, trained in self.trained.items()
         }
         self.facts: Facts = {
             "inputs": [
-                _observation_facts(settings, layout, run, seed, ROUTER_FIT)
-                for seed in experiment.seeds
+                _observation_facts(trained, ROUTER_FIT)
+                for seed, trained in self.trained.items()
                 if self.routers[seed]
             ]
         }
@@ -47,22 +50,19 @@ class Replay:
 
     def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
         """What each point of the experiment does on a set."""
-        experiment, layout, name = self.experiment, self.layout, questions.name
-        settings, run, routers = experiment.settings, experiment.run, self.routers[seed]
+        trained, routers, name = self.trained[seed], self.routers[seed], questions.name
         # The seeds of a set share their scores; those of the sets before it are let go.
         self._scored = {name: self._scored.get(name, {})}
-        observed = load_observed(
-            settings, layout, run, seed, questions, self._scored[name], self.views
-        )
-        facts = _observation_facts(settings, layout, run, seed, name)
+        observed = load_observed(trained, questions, self._scored[name], self.views)
+        facts = _observation_facts(trained, name)
         if self.views:
-            facts["views"] = _view_facts(layout, run, seed, name, self.views, facts)
+            facts["views"] = _view_facts(trained, name, self.views, facts)
         if routers:
             facts["router_unseen_rate"] = {
                 key: router.unseen_rate(questions.groups(key)) for key, router in routers.items()
             }
         self.facts["inputs"].append(facts)
-        policies = points_on(experiment, layout, name, seed)
+        policies = points_on(self.experiment, self.layout, name, seed)
         return [replay(policy, questions, observed, routers) for policy in policies]
 
     def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
@@ -105,14 +105,14 @@ class LiveRun:
         return columns
 
 
-def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, name: str) -> Facts:
+def _observation_facts(trained: TrainedModel, name: str) -> Facts:
     """The manifest of an observation, and the hashes of what it was made from.
 
     `datasets` are the prepared splits behind the set.
     """
-    path = layout.observation_manifest(run, seed, name, "actions")
+    path = trained.observation_manifest(name, "actions")
     manifest = read_json(path)
-    data = settings.data
+    data, layout = trained.settings.data, trained.layout
     refs = data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]]
     try:
         hashes = {
@@ -124,8 +124,7 @@ def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, 
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not the manifest of an observation, {error} is missing") from None
     return {
-        "run": run,
-        "seed": seed,
+        **trained.facts,
         "set": name,
         "manifest": file_facts(path),
         "datasets": [
@@ -141,11 +140,9 @@ def _observation_facts(settings: Settings, layout: Layout, run: str, seed: int, 
     }
 
 
-def _view_facts(
-    layout: Layout, run: str, seed: int, name: str, views: Sequence[str], facts: Facts
-) -> Facts:
+def _view_facts(trained: TrainedModel, name: str, views: Sequence[str], facts: Facts) -> Facts:
     """The manifest of the reduced views, which must be of the same model as the actions."""
-    path = layout.observation_manifest(run, seed, name, "views")
+    path = trained.observation_manifest(name, "views")
     manifest = read_json(path)
     try:
         missing = [view for view in views if view not in manifest["outputs"]]

@@ -7,6 +7,7 @@ differ. Shapes: B samples, T tokens, D hidden size, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ class Answer:
     log_probability: float
     flops: AnswerFlops | None
     token_ids: tuple[int, ...]
+
+    def executed_flops(self, *, after_text: bool) -> float:
+        """FLOPs of tower and language model, which may go on from the cache of a text pass.
+
+        NaN where they were not counted.
+        """
+        if self.flops is None:
+            return math.nan
+        own = self.flops
+        return own.vision_tower + (own.language_model if after_text else own.language_model_alone)
 
     @property
     def columns(self) -> dict[str, object]:

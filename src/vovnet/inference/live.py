@@ -29,7 +29,7 @@ from vovnet.inference.timing import Timing
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
-from vovnet.pipeline.trained_model import weights_file
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, Ints, Router
 from vovnet.policies.decide import Decision, decide
@@ -50,6 +50,7 @@ class LiveAnswer:
 
     decision: Decision
     answers: list[Answer]
+    flops: float
     timing: Timing
 
     @property
@@ -68,6 +69,7 @@ class LiveAnswer:
             "text": self.answer.text,
             "token_ids": list(self.answer.token_ids),
             "vision_tokens": sum(answer.vision_tokens for answer in self.answers),
+            "flops": self.flops,
             "generated_tokens": sum(answer.generated_tokens for answer in self.answers),
             **{f"{part}_ms": value for part, value in self.timing.parts.items()},
             "memory_mb": self.timing.memory_mb,
@@ -115,7 +117,10 @@ class LivePolicy:
             clock=timing.clock,
         )
         timing.stop()
-        return LiveAnswer(decision, answers, timing)
+        reuses = text_pass is not None and self.inference.settings.eval.cache_reuse
+        flops = sum(answer.executed_flops(after_text=reuses) for answer in answers)
+        flops += float(text_pass.signals[0]["flops_text_pass"]) if text_pass else 0
+        return LiveAnswer(decision, answers, flops, timing)
 
     def warm_up(self, samples: Sequence[Sample]) -> None:
         """Take every way once that the policy may take: nothing is prepared in timed answers."""
@@ -162,11 +167,11 @@ def live_experiment(
     rows: list[Row] = []
     checkpoints: list[Row] = []
     for seed in experiment.seeds:
-        checkpoint = layout.stage(experiment.run, seed, 2)
-        inference = Inference(load_trained(resolved, checkpoint, pick_device()), resolved)
-        weights = weights_file(checkpoint)
+        trained = TrainedModel(settings, layout, experiment.run, seed)
+        model = load_trained(resolved, trained.checkpoint, pick_device())
+        inference, weights = Inference(model, resolved), trained.weights
         checkpoints.append({"seed": seed, "path": str(weights), "sha256": sha256_file(weights)})
-        routers = load_routers(resolved, layout, experiment.run, seed, experiment.points)
+        routers = load_routers(trained, experiment.points)
         for questions in sets:
             for point, policy in enumerate(points_on(experiment, layout, questions.name, seed)):
                 key = kind_of(policy).router

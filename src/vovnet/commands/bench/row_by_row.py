@@ -48,6 +48,10 @@ def row_outcome(
         signals = [inference.costs(sample) for sample in samples]
     shown = _shown(bench, samples, chosen) if kind.reads_correctness else {}
     tokens_N = np.zeros(len(samples), dtype=np.int64)
+    flops_N = np.zeros(len(samples))
+    if passes is not None:
+        flops_N += np.array([row["flops_text_pass"] for row in signals], dtype=np.float64)
+    reuses = passes is not None and bench.settings.eval.cache_reuse
     answers: dict[int, Answer] = {}
 
     def look(rows: Ints, views: NDArray[np.object_]) -> Confidence:
@@ -58,6 +62,7 @@ def row_outcome(
             found = _answers(bench, samples, chosen, named, passes)
         answers.update(found)
         tokens_N[rows] += [found[row].vision_tokens for row in named]
+        flops_N[rows] += [found[row].executed_flops(after_text=reuses) for row in named]
         return Confidence.of(found[row] for row in named)
 
     decision = decide(
@@ -78,6 +83,7 @@ def row_outcome(
         "fallback_triggered": decision.fallback_triggered,
         "text": [answers[row].text for row in range(len(samples))],
         "vision_tokens": tokens_N,
+        "flops": flops_N,
     }
     return live_outcome(policy, actions, questions, pd.DataFrame(rows))
 
