@@ -166,7 +166,7 @@ def action_shares(actions_N: Ints, names: Sequence[str]) -> dict[str, float] | N
 def sweep_name(experiment: Experiment) -> str | None:
     """Short name of the swept key, as in pareto_<name>.csv: `lambda`, `threshold`, `merge`."""
     for key in experiment.sweep:
-        return SHORT_NAMES.get(key, key.removeprefix("baseline_"))
+        return SHORT_NAMES.get(key, key.removeprefix("options.").removeprefix("baseline_"))
     return None
 
 
