@@ -282,6 +282,8 @@ def write_world(
             texts_NA = texts_of(samples, correct_NA)
             write_observation(layout, seed, observed, signals, texts_NA, actions)
     value = merge(configuration(root, list(sets), seeds), overrides or {})
+    if "coarse" not in actions:
+        del value["experiments"]["always_coarse"]
     if passes > 1:
         for chosen in value["data"]["eval_sets"].values():
             chosen["passes"] = "all"

@@ -166,7 +166,7 @@ def action_shares(actions_N: Ints, names: Sequence[str]) -> dict[str, float] | N
 def sweep_name(experiment: Experiment) -> str | None:
     """Short name of the swept key, as in pareto_<name>.csv: `lambda`, `threshold`, `merge`."""
     for key in experiment.sweep:
-        return SHORT_NAMES.get(key, key.removeprefix("options.").removeprefix("baseline_"))
+        return SHORT_NAMES.get(key, key.rpartition(".")[2].removeprefix("baseline_"))
     return None
 
 
@@ -194,7 +194,7 @@ def write_experiment(
 def _write_rows(stem: Path, rows: list[dict[str, Any]], actions: Sequence[str]) -> None:
     """The rows of results.csv once more, as <stem>.csv and <stem>.json."""
     write_results(stem.with_name(stem.name + ".csv"), rows, actions)
-    values = [{key: row.get(key) for key in result_columns(actions)} for row in rows]
+    values = [{key: row.get(key) for key in result_columns(actions, rows)} for row in rows]
     write_json(stem.with_name(stem.name + ".json"), plain(values))
 
 
