@@ -31,12 +31,18 @@ PLACES = {"no": ((6, -1), "left", "center"), "full": ((0, -10), "center", "top")
 OTHER_PLACE = ((5, -5), "left", "top")
 """Action -> where its label stands from its point (in pt), and how it is aligned there."""
 
-THRESHOLDS: tuple[dict[str, Any], ...] = (
+LOOKS: tuple[dict[str, Any], ...] = (
     {"color": SKY, "marker": "^", "linestyle": "-"},
     {"color": GREEN, "marker": "v", "linestyle": "-."},
     {"color": ORANGE, "marker": "D", "linestyle": ":"},
     {"color": PURPLE, "marker": "P", "linestyle": (0, (4, 1, 1, 1))},
+    {"color": GREEN, "marker": "d", "linestyle": (0, (1, 2))},
+    {"color": PURPLE, "marker": "<", "linestyle": (0, (5, 2))},
+    {"color": ORANGE, "marker": ">", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+    {"color": SKY, "marker": "X", "linestyle": (0, (6, 1))},
 )
+"""How thresholds are drawn, and after them the policies that this module does not know."""
+
 SINGLE: dict[str, dict[str, Any]] = {
     "bayes_router": {"color": BLUE, "linestyle": "--", "marker": "s", "ms": 2.2, "zorder": 3},
     "size_router": {"color": GREY, "linestyle": ":", "marker": "p", "ms": 2.5, "lw": 0.8},
@@ -47,14 +53,6 @@ SINGLE: dict[str, dict[str, Any]] = {
     | {"markerfacecolor": "white", "markeredgewidth": 0.8, "zorder": 6},
 }
 """Baseline -> how its points are drawn."""
-
-FURTHER: tuple[dict[str, Any], ...] = (
-    {"color": GREEN, "marker": "d", "linestyle": (0, (1, 2))},
-    {"color": PURPLE, "marker": "<", "linestyle": (0, (5, 2))},
-    {"color": ORANGE, "marker": ">", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
-    {"color": SKY, "marker": "X", "linestyle": (0, (6, 1))},
-)
-"""How policies are drawn that this module does not know, in their order."""
 
 MAX_PERCENT = 103
 
@@ -102,30 +100,30 @@ def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     mean = pd.DataFrame(
         {"tokens": grid / inputs.settings.policy.cost_scale, "accuracy": np.mean(hulls, axis=0)}
     )
-    title = f"Random mixing of {', '.join(map(label, inputs.actions))}"
-    return [draw_line(axes, mean, title, color=BLACK, lw=1, zorder=2)]
+    few = len(inputs.actions) <= 3
+    mixed = ", ".join(map(label, inputs.actions)) if few else "all actions"
+    return [draw_line(axes, mean, f"Random mixing of {mixed}", color=BLACK, lw=1, zorder=2)]
 
 
 def _looks(inputs: Inputs) -> dict[str, dict[str, Any]]:
     """Experiments beside VoVNet -> how they are drawn: thresholds, known policies, all others."""
     names = replayed(inputs)
-    drawn: dict[str, dict[str, Any]] = {}
     thresholds = [name for name, policy in names.items() if policy == "uncertainty_threshold"]
-    for name, look in zip(thresholds, cycle(THRESHOLDS), strict=False):
-        drawn[name] = {"lw": 0.9, "ms": 3, "zorder": 3} | look
+    known = {"", "uncertainty_threshold", *SINGLE}
+    others = [
+        name
+        for name, policy in names.items()
+        if policy not in known and chooses(inputs, name) and not _is_fixed(inputs, name)
+    ]
+    looks = zip([*thresholds, *others], cycle(LOOKS), strict=False)
+    cycled = {name: {"lw": 0.9, "ms": 3, "zorder": 3} | look for name, look in looks}
+    drawn: dict[str, dict[str, Any]] = {name: cycled[name] for name in thresholds}
     for policy, look in SINGLE.items():
         for name in [name for name in names if names[name] == policy]:
             match = inputs.settings.experiments[name].match
             by_bucket = match is not None and match.buckets is not None
             drawn[name] = look | ({"marker": "+"} if by_bucket else {})
-    unknown = [
-        name
-        for name, policy in names.items()
-        if policy and name not in drawn and chooses(inputs, name) and not _is_fixed(inputs, name)
-    ]
-    for name, look in zip(unknown, cycle(FURTHER), strict=False):
-        drawn[name] = {"lw": 0.9, "ms": 3, "zorder": 3} | look
-    return drawn
+    return drawn | {name: cycled[name] for name in others}
 
 
 def _is_fixed(inputs: Inputs, name: str) -> bool:
