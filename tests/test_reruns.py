@@ -123,6 +123,15 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
         [replace("core/progress.py", "LOG_INTERVAL_S = ", "LOG_INTERVAL_S = 2 * ")],
         set(),
     ),
+    "policy": (
+        [
+            write("policies/mine.py", "from vovnet.policies.fixed import POLICIES\n"),
+            replace(
+                "policies/__init__.py", '    "no_vision":', '    "mine": "x",\n    "no_vision":'
+            ),
+        ],
+        set(),
+    ),
     "reduction": (
         [
             write("views/reductions/thin.py", PRUNE),

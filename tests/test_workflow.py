@@ -26,7 +26,7 @@ def test_the_embedded_suite_is_the_default(project: Path) -> None:
     assert jobs["all"] == 1
     assert jobs["train_stage1"] == len(settings.seeds), "ablations share stage 1"
     assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)
-    assert jobs["evaluate"] + jobs["live"] == len(settings.experiments)
+    assert jobs["evaluate"] == len(settings.experiments)
     reports = [jobs[rule] for rule in ("hull_metrics", "tables", "figures", "sanity")]
     assert reports == [2, 2, 2, 2], "the paper, and the whole suite"
 
@@ -35,7 +35,7 @@ def test_paper_tables_train_no_ablation(project: Path) -> None:
     settings = load([ROOT / "config" / "config.yaml"])
     jobs = planned(project, "paper_tables")
     assert jobs["train_stage1"] == jobs["train_stage2"] == len(settings.seeds)
-    assert jobs["evaluate"] + jobs["live"] == len(settings.targets["paper"])
+    assert jobs["evaluate"] == len(settings.targets["paper"])
     jobs = planned(project, "ablations")
     assert jobs["train_stage1"] == len(settings.seeds)
     assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)

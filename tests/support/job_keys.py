@@ -51,8 +51,7 @@ def jobs(plan: Plan) -> Iterator[tuple[str, str, Any, Job]]:
             yield "match", "match", None, job
         if stanza.mode == "live":
             yield "live", "live", plan.live_views, job
-        else:
-            yield "evaluate", "evaluate", None, job
+        yield "evaluate", "evaluate", None, job
         if stanza.error_slices:
             yield "error_slices", "error_slices", None, job
     for report in plan.reports:

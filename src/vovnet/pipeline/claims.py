@@ -20,6 +20,7 @@ from vovnet.core.files import read_json, sha256_json, write_bytes, write_json
 from vovnet.pipeline.keys import DIGITS
 
 KEY, MANIFEST, COMPLETE = "key.json", "manifest.json", "complete.json"
+OF_EXPERIMENTS = ("summary.json", "live.json")
 
 
 @contextmanager
@@ -81,14 +82,14 @@ def _key_of(output: Path) -> dict[str, str] | None:
     Tables of an observation have codes of their own, by the plug-ins of their views: of these
     only the settings are told.
     """
-    if not output.name.endswith((MANIFEST, "summary.json")):
+    if not output.name.endswith((MANIFEST, *OF_EXPERIMENTS)):
         return None
     key: Any = None
     with suppress(DataError):
         key = read_json(output).get("key")
     if not isinstance(key, dict) or "config" not in key:
         return None
-    of_one_key = output.name == "summary.json" or output.with_name(KEY).exists()
+    of_one_key = output.name in OF_EXPERIMENTS or output.with_name(KEY).exists()
     return key if of_one_key else {"config": key["config"]}
 
 
