@@ -186,7 +186,9 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
 
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, late)
-            slow = live(sample).timing.parts
+            # On a busy machine any part may take long once.
+            runs = [live(sample).timing.parts for _ in range(3)]
+            slow = {other: min(run[other] for run in runs) for other in PARTS}
         added = {other: slow[other] - plain[other] for other in PARTS}
         assert added[part] > 250, part
         assert all(value < 200 for other, value in added.items() if other != part), (part, added)

@@ -20,7 +20,6 @@ from vovnet.config.experiments import experiment_sets
 from vovnet.core.errors import CheckpointError, ConfigError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.pipeline.keys import step_digest
 
 RUN = "checkpoint"
 EXPERIMENT = "by_hand"
@@ -152,6 +151,8 @@ def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) ->
 
     So a command with fewer samples, or another prompt, leaves what is observed already alone.
     """
+    from vovnet.pipeline.keys import step_digest
+
     weights = _digest(checkpoint)[:12]
     observed = {}
     for name in observed_sets(settings):

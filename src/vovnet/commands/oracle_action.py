@@ -15,17 +15,8 @@ HELP = "hold a checkpoint's policy against oracles; writes analysis_oracle.json"
 
 VOVNET = "vovnet"
 POLICIES = ("oracle", "oracle_full_correct", "no_vision", "always_coarse", "always_full")
-SHOWN = (
-    "num_samples",
-    "accuracy",
-    "accuracy_lo",
-    "accuracy_hi",
-    "avg_cost",
-    "avg_vision_tokens",
-    "action_rate_no",
-    "action_rate_coarse",
-    "action_rate_full",
-)
+SHOWN = ("num_samples", "accuracy", "accuracy_lo", "accuracy_hi", "avg_cost", "avg_vision_tokens")
+"""What is told of each policy, beside its action rates."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +41,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _analysis(rows: pd.DataFrame) -> dict[str, Any]:
     """The oracle beside VoVNet at `policy.lambda_cost`, then every policy in full."""
+    from vovnet.evaluation.columns import RATE
+
+    shown = [*SHOWN, *(name for name in rows.columns if name.startswith(RATE))]
     policies = {
-        str(row["baseline_name"]) or VOVNET: {name: float(row[name]) for name in SHOWN}
+        str(row["baseline_name"]) or VOVNET: {name: float(row[name]) for name in shown}
         for _, row in rows.iterrows()
     }
     compared = {
