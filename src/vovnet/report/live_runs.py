@@ -11,6 +11,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.report.inputs import Inputs, of, over_seeds
 from vovnet.report.points import point_label
+from vovnet.report.render import texts
 
 PARTS = {
     "text_pass": ("Text pass", "Text"),
@@ -46,7 +47,8 @@ def profiles(inputs: Inputs) -> pd.DataFrame:
         else ""
         for name, point in zip(rows["experiment"], rows["point"], strict=True)
     ]
-    return rows.assign(label=[f", {label}" if label else "" for label in labels])
+    # As text also where there is no row, so that it can be joined to the title.
+    return rows.assign(label=texts(rows.index, (f", {label}" if label else "" for label in labels)))
 
 
 def live_latency(inputs: Inputs, rows: pd.DataFrame) -> list[float]:
