@@ -276,7 +276,7 @@ def test_confidence_is_that_of_the_generated_answer(fresh: Layout) -> None:
                 logits_NV = vlm.logits(hidden_BTD[0, answer.prompt_tokens - 1 : -1]).double()
             log_probs_NV = torch.log_softmax(logits_NV, dim=-1)
             total = float(log_probs_NV[torch.arange(len(said)), said].sum())
-            assert answer.log_probability == pytest.approx(total, abs=1e-4)  # measured: 2e-5
+            assert answer.log_probability == pytest.approx(total, abs=1e-4)
             probs_V = log_probs_NV[0].exp()
             top_2 = probs_V.topk(2).values
             entropy = float(-(probs_V * log_probs_NV[0]).sum())
