@@ -38,6 +38,7 @@ EXPERIMENTS: dict[str, Any] = {
         f"always {view}": {"title": view, "policy": {"baseline_name": "always_view", "view": view}}
         for view in ACTIONS
     },
+    "always_coarse": {"title": "COARSE", "policy": {"baseline_name": "always_coarse"}},
     "cascade": {
         "title": "Cascade",
         "policy": {"baseline_name": "cascade", "options": {"views": [64, "full"]}},

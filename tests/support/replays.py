@@ -281,9 +281,10 @@ def write_world(
             observed = name if name != "training" else "router_fit"
             texts_NA = texts_of(samples, correct_NA)
             write_observation(layout, seed, observed, signals, texts_NA, actions)
-    value = merge(configuration(root, list(sets), seeds), overrides or {})
+    value = configuration(root, list(sets), seeds)
     if "coarse" not in actions:
         del value["experiments"]["always_coarse"]
+    value = merge(value, overrides or {})
     if passes > 1:
         for chosen in value["data"]["eval_sets"].values():
             chosen["passes"] = "all"
