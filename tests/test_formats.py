@@ -17,7 +17,7 @@ from vovnet.config import DatasetSettings, Settings, dump, load
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.data.formats import FORMATS, format_of, load_format, module_of
+from vovnet.data.formats import FORMATS, format_of, load_format
 from vovnet.data.samples import SampleSet, read_samples
 from vovnet.evaluation.scoring import SCORERS, load_scorer
 from vovnet.evaluation.scoring.score import scorer_of
@@ -76,7 +76,7 @@ def test_every_format_declares_what_is_asked_of_it(name: str) -> None:
     assert all([found.files, found.answers, found.category])
     assert set(found.file_options) <= set(found.options.model_fields)
     assert not set(found.options.model_fields) & set(DatasetSettings.model_fields)
-    assert declared_text(module_of(name), "scorer") == found.scorer, "as keys read it"
+    assert declared_text(FORMATS[name], "scorer") == found.scorer, "as keys read it"
 
 
 def test_a_format_yields_the_types_of_questions_that_it_declares(world: Path) -> None:

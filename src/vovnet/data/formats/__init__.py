@@ -22,11 +22,6 @@ FORMATS = {
 }
 
 
-def module_of(name: str) -> str:
-    """The module of a format, which is part of what a prepared dataset is made of."""
-    return FORMATS[name]
-
-
 @cache
 def load_format(name: str) -> DatasetFormat:
     return import_module(FORMATS[name]).FORMAT

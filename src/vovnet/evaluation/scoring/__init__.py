@@ -20,11 +20,6 @@ SCORERS = {
 }
 
 
-def module_of(name: str) -> str:
-    """The module of a scorer, which is part of what an evaluation is made of."""
-    return SCORERS[name]
-
-
 @cache
 def load_scorer(name: str) -> Scorer:
     return import_module(SCORERS[name]).SCORER
