@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from vovnet.core.errors import ConfigError, VovnetError
-from vovnet.machine.devices import VISIBLE, environment_of, visible_devices
+from vovnet.machine.devices import VISIBLE, environment_of, machine_devices, visible_devices
 
 
 def device_list(text: str) -> list[int]:
@@ -24,10 +25,12 @@ def device_list(text: str) -> list[int]:
 def devices_at(places: Sequence[int]) -> list[str]:
     """The devices at these places among the visible ones.
 
-    Without any device their names are empty, and the processes share the CPU.
+    Where the machine has no device at all, or all are hidden, their names are empty, and the
+    processes share the CPU, which one line says.
     """
-    visible = visible_devices()
+    visible = visible_devices() if machine_devices() else []
     if not visible:
+        print(f"no GPU is visible here: {len(places)} processes share the CPU", file=sys.stderr)
         return [""] * len(places)
     if max(places) >= len(visible):
         raise ConfigError(

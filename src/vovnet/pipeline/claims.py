@@ -40,8 +40,9 @@ def claimed_folder(folder: Path, key: Mapping[str, str]) -> Iterator[bool]:
         manifest, complete = folder / MANIFEST, folder / COMPLETE
         if complete.exists() and not manifest.exists():
             write_bytes(manifest, complete.read_bytes())
-        yield complete.exists()
-        if manifest.exists():
+        was_complete = complete.exists()
+        yield was_complete
+        if manifest.exists() and not was_complete:
             write_bytes(complete, manifest.read_bytes())
 
 
