@@ -28,7 +28,7 @@ from vovnet.evaluation.columns import rate_columns, read_results
 from vovnet.evaluation.error_slices import write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
-from vovnet.evaluation.match import read_matched
+from vovnet.evaluation.matched import read_matched
 
 ACTIONS = ["no", "side-64", "side-96", "full", "full+merge-cosine-0.5"]
 TOKENS = {"no": 0, "coarse": 4, "side-64": 4, "side-96": 9, "full": 16, "full+merge-cosine-0.5": 8}

@@ -17,13 +17,8 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, signal_columns, write_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results, write_results
 from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.match import (
-    Buckets,
-    matched_path,
-    points_on,
-    read_matched,
-    write_matched,
-)
+from vovnet.evaluation.match import write_matched
+from vovnet.evaluation.matched import Buckets, matched_path, points_on, read_matched
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 

@@ -12,10 +12,11 @@ import pytest
 
 from support.properties import given, st
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import unit_codes, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.records import ImageRef, Sample, signal_columns
-from vovnet.core.stats import best_choice, unit_codes, unit_minima
+from vovnet.core.stats import best_choice
 from vovnet.policies import MODULES, kind_of, named_kind
 from vovnet.policies.base import Confidence, GroupKey
 from vovnet.policies.decide import Decision, decide

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from support.properties import given, st
+from vovnet.core.arrays import unit_codes, unit_minima, unit_sums
 from vovnet.core.stats import (
     APGR_SHARES,
     LEVEL,
@@ -24,9 +25,6 @@ from vovnet.core.stats import (
     percentile_interval,
     resampled_means,
     sweep_curve,
-    unit_codes,
-    unit_minima,
-    unit_sums,
     upper_hull,
 )
 

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vovnet.evaluation.match import matched_path, write_matched
+    from vovnet.evaluation.match import write_matched
+    from vovnet.evaluation.matched import matched_path
 
     settings = load_settings(args)
     layout = settings.layout

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from vovnet.evaluation.columns import read_results
-    from vovnet.evaluation.outcome import plain
 
     by_hand.evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})
     results = read_results(args.output_dir / "results.csv")
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
         str(dataset): _analysis(rows) for dataset, rows in results.groupby("dataset", sort=False)
     }
     path = args.output_dir / "analysis_oracle.json"
-    write_json(path, plain(analysis))
+    write_json(path, analysis)
     by_hand.rename_results(args)
     print(path)
 

@@ -8,18 +8,14 @@ bootstrap distribution come from one call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from vovnet.core.arrays import Bools, Floats, Ints, unit_sums
 
 LEVEL = 0.95
 """Coverage of every interval that is reported."""
@@ -69,26 +65,6 @@ def wilson_interval(mean: float, count: int) -> tuple[float, float]:
     centre = (mean + spread / 2) / (1 + spread)
     half = z / (1 + spread) * sqrt(mean * (1 - mean) / count + spread / (4 * count))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def unit_codes(names: Sequence[str]) -> Ints:
-    """Number of each row's unit, counted by first appearance, (N,)."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
-
-
-def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:
-    """Total of each unit's rows, (U, K)."""
-    totals_UK = np.zeros((int(units_N.max()) + 1, *values_NK.shape[1:]))
-    np.add.at(totals_UK, units_N, values_NK)
-    return totals_UK
-
-
-def unit_minima(values_NK: Floats, units_N: Ints) -> Floats:
-    """Least value of each unit's rows, (U, K): a group is right when every pass is right."""
-    minima_UK = np.full((units_N.max(initial=-1) + 1, *values_NK.shape[1:]), np.inf)
-    np.minimum.at(minima_UK, units_N, values_NK)
-    return minima_UK
 
 
 # ---- curves ----------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from vovnet.config.experiments import (
     ablation_experiments,
     experiment_seeds,
 )
+from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.stats import Floats, percentile_interval
+from vovnet.core.stats import percentile_interval
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
 from vovnet.evaluation.references import Comparison, hull_gains
 

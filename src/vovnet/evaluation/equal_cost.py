@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vovnet.core.stats import Curves, Floats, percentile_interval
+from vovnet.core.arrays import Floats
+from vovnet.core.stats import Curves, percentile_interval
 from vovnet.evaluation.columns import GAIN_SHARES
 from vovnet.evaluation.references import Comparison, Ground, Points, Row
 

@@ -17,15 +17,15 @@ import pandas as pd
 
 from vovnet.config import PolicySettings, Settings
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
 from vovnet.core.cost import allowed_actions
 from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.core.stats import Bools, Floats, Ints, unit_minima, wilson_interval
+from vovnet.core.stats import wilson_interval
 from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.head_quality import action_reliability, value_reliability
-from vovnet.evaluation.outcome import plain
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Observed, load_observed
 from vovnet.evaluation.sample_results import SampleResults, samples_path
@@ -122,7 +122,7 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
         "worst": worst(frame).to_dict("records"),
         "reliability": reliability,
     }
-    write_json(outputs[1], plain(facts))
+    write_json(outputs[1], facts)
     return outputs
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.cost import choose_actions, expected_cost
-from vovnet.core.stats import Bools, Floats, Ints
 
 NUM_BINS = 10
 PROBABILITY_EDGES_Q = np.arange(1, NUM_BINS) / NUM_BINS

@@ -10,18 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vovnet.core.stats import Floats, Ints, percentile_interval, resampled_means, unit_sums
-
-PARTS = (
-    "text_pass",
-    "decision",
-    "image_loading",
-    "preprocessing",
-    "vision_encoding",
-    "prefill",
-    "generation",
-)
-"""In the order in which a sample goes through them; a part that it does not need takes 0."""
+from vovnet.core.arrays import Floats, Ints, unit_sums
+from vovnet.core.stats import percentile_interval, resampled_means
+from vovnet.evaluation.live_columns import PARTS
 
 
 def latencies(rows: pd.DataFrame) -> Floats:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vovnet.config import Settings
+from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
-from vovnet.core.stats import Bools, Floats, Ints, unit_codes
 from vovnet.data.sets import load_set
 from vovnet.evaluation.scoring.base import Score
 from vovnet.evaluation.scoring.score import score_sample, scorer_of

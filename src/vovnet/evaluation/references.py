@@ -18,21 +18,17 @@ import numpy as np
 
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.arrays import Bools, Floats, Ints, unit_minima, unit_sums
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.stats import (
-    Bools,
     Curves,
-    Floats,
-    Ints,
     best_choice,
     bootstrap_counts,
     needs_look,
     resampled_means,
     sweep_curve,
-    unit_minima,
-    unit_sums,
     upper_hull,
 )
 from vovnet.evaluation.columns import GAIN_SHARES

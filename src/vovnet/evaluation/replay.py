@@ -17,12 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table, signal_columns
-from vovnet.core.stats import Bools, Floats, Ints
-from vovnet.evaluation.outcome import Outcome
 from vovnet.evaluation.questions import Questions, ScoreCache, load_questions
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
@@ -64,6 +63,54 @@ class Observed:
     def vision_tokens(self) -> Ints:
         """The vision tokens of each action, (N, A)."""
         return np.stack([self.views[action].vision_tokens for action in self.actions], axis=1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one policy did on one set, an entry per row, (N,).
+
+    `actions` are indices into `action_names`, -1 for a view that is no action. A row is answered
+    from its entry of `views`; `executed` names all that were looked at on the way, as in
+    `coarse>full`, and costs, tokens and FLOPs are those of all of them; FLOPs are NaN where they
+    were not counted. `scores` is correctness in [0, 1]; `fallback` is None where the policy has
+    no fallback.
+    """
+
+    ids: Sequence[str]
+    units: Ints
+    action_names: Sequence[str]
+    actions: Ints
+    views: NDArray[np.object_]
+    executed: NDArray[np.object_]
+    texts: NDArray[np.object_]
+    scores: Floats
+    parse_fallback: Bools
+    costs: Floats
+    vision_tokens: Ints
+    flops: Floats
+    fallback: Bools | None
+
+    @property
+    def actions_before_fallback(self) -> Ints:
+        """What the policy chose before the fallback overruled some of its NOs, (N,)."""
+        return self.actions if self.fallback is None else np.where(self.fallback, 0, self.actions)
+
+    @property
+    def action_shares(self) -> dict[str, float] | None:
+        """Share of each action by its name; None where a view is no action."""
+        return action_shares(self.actions, self.action_names)
+
+    @property
+    def unit_scores(self) -> Floats:
+        """Score of each question, (U,): the least of its passes."""
+        return unit_minima(self.scores, self.units)
+
+
+def action_shares(actions_N: Ints, names: Sequence[str]) -> dict[str, float] | None:
+    """Share of each action by its name; None where a view is no action."""
+    if (actions_N < 0).any():
+        return None
+    return {name: float((actions_N == action).mean()) for action, name in enumerate(names)}
 
 
 def load_observed(

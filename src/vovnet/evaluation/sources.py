@@ -9,18 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from vovnet.config import PolicySettings
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.arrays import Floats
+from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.core.stats import Floats
-from vovnet.evaluation.live_answers import LiveAnswers, live_outcome
-from vovnet.evaluation.match import points_on
-from vovnet.evaluation.outcome import Outcome
-from vovnet.evaluation.profile import profile_columns
+from vovnet.core.records import read_table
+from vovnet.evaluation.live_columns import LIVE_COLUMNS
+from vovnet.evaluation.matched import points_on
+from vovnet.evaluation.profile import compare_ways, profile_columns, profile_facts
 from vovnet.evaluation.questions import Questions, ScoreCache
-from vovnet.evaluation.replay import load_observed, load_routers, replay
+from vovnet.evaluation.replay import Outcome, load_observed, load_routers, replay
 from vovnet.pipeline.trained_model import TrainedModel
+from vovnet.policies import kind_of
 from vovnet.policies.experiments import experiment_views
 
 Facts = dict[str, Any]
@@ -74,35 +79,81 @@ class LiveRun:
     """Outcomes and timings of a finished live run; `facts` are those of its live.json."""
 
     def __init__(self, experiment: ResolvedExperiment, layout: Layout) -> None:
-        self.experiment = experiment
-        self.live = LiveAnswers.read(layout, experiment.name)
-        files = (layout.live_table(experiment.name), layout.live_facts(experiment.name))
+        self.experiment, name = experiment, experiment.name
+        table, path = layout.live_table(name), layout.live_facts(name)
+        if not path.exists():
+            raise DataError(f"{path}: file not found, `vovnet live --experiment {name}` writes it")
+        self.rows, facts = read_table(table, LIVE_COLUMNS), read_json(path)
+        self.cache_reuse: bool = facts["cache_reuse"]
         self.facts: Facts = {
-            **{key: item for key, item in self.live.facts.items() if key != "key"},
+            **{key: item for key, item in facts.items() if key != "key"},
             "profile": [],
-            "inputs": [file_facts(path) for path in files],
+            "inputs": [file_facts(table), file_facts(path)],
         }
 
     def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
         """What each point of the experiment answered on a set."""
+        actions = self.experiment.settings.actions
         return [
-            live_outcome(
-                policy,
-                self.experiment.settings.actions,
-                questions,
-                self.live.of(questions, seed, point),
-            )
+            live_outcome(policy, actions, questions, self._answers(questions, seed, point))
             for point, policy in enumerate(self.experiment.points)
         ]
 
     def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
         """What results.csv says about time and memory; the facts get a profile per point."""
         columns = []
-        for point in range(len(self.experiment.points)):
-            facts = self.live.profile(self.experiment, questions, seed, point, counts_BU)
+        for point, policy in enumerate(self.experiment.points):
+            rows = self._answers(questions, seed, point)
+            facts = {"dataset": questions.name, "seed": seed, "point": point}
+            facts |= {"text_pass": kind_of(policy).reads_text_pass(policy), **profile_facts(rows)}
+            if self.experiment.stanza.compare_cache_reuse:
+                without = self._answers(questions, seed, point, cache_reuse=False)
+                compared = compare_ways(rows, without, questions.units, counts_BU)
+                facts["cache_reuse_comparison"] = compared
             self.facts["profile"].append(facts)
-            columns.append(profile_columns(self.live.of(questions, seed, point)))
+            columns.append(profile_columns(rows))
         return columns
+
+    def _answers(
+        self, questions: Questions, seed: int, point: int, cache_reuse: bool | None = None
+    ) -> pd.DataFrame:
+        """The rows of one set, seed and sweep point, which must be those of the questions.
+
+        Those that count are answered with or without cache reuse as the run's facts say.
+        """
+        reuse = self.cache_reuse if cache_reuse is None else cache_reuse
+        values = {"dataset": questions.name, "seed": seed, "point": point, "cache_reuse": reuse}
+        own = (self.rows[list(values)] == list(values.values())).all(axis=1)
+        found = self.rows[own].reset_index(drop=True)
+        if found["id"].tolist() != [sample.id for sample in questions.samples]:
+            raise DataError(
+                f"live.parquet: the samples of {questions.name}, seed {seed}, point {point} are not"
+                " those of the set, run `vovnet live` again"
+            )
+        return found
+
+
+def live_outcome(
+    policy: PolicySettings, actions: Sequence[str], questions: Questions, rows: pd.DataFrame
+) -> Outcome:
+    """The answers scored, in the form that a replay has."""
+    scores_N, parse_fallback_N = questions.score(rows["text"], {})
+    tokens_N = rows["vision_tokens"].to_numpy()
+    return Outcome(
+        ids=rows["id"].tolist(),
+        units=questions.units,
+        action_names=actions,
+        actions=rows["action"].to_numpy(),
+        views=rows["view"].to_numpy(dtype=object),
+        executed=rows["executed"].to_numpy(dtype=object),
+        texts=rows["text"].to_numpy(dtype=object),
+        scores=scores_N,
+        parse_fallback=parse_fallback_N,
+        costs=expected_cost(tokens_N, policy.cost_scale),
+        vision_tokens=tokens_N,
+        flops=rows["flops"].to_numpy(),
+        fallback=None if policy.fallback_mode is None else rows["fallback_triggered"].to_numpy(),
+    )
 
 
 def _observation_facts(trained: TrainedModel, name: str) -> Facts:

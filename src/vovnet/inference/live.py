@@ -20,8 +20,8 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import sha256_file, sha256_json, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_table
-from vovnet.evaluation.live_answers import LIVE_COLUMNS
-from vovnet.evaluation.match import points_on
+from vovnet.evaluation.live_columns import LIVE_COLUMNS
+from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions, question_of
 from vovnet.evaluation.replay import load_routers
 from vovnet.inference.engine import Answer, Inference, TextPass, load_images

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vovnet.evaluation.profile import PARTS
+from vovnet.evaluation.live_columns import PARTS
 
 
 @dataclass

@@ -13,16 +13,13 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from vovnet.config import PolicySettings, Section, first_error
+from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 Options = TypeVar("Options", bound=Section)
 
 NO = 0

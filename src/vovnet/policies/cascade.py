@@ -9,14 +9,7 @@ from pydantic import Field, model_validator
 
 from vovnet.config import Extended, PolicySettings, Section, ViewName
 from vovnet.core.errors import DataError
-from vovnet.policies.base import (
-    STOP,
-    Confidence,
-    Ints,
-    PolicyInputs,
-    PolicyKind,
-    read_options,
-)
+from vovnet.policies.base import STOP, Confidence, Ints, PolicyInputs, PolicyKind, read_options
 
 
 class CascadeOptions(Section):

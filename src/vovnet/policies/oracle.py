@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vovnet.core.arrays import Ints, unit_codes, unit_minima
 from vovnet.core.cost import choose_actions
-from vovnet.core.stats import unit_codes, unit_minima
-from vovnet.policies.base import Ints, PolicyInputs, PolicyKind
+from vovnet.policies.base import PolicyInputs, PolicyKind
 
 
 def cheapest_correct(inputs: PolicyInputs) -> Ints:

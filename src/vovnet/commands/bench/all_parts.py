@@ -20,7 +20,6 @@ from vovnet.commands.bench.subject import open_bench
 from vovnet.config import Settings
 from vovnet.core.files import atomic_path, write_json, write_text
 from vovnet.core.layout import Layout
-from vovnet.evaluation.outcome import plain
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import weights_file
 from vovnet.report.render import to_markdown
@@ -48,7 +47,7 @@ def run_bench(settings: Settings, layout: Layout, progress: Progress) -> None:
     shutil.rmtree(folder / "work")
     outputs = {name: folder / f"{name}.json" for name in PARTS}
     for name, path in outputs.items():
-        write_json(path, plain(results[name][1]))
+        write_json(path, results[name][1])
     outputs |= {"csv": folder / "bench.csv", "md": folder / "bench.md"}
     table = pd.DataFrame([line.columns for name in PARTS for line in results[name][0]])
     with atomic_path(outputs["csv"]) as partial:

@@ -14,14 +14,16 @@ from vovnet.commands.bench.measure import Line, median, timed
 from vovnet.commands.bench.row_by_row import row_outcome, row_router
 from vovnet.commands.bench.subject import Bench, BenchLayout
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Floats
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import read_table
-from vovnet.core.stats import Floats, bootstrap_counts
+from vovnet.core.stats import bootstrap_counts
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
-from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.match import points_on, write_matched
-from vovnet.evaluation.outcome import Outcome, measured_columns, sample_rows
+from vovnet.evaluation.experiment import evaluate_experiment, measured_columns, sample_rows
+from vovnet.evaluation.match import write_matched
+from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.replay import Outcome
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
 from vovnet.pipeline.trained_model import TrainedModel

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from vovnet.commands.bench.subject import Bench
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
-from vovnet.core.stats import Floats, Ints
-from vovnet.evaluation.live_answers import live_outcome
-from vovnet.evaluation.outcome import Outcome
 from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.replay import Outcome
+from vovnet.evaluation.sources import live_outcome
 from vovnet.inference.engine import Answer, TextPass, load_images
 from vovnet.inference.observe import batches
 from vovnet.model.vlm import Prefix

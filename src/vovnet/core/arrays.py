@@ -1,0 +1,35 @@
+"""Types of arrays, and what is added up over the rows of a unit.
+
+Shapes: N rows, U units (samples, or circular groups), K quantities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def unit_codes(names: Sequence[str]) -> Ints:
+    """Number of each row's unit, counted by first appearance, (N,)."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+
+
+def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:
+    """Total of each unit's rows, (U, K)."""
+    totals_UK = np.zeros((int(units_N.max()) + 1, *values_NK.shape[1:]))
+    np.add.at(totals_UK, units_N, values_NK)
+    return totals_UK
+
+
+def unit_minima(values_NK: Floats, units_N: Ints) -> Floats:
+    """Least value of each unit's rows, (U, K): a group is right when every pass is right."""
+    minima_UK = np.full((units_N.max(initial=-1) + 1, *values_NK.shape[1:]), np.inf)
+    np.minimum.at(minima_UK, units_N, values_NK)
+    return minima_UK

@@ -1,0 +1,104 @@
+"""What matched random policies draw from: the stored action ratios of another experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
+
+from vovnet.config import PolicySettings, read_yaml
+from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.errors import DataError
+from vovnet.core.layout import Layout
+
+LAMBDA_TOLERANCE = 1e-9
+SUM_TOLERANCE = 1e-4
+
+Shares = list[float]
+"""One share per action."""
+
+
+class Buckets(BaseModel):
+    """Thresholds of entropy (nats, ascending) and the shares between them, surest first."""
+
+    thresholds: list[float]
+    ratios: list[Shares]
+
+    @model_validator(mode="after")
+    def _check(self) -> Buckets:
+        if len(self.thresholds) != len(self.ratios) - 1:
+            raise ValueError("one threshold lies between two buckets")
+        return self
+
+
+MatchedRatios = dict[str, dict[int, dict[float, Shares | Buckets]]]
+"""The shares of the actions by dataset, seed and `lambda_cost`."""
+
+
+def matched_path(layout: Layout, name: str) -> Path:
+    return layout.eval(name) / "matched.yaml"
+
+
+def read_matched(layout: Layout, name: str) -> MatchedRatios:
+    """The ratios that `write_matched` stored."""
+    path = matched_path(layout, name)
+    if not path.exists():
+        raise DataError(f"{path}: file not found, `vovnet match --experiment {name}` writes it")
+    try:
+        return TypeAdapter(MatchedRatios).validate_python(read_yaml(path)["ratios"])
+    except (KeyError, ValidationError):
+        raise DataError(
+            f"{path}: expected ratios as dataset, seed, lambda_cost, a share per action (or"
+            " thresholds and the ratios of each bucket)"
+        ) from None
+
+
+def points_on(
+    experiment: ResolvedExperiment, layout: Layout, dataset: str, seed: int
+) -> list[PolicySettings]:
+    """The policies of an experiment on a set and seed, where it is matched with their ratios.
+
+    Each trained seed of a matched policy has draws of its own, so that seeds are independent
+    repetitions.
+    """
+    if experiment.stanza.match is None:
+        return experiment.points
+    path = matched_path(layout, experiment.name)
+    ratios = read_matched(layout, experiment.name).get(dataset, {}).get(seed, {})
+    actions = experiment.settings.actions
+    return [
+        point.model_copy(
+            update=_update(ratios, f"{path}: {dataset}, seed {seed}", point.lambda_cost, actions)
+            | {"baseline_seed": point.baseline_seed + seed}
+        )
+        for point in experiment.points
+    ]
+
+
+def _update(
+    ratios: dict[float, Shares | Buckets], where: str, lambda_cost: float, actions: Sequence[str]
+) -> dict[str, Any]:
+    """The policy's keys for one point; a point that the file lacks is an error."""
+    found = next((item for key, item in ratios.items() if same_lambda(key, lambda_cost)), None)
+    if found is None:
+        raise DataError(f"{where}: no ratios for lambda_cost {lambda_cost:g}")
+    where = f"{where}, lambda_cost {lambda_cost:g}"
+    if not isinstance(found, Buckets):
+        return {"baseline_target_ratios": check_shares(found, where, actions)}
+    rows = [check_shares(row, where, actions) for row in found.ratios]
+    return {"baseline_bucket_ratios": rows, "baseline_bucket_thresholds": found.thresholds}
+
+
+def check_shares(shares: Shares, where: str, actions: Sequence[str]) -> Shares:
+    whole = abs(sum(shares) - 1) <= SUM_TOLERANCE and min(shares) >= 0
+    if not whole or len(shares) != len(actions):
+        raise DataError(
+            f"{where}: expected shares of {list(actions)} that sum to 1, got {list(shares)}"
+        )
+    return shares
+
+
+def same_lambda(first: float, second: float) -> bool:
+    return first == second or abs(first - second) <= LAMBDA_TOLERANCE
