@@ -19,8 +19,8 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.formats import FORMATS, format_of, load_format
 from vovnet.data.samples import SampleSet, read_samples
+from vovnet.evaluation.questions import scorer_of
 from vovnet.evaluation.scoring import SCORERS, load_scorer
-from vovnet.evaluation.scoring.score import scorer_of
 from vovnet.pipeline.code_digest import declared_text
 from vovnet.pipeline.keys import step_code
 

@@ -25,9 +25,9 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.live_columns import PARTS
+from vovnet.evaluation.live_run import live_outcome
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Outcome, load_observed, replay
-from vovnet.evaluation.sources import live_outcome
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
 from vovnet.pipeline.trained_model import TrainedModel

@@ -10,7 +10,7 @@ import pytest
 
 from vovnet.core.stats import bootstrap_counts
 from vovnet.evaluation.live_columns import PARTS
-from vovnet.evaluation.profile import compare_ways, paired_ratio, profile_columns, profile_facts
+from vovnet.evaluation.live_run import compare_ways, paired_ratio, profile_columns, profile_facts
 
 
 def answers(latencies_ms: list[float], **facts: Any) -> pd.DataFrame:

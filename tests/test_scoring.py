@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from support.samples import make_sample
 from vovnet.core.errors import DataError
 from vovnet.core.records import Sample
+from vovnet.evaluation.questions import score_sample
 from vovnet.evaluation.scoring import SCORERS
 from vovnet.evaluation.scoring.mmbench import infer_choice
-from vovnet.evaluation.scoring.score import score_sample
 from vovnet.evaluation.scoring.textvqa import normalise, vqa_accuracy
 
 COLOURS = {"A": "red", "B": "green", "C": "blue", "D": "12"}

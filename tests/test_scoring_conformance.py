@@ -13,9 +13,9 @@ import pytest
 from support.repository import shared
 from support.samples import make_sample
 from vovnet.core.records import Sample
+from vovnet.evaluation.questions import score_sample
 from vovnet.evaluation.scoring.mmbench import infer_choice
 from vovnet.evaluation.scoring.mmmu import open_is_right, parse_choice, parse_open
-from vovnet.evaluation.scoring.score import score_sample
 from vovnet.evaluation.scoring.textvqa import normalise
 
 

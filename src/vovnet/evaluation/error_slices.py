@@ -99,7 +99,8 @@ class PointOnSet:
     @property
     def false_skips(self) -> Bools:
         """Whether NO was chosen where FULL scores higher, (N,)."""
-        return (self.actions == NO) & (self.observed.views["full"].scores > self.scores)
+        full_N = self.observed.views["full"]["score"].to_numpy()
+        return (self.actions == NO) & (full_N > self.scores)
 
 
 def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Path]:

@@ -1,7 +1,8 @@
 """Evaluate an experiment: results.csv, summary.json and samples.parquet.
 
 Nothing here runs a model: replays read stored observations, live experiments what `vovnet live`
-answered. Shapes: N rows, U questions, B resamples.
+answered. Shapes: N rows, U units (questions: a sample, or a circular group of which every pass
+must be right), B resamples, P outcomes.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Experiment, Settings
+from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Floats
-from vovnet.core.files import sha256_json, write_json
-from vovnet.core.layout import Layout
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json, sha256_file, sha256_json, write_json
+from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
 from vovnet.core.stats import LEVEL, bootstrap_counts, percentile_interval, resampled_means
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
-from vovnet.evaluation.matched import matched_path
+from vovnet.evaluation.live_run import Facts, LiveRun
+from vovnet.evaluation.matched import matched_path, points_on
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.replay import Outcome, action_shares
-from vovnet.evaluation.sources import LiveRun, Replay, file_facts
+from vovnet.evaluation.replay import Outcome, load_observed, load_routers, replay
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
-from vovnet.policies.experiments import resolve_experiment
+from vovnet.pipeline.trained_model import TrainedModel
+from vovnet.policies.experiments import experiment_views, resolve_experiment
 from vovnet.policies.shown import setting_columns
-
-Facts = dict[str, Any]
 
 SHORT_NAMES = {
     "lambda_cost": "lambda",
@@ -40,6 +41,7 @@ SHORT_NAMES = {
     "baseline_max_pixels": "resolution",
     "baseline_pool_factor": "granularity",
 }
+"""Swept key -> its name in pareto_<name>.csv; others are named as they are, such as `threshold`."""
 
 
 def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
@@ -61,41 +63,193 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
         for seed in experiment.seeds:
             outcomes = source.outcomes(questions, seed)
             profiles = source.profiles(questions, seed, counts_BU)
-            keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
-            keys["scoring"] = questions.scoring
             measured = measured_columns(outcomes, counts_BU)
-            for point, (policy, outcome) in enumerate(
-                zip(experiment.points, outcomes, strict=True)
-            ):
+            keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
+            keys["scoring"] = "fuzzy" if questions.fuzzy else "official"
+            for point, policy in enumerate(experiment.points):
                 told = setting_columns(policy, matched=matched)
                 rows.append(keys | told | measured[point] | profiles[point])
-                tables.append(sample_rows(outcome, dataset, seed, point))
-                slices.append(_slices(questions, outcome, seed, point))
+                tables.append(sample_rows(outcomes[point], dataset, seed, point))
+                slices.append(_slices(questions, outcomes[point], seed, point))
     summary = _summary(experiment, layout) | {"slices": slices} | source.facts
-    write_experiment(experiment, layout, rows, tables, summary)
+    _write(experiment, layout, rows, tables, summary)
+
+
+class Replay:
+    """Outcomes of policies over stored observations; `facts` tell which files were read."""
+
+    def __init__(self, experiment: ResolvedExperiment, layout: Layout) -> None:
+        self.experiment, self.layout = experiment, layout
+        self.views = experiment_views(experiment.given, experiment.name)
+        self.trained = {
+            seed: TrainedModel(experiment.given, layout, experiment.run, seed)
+            for seed in experiment.seeds
+        }
+        self.routers = {
+            seed: load_routers(trained, experiment.points) for seed, trained in self.trained.items()
+        }
+        fitted = [trained for seed, trained in self.trained.items() if self.routers[seed]]
+        self.facts: Facts = {"inputs": [_observation_facts(item, ROUTER_FIT) for item in fitted]}
+
+    def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
+        """What each point of the experiment does on a set."""
+        trained, routers, name = self.trained[seed], self.routers[seed], questions.name
+        observed = load_observed(trained, questions, self.views)
+        facts = _observation_facts(trained, name)
+        if self.views:
+            facts["views"] = _view_facts(trained, name, self.views, facts)
+        if routers:
+            facts["router_unseen_rate"] = {
+                key: router.unseen_rate(questions.groups(key)) for key, router in routers.items()
+            }
+        self.facts["inputs"].append(facts)
+        policies = points_on(self.experiment, self.layout, name, seed)
+        return [replay(policy, questions, observed, routers) for policy in policies]
+
+    def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
+        """What results.csv says about time and memory: a replay measures neither."""
+        return [{} for _ in self.experiment.points]
+
+
+def _observation_facts(trained: TrainedModel, name: str) -> Facts:
+    """The manifest of an observation, and the hashes of what it was made from.
+
+    `datasets` are the prepared splits behind the set.
+    """
+    path = trained.observation_manifest(name, "actions")
+    manifest = read_json(path)
+    data, layout = trained.settings.data, trained.layout
+    try:
+        hashes = {
+            "config_hash": manifest["config_hash"],
+            "checkpoint_hash": manifest["key"]["checkpoint"],
+            "samples_hash": manifest["key"]["samples"],
+            "source_digest": manifest["source_digest"],
+        }
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the manifest of an observation, {error} is missing") from None
+    datasets = [
+        {
+            "dataset": ref.dataset,
+            "split": ref.split,
+            "dataset_hash": sha256_file(layout.samples(ref.dataset, ref.split)),
+            "manifest": _file(layout.data_manifest(ref.dataset, ref.split)),
+        }
+        for ref in (data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]])
+    ]
+    return trained.facts | {"set": name, "manifest": _file(path), "datasets": datasets} | hashes
+
+
+def _view_facts(trained: TrainedModel, name: str, views: Sequence[str], facts: Facts) -> Facts:
+    """The manifest of the reduced views, which must be of the same model as the actions."""
+    path = trained.observation_manifest(name, "views")
+    manifest = read_json(path)
+    try:
+        missing = [view for view in views if view not in manifest["outputs"]]
+        same = manifest["key"]["checkpoint"] == facts["checkpoint_hash"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not the manifest of reduced views, {error} is missing") from None
+    if missing or not same:
+        fault = f"view {missing[0]!r} is missing" if missing else "of another model"
+        raise DataError(f"{path}: {fault}, observe the reduced views of {name!r} again")
+    return {"manifest": _file(path), "names": list(views)}
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": sha256_file(path)}
+
+
+def sample_rows(outcome: Outcome, dataset: str, seed: int, point: int) -> pd.DataFrame:
+    """The outcome as rows of samples.parquet."""
+    return pd.DataFrame(
+        {
+            "dataset": dataset,
+            "seed": seed,
+            "point": point,
+            "id": outcome.ids,
+            "action": outcome.actions,
+            "view": outcome.views,
+            "executed": outcome.executed,
+            "prediction": outcome.texts,
+            "score": outcome.scores,
+            "parse_fallback": outcome.parse_fallback,
+            "cost": outcome.costs,
+            "vision_tokens": outcome.vision_tokens,
+            "flops": outcome.flops,
+            "fallback_triggered": False if outcome.fallback is None else outcome.fallback,
+        }
+    )
+
+
+def measured_columns(outcomes: Sequence[Outcome], counts_BU: Floats) -> list[Facts]:
+    """What results.csv says about each outcome of one set.
+
+    Accuracy, its interval and `num_samples` are over questions; costs and rates over rows.
+    The outcomes share the resamples, so that their intervals are paired.
+    """
+    scores_UP = np.stack([outcome.unit_scores for outcome in outcomes], axis=1)
+    low_P, high_P = percentile_interval(resampled_means(counts_BU, scores_UP))
+    return [
+        {
+            "num_samples": len(scores_UP),
+            "accuracy": float(scores_UP[:, point].mean()),
+            "accuracy_lo": float(low_P[point]),
+            "accuracy_hi": float(high_P[point]),
+            **_row_means(outcome),
+        }
+        for point, outcome in enumerate(outcomes)
+    ]
+
+
+def _row_means(outcome: Outcome) -> Facts:
+    means: Facts = {
+        "avg_cost": float(outcome.costs.mean()),
+        "avg_vision_tokens": float(outcome.vision_tokens.mean()),
+        "avg_flops": float(outcome.flops.mean()),
+        "parse_fallback_rate": float(outcome.parse_fallback.mean()),
+    }
+    if outcome.fallback is not None:
+        means["fallback_trigger_rate"] = float(outcome.fallback.mean())
+    shares = outcome.shares(outcome.actions)
+    if shares is not None:
+        means |= {f"action_rate_{name}": share for name, share in shares.items()}
+        means["action_ratio"] = "[" + ", ".join(f"{share:.6f}" for share in shares.values()) + "]"
+    return means
 
 
 def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Facts:
-    """Where a policy is right and what it does, as summary.json tells it."""
+    """Where a policy is right and what it does, as summary.json tells it.
+
+    A circular group counts in the category of its first pass; rows without one are in none.
+    """
+    categories_N = np.array([sample.category for sample in questions.samples], dtype=object)
+    _, first_U = np.unique(outcome.units, return_index=True)
+    categories_U, scores_U = categories_N[first_U], outcome.unit_scores
     facts: Facts = {
         "dataset": questions.name,
         "seed": seed,
         "point": point,
-        "accuracy": float(outcome.unit_scores.mean()),
-        "action_shares": outcome.action_shares,
-        "by_category": category_slices(questions.categories, outcome),
+        "accuracy": float(scores_U.mean()),
+        "action_shares": outcome.shares(outcome.actions),
+        "by_category": {
+            name: {
+                "num_samples": int((categories_U == name).sum()),
+                "accuracy": float(scores_U[categories_U == name].mean()),
+                "action_shares": outcome.shares(outcome.actions[categories_N == name]),
+            }
+            for name in sorted(set(categories_U) - {""})
+        },
     }
     if outcome.fallback is not None:
-        facts["action_shares_before_fallback"] = action_shares(
-            outcome.actions_before_fallback, outcome.action_names
-        )
+        before = outcome.shares(outcome.actions_before_fallback)
+        facts["action_shares_before_fallback"] = before
         facts["fallback_trigger_rate"] = float(outcome.fallback.mean())
     return facts
 
 
 def _summary(experiment: ResolvedExperiment, layout: Layout) -> Facts:
     """What holds for the whole experiment."""
-    name, settings = experiment.name, experiment.settings
+    name, settings, match = experiment.name, experiment.settings, experiment.stanza.match
     summary: Facts = {
         "experiment": name,
         "key": step_key(experiment.given, "evaluate", experiment=name),
@@ -113,125 +267,29 @@ def _summary(experiment: ResolvedExperiment, layout: Layout) -> Facts:
         "source_digest": source_digest(),
         "versions": package_versions(),
     }
-    if experiment.stanza.match is not None:
-        summary["matched"] = {
-            "experiment": experiment.stanza.match.experiment,
-            "file": file_facts(matched_path(layout, name)),
-        }
+    if match is not None:
+        file = _file(matched_path(layout, name))
+        summary["matched"] = {"experiment": match.experiment, "file": file}
     return summary
 
 
-def sample_rows(outcome: Outcome, dataset: str, seed: int, point: int) -> pd.DataFrame:
-    """The outcome as rows of samples.parquet."""
-    fallback_N = np.zeros(len(outcome.ids), bool) if outcome.fallback is None else outcome.fallback
-    return pd.DataFrame(
-        {
-            "dataset": dataset,
-            "seed": seed,
-            "point": point,
-            "id": outcome.ids,
-            "action": outcome.actions,
-            "view": outcome.views,
-            "executed": outcome.executed,
-            "prediction": outcome.texts,
-            "score": outcome.scores,
-            "parse_fallback": outcome.parse_fallback,
-            "cost": outcome.costs,
-            "vision_tokens": outcome.vision_tokens,
-            "flops": outcome.flops,
-            "fallback_triggered": fallback_N,
-        }
-    )
-
-
-def measured_columns(outcomes: Sequence[Outcome], counts_BU: Floats) -> list[dict[str, Any]]:
-    """What results.csv says about each outcome of one set.
-
-    Accuracy, its interval and `num_samples` are over questions; costs and rates over rows.
-    The outcomes share the resamples, so that their intervals are paired.
-    """
-    scores_UP = np.stack([outcome.unit_scores for outcome in outcomes], axis=1)
-    low_P, high_P = percentile_interval(resampled_means(counts_BU, scores_UP))
-    accuracy_P = scores_UP.mean(axis=0)
-    return [
-        {
-            "num_samples": len(scores_UP),
-            "accuracy": float(accuracy),
-            "accuracy_lo": float(low),
-            "accuracy_hi": float(high),
-            **_row_means(outcome),
-        }
-        for outcome, accuracy, low, high in zip(outcomes, accuracy_P, low_P, high_P, strict=True)
-    ]
-
-
-def _row_means(outcome: Outcome) -> dict[str, Any]:
-    means: dict[str, Any] = {
-        "avg_cost": float(outcome.costs.mean()),
-        "avg_vision_tokens": float(outcome.vision_tokens.mean()),
-        "avg_flops": float(outcome.flops.mean()),
-        "parse_fallback_rate": float(outcome.parse_fallback.mean()),
-    }
-    if outcome.fallback is not None:
-        means["fallback_trigger_rate"] = float(outcome.fallback.mean())
-    shares = outcome.action_shares
-    if shares is not None:
-        means |= {f"action_rate_{name}": share for name, share in shares.items()}
-        means["action_ratio"] = "[" + ", ".join(f"{share:.6f}" for share in shares.values()) + "]"
-    return means
-
-
-def category_slices(categories: Sequence[str], outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """Per category its number of questions, accuracy and action shares.
-
-    `categories` names that of each row; rows without one are left out. A circular group counts
-    in the category of its first pass.
-    """
-    categories_N = np.array(categories, dtype=object)
-    _, first_U = np.unique(outcome.units, return_index=True)
-    categories_U, scores_U = categories_N[first_U], outcome.unit_scores
-    return {
-        name: {
-            "num_samples": int((categories_U == name).sum()),
-            "accuracy": float(scores_U[categories_U == name].mean()),
-            "action_shares": action_shares(
-                outcome.actions[categories_N == name], outcome.action_names
-            ),
-        }
-        for name in sorted(set(categories_U) - {""})
-    }
-
-
-def sweep_name(experiment: Experiment) -> str | None:
-    """Short name of the swept key, as in pareto_<name>.csv: `lambda`, `threshold`, `merge`."""
-    for key in experiment.sweep:
-        return SHORT_NAMES.get(key, key.rpartition(".")[2].removeprefix("baseline_"))
-    return None
-
-
-def write_experiment(
+def _write(
     experiment: ResolvedExperiment,
     layout: Layout,
     rows: list[dict[str, Any]],
     samples: Sequence[pd.DataFrame],
-    summary: dict[str, Any],
+    summary: Facts,
 ) -> None:
     """Write the files of an experiment, results.csv last: its existence means completion."""
     folder, actions = layout.eval(experiment.name), experiment.settings.actions
     table = pd.concat(samples, ignore_index=True)
     write_table(folder / "samples.parquet", table, SAMPLE_RESULT_COLUMNS)
     write_json(folder / "summary.json", summary)
-    name = sweep_name(experiment.stanza)
-    stems = [] if name is None else [f"pareto_{name}"]
-    if name == "lambda":
-        stems.append("eval_matrix")
-    for stem in stems:
-        _write_rows(folder / stem, rows, actions)
+    columns = result_columns(actions, rows)
+    for key in list(experiment.stanza.sweep)[:1]:
+        name = SHORT_NAMES.get(key, key.rpartition(".")[2].removeprefix("baseline_"))
+        for stem in [f"pareto_{name}", *(["eval_matrix"] if name == "lambda" else [])]:
+            write_results(folder / f"{stem}.csv", rows, actions)
+            values = [{column: row.get(column) for column in columns} for row in rows]
+            write_json(folder / f"{stem}.json", values)
     write_results(folder / "results.csv", rows, actions)
-
-
-def _write_rows(stem: Path, rows: list[dict[str, Any]], actions: Sequence[str]) -> None:
-    """The rows of results.csv once more, as <stem>.csv and <stem>.json."""
-    write_results(stem.with_name(stem.name + ".csv"), rows, actions)
-    values = [{key: row.get(key) for key in result_columns(actions, rows)} for row in rows]
-    write_json(stem.with_name(stem.name + ".json"), values)

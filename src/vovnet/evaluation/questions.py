@@ -1,27 +1,28 @@
-"""The questions of an evaluation set, and how passes of one question belong together.
+"""The questions of an evaluation set, how passes of one belong together, and scores of answers.
 
+Where an official evaluator would guess at random, the guess follows from the sample's id
+here, and is counted as `parse_fallback`.
 Shapes: N rows (samples), U units (questions: a sample, or a circular group of passes).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from vovnet.config import Settings
 from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
+from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
+from vovnet.data.formats import format_of
 from vovnet.data.sets import load_set
+from vovnet.evaluation.scoring import load_scorer
 from vovnet.evaluation.scoring.base import Score
-from vovnet.evaluation.scoring.score import score_sample, scorer_of
 from vovnet.policies.base import GroupKey
 from vovnet.policies.router import group_of
-
-ScoreCache = dict[tuple[str, str], Score]
-"""Scores of one set by sample id and text: seeds and views often say the same."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Questions:
     units: Ints
     scorers: list[str]
     fuzzy: bool
+    _scores: dict[tuple[str, str], Score] = field(default_factory=dict)
+    """Scores by sample id and text: seeds and views often say the same."""
 
     @property
     def num_units(self) -> int:
@@ -49,26 +52,18 @@ class Questions:
         """The question of each sample, by name."""
         return [question_of(sample) for sample in self.samples]
 
-    @property
-    def categories(self) -> list[str]:
-        return [sample.category for sample in self.samples]
-
     def groups(self, key: GroupKey) -> list[str]:
         """What a router with this key knows of each sample."""
         return [group_of(sample, key) for sample in self.samples]
 
-    @property
-    def scoring(self) -> str:
-        return "fuzzy" if self.fuzzy else "official"
-
-    def score(self, texts: Iterable[str], cache: ScoreCache) -> tuple[Floats, Bools]:
+    def score(self, texts: Iterable[str]) -> tuple[Floats, Bools]:
         """Correctness in [0, 1] of an answer per sample, and where no answer could be read."""
-        scores = []
+        keys = []
         for sample, scorer, text in zip(self.samples, self.scorers, texts, strict=True):
-            key = (sample.id, text)
-            if key not in cache:
-                cache[key] = score_sample(scorer, sample, text, fuzzy=self.fuzzy)
-            scores.append(cache[key])
+            keys.append((sample.id, text))
+            if keys[-1] not in self._scores:
+                self._scores[keys[-1]] = score_sample(scorer, sample, text, fuzzy=self.fuzzy)
+        scores = [self._scores[key] for key in keys]
         values_N = np.array([score.value for score in scores])
         return values_N, np.array([score.parse_fallback for score in scores])
 
@@ -95,3 +90,22 @@ def load_questions(
         scorers=[scorer_of(settings, sample) for sample in chosen],
         fuzzy=name != ROUTER_FIT and settings.data.eval_sets[name].fuzzy,
     )
+
+
+def scorer_of(settings: Settings, sample: Sample) -> str:
+    """The name of the scorer that judges answers to a sample."""
+    return format_of(settings, sample.dataset).scorer
+
+
+def score_sample(scorer: str, sample: Sample, text: str, *, fuzzy: bool = False) -> Score:
+    """Score a generated text with a scorer by its name.
+
+    With `fuzzy`, questions with options are scored leniently, and others as ever. A sample without
+    gold is an error: MMBench's test split, for one, keeps its answers back.
+    """
+    if not sample.answer and not sample.answers:
+        raise DataError(
+            f"{sample.dataset}/{sample.split}, sample {sample.id!r}: has no answer, so it cannot be"
+            " scored (test splits keep their answers back); evaluate a split with answers"
+        )
+    return load_scorer("fuzzy" if fuzzy and sample.choices else scorer).score(sample, text)

@@ -33,7 +33,7 @@ from vovnet.core.stats import (
 )
 from vovnet.evaluation.columns import GAIN_SHARES
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.replay import ScoreCache, load_observed
+from vovnet.evaluation.replay import load_observed
 from vovnet.evaluation.sample_results import SampleResults
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
@@ -154,7 +154,7 @@ class Comparison:
 
     def forget_set(self) -> None:
         """Drop what was kept for a set: the next one shares nothing with it."""
-        self.questions: dict[int | None, tuple[Questions, Floats, ScoreCache]] = {}
+        self.questions: dict[int | None, tuple[Questions, Floats]] = {}
         self.grounds: dict[tuple[str, int, int | None], Ground] = {}
 
     def keys(self, name: str, dataset: str, seed: int) -> Row:
@@ -179,10 +179,10 @@ class Comparison:
                 questions.num_units, settings.eval.bootstrap_samples, settings.eval.seed
             )
             counts_BU = np.concatenate([np.ones((1, questions.num_units)), counts_BU])
-            self.questions[limit] = (questions, counts_BU, {})
-        questions, counts_BU, scored = self.questions[limit]
+            self.questions[limit] = (questions, counts_BU)
+        questions, counts_BU = self.questions[limit]
         trained = TrainedModel(self.settings, self.layout, experiment.run, seed)
-        observed = load_observed(trained, questions, scored)
+        observed = load_observed(trained, questions)
         costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
         ground = Ground(
             questions,

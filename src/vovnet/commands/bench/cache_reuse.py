@@ -14,7 +14,7 @@ from vovnet.config import PolicySettings
 from vovnet.core.records import Sample
 from vovnet.core.stats import bootstrap_counts
 from vovnet.data.sets import load_set
-from vovnet.evaluation.profile import paired_ratio
+from vovnet.evaluation.live_run import paired_ratio
 from vovnet.inference.live import WARM_UP, LivePolicy, answer_both_ways
 from vovnet.inference.timing import Timing
 

@@ -20,9 +20,9 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
+from vovnet.evaluation.live_run import live_outcome
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Outcome
-from vovnet.evaluation.sources import live_outcome
 from vovnet.inference.engine import Answer, TextPass, load_images
 from vovnet.inference.observe import batches
 from vovnet.model.vlm import Prefix
@@ -158,4 +158,4 @@ def _part(text_pass: TextPass, places: Sequence[int]) -> TextPass:
 def _correctness(bench: Bench, questions: Questions, shown: dict[str, list[Answer]]) -> Floats:
     """Of each question, how right the answer under each action is, (N, A)."""
     texts = ([answer.text for answer in answers] for answers in shown.values())
-    return np.stack([questions.score(view, {})[0] for view in texts], axis=1)
+    return np.stack([questions.score(view)[0] for view in texts], axis=1)
