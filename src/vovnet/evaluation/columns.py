@@ -6,16 +6,23 @@ report knows its heading, unit, scale, digits and direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path
+from vovnet.core.layout import Layout
+from vovnet.core.records import read_table
+
+if TYPE_CHECKING:
+    from vovnet.evaluation.questions import Questions
+
+Row = dict[str, Any]
 
 SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
     "dataset": pa.string(),
@@ -157,15 +164,8 @@ HULL_COLUMNS = (
     *(column.name for column in HULL_SCORES),
     "mcc_point",
 )
-CURVE_COLUMNS = (
-    *_OF_EXPERIMENT,
-    "seed",
-    "point",
-    "avg_cost",
-    "accuracy",
-    "accuracy_lo",
-    "accuracy_hi",
-)
+_ACCURACY = ("accuracy", "accuracy_lo", "accuracy_hi")
+CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "avg_cost", *_ACCURACY)
 EQUAL_COST_COLUMNS = (
     *_OF_EXPERIMENT,
     "at",
@@ -200,9 +200,7 @@ def rate_columns(actions: Iterable[str]) -> tuple[str, ...]:
     return tuple(RATE + action for action in actions)
 
 
-def result_columns(
-    actions: Iterable[str], rows: Sequence[Mapping[str, Any]] = ()
-) -> tuple[str, ...]:
+def result_columns(actions: Iterable[str], rows: Sequence[Row] = ()) -> tuple[str, ...]:
     """Names of the columns of results.csv, in order, for a suite with these actions.
 
     What `rows` hold beside them are the settings of policies and views that have some of their own;
@@ -215,11 +213,17 @@ def result_columns(
     return (*names[:end], *further, *names[end:])
 
 
-def write_results(path: Path | str, rows: Sequence[dict[str, Any]], actions: Iterable[str]) -> None:
-    """Write results.csv atomically."""
-    frame = pd.DataFrame(rows, columns=list(result_columns(actions, rows)))
+def write_results(path: Path | str, rows: Sequence[Row], actions: Iterable[str]) -> None:
+    """Write results.csv, or a table of the same columns."""
+    write_csv(path, rows, result_columns(actions, rows))
+
+
+def write_csv(path: Path | str, rows: Iterable[Row], columns: Iterable[str]) -> pd.DataFrame:
+    """Write rows with these columns atomically; returns them as a table."""
+    frame = pd.DataFrame(list(rows), columns=list(columns))
     with atomic_path(path) as partial:
         frame.to_csv(partial, index=False, lineterminator="\n")
+    return frame
 
 
 def read_results(path: Path | str) -> pd.DataFrame:
@@ -241,3 +245,22 @@ def read_columns(path: Path | str, columns: Iterable[str], **options: Any) -> pd
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing")
     return frame
+
+
+class SampleResults:
+    """What an experiment did, as its samples.parquet tells it."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self.path, self.name = layout.eval(name) / "samples.parquet", name
+        table = read_table(self.path, SAMPLE_RESULT_COLUMNS)
+        self.tables = dict(list(table.groupby(["dataset", "seed", "point"], sort=False)))
+
+    def rows(self, questions: Questions, seed: int, point: int) -> pd.DataFrame:
+        """The rows of one set, seed and sweep point, which must be those of the questions."""
+        rows = self.tables.get((questions.name, seed, point))
+        if rows is None or rows["id"].tolist() != [sample.id for sample in questions.samples]:
+            raise DataError(
+                f"{self.path}: the samples of {questions.name}, seed {seed}, point {point} are not"
+                f" those of the set, evaluate {self.name!r} again"
+            )
+        return rows

@@ -21,8 +21,8 @@ import numpy as np
 
 from vovnet.core.arrays import Floats
 from vovnet.core.stats import Curves, percentile_interval
-from vovnet.evaluation.columns import GAIN_SHARES
-from vovnet.evaluation.references import Comparison, Ground, Points, Row
+from vovnet.evaluation.columns import GAIN_SHARES, Row
+from vovnet.evaluation.references import Comparison, Ground, Points
 
 RESOLUTION = "resolution_scaling_proxy"
 OWN = "own"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,22 +19,19 @@ from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
 from vovnet.core.cost import allowed_actions
 from vovnet.core.errors import DataError
-from vovnet.core.files import atomic_path, sha256_file, write_json
+from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.core.stats import wilson_interval
-from vovnet.evaluation.columns import rate_columns
+from vovnet.evaluation.columns import Row, SampleResults, rate_columns, write_csv
 from vovnet.evaluation.head_quality import action_reliability, value_reliability
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Observed, load_observed
-from vovnet.evaluation.sample_results import SampleResults, samples_path
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.base import NO
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.router import image_size_bucket
 from vovnet.policies.shown import setting_columns
-
-Row = dict[str, Any]
 
 KEYS = ("dataset", "seed", "point", "lambda_cost")
 NUM_WORST = 5
@@ -111,11 +107,9 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
     for keys, policy, found in _points(experiment, layout):
         rows += [keys | row for row in slices_of(found)]
         reliability += [keys | item for item in _reliability(policy, found.observed)]
-    folder, samples = layout.eval(name), samples_path(layout, name)
+    folder, samples = layout.eval(name), layout.eval(name) / "samples.parquet"
     outputs = [folder / "error_slices.csv", folder / "error_slices.json"]
-    frame = pd.DataFrame(rows, columns=slice_columns(experiment.settings.actions))
-    with atomic_path(outputs[0]) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
+    frame = write_csv(outputs[0], rows, slice_columns(experiment.settings.actions))
     facts = {
         "experiment": name,
         "samples": {"path": str(samples), "sha256": sha256_file(samples)},

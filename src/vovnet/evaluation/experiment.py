@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -276,7 +275,7 @@ def _summary(experiment: ResolvedExperiment, layout: Layout) -> Facts:
 def _write(
     experiment: ResolvedExperiment,
     layout: Layout,
-    rows: list[dict[str, Any]],
+    rows: list[Facts],
     samples: Sequence[pd.DataFrame],
     summary: Facts,
 ) -> None:

@@ -10,34 +10,24 @@ is the data itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
 from vovnet.core.stats import aiq, apgr, captured_share, mcc, percentile_interval
 from vovnet.evaluation.columns import (
     CURVE_COLUMNS,
-    EQUAL_COST_COLUMNS,
     GAIN_SHARES,
-    HULL_COLUMNS,
+    HULL_FILES,
     MIXING_HULL,
+    Row,
+    write_csv,
 )
 from vovnet.evaluation.equal_cost import equal_cost_rows
-from vovnet.evaluation.references import (
-    Comparison,
-    Decided,
-    Ground,
-    Points,
-    Row,
-    hull_gains,
-)
-from vovnet.evaluation.sample_results import samples_path
+from vovnet.evaluation.references import Comparison, Decided, Ground, Points, hull_gains
 from vovnet.pipeline.manifest import write_manifest
 
 MCC_SHARE = 0.5
@@ -66,19 +56,15 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
                 curves += points
             equal_cost += equal_cost_rows(comparison, name, dataset, reached)
         comparison.forget_set()
-    written = {
-        "hull_metrics.csv": (metrics, HULL_COLUMNS),
-        "curves.csv": (curves, CURVE_COLUMNS),
-        "equal_cost.csv": (equal_cost, EQUAL_COST_COLUMNS),
-    }
-    paths = [layout.hull / name for name in written]
-    for path, (rows, columns) in zip(paths, written.values(), strict=True):
-        _write_csv(path, rows, columns)
+    paths = [layout.hull / name for name in HULL_FILES]
+    tables = (metrics, curves, equal_cost)
+    for path, rows, columns in zip(paths, tables, HULL_FILES.values(), strict=True):
+        write_csv(path, rows, columns)
     write_manifest(
         layout.hull / "manifest.json",
         step="hull_metrics",
         settings=settings,
-        inputs={name: samples_path(layout, name) for name in names},
+        inputs={name: results.path for name, results in comparison.samples.items()},
         outputs={path.name: path for path in paths},
     )
     return paths
@@ -147,16 +133,8 @@ def _curve_metrics(ground: Ground, points: Points) -> Row:
 def _curve_rows(keys: Row, points: Points) -> list[Row]:
     low_P, high_P = percentile_interval(points.accuracies[1:])
     return [
-        keys
-        | {"point": point, "avg_cost": float(cost), "accuracy": float(accuracy)}
-        | {"accuracy_lo": float(low_P[point]), "accuracy_hi": float(high_P[point])}
-        for point, (cost, accuracy) in enumerate(
-            zip(points.costs[0], points.accuracies[0], strict=True)
+        keys | {"point": point} | dict(zip(CURVE_COLUMNS[-4:], map(float, values), strict=True))
+        for point, values in enumerate(
+            zip(points.costs[0], points.accuracies[0], low_P, high_P, strict=True)
         )
     ]
-
-
-def _write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    with atomic_path(path) as partial:
-        frame = pd.DataFrame(list(rows), columns=list(columns))
-        frame.to_csv(partial, index=False, lineterminator="\n")

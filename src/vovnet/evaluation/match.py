@@ -17,9 +17,8 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, signal_columns
-from vovnet.evaluation.columns import rate_columns, read_results
+from vovnet.evaluation.columns import SampleResults, rate_columns, read_results
 from vovnet.evaluation.matched import Shares, check_shares, matched_path, same_lambda
-from vovnet.evaluation.sample_results import SampleResults
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.randomized import entropy_buckets, quantile_thresholds
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -31,15 +30,12 @@ from vovnet.core.stats import (
     sweep_curve,
     upper_hull,
 )
-from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.evaluation.columns import GAIN_SHARES, Row, SampleResults
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import load_observed
-from vovnet.evaluation.sample_results import SampleResults
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import resolve_experiment
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

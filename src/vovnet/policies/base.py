@@ -31,25 +31,18 @@ STOP = -1
 GroupKey = Literal["category", "image_size", "dataset"]
 """The one thing about a question that a router knows."""
 
-Means = dict[str, tuple[float, ...]]
-
 
 @dataclass(frozen=True)
 class Router:
-    """Mean correctness and vision tokens of each action, per group and over the whole set."""
+    """Mean correctness and vision tokens of each action, (2, A): by group and over all."""
 
-    means: Means
-    overall: tuple[float, ...]
-    tokens: Means
-    overall_tokens: tuple[float, ...]
+    means: Mapping[str, Floats]
+    overall: Floats
 
-    def expected(self, groups: Sequence[str]) -> Floats:
-        """Mean correctness, (N, A); an unseen group gets the overall means."""
-        return np.array([self.means.get(name, self.overall) for name in groups])
-
-    def expected_tokens(self, groups: Sequence[str]) -> Floats:
-        """Mean vision tokens, (N, A); an unseen group gets the overall means."""
-        return np.array([self.tokens.get(name, self.overall_tokens) for name in groups])
+    def expected(self, groups: Sequence[str]) -> tuple[Floats, Floats]:
+        """Mean correctness and vision tokens, (N, A) each; an unseen group has those of all."""
+        found_N2A = np.array([self.means.get(name, self.overall) for name in groups])
+        return found_N2A[:, 0], found_N2A[:, 1]
 
     def unseen_rate(self, groups: Sequence[str]) -> float:
         """Share of the samples whose group the router was not fitted on."""
@@ -156,10 +149,6 @@ def _no_views(policy: PolicySettings) -> list[str]:
     return []
 
 
-def _runs_live(policy: PolicySettings) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class PolicyKind:
     """A policy, and all that is asked of it.
@@ -185,7 +174,7 @@ class PolicyKind:
     reads_correctness: bool = False  # an oracle, which cannot be deployed
     router: GroupKey | None = None  # what it knows of a question, where it is fitted
     draws_in_ratios: bool = False  # whether `match` may give it another policy's action ratios
-    check_live: Callable[[PolicySettings], None] = _runs_live  # an error where it cannot run live
+    check_live: Callable[[PolicySettings], None] | None = None  # an error where it cannot run live
 
 
 def lambda_cost(policy: PolicySettings) -> float:

@@ -35,13 +35,6 @@ class CascadeOptions(Section):
             )
         return self
 
-    @property
-    def thresholds(self) -> list[float]:
-        """One for each view but the last."""
-        if isinstance(self.threshold, list):
-            return self.threshold
-        return [self.threshold] * (len(self.views) - 1)
-
 
 def _options(policy: PolicySettings) -> CascadeOptions:
     return read_options(policy, CascadeOptions)
@@ -60,9 +53,10 @@ def again(inputs: PolicyInputs, at_N: Ints, confidence: Confidence) -> Ints:
         raise DataError(
             f"sample {sample!r}: the {options.confidence} of a view is missing, cascade needs it"
         )
+    one, count = options.threshold, len(options.views) - 1
+    limits = one if isinstance(one, list) else [one] * count
     next_N = np.full(len(at_N), STOP)
-    steps = zip(options.views, options.views[1:], options.thresholds, strict=False)
-    for view, following, limit in steps:
+    for view, following, limit in zip(options.views, options.views[1:], limits, strict=False):
         unsure_N = sure_N > limit if options.confidence == "entropy" else sure_N < limit
         next_N[(at_N == inputs.index(view)) & unsure_N] = inputs.index(following)
     return next_N

@@ -43,16 +43,15 @@ def experiment_views(settings: Settings, name: str) -> list[str]:
 
 def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:
     """The views beside the actions that the replayed experiments on a set show of a model."""
-    found: dict[str, None] = {}
-    for name, item in settings.experiments.items():
-        if (
-            item.mode == "replay"
-            and item.run == run
-            and seed in experiment_seeds(settings, name)
-            and eval_set in experiment_sets(settings, name)
-        ):
-            found |= dict.fromkeys(experiment_views(settings, name))
-    return sorted(found)
+    names = [
+        name
+        for name, item in settings.experiments.items()
+        if item.mode == "replay"
+        and item.run == run
+        and seed in experiment_seeds(settings, name)
+        and eval_set in experiment_sets(settings, name)
+    ]
+    return sorted({view for name in names for view in experiment_views(settings, name)})
 
 
 def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
@@ -81,7 +80,8 @@ def check_live(policy: PolicySettings) -> None:
         raise ConfigError(
             f"policy.baseline_name: {policy.baseline_name!r} reads the answers, it cannot run live"
         )
-    kind.check_live(policy)
+    if kind.check_live is not None:
+        kind.check_live(policy)
 
 
 def _check_match(policy: PolicySettings) -> None:

@@ -18,7 +18,6 @@ from vovnet.policies.base import (
     Floats,
     GroupKey,
     Ints,
-    Means,
     PolicyInputs,
     PolicyKind,
     Router,
@@ -28,11 +27,7 @@ from vovnet.policies.base import (
 
 def group_of(sample: Sample, key: GroupKey) -> str:
     """The group of a sample: its category, its dataset, or the octave of its number of pixels."""
-    if key == "category":
-        return sample.category
-    if key == "dataset":
-        return sample.dataset
-    return image_size_bucket(sample)
+    return image_size_bucket(sample) if key == "image_size" else str(getattr(sample, key))
 
 
 def image_size_bucket(sample: Sample) -> str:
@@ -43,51 +38,35 @@ def image_size_bucket(sample: Sample) -> str:
 
 def fit_router(groups: Sequence[str], scores_NA_correct: Floats, tokens_NA: Floats) -> Router:
     """Average the correctness and the vision tokens, (N, A) each, of a training split by group."""
-    return Router(
-        _means(groups, scores_NA_correct),
-        tuple(scores_NA_correct.mean(axis=0).tolist()),
-        _means(groups, tokens_NA),
-        tuple(tokens_NA.mean(axis=0).tolist()),
-    )
+    facts_N2A = np.stack([scores_NA_correct, tokens_NA], axis=1)
+    names_N = np.array(groups, dtype=object)
+    means = {name: facts_N2A[names_N == name].mean(axis=0) for name in sorted(set(groups))}
+    return Router(means, facts_N2A.mean(axis=0))
 
 
 def by_sample_cost(inputs: PolicyInputs) -> Ints:
     """argmax_a (mean correctness_a - lambda_cost * cost_a); lambda in correctness per cost."""
-    router, groups = _fitted(inputs)
-    return choose_actions(router.expected(groups), inputs.costs, inputs.policy.lambda_cost)
+    scores_NA, _ = _expected(inputs)
+    return choose_actions(scores_NA, inputs.costs, inputs.policy.lambda_cost)
 
 
 def by_group_cost(inputs: PolicyInputs) -> Ints:
     """The same with the group's mean cost: the sample's own would tell its image size."""
-    router, groups = _fitted(inputs)
-    costs_NA = expected_cost(router.expected_tokens(groups), inputs.policy.cost_scale)
-    return choose_actions(router.expected(groups), costs_NA, inputs.policy.lambda_cost)
+    scores_NA, tokens_NA = _expected(inputs)
+    costs_NA = expected_cost(tokens_NA, inputs.policy.cost_scale)
+    return choose_actions(scores_NA, costs_NA, inputs.policy.lambda_cost)
 
 
-def _fitted(inputs: PolicyInputs) -> tuple[Router, Sequence[str]]:
-    assert inputs.router is not None
-    assert inputs.groups is not None
-    return inputs.router, inputs.groups
-
-
-def _means(groups: Sequence[str], values_NA: Floats) -> Means:
-    names_N = np.array(groups, dtype=object)
-    return {
-        name: tuple(values_NA[names_N == name].mean(axis=0).tolist())
-        for name in sorted(set(groups))
-    }
+def _expected(inputs: PolicyInputs) -> tuple[Floats, Floats]:
+    assert inputs.router is not None and inputs.groups is not None
+    return inputs.router.expected(inputs.groups)
 
 
 def _router(
     key: GroupKey, description: str, first: Callable[[PolicyInputs], Ints] = by_sample_cost
 ) -> PolicyKind:
-    return PolicyKind(
-        description,
-        first,
-        settings=("lambda_cost",),
-        columns={"lambda_cost": lambda_cost},
-        router=key,
-    )
+    columns = {"lambda_cost": lambda_cost}
+    return PolicyKind(description, first, settings=("lambda_cost",), columns=columns, router=key)
 
 
 POLICIES = {
