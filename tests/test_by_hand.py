@@ -13,7 +13,7 @@ import pytest
 from support.hands import Hand, one_set
 from support.worlds import SETS
 from vovnet import cli
-from vovnet.commands.parallel import devices_at
+from vovnet.commands.by_hand import devices_at
 from vovnet.config import merge
 from vovnet.core.errors import ConfigError
 from vovnet.evaluation.columns import read_results, result_columns

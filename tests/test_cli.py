@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from vovnet import cli
+from vovnet.commands.common import Command, Flag
 from vovnet.core.errors import ConfigError
 
 
@@ -61,16 +62,16 @@ def test_every_flag_is_described(name: str) -> None:
 
 def fake_command(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
     """Register a command `fake` that raises `error`."""
-    module = ModuleType("vovnet.commands.fake")
+    module = ModuleType("vovnet.commands.fakes")
 
     def run(args: object) -> None:
         if error is not None:
             raise error
 
-    module.HELP, module.run = "fake", run  # type: ignore[attr-defined]
-    module.add_arguments = lambda parser: parser.add_argument("--number", type=int)  # type: ignore[attr-defined]
+    fake = Command("fake", [Flag("--number", type=int)], run)
+    module.fake = fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(cli.COMMANDS, "fake", (module.__name__, "a fake"))
+    monkeypatch.setitem(cli.COMMANDS, "fake", ("fakes", "a fake"))
 
 
 def test_success_is_0(monkeypatch: pytest.MonkeyPatch) -> None:

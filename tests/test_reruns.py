@@ -155,7 +155,7 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     ),
     "table": ([write("report/tables/new.py", "def table(inputs):\n    pass\n")], {"tables"}),
     "figure": ([write("report/figures/new.py", "def figure(inputs):\n    pass\n")], {"figures"}),
-    "command line": ([touch("commands/train.py")], set()),
+    "command line": ([touch("commands/steps.py")], set()),
     "comment": (
         [replace("training/objective.py", "from __future__", "# new\nfrom __future__")],
         set(),

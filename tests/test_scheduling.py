@@ -24,12 +24,10 @@ from snakemake_scheduler_plugin_gpu.choice import (
 from snakemake_scheduler_plugin_gpu.run_times import measured_s, tails
 from support.repository import ROOT
 from vovnet import cli
-from vovnet.commands.plan.compare import BY_HAND, GREEDY, ILP, OURS, compare
-from vovnet.commands.plan.dag import load_tasks
-from vovnet.commands.plan.packing import pack_by_hand
 from vovnet.commands.plan.rehearse import rehearse
+from vovnet.commands.plan.schedules import BY_HAND, GREEDY, ILP, OURS, compare, pack_by_hand
 from vovnet.commands.plan.simulate import PretendedDag
-from vovnet.commands.plan.tasks import Task, in_order, lower_bound_s, makespan_s
+from vovnet.commands.plan.tasks import Task, in_order, load_tasks, lower_bound_s, makespan_s
 from vovnet.core.errors import VovnetError
 
 runs_snakemakes_ilp = pytest.mark.filterwarnings(

@@ -399,18 +399,14 @@ def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
 
 
 OBSERVE = """
-import argparse, time
-from pathlib import Path
-from vovnet.core.layout import Layout
 
-HELP = "pretend"
+FLAGS = [Flag(f"--{name}") for name in ("config", "run", "seed", "dataset", "shard")]
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name in ("config", "run", "seed", "dataset", "shard"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--views", nargs="+")
+@command("pretend", *FLAGS, Flag("--views", nargs="+"))
+def observe(args: Namespace) -> None:
+    import time
+    from vovnet.core.layout import Layout
 
-def run(args: argparse.Namespace) -> None:
     time.sleep(0.5)
     shard = args.shard.split("/")
     group = "views" if args.views else "actions"
@@ -436,7 +432,8 @@ def test_no_more_jobs_start_than_there_are_gpus(
     )
     suite = ("mvp", "--configfile", "config/test.yaml", "gpus.yaml")
     assert snakemake(folder, "--touch", *suite).returncode == 0
-    (folder / "src/vovnet/commands/observe.py").write_text(OBSERVE)
+    with (folder / "src/vovnet/commands/steps.py").open("a") as file:
+        file.write(OBSERVE)
     forced = ("--forcerun", "observe", "--until", "observe", "--cores", "16")
     result = snakemake(folder, *suite, *forced)
     assert result.returncode == 0, result.stderr

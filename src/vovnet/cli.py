@@ -1,8 +1,7 @@
 """The command line: `vovnet <command> ...`. The only reader of argv.
 
 A command's module is imported only when that command is called, so that help is fast and
-a table operation never loads torch. Every module, or the object of it that is named after a
-colon, offers `HELP`, `add_arguments(parser)` and `run(args)`.
+a table operation never loads torch.
 """
 
 from __future__ import annotations
@@ -13,28 +12,31 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vovnet import __version__
 from vovnet.core.errors import VovnetError, one_line
 from vovnet.pipeline.catalogue import STEPS
 
+if TYPE_CHECKING:
+    from vovnet.commands.common import Command
+
 BY_HAND = {
-    "inspect": ("vovnet.commands.inspect", "look at a prepared dataset, with a contact sheet"),
-    "plan": ("vovnet.commands.plan", "what a suite will cost, before anything is spent"),
-    "lease": ("vovnet.commands.lease", "run a command on GPUs that nobody else uses"),
-    "eval": ("vovnet.commands.eval", "by hand: evaluate one checkpoint on one dataset"),
-    "pareto_threshold": ("vovnet.commands.pareto:THRESHOLD", "by hand: sweep a threshold"),
-    "pareto_pruning": ("vovnet.commands.pareto:PRUNING", "by hand: sweep token pruning"),
-    "pareto_merge": ("vovnet.commands.pareto:MERGE", "by hand: sweep token merging"),
-    "pareto_resolution": ("vovnet.commands.pareto:RESOLUTION", "by hand: sweep the image size"),
-    "pareto_granularity": ("vovnet.commands.pareto:GRANULARITY", "by hand: sweep token pooling"),
-    "oracle_action": ("vovnet.commands.oracle_action", "by hand: analyse the oracle's actions"),
+    "inspect": ("inspect", "look at a prepared dataset, with a contact sheet"),
+    "plan": ("plan", "what a suite will cost, before anything is spent"),
+    "lease": ("lease", "run a command on GPUs that nobody else uses"),
+    "eval": ("sweeps", "by hand: evaluate one checkpoint on one dataset"),
+    "pareto_threshold": ("sweeps", "by hand: sweep a threshold"),
+    "pareto_pruning": ("sweeps", "by hand: sweep token pruning"),
+    "pareto_merge": ("sweeps", "by hand: sweep token merging"),
+    "pareto_resolution": ("sweeps", "by hand: sweep the image size"),
+    "pareto_granularity": ("sweeps", "by hand: sweep token pooling"),
+    "oracle_action": ("sweeps", "by hand: analyse the oracle's actions"),
 }
 """Commands that are no steps of the pipeline."""
 
-COMMANDS = {step.name: (step.command, step.help) for step in STEPS.values()} | BY_HAND
-"""Name -> (module, or an object of one, one line of help)."""
+COMMANDS = {name: ("steps", step.help) for name, step in STEPS.items()} | BY_HAND
+"""Name -> (module of `vovnet.commands` with an object of that name, one line of help)."""
 
 INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -66,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _command(name: str) -> Any:
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    return getattr(import_module(module), attribute) if attribute else import_module(module)
+def _command(name: str) -> Command:
+    command: Command = getattr(import_module(f"vovnet.commands.{COMMANDS[name][0]}"), name)
+    return command
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     command = _command(name)
-    parser = _Parser(prog=f"vovnet {name}", description=command.HELP, allow_abbrev=False)
+    parser = _Parser(prog=f"vovnet {name}", description=command.description, allow_abbrev=False)
     command.add_arguments(parser)
     command.run(parser.parse_args(arguments))
     return 0

@@ -1,1 +1,1 @@
-"""One module per subcommand: HELP, add_arguments(parser) and run(args)."""
+"""The subcommands: each is a `vovnet.commands.common.Command` that `vovnet.cli` finds by name."""

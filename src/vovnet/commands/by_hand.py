@@ -7,22 +7,33 @@ kept under the results folder, so a second command on it runs no model.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vovnet.commands.common import add_config_arguments, count
-from vovnet.commands.parallel import device_list, run_on_devices
+from vovnet.commands.common import CONFIG, Flag, count
 from vovnet.config import Settings, load, merge, read_yaml, validate
 from vovnet.config.experiments import experiment_sets
-from vovnet.core.errors import CheckpointError, ConfigError
+from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.core.progress import progress
+from vovnet.machine.devices import VISIBLE, environment_of, machine_devices, visible_devices
+
+if TYPE_CHECKING:
+    from vovnet.pipeline.trained_model import TrainedModel
 
 RUN = "checkpoint"
 EXPERIMENT = "by_hand"
+
+Overrides = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,45 +57,48 @@ class CheckpointLayout(Layout):
         return self.output_dir
 
 
-def add_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """`--config`, `--dataset_config`, `--checkpoint`, `--output_dir`, `--max_samples`."""
-    add_config_arguments(parser)
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=required,
-        metavar="PATH",
-        help="a stage folder, an accelerate state folder, or a .pt file",
-    )
-    parser.add_argument("--output_dir", type=Path, required=required, help="where results go")
-    parser.add_argument(
-        "--max_samples", type=count, metavar="N", help="use the first N questions of each dataset"
-    )
-    parser.add_argument(
-        "--parallel",
-        action="store_true",
-        help="observe in parallel processes, one for each device of --gpus",
-    )
-    parser.add_argument(
-        "--gpus",
-        type=device_list,
-        metavar="I,J,...",
-        help="numbers of the devices that --parallel uses, as in 0,1,2",
-    )
+def device_list(text: str) -> list[int]:
+    """An argument such as `0,1,2`: the places of different devices among the visible ones."""
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
+        raise argparse.ArgumentTypeError(f"expected different numbers as in 0,1,2, got {text!r}")
+    return [int(part) for part in parts]
 
 
-def add_output_prefix(parser: argparse.ArgumentParser) -> None:
-    """`--output_prefix` of the sweep and analysis commands."""
-    parser.add_argument(
-        "--output_prefix",
-        default="results",
-        metavar="NAME",
-        help="name of the common results table, <NAME>.csv beside summary.json",
+def checkpoint_flags(required: bool = True) -> tuple[Flag, ...]:
+    """The flags of a command on a checkpoint, which may also be `required` by another flag."""
+    return (
+        *CONFIG,
+        Flag(
+            "--checkpoint",
+            type=Path,
+            required=required,
+            metavar="PATH",
+            help="a stage folder, an accelerate state folder, or a .pt file",
+        ),
+        Flag("--output_dir", type=Path, required=required, help="where results go"),
+        Flag(
+            "--max_samples",
+            type=count,
+            metavar="N",
+            help="use the first N questions of each dataset",
+        ),
+        Flag(
+            "--parallel",
+            action="store_true",
+            help="observe in parallel processes, one for each device of --gpus",
+        ),
+        Flag(
+            "--gpus",
+            type=device_list,
+            metavar="I,J,...",
+            help="numbers of the devices that --parallel uses, as in 0,1,2",
+        ),
     )
 
 
 def evaluate_checkpoint(
-    args: argparse.Namespace, policy: dict[str, Any], sweep: dict[str, list[Any]]
+    args: argparse.Namespace, policy: Overrides, sweep: Mapping[str, list[Any]]
 ) -> tuple[Settings, CheckpointLayout]:
     """Observe the checkpoint where that is not done yet, then evaluate a policy or a sweep."""
     from vovnet.evaluation.experiment import evaluate_experiment
@@ -104,7 +118,7 @@ def evaluate_checkpoint(
 
 
 def checkpoint_settings(
-    args: argparse.Namespace, policy: dict[str, Any], sweep: dict[str, list[Any]]
+    args: argparse.Namespace, policy: Overrides, sweep: Mapping[str, list[Any]]
 ) -> Settings:
     """The settings with one run and one experiment: this checkpoint, under this policy.
 
@@ -139,7 +153,6 @@ def checkpoint_settings(
 
 def _run_live(settings: Settings, layout: Layout) -> None:
     """Run the policy live: the same answers, with latency and memory measured."""
-    from vovnet.core.progress import progress
     from vovnet.inference.live import live_experiment
 
     with progress("answering") as on_sample:
@@ -152,25 +165,20 @@ def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) ->
     So a command with fewer samples, or another prompt, leaves what is observed already alone.
     """
     from vovnet.pipeline.keys import step_digest
+    from vovnet.pipeline.trained_model import weights_file
+    from vovnet.policies.experiments import uses_router_fit
 
-    weights = _digest(checkpoint)[:12]
+    weights = sha256_file(weights_file(checkpoint))[:12]
+    fitted = [ROUTER_FIT] if uses_router_fit(settings, EXPERIMENT) else []
     observed = {}
-    for name in observed_sets(settings):
+    for name in [*experiment_sets(settings, EXPERIMENT), *fitted]:
         digest = step_digest(settings, "observe", run=RUN, seed=settings.seeds[0], eval_set=name)
         observed[name] = f"checkpoint-{weights}-{digest[:12]}"
     return CheckpointLayout(Path(settings.results_dir), checkpoint, output_dir, observed)
 
 
-def observed_sets(settings: Settings) -> list[str]:
-    """The sets that the experiment by hand reads, the router's where a router is fitted."""
-    from vovnet.policies.experiments import uses_router_fit
-
-    fitted = [ROUTER_FIT] if uses_router_fit(settings, EXPERIMENT) else []
-    return [*experiment_sets(settings, EXPERIMENT), *fitted]
-
-
 def observe_missing(
-    settings: Settings, layout: CheckpointLayout, gpus: list[int] | None = None
+    settings: Settings, layout: CheckpointLayout, gpus: Sequence[int] | None = None
 ) -> None:
     """Observe the checkpoint on every set that is read; what is there already is kept.
 
@@ -179,55 +187,78 @@ def observe_missing(
     from vovnet.inference.shards import gather
     from vovnet.pipeline.trained_model import TrainedModel
 
-    observe_all = partial(_observe_shards, settings, layout)
-    if gpus is None:
-        observe_all(0, 1)
-    else:
-        run_on_devices(observe_all, gpus)
     trained = TrainedModel(settings, layout, RUN, settings.seeds[0])
+    if gpus is None:
+        _observe_shards(trained, list(layout.observed), 0, 1)
+    else:
+        _on_devices(partial(_observe_shards, trained, list(layout.observed)), gpus)
     for name in layout.observed:
         gather(trained, name)
-        if views := _views(settings, name):
+        if views := _views(trained, name):
             gather(trained, name, views)
 
 
 def _observe_shards(
-    settings: Settings, layout: CheckpointLayout, shard: int, num_shards: int
+    trained: TrainedModel, names: Sequence[str], shard: int, num_shards: int
 ) -> None:
     """Observe one shard of every set, under the actions and the reduced views that are needed."""
-    from vovnet.core.progress import progress
     from vovnet.inference.observe import observe_shard
-    from vovnet.pipeline.trained_model import TrainedModel
 
-    trained = TrainedModel(settings, layout, RUN, settings.seeds[0])
     part = f", shard {shard}/{num_shards}" if num_shards > 1 else ""
-    for name in layout.observed:
+    for name in names:
         with progress(f"observing {name}{part}") as on_block:
             observe_shard(trained, name, shard, num_shards, on_block=on_block)
-        if views := _views(settings, name):
+        if views := _views(trained, name):
             with progress(f"observing further views of {name}{part}") as on_block:
                 observe_shard(trained, name, shard, num_shards, views, on_block)
 
 
-def _views(settings: Settings, name: str) -> list[str]:
+def _views(trained: TrainedModel, name: str) -> list[str]:
     """The reduced views of a set that the experiment by hand reads."""
     from vovnet.policies.experiments import needed_views
 
-    return needed_views(settings, RUN, settings.seeds[0], name)
+    return needed_views(trained.suite, RUN, trained.seed, name)
 
 
-def _digest(checkpoint: Path) -> str:
-    """Hash of a checkpoint's weights, found without torch."""
-    path = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
-    if not path.is_file():
-        raise CheckpointError(
-            f"{checkpoint}: no checkpoint there, expected a folder with model.safetensors or a .pt"
-            " file"
+# ---- one process for each device -------------------------------------------------------
+
+
+def devices_at(places: Sequence[int]) -> list[str]:
+    """The devices at these places among the visible ones.
+
+    Where the machine has no device at all, or all are hidden, their names are empty, and the
+    processes share the CPU, which one line says.
+    """
+    visible = visible_devices() if machine_devices() else []
+    if not visible:
+        print(f"no GPU is visible here: {len(places)} processes share the CPU", file=sys.stderr)
+        return [""] * len(places)
+    if max(places) >= len(visible):
+        raise ConfigError(
+            f"--gpus: device {max(places)} is not among the {len(visible)} visible devices"
+            f" ({VISIBLE}={os.environ.get(VISIBLE, 'not set')})"
         )
-    return sha256_file(path)
+    return [visible[place] for place in places]
 
 
-def rename_results(args: argparse.Namespace) -> None:
-    """Give results.csv the name that `--output_prefix` asks for."""
-    if args.output_prefix != "results":
-        (args.output_dir / "results.csv").replace(args.output_dir / f"{args.output_prefix}.csv")
+def _on_devices(task: Callable[[int, int], None], places: Sequence[int]) -> None:
+    """Call `task(index, count)` once for each device, in a process that sees that device only.
+
+    The first error is raised here, after the other processes have ended.
+    """
+    devices = devices_at(places)
+    with ProcessPoolExecutor(len(devices), mp_context=get_context("spawn")) as pool:
+        futures = [
+            pool.submit(_on_device, device, task, index, len(devices))
+            for index, device in enumerate(devices)
+        ]
+    try:
+        for future in futures:
+            future.result()
+    except BrokenProcessPool:
+        raise VovnetError("a process of --parallel was killed; the same command goes on") from None
+
+
+def _on_device(device: str, task: Callable[[int, int], None], index: int, count: int) -> None:
+    os.environ.update(environment_of([device]))  # before torch is imported, which reads it once
+    task(index, count)

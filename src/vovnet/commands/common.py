@@ -1,33 +1,77 @@
-"""Arguments that the commands share."""
+"""What a command is, and the flags and kinds of arguments that commands share."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from vovnet.config import Settings, load
+if TYPE_CHECKING:
+    from vovnet.config import Settings
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--config` and `--dataset_config`, both repeatable; later files win."""
-    parser.add_argument(
+class Flag:
+    """An argument by its name; `facts` such as `type` and `help` go to argparse."""
+
+    def __init__(self, name: str, **facts: Any) -> None:
+        self.name, self.facts = name, facts
+
+
+@dataclass(frozen=True)
+class Command:
+    """What `--help` tells of a command, its flags, and what it does with the parsed arguments."""
+
+    description: str
+    flags: Sequence[Flag]
+    run: Callable[[argparse.Namespace], None]
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        for flag in self.flags:
+            parser.add_argument(flag.name, **flag.facts)
+
+
+CONFIG = (
+    Flag(
         "--config",
         action="append",
         required=True,
         metavar="FILE",
         help="YAML with settings; repeat it to layer files, later ones win",
-    )
-    parser.add_argument(
+    ),
+    Flag(
         "--dataset_config",
         action="append",
         default=[],
         metavar="FILE",
         help="YAML layered on top of every --config; may be repeated",
-    )
+    ),
+)
+
+
+def command(description: str, *flags: Flag) -> Callable[..., Command]:
+    """Make a command of a function of the parsed arguments."""
+    return partial(Command, description, flags)
+
+
+def configured(description: str, *flags: Flag) -> Callable[..., Command]:
+    """Make a command of a function of the settings, which `CONFIG` names, and the arguments."""
+
+    def decorate(work: Callable[[Settings, argparse.Namespace], None]) -> Command:
+        def run(args: argparse.Namespace) -> None:
+            work(load_settings(args), args)
+
+        return Command(description, (*CONFIG, *flags), run)
+
+    return decorate
 
 
 def load_settings(args: argparse.Namespace) -> Settings:
     """The settings of `--config` and `--dataset_config`, merged and validated."""
+    from vovnet.config import load
+
     return load([*args.config, *args.dataset_config])
 
 

@@ -8,36 +8,35 @@ import sys
 import time
 from pathlib import Path
 
+from vovnet.commands.common import Flag, command
 from vovnet.core.errors import VovnetError
 from vovnet.machine.gpu_record import open_recorder
 from vovnet.machine.leases import Lease, take
 from vovnet.machine.run_to_end import run_to_end
 
-HELP = """wait for free GPUs and run a command on them: vovnet lease --gpus 2 -- command ...
-The command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended.
-Processes that it leaves behind are ended first."""
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gpus", type=int, required=True, metavar="N", help="how many devices")
-    parser.add_argument(
+@command(
+    "wait for free GPUs and run a command on them: vovnet lease --gpus 2 -- command ... The"
+    " command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended."
+    " Processes that it leaves behind are ended first.",
+    Flag("--gpus", type=int, required=True, metavar="N", help="how many devices"),
+    Flag(
         "--record",
         type=Path,
         metavar="FILE",
         help="where to write each device's model, peak memory and utilisation as JSON; without a"
         " driver nothing is written",
-    )
-    parser.add_argument("command", nargs="+", help="after --: the command and its arguments")
-
-
-def run(args: argparse.Namespace) -> None:
+    ),
+    Flag("command", nargs="+", help="after --: the command and its arguments"),
+)
+def lease(args: argparse.Namespace) -> None:
     if args.gpus < 1:
         raise VovnetError(f"--gpus: expected at least 1, got {args.gpus}")
-    lease = take(args.gpus)
+    held = take(args.gpus)
     try:
-        status = _run_on(lease, args.command, args.record)
+        status = _run_on(held, args.command, args.record)
     finally:
-        lease.release()
+        held.release()
     sys.exit(status)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from vovnet.commands.common import add_config_arguments, load_settings
+from vovnet.commands.common import Flag, configured, count
 from vovnet.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,30 +15,26 @@ if TYPE_CHECKING:
     from vovnet.core.layout import Layout
     from vovnet.core.records import Sample
 
-HELP = "print what a prepared dataset holds and draw a contact sheet of its questions"
-
 DEFAULT_SAMPLES = 12
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", help="a key of data.datasets")
-    add_config_arguments(parser)
-    parser.add_argument("--split", help="one split; every prepared one if left out")
-    parser.add_argument(
+@configured(
+    "print what a prepared dataset holds and draw a contact sheet of its questions",
+    Flag("dataset", help="a key of data.datasets"),
+    Flag("--split", help="one split; every prepared one if left out"),
+    Flag(
         "--samples",
-        type=_positive,
+        type=count,
         default=DEFAULT_SAMPLES,
         metavar="N",
         help=f"questions on the sheet, spread over the split ({DEFAULT_SAMPLES} if left out)",
-    )
-
-
-def run(args: argparse.Namespace) -> None:
+    ),
+)
+def inspect(settings: Settings, args: Namespace) -> None:
     from vovnet.commands.inspect.sheet import write_sheet
     from vovnet.commands.inspect.summary import summarise
     from vovnet.data.samples import read_samples
 
-    settings = load_settings(args)
     layout = settings.layout
     for split in _splits(settings, layout, args.dataset, args.split):
         path = layout.samples(args.dataset, split)
@@ -76,9 +72,3 @@ def _spread(samples: Iterable[Sample], num_questions: int, count: int) -> Iterat
     for index, sample in enumerate(islice(questions, num_questions)):
         if index in wanted:
             yield sample
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)

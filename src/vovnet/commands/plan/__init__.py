@@ -6,59 +6,49 @@ import argparse
 import math
 from pathlib import Path
 
+from vovnet.commands.common import Flag, command
 from vovnet.core.errors import VovnetError, one_line
-
-HELP = """count the jobs and GPU-hours of a target, simulate its run on N GPUs under each scheduler
-and as commands packed by hand, and draw the schedules; call it where the Snakefile lies"""
 
 CORES_PER_GPU = 16
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "targets", nargs="*", default=["all"], help="of the Snakefile (all if left out)"
-    )
-    parser.add_argument(
+@command(
+    "count the jobs and GPU-hours of a target, simulate its run on N GPUs under each scheduler and"
+    " as commands packed by hand, and draw the schedules; call it where the Snakefile lies",
+    Flag("targets", nargs="*", default=["all"], help="of the Snakefile (all if left out)"),
+    Flag(
         "--configfile",
         action="append",
         default=[],
         type=Path,
         metavar="FILE",
         help="as for snakemake; repeat it to layer files",
-    )
-    parser.add_argument("--gpus", type=int, help="devices to plan for (as many as are here)")
-    parser.add_argument("--cores", type=int, help=f"CPU cores ({CORES_PER_GPU} per GPU)")
-    parser.add_argument("--all_jobs", action="store_true", help="count finished jobs as well")
-    parser.add_argument(
+    ),
+    Flag("--gpus", type=int, help="devices to plan for (as many as are here)"),
+    Flag("--cores", type=int, help=f"CPU cores ({CORES_PER_GPU} per GPU)"),
+    Flag("--all_jobs", action="store_true", help="count finished jobs as well"),
+    Flag(
         "--rehearse",
         type=float,
         metavar="SECONDS",
         help="also run Snakemake itself under each scheduler, with jobs that only sleep, so fast"
         " that the lower bound takes SECONDS",
-    )
-    parser.add_argument(
+    ),
+    Flag(
         "--output",
         type=Path,
         default=Path("results/plan"),
         metavar="DIR",
         help="folder for the tables and the charts (results/plan if left out)",
-    )
-
-
-def run(args: argparse.Namespace) -> None:
+    ),
+)
+def plan(args: argparse.Namespace) -> None:
     import pandas as pd
     from snakemake.exceptions import ApiError, RuleException, WorkflowError
 
-    from vovnet.commands.plan.compare import (
-        Schedule,
-        compare,
-        compare_rehearsed,
-        schedule_rows,
-        stage_rows,
-    )
-    from vovnet.commands.plan.dag import load_tasks
     from vovnet.commands.plan.gantt import draw_gantt
-    from vovnet.commands.plan.tasks import lower_bound_s
+    from vovnet.commands.plan.schedules import Schedule, compare, schedule_rows, stage_rows
+    from vovnet.commands.plan.tasks import load_tasks, lower_bound_s
     from vovnet.core.files import atomic_path
     from vovnet.machine.devices import visible_devices
 
@@ -86,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         print(path)
 
     def show_schedules(title: str, schedules: list[Schedule], prefix: str) -> None:
-        show(title, schedule_rows(schedules, tasks, gpus), f"{prefix}schedules")
+        show(title, schedule_rows(schedules, bound_s), f"{prefix}schedules")
         for path in draw_gantt(schedules, gpus, bound_s, args.output, f"{prefix}gantt"):
             print(path)
 
@@ -97,5 +87,4 @@ def run(args: argparse.Namespace) -> None:
     show_schedules(f"\n{bound}:", schedules, "")
     if args.rehearse is not None:
         title = f"\nrehearsed in {args.rehearse / bound_s:.2g} of the time, {bound}:"
-        rehearsed = compare_rehearsed(tasks, gpus, cores, args.rehearse)
-        show_schedules(title, rehearsed, "rehearsed_")
+        show_schedules(title, compare(tasks, gpus, cores, args.rehearse), "rehearsed_")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from vovnet.commands.plan.compare import Schedule
+from vovnet.commands.plan.schedules import Schedule
 from vovnet.report.style import (
     BLUE,
     GREEN,

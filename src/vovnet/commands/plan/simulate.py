@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,9 @@ class PretendedDag:
     """A DAG of jobs that exist only in a simulation, with the methods that schedulers call."""
 
     def __init__(self, tasks: Sequence[Task], cores: int) -> None:
-        self.jobs = {task.name: _job(number, task, cores) for number, task in enumerate(tasks)}
+        self.jobs = {
+            task.name: PretendedJob(number, task, cores) for number, task in enumerate(tasks)
+        }
         self.ended: set[str] = set()
 
     def needrun_jobs(self) -> list[Any]:
@@ -34,42 +35,29 @@ class PretendedDag:
         return job.task.name in self.ended
 
 
-@dataclass(eq=False)
 class PretendedJob:
     """A job that asks for GPUs and cores only, with the attributes that schedulers read."""
 
-    task: Task
-    jobid: int
-    scheduler_resources: Mapping[str, float]
-    rule: SimpleNamespace
-    is_norun: bool
-    priority: int = 0
+    priority = 0
     input: tuple[str, ...] = ()
-    benchmark: None = None
+    benchmark = None
+
+    def __init__(self, jobid: int, task: Task, cores: int) -> None:
+        self.jobid, self.task = jobid, task
+        self.rule = SimpleNamespace(name=task.name)
+        self.is_norun = task.duration_s == 0
+        self.scheduler_resources = {
+            **{"_cores": min(task.cores, cores), "gpu": task.gpus, "_job_count": 1},
+            "runtime": task.duration_s / 60,
+        }
 
 
-def _job(number: int, task: Task, cores: int) -> PretendedJob:
-    asked = {"_cores": min(task.cores, cores), "gpu": task.gpus, "_job_count": 1}
-    return PretendedJob(
-        task=task,
-        jobid=number,
-        scheduler_resources=asked | {"runtime": task.duration_s / 60},
-        rule=SimpleNamespace(name=task.name),
-        is_norun=task.duration_s == 0,
-    )
-
-
-def simulate(
-    tasks: Sequence[Task], scheduler: str, gpus: int, cores: int, order: int
-) -> list[Span]:
-    """Run `tasks` under the named scheduler on `gpus` devices and `cores`.
+class Simulation:
+    """A run of `tasks` under the named scheduler on `gpus` devices and `cores`.
 
     Snakemake offers the ready jobs in no particular order; here `order` seeds it.
     """
-    return _Simulation(tasks, scheduler, gpus, cores, order).run()
 
-
-class _Simulation:
     def __init__(
         self, tasks: Sequence[Task], scheduler: str, gpus: int, cores: int, order: int
     ) -> None:
@@ -108,9 +96,10 @@ class _Simulation:
             return
         self.random.shuffle(ready)
         remaining = [self.dag.jobs[name] for name in self.waiting]
-        chosen = self.scheduler.select_jobs(ready, remaining, dict(self.free), {})
+        offer: tuple[Any, ...] = (ready, remaining, dict(self.free), {})
+        chosen = self.scheduler.select_jobs(*offer)
         if chosen is None:
-            chosen = self.greedy.select_jobs(ready, remaining, dict(self.free), {})
+            chosen = self.greedy.select_jobs(*offer)
         for job in chosen:
             self._change_free(job, -1)
             devices = tuple(self.devices[: job.task.gpus])

@@ -1,0 +1,283 @@
+"""The steps of the pipeline as commands: `vovnet prepare`, `vovnet train` and so on.
+
+What a command works with is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import shutil
+from argparse import Namespace
+from importlib import import_module
+from pathlib import Path
+
+from vovnet.commands import by_hand
+from vovnet.commands.common import (
+    Command,
+    Flag,
+    command,
+    configured,
+    load_settings,
+    shard_argument,
+)
+from vovnet.config import Settings
+from vovnet.core.errors import ConfigError
+from vovnet.core.progress import progress
+from vovnet.pipeline.catalogue import STEPS
+
+DATASET = Flag("--dataset", required=True, help="a key of data.datasets")
+EXPERIMENT = Flag("--experiment", required=True, help="a key of experiments")
+OBSERVED = (
+    Flag("--run", required=True, help="a key of runs"),
+    Flag("--seed", type=int, required=True, help="the seed it was trained with"),
+    Flag("--dataset", required=True, help="a key of data.eval_sets, or router_fit"),
+    Flag(
+        "--views",
+        nargs="+",
+        default=(),
+        metavar="VIEW",
+        help="further views such as full+prune-stride-0.5, instead of the actions",
+    ),
+)
+
+
+@configured("render a synthetic dataset as the raw files that its original has", DATASET)
+def synthesize(settings: Settings, args: Namespace) -> None:
+    from vovnet.data.world.render import synthesize
+
+    for split, count in synthesize(settings, args.dataset).items():
+        print(f"{args.dataset}/{split}: {count} questions")
+
+
+@configured(
+    "download a dataset of the hub (source: hub) at its revision and check its files", DATASET
+)
+def fetch(settings: Settings, args: Namespace) -> None:
+    from vovnet.data.hub import fetch
+
+    facts = fetch(settings, args.dataset)
+    files = facts["files"].values()
+    size_mb = sum(file["size"] for file in files) / 1e6
+    source = f"{facts['repo_id']}@{facts['commit']}"
+    print(f"{args.dataset}: {source}, {len(files)} files, {size_mb:.1f} MB")
+
+
+@configured(
+    "turn one split of a raw dataset into unified samples",
+    DATASET,
+    Flag("--split", required=True, help="a key of the dataset's files"),
+)
+def prepare(settings: Settings, args: Namespace) -> None:
+    from vovnet.data.prepare import prepare
+
+    layout = settings.layout
+    counts = prepare(settings, args.dataset, args.split, layout)
+    written = f"{counts['num_samples']} samples, {counts['num_images']} images"
+    print(f"{layout.samples(args.dataset, args.split)}: {written}")
+    for reason, count in counts["skipped"].items():
+        print(f"skipped: {count} ({reason})")
+
+
+@configured("compare the training mix with the evaluation sets; exit 2 on a hit")
+def leakage(settings: Settings, args: Namespace) -> None:
+    from vovnet.data.leakage import KINDS, check_leakage
+
+    report = check_leakage(settings, settings.layout)
+    for name, compared in report["sets"].items():
+        counts = ", ".join(f"{kind} {compared[kind]['count']}" for kind in KINDS)
+        print(f"{name}: {compared['num_samples']} samples, shared with training: {counts}")
+    print(f"report: {settings.layout.leakage_report}")
+
+
+@configured(
+    "make the tiny base model: random weights, then the world's skills, then an export",
+    Flag("--work_dir", type=Path, required=True, help="checkpoints and logs of the phases"),
+    Flag("--output_dir", type=Path, required=True, help="where the model is written"),
+)
+def pretrain(settings: Settings, args: Namespace) -> None:
+    from vovnet.training.pretrain import pretrain
+
+    with progress("pretraining") as on_step:
+        model = pretrain(settings, args.work_dir, on_step)
+    shutil.copytree(model, args.output_dir, dirs_exist_ok=True)
+    print(args.output_dir)
+
+
+@configured(
+    "train one stage of one run and seed; a killed call continues at the exact step. On several"
+    " devices start it by `accelerate launch --num_processes N -m vovnet train ...`.",
+    Flag("--run", help="a key of runs; the first one if left out"),
+    Flag("--seed", type=int, help="of order, noise and head; training.seed if left out"),
+    Flag("--stage", type=int, choices=(1, 2), help="both, one after the other, if left out"),
+    Flag(
+        "--in_place",
+        action="store_true",
+        help="train in the run's own folder, as the DAG does, and set aside what another recipe"
+        " made there; else another recipe gets a folder of its own beside it",
+    ),
+)
+def train(settings: Settings, args: Namespace) -> None:
+    from accelerate import PartialState
+
+    from vovnet.pipeline.trained_model import TrainedModel
+    from vovnet.training.stage import train_stage
+
+    name = args.run or next(iter(settings.runs))
+    seed = settings.training.seed if args.seed is None else args.seed
+    trained = TrainedModel(settings, settings.layout, name, seed)
+    for stage in (args.stage,) if args.stage else (1, 2):
+        model = trained.stage1_model if stage == 1 else trained
+        with progress(f"training stage {stage}") as on_step:
+            folder = train_stage(model, stage, on_step, beside=not args.in_place)
+        if PartialState().is_main_process:
+            print(folder)
+    PartialState().destroy_process_group()
+
+
+@configured(
+    "run a trained model on every view of a set; a killed call continues where it was",
+    *OBSERVED,
+    Flag(
+        "--shard",
+        type=shard_argument,
+        default=(0, 1),
+        metavar="I/N",
+        help="part I (from 0) of N; all if left out",
+    ),
+)
+def observe(settings: Settings, args: Namespace) -> None:
+    from vovnet.inference.observe import observe_shard
+    from vovnet.pipeline.trained_model import TrainedModel
+
+    trained = TrainedModel(settings, settings.layout, args.run, args.seed)
+    shard, num_shards = args.shard
+    with progress("observing blocks") as on_block:
+        observe_shard(trained, args.dataset, shard, num_shards, args.views, on_block)
+
+
+@configured("join the eval.num_shards shards of an observation", *OBSERVED)
+def gather(settings: Settings, args: Namespace) -> None:
+    from vovnet.inference.shards import gather
+    from vovnet.pipeline.trained_model import TrainedModel
+
+    trained = TrainedModel(settings, settings.layout, args.run, args.seed)
+    gather(trained, args.dataset, args.views)
+
+
+@configured(
+    "read the action ratios of another experiment's results and write matched.yaml", EXPERIMENT
+)
+def match(settings: Settings, args: Namespace) -> None:
+    from vovnet.evaluation.match import write_matched
+    from vovnet.evaluation.matched import matched_path
+
+    write_matched(settings, settings.layout, args.experiment)
+    print(matched_path(settings.layout, args.experiment))
+
+
+@configured(
+    "score what was observed or answered live: results.csv, summary.json, samples.parquet",
+    EXPERIMENT,
+)
+def evaluate(settings: Settings, args: Namespace) -> None:
+    from vovnet.evaluation.experiment import evaluate_experiment
+
+    evaluate_experiment(settings, settings.layout, args.experiment)
+    print(settings.layout.eval(args.experiment) / "results.csv")
+
+
+@configured(
+    "run an experiment of mode live, sample by sample; `vovnet evaluate` scores the answers",
+    EXPERIMENT,
+)
+def live(settings: Settings, args: Namespace) -> None:
+    from vovnet.inference.live import live_experiment
+
+    with progress("answering") as on_sample:
+        live_experiment(settings, settings.layout, args.experiment, on_sample)
+
+
+@command(
+    "accuracy, entropy, cost and false skips per action and per field of the dataset",
+    Flag("--experiment", help="a key of experiments that is evaluated already"),
+    *by_hand.checkpoint_flags(required=False),
+)
+def error_slices(args: Namespace) -> None:
+    from vovnet.evaluation.error_slices import write_error_slices
+
+    by_checkpoint = (args.checkpoint, args.output_dir)
+    if args.experiment is not None and by_checkpoint == (None, None):
+        settings = load_settings(args)
+        layout, name = settings.layout, args.experiment
+    elif args.experiment is None and None not in by_checkpoint:
+        settings, layout = by_hand.evaluate_checkpoint(args, {}, {})
+        name = by_hand.EXPERIMENT
+        if settings.eval.profile:  # a live run stores no observations
+            by_hand.observe_missing(settings, layout)
+    else:
+        raise ConfigError("error_slices: expected --experiment, or --checkpoint and --output_dir")
+    for path in write_error_slices(settings, layout, name):
+        print(path)
+
+
+@configured("measure how much time and how many model passes this design saves, side by side")
+def bench(settings: Settings, args: Namespace) -> None:
+    from vovnet.commands.bench.all_parts import run_bench
+
+    run_bench(settings, settings.layout, progress)
+    print((settings.layout.bench / "bench.md").read_text(encoding="utf-8"))
+
+
+# ---- reports ---------------------------------------------------------------------------
+
+
+@configured("check the results; fails if one of them cannot be right")
+def sanity(settings: Settings, args: Namespace) -> None:
+    """Print the checks that do not pass; a broken invariant is an error."""
+    from vovnet.report.checks import write_sanity
+
+    checks = write_sanity(settings, settings.layout)
+    for check in checks:
+        if not check.passed:
+            word = "not run" if check.passed is None else "expectation not met"
+            numbers = check.numbers.removeprefix("not run: ")
+            print(f"{word}: {check.block} {check.name}: {numbers}")
+    print(f"{sum(check.passed is True for check in checks)} of {len(checks)} checks pass")
+
+
+def _writing(step: str, writer: str, description: str) -> Command:
+    """A command that calls `writer` of the step's module, which returns the paths it wrote."""
+
+    def run(settings: Settings, args: Namespace) -> None:
+        write = getattr(import_module(STEPS[step].computed_by), writer)
+        for path in write(settings, settings.layout):
+            print(path)
+
+    return configured(description)(run)
+
+
+hull_metrics = _writing(
+    "hull_metrics",
+    "hull_metrics",
+    "compare every replayed experiment with the mixing hull: hull_metrics.csv, curves.csv",
+)
+tables = _writing(
+    "tables", "write_tables", "write the paper's tables from the results of every experiment"
+)
+figures = _writing(
+    "figures", "write_figures", "draw the paper's figures from the results of every experiment"
+)
+reliability = _writing(
+    "reliability",
+    "write_reliability",
+    "write the tables and the figure of errors, calibration and fallbacks",
+)
+ablation_table = _writing(
+    "ablation_table",
+    "write_ablations",
+    "compare every ablation with the default; writes the table of ablations",
+)
+paper_pdf = _writing(
+    "paper_pdf",
+    "write_document",
+    "compile a document of every table and figure of the report; needs TeX",
+)
