@@ -8,8 +8,8 @@ from typing import Any
 
 from vovnet.config import Resources, Settings, run_settings
 from vovnet.core.errors import ConfigError
+from vovnet.core.files import HashCache
 from vovnet.pipeline.catalogue import STEPS
-from vovnet.pipeline.hash_cache import HashCache
 from vovnet.pipeline.keys import step_code, write_step_config
 
 LEASE = "python -m vovnet lease --gpus {} --record {} --"

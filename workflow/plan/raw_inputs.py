@@ -11,10 +11,9 @@ from pathlib import Path
 
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
-from vovnet.core.files import read_json
+from vovnet.core.files import HashCache, read_json
 from vovnet.data.formats import format_of
 from vovnet.data.raw_files import is_pattern, raw_manifest
-from vovnet.pipeline.hash_cache import HashCache
 
 
 def raw_inputs(settings: Settings, dataset: str, split: str, hashes: HashCache) -> list[Path]:

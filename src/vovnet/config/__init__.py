@@ -14,7 +14,6 @@ from vovnet.config.data import (
     SplitRef,
     mmbench_part,
 )
-from vovnet.config.layers import merge, read_yaml, yaml_text
 from vovnet.config.schema import (
     Experiment,
     Match,
@@ -31,9 +30,12 @@ from vovnet.config.settings import (
     dump,
     first_error,
     load,
+    merge,
     policy_points,
+    read_yaml,
     run_settings,
     validate,
+    yaml_text,
 )
 from vovnet.config.values import Extended, Section, ViewName
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,48 @@ def sha256_file(path: Path | str) -> str:
         raise DataError(f"{path}: file not found") from None
 
 
-def sha256_files(paths: Iterable[Path]) -> dict[str, str]:
-    return {str(path): sha256_file(path) for path in sorted(paths)}
-
-
 def sha256_json(value: Any) -> str:
     """Hash of the canonical JSON form of `value`."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return sha256_bytes(text.encode())
+
+
+class HashCache:
+    """SHA-256 of files; one whose size and time are as they were is not read again.
+
+    The DAG compares a user's files by content, because copies have new times. `path` is where
+    the hashes are kept between calls.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        with suppress(DataError):
+            self._known = read_json(path)
+
+    def hashes(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The hash of each file."""
+        before = dict(self._known)
+        found = {path: self._hash(path) for path in paths}
+        if self._known != before:
+            write_json(self._path, self._known)
+        return found
+
+    def digest(self, paths: Iterable[Path]) -> str:
+        """One hash of files and folders; of a folder, the names of what lies in it count."""
+        paths = list(paths)
+        listed: dict[str, object] = {
+            str(path): sorted(item.name for item in path.iterdir())
+            for path in paths
+            if path.is_dir()
+        }
+        files = self.hashes(path for path in paths if not path.is_dir())
+        return sha256_json(listed | {str(path): found for path, found in files.items()})
+
+    def _hash(self, path: Path) -> str:
+        status = path.stat()
+        seen = [status.st_size, status.st_mtime_ns]
+        known = self._known.get(str(path))
+        if known is None or known[:2] != seen:
+            known = self._known[str(path)] = [*seen, sha256_file(path)]
+        return str(known[2])

@@ -12,6 +12,10 @@ PAPER, SUITE = "paper", "suite"
 """Names of the reports, which are those of their folders: what the paper shows, and everything."""
 
 
+Number = int | str
+"""Of a seed, stage or shard; the DAG has texts such as "{seed}" in their place."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """`report` is the report that is read or written.
@@ -60,25 +64,19 @@ class Layout:
         """The tiny base model, where it is made anew (the package brings one along)."""
         return self.root / "tiny-qwen3-vl"
 
-    def stage(self, run: str, seed: int | str, stage: int) -> Path:
+    def stage(self, run: str, seed: Number, stage: int) -> Path:
         """Folder of one training stage; its `manifest.json` is written last."""
         return self.root / "runs" / run / f"seed{seed}" / f"stage{stage}"
 
-    def observations(self, run: str, seed: int | str, eval_set: str) -> Path:
+    def observations(self, run: str, seed: Number, eval_set: str) -> Path:
         return self.results / "observations" / run / f"seed{seed}" / eval_set
 
-    def observation_manifest(self, run: str, seed: int | str, eval_set: str, group: str) -> Path:
+    def observation_manifest(self, run: str, seed: Number, eval_set: str, group: str) -> Path:
         """Manifest of a group of tables, `actions` or `views`, which lie beside it."""
         return self.observations(run, seed, eval_set) / f"{group}.manifest.json"
 
     def shard(
-        self,
-        run: str,
-        seed: int | str,
-        eval_set: str,
-        group: str,
-        shard: int | str,
-        num_shards: int | str,
+        self, run: str, seed: Number, eval_set: str, group: str, shard: Number, num_shards: Number
     ) -> Path:
         """Folder of one shard (counted from 0) of a group of tables."""
         name = f"{shard}-of-{num_shards}"

@@ -74,7 +74,10 @@ STEPS = {
         (FAMILIES, REDUCTIONS, POLICIES),
     ),
     "error_slices": Step(
-        "tell where an experiment errs", "vovnet.evaluation.error_slices", (POLICIES, SCORERS)
+        "tell where an experiment errs",
+        "vovnet.evaluation.error_slices",
+        (POLICIES, SCORERS),
+        reads="match",
     ),
     "reliability": Step(
         "report errors, calibration and fallbacks",

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from vovnet.pipeline.catalogue import FAMILIES, FORMATS, POLICIES, REDUCTIONS, SCORERS
+
 PACKAGE = __name__.split(".")[0]
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,13 +33,7 @@ LEFT_OUT = (
 )
 """Modules and packages that are in no digest, except in that of a step which they compute."""
 
-REGISTRIES = (
-    "vovnet.data.formats",
-    "vovnet.evaluation.scoring",
-    "vovnet.model.families",
-    "vovnet.policies",
-    "vovnet.views.reductions",
-)
+REGISTRIES = {FORMATS, SCORERS, FAMILIES, POLICIES, REDUCTIONS}
 """Modules that hold a table of names to modules; a new entry must not change other results."""
 
 
@@ -49,8 +45,8 @@ def code_digest(module: str, plugins: tuple[str, ...] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in code_files(module, plugins):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-        digest.update(_read(path)[1].encode() + b"\0")
+        for text in (path.relative_to(ROOT).as_posix(), ast.dump(_code(path))):
+            digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 
 
@@ -96,10 +92,11 @@ def declared_text(module: str, keyword: str) -> str | None:
 
     Only the source is read, because a lower room cannot import the plug-ins of a higher one.
     """
-    path = _source(module)
-    assert path is not None, module
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    given = [item.value for item in nodes if isinstance(item, ast.keyword) and item.arg == keyword]
+    given = [
+        item.value
+        for item in ast.walk(_code(_file(module)))
+        if isinstance(item, ast.keyword) and item.arg == keyword
+    ]
     texts = [item.value for item in given if isinstance(item, ast.Constant)]
     return next((text for text in texts if isinstance(text, str)), None)
 
@@ -108,8 +105,7 @@ def declared_text(module: str, keyword: str) -> str | None:
 def package_modules(package: str) -> tuple[str, ...]:
     """The modules of a package whose modules are all in use; a leading `_` marks a helper."""
     folder = ROOT.joinpath(*package.split(".")[1:])
-    names = sorted(path.stem for path in folder.glob("*.py"))
-    return tuple(f"{package}.{name}" for name in names if not name.startswith("_"))
+    return tuple(f"{package}.{path.stem}" for path in sorted(folder.glob("[!_]*.py")))
 
 
 def _is_left_out(name: str) -> bool:
@@ -122,10 +118,8 @@ def _is_in(name: str, package: str) -> bool:
 
 def _table(registry: str) -> dict[str | None, str]:
     """Name -> module of every dictionary in a registry's source that names modules."""
-    path = _source(registry)
-    assert path is not None, registry
     table: dict[str | None, str] = {}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_code(_file(registry))):
         entries = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
         for key, value in entries:
             module = _named_module(value)
@@ -154,61 +148,48 @@ def _source(module: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+def _file(module: str) -> Path:
+    path = _source(module)
+    assert path is not None, module
+    return path
+
+
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     """Modules of the package that `module` imports itself, and the packages that hold it."""
-    path = _source(module)
-    assert path is not None, module
+    path = _file(module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    nodes = _read(path)[0]
-    names = {module, *(name for node in nodes for name in _names(node, package))}
+    names = {module, *(name for node in ast.walk(_code(path)) for name in _names(node, package))}
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
     return tuple(sorted(name for name in parents if _source(name) is not None))
 
 
-def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
+def _names(node: ast.AST, package: str) -> Iterator[str]:
     """Texts that may name an imported module; those that do not are sorted out later."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
-        return
-    base = node.module or ""
-    if node.level:
+    elif isinstance(node, ast.ImportFrom):
         above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-        base = f"{above}.{base}" if base else above
-    yield base
-    yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        base = ".".join(filter(None, [above if node.level else "", node.module]))
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 @cache
-def _read(path: Path) -> tuple[list[ast.Import | ast.ImportFrom], str]:
-    """The imports of a file, and its dumped tree without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    nodes = list(ast.walk(tree))
-    for_checkers = {
-        inner
-        for node in nodes
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    for node in nodes:
-        if isinstance(node, _Documented):
-            node.body = [statement for statement in node.body if not _is_text(statement)]
-    imports = [
-        node
-        for node in nodes
-        if isinstance(node, ast.Import | ast.ImportFrom) and node not in for_checkers
-    ]
-    return imports, ast.dump(tree)
+def _code(path: Path) -> ast.AST:
+    """The tree of a file without what cannot change a result."""
+    tree: ast.AST = _Stripper().visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    return tree
 
 
-def _is_text(statement: ast.stmt) -> bool:
-    """Whether a statement is a text alone: a docstring, of whatever it describes."""
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+class _Stripper(ast.NodeTransformer):
+    """Removes texts that stand alone, which are docstrings, and what only type checkers read."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        value = node.value
+        is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        return None if is_text else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else node

@@ -8,7 +8,7 @@ the step's settings name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,13 @@ from vovnet.config import Settings, policy_points, yaml_text
 from vovnet.core.files import sha256_bytes, write_text
 from vovnet.core.layout import Layout
 from vovnet.pipeline import steps
-from vovnet.pipeline.catalogue import (
-    FAMILIES,
-    FORMATS,
-    POLICIES,
-    REDUCTIONS,
-    SCORERS,
-    STEPS,
-)
+from vovnet.pipeline.catalogue import FAMILIES, FORMATS, POLICIES, REDUCTIONS, STEPS
 from vovnet.pipeline.code_digest import code_digest, declared_text, package_modules, plugin_module
 from vovnet.pipeline.steps import Value
 
-EXECUTION_KEYS: dict[str, frozenset[str]] = {
-    "training": frozenset({"num_workers", "save_every", "keep_checkpoints"}),
-    "eval": frozenset({"num_shards", "shard_rows"}),
+EXECUTION_KEYS = {
+    "training": {"num_workers", "save_every", "keep_checkpoints"},
+    "eval": {"num_shards", "shard_rows"},
 }
 """Settings that say how a step works, not what it yields; they are passed on but not hashed."""
 
@@ -73,7 +66,7 @@ def step_code(settings: Settings, step: str, views: Sequence[str] = (), **select
     computed_by = STEPS[step].computed_by
     modules = set(package_modules(computed_by) if STEPS[step].discovers else ())
     for registry in STEPS[step].plugins:
-        for name in _PLUGIN_NAMES[registry](settings, own, views):
+        for name in _plugin_names(registry, settings, own, views):
             if module := plugin_module(registry, name):
                 modules.add(module)
     return code_digest(computed_by, tuple(sorted(modules)))
@@ -89,56 +82,33 @@ def step_key(
     }
 
 
-# ---- names of plug-ins -----------------------------------------------------------------
-
-Names = Iterable[str | None]
-
-
-def _family(settings: Settings, own: Value, views: Sequence[str]) -> Names:
-    return [own["model"].get("family", "qwen3_vl")]
-
-
-def _formats(settings: Settings, own: Value, views: Sequence[str]) -> Names:
-    return [dataset["format"] for dataset in own["data"]["datasets"].values()]
-
-
-def _scorers(settings: Settings, own: Value, views: Sequence[str]) -> Names:
-    """The scorers that the sets' formats name, and the lenient one where a set asks for it."""
+def _plugin_names(
+    registry: str, settings: Settings, own: Value, views: Sequence[str]
+) -> list[str | None]:
+    """The names that a step's own settings, and the views that it shows, take from a registry."""
+    if registry == FAMILIES:
+        return [own["model"].get("family", "qwen3_vl")]
+    if registry == REDUCTIONS:
+        # A part of a view's name starts with that of its reduction, or of its budget.
+        shown = [*own.get("actions", ()), *views]
+        return [part.partition("-")[0] for view in shown for part in view.split("+")]
+    if registry == POLICIES:
+        points = [point for name in own["experiments"] for point in policy_points(settings, name)]
+        fallback = any(point.fallback_mode is not None for point in points)
+        return [*(point.baseline_name for point in points), *(["fallback"] if fallback else [])]
+    formats = [dataset["format"] for dataset in own["data"]["datasets"].values()]
+    if registry == FORMATS:
+        return formats
+    # The scorers that the sets' formats name, and the lenient one where a set asks for it.
+    modules = {plugin_module(FORMATS, name) for name in formats}
     lenient = any(chosen["fuzzy"] for chosen in own["data"]["eval_sets"].values())
-    formats = {plugin_module(FORMATS, name) for name in _formats(settings, own, views)}
-    scorers = [declared_text(module, "scorer") for module in formats if module]
+    scorers = [declared_text(module, "scorer") for module in modules if module]
     return [*scorers, *(["fuzzy"] if lenient else [])]
-
-
-def _reductions(settings: Settings, own: Value, views: Sequence[str]) -> Names:
-    """The part of a view's name before its first `-` is that of its reduction, or of its budget."""
-    shown = [*own.get("actions", ()), *views]
-    return [part.partition("-")[0] for view in shown for part in view.split("+")]
-
-
-def _policies(settings: Settings, own: Value, views: Sequence[str]) -> Names:
-    """The policies of the step's experiments; a fallback is one of its own."""
-    points = [point for name in own["experiments"] for point in policy_points(settings, name)]
-    fallback = any(point.fallback_mode is not None for point in points)
-    return [*(point.baseline_name for point in points), *(["fallback"] if fallback else [])]
-
-
-_PLUGIN_NAMES: dict[str, Callable[[Settings, Value, Sequence[str]], Names]] = {
-    FAMILIES: _family,
-    FORMATS: _formats,
-    POLICIES: _policies,
-    REDUCTIONS: _reductions,
-    SCORERS: _scorers,
-}
-"""Registry -> the names that a step's settings take from it."""
-
-
-# ---- hashing ---------------------------------------------------------------------------
 
 
 def _digest(value: Value) -> str:
     hashed = {
-        key: _without(item, EXECUTION_KEYS.get(key))
+        key: _without(item, EXECUTION_KEYS[key]) if key in EXECUTION_KEYS else item
         for key, item in value.items()
         if key not in ("results_dir", "quick")
     }
@@ -146,10 +116,8 @@ def _digest(value: Value) -> str:
     return sha256_bytes(repr(hashed).encode())
 
 
-def _without(item: Any, keys: frozenset[str] | None) -> Any:
-    if keys is None:
-        return item
-    return {key: inner for key, inner in item.items() if key not in keys}
+def _without(section: Value, keys: set[str]) -> Value:
+    return {key: item for key, item in section.items() if key not in keys}
 
 
 def _plain(item: Any) -> Any:

@@ -6,12 +6,11 @@ nothing else. Keys are listed, so that a new setting enters only the steps that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vovnet.config import (
     EvalSet,
-    Experiment,
     Section,
     Settings,
     SplitRef,
@@ -43,17 +42,11 @@ SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
 OBJECTIVE_KEYS = {"use_straight_through", "entropy_weight", "lambda_cost", "cost_scale"}
 """Settings of the policy that training reads beside those; no other retrains a model."""
 
-GENERATION_KEYS = {
-    "batch_size",
-    "max_new_tokens",
-    "num_beams",
-    "do_sample",
-    "temperature",
-    "seed",
-    "cache_reuse",
-    "num_shards",
-    "shard_rows",
-}
+EVALUATED = ("seed", "bootstrap_samples")
+"""Settings of the evaluation that scores are made with."""
+
+GENERATION_KEYS = {"batch_size", "max_new_tokens", "num_beams", "do_sample", "temperature", "seed"}
+GENERATION_KEYS |= {"cache_reuse", "num_shards", "shard_rows"}
 
 
 # ---- the steps -------------------------------------------------------------------------
@@ -61,34 +54,33 @@ GENERATION_KEYS = {
 
 def synthesize(settings: Settings, dataset: str) -> Value:
     data = settings.data
-    definition = {dataset: _dump(data.datasets[dataset])}
-    return _step(data={"datasets": definition} | _part(data, {"synthetic"}))
+    definition = {dataset: data.datasets[dataset].model_dump()}
+    return _step(data={"datasets": definition} | data.model_dump(include={"synthetic"}))
 
 
 def fetch(settings: Settings, dataset: str) -> Value:
-    return _step(data={"datasets": {dataset: _dump(settings.data.datasets[dataset])}})
+    return _step(data={"datasets": {dataset: settings.data.datasets[dataset].model_dump()}})
 
 
 def prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
-    value = {key: _of_split(item, split) for key, item in _dump(definition).items()}
+    value = {key: _of_split(item, split) for key, item in definition.model_dump().items()}
     ref = SplitRef(dataset=dataset, split=split)
     return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
 
 
 def leakage(settings: Settings) -> Value:
-    train, router_fit = train_parts(settings), list(settings.data.router_fit)
-    names = list(settings.data.eval_sets)
-    sets = {name: _part(settings.data.eval_sets[name], {"dataset", "split"}) for name in names}
-    refs = [*train, *router_fit, *settings.data.eval_sets.values()]
+    data = settings.data
+    train, sets, part = train_parts(settings), data.eval_sets, {"dataset", "split"}
+    refs = [*train, *data.router_fit, *sets.values()]
     return _step(
         data={
             "datasets": _datasets(settings, refs),
-            "train": _dump_all(train),
-            "router_fit": _dump_all(router_fit),
-            "eval_sets": sets,
+            "train": [ref.model_dump() for ref in train],
+            "router_fit": [ref.model_dump() for ref in data.router_fit],
+            "eval_sets": {name: item.model_dump(include=part) for name, item in sets.items()},
             **_division(settings, refs),
-            **_part(settings.data, {"leakage"}),
+            **data.model_dump(include={"leakage"}),
         }
     )
 
@@ -96,25 +88,25 @@ def leakage(settings: Settings) -> Value:
 def pretrain(settings: Settings) -> Value:
     return _step(
         actions=settings.actions,
-        model=_dump(settings.model),
-        data=_part(settings.data, PROMPT_KEYS),
-        vision_budget=_dump(settings.vision_budget),
+        model=settings.model.model_dump(),
+        data=settings.data.model_dump(include=PROMPT_KEYS),
+        vision_budget=settings.vision_budget.model_dump(),
         training=_without_prefix(settings.training, "stage2_", "head_"),
-        pretraining={name: _dump(phase) for name, phase in settings.pretraining.items()},
+        pretraining={name: phase.model_dump() for name, phase in settings.pretraining.items()},
     )
 
 
 def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     value = run_settings(settings, run, seed)
     sections: Value = {
-        "model": _dump(value.model),
+        "model": value.model.model_dump(),
         "data": {
-            **_part(value.data, PROMPT_KEYS),
+            **value.data.model_dump(include=PROMPT_KEYS),
             "datasets": _datasets(settings, value.data.train),
             **_division(settings, value.data.train),
-            "train": _dump_all(value.data.train),
+            "train": [part.model_dump() for part in value.data.train],
         },
-        "vision_budget": _dump(value.vision_budget),
+        "vision_budget": value.vision_budget.model_dump(),
     }
     if stage == 1:
         training = _without_prefix(value.training, "stage2_", "head_")
@@ -125,76 +117,55 @@ def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
         seeds=[seed],
         **sections,
         actions=value.actions,
-        policy=_part(value.policy, SIGNAL_KEYS | OBJECTIVE_KEYS),
-        training=_dump(value.training),
+        policy=value.policy.model_dump(include=SIGNAL_KEYS | OBJECTIVE_KEYS),
+        training=value.training.model_dump(),
     )
 
 
 def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
-    sets = _unscored(_eval_sets(settings, names))
-    return _step(
-        actions=settings.actions,
-        runs=[run],
-        seeds=[seed],
-        model=_dump(value.model),
-        data=_part(value.data, PROMPT_KEYS)
-        | _observed(settings, names, router_fit=not names)
-        | {"eval_sets": sets},
-        vision_budget=_dump(value.vision_budget),
-        policy=_part(value.policy, SIGNAL_KEYS),
-        eval=_part(value.eval, GENERATION_KEYS),
+    return _model_step(
+        value,
+        run,
+        [seed],
+        _unscored(_observed(settings, names, router_fit=not names)),
+        policy=value.policy.model_dump(include=SIGNAL_KEYS),
+        eval=value.eval.model_dump(include=GENERATION_KEYS),
     )
 
 
-def match(settings: Settings, experiment: str) -> Value:
-    return _decide(settings, experiment, with_eval=set())
-
-
-def evaluate(settings: Settings, experiment: str) -> Value:
-    return _decide(settings, experiment, with_eval={"seed", "bootstrap_samples"})
-
-
-def error_slices(settings: Settings, experiment: str) -> Value:
-    return _decide(settings, experiment, with_eval=set())
-
-
-def _decide(settings: Settings, experiment: str, with_eval: set[str]) -> Value:
+def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVALUATED) -> Value:
     names = with_matched(settings, experiment)
     value = run_settings(settings, settings.experiments[experiment].run)
-    sets = experiment_sets(settings, experiment)
-    others = [name for source in names for name in experiment_sets(settings, source)]
+    sets = [name for source in names for name in experiment_sets(settings, source)]
     return _step(
         actions=settings.actions,
         runs=[settings.experiments[name].run for name in names],
         seeds=experiment_seeds(settings, experiment),
-        data=_observed(
-            settings, dict.fromkeys(sets + others), uses_router_fit(settings, experiment)
-        ),
-        policy=_dump(value.policy),
-        eval=_part(value.eval, with_eval),
-        experiments={name: _stanza(settings, name) for name in names},
+        data=_observed(settings, dict.fromkeys(sets), uses_router_fit(settings, experiment)),
+        policy=value.policy.model_dump(),
+        eval=value.eval.model_dump(include=set(eval_keys)),
+        experiments=_stanzas(settings, names),
     )
+
+
+def match(settings: Settings, experiment: str) -> Value:
+    return evaluate(settings, experiment, eval_keys=())
 
 
 def live(settings: Settings, experiment: str) -> Value:
     """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
-    stanza = settings.experiments[experiment]
-    value = run_settings(settings, stanza.run)
-    sets = experiment_sets(settings, experiment)
-    observed = _observed(settings, sets, uses_router_fit(settings, experiment))
-    observed["eval_sets"] = _unscored(observed["eval_sets"])
-    return _step(
-        actions=settings.actions,
-        runs=[stanza.run],
-        seeds=experiment_seeds(settings, experiment),
-        model=_dump(value.model),
-        data=_part(value.data, PROMPT_KEYS) | observed,
-        vision_budget=_dump(value.vision_budget),
-        policy=_dump(value.policy),
-        eval=_dump(value.eval, exclude={"max_samples", "bootstrap_samples", "profile"}),
-        experiments={name: _stanza(settings, name) for name in with_matched(settings, experiment)},
+    run, sets = settings.experiments[experiment].run, experiment_sets(settings, experiment)
+    value = run_settings(settings, run)
+    return _model_step(
+        value,
+        run,
+        experiment_seeds(settings, experiment),
+        _unscored(_observed(settings, sets, uses_router_fit(settings, experiment))),
+        policy=value.policy.model_dump(),
+        eval=value.eval.model_dump(exclude={"max_samples", "bootstrap_samples", "profile"}),
+        experiments=_stanzas(settings, with_matched(settings, experiment)),
     )
 
 
@@ -219,18 +190,15 @@ def bench(settings: Settings) -> Value:
     names = bench_experiments(settings)
     run = settings.experiments[names[0]].run
     value = run_settings(settings, run)
-    return _step(
-        actions=settings.actions,
-        runs=[run],
-        seeds=settings.seeds[:1],
-        model=_dump(value.model),
-        data=_part(value.data, PROMPT_KEYS)
-        | _observed(settings, settings.data.eval_sets, router_fit=True),
-        vision_budget=_dump(value.vision_budget),
-        policy=_dump(value.policy),
-        eval=_dump(value.eval, exclude={"max_samples", "profile"}),
-        experiments={name: _stanza(settings, name) for name in names},
-        bench=_dump(settings.bench),
+    return _model_step(
+        value,
+        run,
+        settings.seeds[:1],
+        _observed(settings, settings.data.eval_sets, router_fit=True),
+        policy=value.policy.model_dump(),
+        eval=value.eval.model_dump(exclude={"max_samples", "profile"}),
+        experiments=_stanzas(settings, names),
+        bench=settings.bench.model_dump(),
     )
 
 
@@ -243,7 +211,7 @@ def shown(settings: Settings, report: str = PAPER) -> Value:
 def _report(settings: Settings, report: str = PAPER) -> Value:
     """Tables and figures show everything, so they depend on everything but its execution."""
     left_out = {"results_dir", "standalone", "targets", "bench", "resources", "quick"}
-    value = _dump(settings, exclude=left_out)
+    value = settings.model_dump(exclude=left_out)
     for stanza in value["experiments"].values():
         del stanza["targets"]
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
@@ -261,20 +229,23 @@ def _step(runs: Iterable[str] = (), **sections: Any) -> Value:
     return {"runs": {run: {} for run in runs}, "experiments": {}, **sections}
 
 
-def _dump(section: Section, exclude: set[str] | None = None) -> Value:
-    return section.model_dump(exclude=exclude)
-
-
-def _part(section: Section, include: set[str]) -> Value:
-    return section.model_dump(include=include)
-
-
-def _dump_all(parts: Iterable[SplitRef]) -> list[Value]:
-    return [_dump(part) for part in parts]
+def _model_step(
+    value: Settings, run: str, seeds: Sequence[int], observed: Value, **sections: Any
+) -> Value:
+    """A step that runs a trained model on some sets; `value` are the settings of its run."""
+    return _step(
+        actions=value.actions,
+        runs=[run],
+        seeds=seeds,
+        model=value.model.model_dump(),
+        data=value.data.model_dump(include=PROMPT_KEYS) | observed,
+        vision_budget=value.vision_budget.model_dump(),
+        **sections,
+    )
 
 
 def _without_prefix(section: Section, *prefixes: str) -> Value:
-    return {key: item for key, item in _dump(section).items() if not key.startswith(prefixes)}
+    return {key: item for key, item in section.model_dump().items() if not key.startswith(prefixes)}
 
 
 def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
@@ -283,7 +254,7 @@ def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
     for ref in refs:
         definition = settings.data.datasets[ref.dataset]
         entry = datasets.setdefault(
-            ref.dataset, _part(definition, {"format", "root"}) | {"files": {}}
+            ref.dataset, definition.model_dump(include={"format", "root"}) | {"files": {}}
         )
         entry["files"][ref.split] = definition.files[ref.split]
     return datasets
@@ -300,7 +271,7 @@ def _division(settings: Settings, refs: Iterable[SplitRef]) -> Value:
     """How MMBench files are divided, where `refs` name a part of one."""
     datasets = settings.data.datasets
     if any(mmbench_part(datasets[ref.dataset], ref.split) for ref in refs):
-        return _part(settings.data, {"mmbench_train_fraction", "mmbench_train_seed"})
+        return settings.data.model_dump(include={"mmbench_train_fraction", "mmbench_train_seed"})
     return {}
 
 
@@ -313,7 +284,7 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
         "eval_sets": _eval_sets(settings, names),
         **_division(settings, fit),
         "router_fit": [
-            _dump(part) | {"max_samples": _smallest(part.max_samples, settings.quick)}
+            part.model_dump() | {"max_samples": _smallest(part.max_samples, settings.quick)}
             for part in fit
         ],
     }
@@ -323,27 +294,31 @@ def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:
     return {name: _eval_set(settings, settings.data.eval_sets[name]) for name in names}
 
 
-def _unscored(sets: Value) -> Value:
-    """Evaluation sets for a step that runs the model, which scores nothing."""
-    return {name: item | {"fuzzy": False} for name, item in sets.items()}
+def _unscored(observed: Value) -> Value:
+    """The sets for a step that runs the model, which scores nothing."""
+    sets = {name: item | {"fuzzy": False} for name, item in observed["eval_sets"].items()}
+    return observed | {"eval_sets": sets}
 
 
 def _eval_set(settings: Settings, chosen: EvalSet) -> Value:
     cap = _smallest(chosen.max_samples, settings.eval.max_samples, settings.quick)
-    return _dump(chosen) | {"max_samples": cap}
+    return chosen.model_dump() | {"max_samples": cap}
 
 
 def _smallest(*caps: int | None) -> int | None:
     return min((cap for cap in caps if cap is not None), default=None)
 
 
-def _stanza(settings: Settings, name: str) -> Value:
-    """An experiment with its sets and seeds spelled out; title and slices change no result."""
-    stanza: Experiment = settings.experiments[name]
-    return _dump(stanza) | {
-        "title": name,
-        "error_slices": False,
-        "targets": [],
-        "datasets": experiment_sets(settings, name),
-        "seeds": experiment_seeds(settings, name),
+def _stanzas(settings: Settings, names: Iterable[str]) -> Value:
+    """Experiments with their sets and seeds spelled out; title and slices change no result."""
+    return {
+        name: settings.experiments[name].model_dump()
+        | {
+            "title": name,
+            "error_slices": False,
+            "targets": [],
+            "datasets": experiment_sets(settings, name),
+            "seeds": experiment_seeds(settings, name),
+        }
+        for name in names
     }
