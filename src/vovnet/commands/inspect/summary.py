@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from vovnet.config import VisionBudget
 from vovnet.core.records import Sample
@@ -16,39 +17,35 @@ MAX_LISTED = 8
 
 @dataclass
 class Summary:
-    """Counts over a split. Sizes are in pixels; tokens are vision tokens of a whole question."""
+    """Counts over a split. Sizes are in pixels; tokens are vision tokens of a whole question.
 
-    tokens: dict[str, Counter[int]]  # of each action
+    `counts` says of each subject how often each of its values occurs, `tokens` of each action.
+    """
+
+    tokens: dict[str, Counter[int]]
     num_samples: int = 0
     num_questions: int = 0  # first passes only, where a question is asked several times
     groups: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
-    question_types: Counter[str] = field(default_factory=Counter)
-    answer_types: Counter[str] = field(default_factory=Counter)
-    letters: Counter[str] = field(default_factory=Counter)
-    num_choices: Counter[int] = field(default_factory=Counter)
-    categories: Counter[str] = field(default_factory=Counter)
-    images_per_question: Counter[int] = field(default_factory=Counter)
-    widths: Counter[int] = field(default_factory=Counter)
-    heights: Counter[int] = field(default_factory=Counter)
+    counts: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, sample: Sample, budget: VisionBudget) -> None:
         self.num_samples += 1
         self.num_questions += sample.pass_index == 0
-        self.question_types[sample.question_type] += 1
-        self.answer_types[answer_type(sample)] += 1
-        self.categories[sample.category or "(none)"] += 1
-        self.images_per_question[len(sample.images)] += 1
+        self.counts["question types"][sample.question_type] += 1
+        self.counts["answer types"][answer_type(sample)] += 1
+        self.counts["categories"][sample.category or "(none)"] += 1
+        self.counts["per question"][len(sample.images)] += 1
         if sample.group:
             self.groups.add(sample.group)
         if sample.choices:
-            self.num_choices[len(sample.choices)] += 1
-            self.letters[sample.answer or "(none)"] += 1
+            self.counts["gold letters"][sample.answer or "(none)"] += 1
+            self.counts["choices"][len(sample.choices)] += 1
         for image in sample.images:
             if image.sha256 not in self.images:
                 self.images.add(image.sha256)
-                self.widths[image.width] += 1
-                self.heights[image.height] += 1
+                self.counts["image width"][image.width] += 1
+                self.counts["image height"][image.height] += 1
         for view, counts in self.tokens.items():
             counts[sample_tokens(sample, budget, view)] += 1
 
@@ -56,20 +53,19 @@ class Summary:
         """The summary as text, with one line for each subject."""
         grouped = f" in {len(self.groups)} circular groups" if self.groups else ""
         yield f"samples: {self.num_samples}{grouped}"
-        yield f"question types: {_listed(self.question_types)}"
-        yield f"answer types: {_listed(self.answer_types)}"
-        if self.letters:
-            yield f"gold letters: {_listed(Counter(dict(sorted(self.letters.items()))), False)}"
-            yield f"choices: {_listed(Counter(dict(sorted(self.num_choices.items()))), False)}"
-        yield f"categories: {_listed(self.categories)}"
-        yield (
-            f"images: {len(self.images)} distinct, per question "
-            f"{_listed(Counter(dict(sorted(self.images_per_question.items()))), False)}"
-        )
-        yield f"image width: {_spread(self.widths)} px"
-        yield f"image height: {_spread(self.heights)} px"
+        for subject in ("question types", "answer types"):
+            yield f"{subject}: {_listed(self.counts[subject].most_common())}"
+        for subject in ("gold letters", "choices"):
+            if subject in self.counts:
+                yield f"{subject}: {_listed(sorted(self.counts[subject].items()))}"
+        yield f"categories: {_listed(self.counts['categories'].most_common())}"
+        per_question = _listed(sorted(self.counts["per question"].items()))
+        yield f"images: {len(self.images)} distinct, per question {per_question}"
+        for subject in ("image width", "image height"):
+            yield f"{subject}: {_spread(self.counts[subject])} px"
         for view, counts in self.tokens.items():
-            yield f"tokens {view.upper()}: {_spread(counts)}, mean {_mean(counts):.1f}"
+            mean = sum(value * count for value, count in counts.items()) / counts.total()
+            yield f"tokens {view.upper()}: {_spread(counts)}, mean {mean:.1f}"
 
 
 def summarise(samples: Iterable[Sample], actions: Sequence[str], budget: VisionBudget) -> Summary:
@@ -96,10 +92,10 @@ def sample_tokens(sample: Sample, budget: VisionBudget, view: str) -> int:
     return num_vision_tokens(sizes, view, budget)
 
 
-def _listed(counts: Counter[str] | Counter[int], by_count: bool = True) -> str:
-    items = counts.most_common() if by_count else list(counts.items())
-    shown = [f"{value} {count}" for value, count in items[:MAX_LISTED]]
-    rest = len(items) - MAX_LISTED
+def _listed(counts: Sequence[tuple[object, int]]) -> str:
+    """The first of some values, each with its count."""
+    shown = [f"{value} {count}" for value, count in counts[:MAX_LISTED]]
+    rest = len(counts) - MAX_LISTED
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
@@ -109,7 +105,3 @@ def _spread(counts: Counter[int]) -> str:
     if not values:
         return "none"
     return f"{values[0]} to {values[-1]}, median {values[(len(values) - 1) // 2]}"
-
-
-def _mean(counts: Counter[int]) -> float:
-    return sum(value * count for value, count in counts.items()) / counts.total()
