@@ -109,8 +109,11 @@ def evaluate_checkpoint(
     settings = checkpoint_settings(args, policy, sweep)
     resolve_experiment(settings, EXPERIMENT, key="")
     layout = checkpoint_layout(settings, args.checkpoint, args.output_dir)
-    if settings.eval.profile:
-        _run_live(settings, layout)
+    if settings.eval.profile:  # the same answers, with latency and memory measured
+        from vovnet.inference.live import live_experiment
+
+        with progress("answering") as on_sample:
+            live_experiment(settings, layout, EXPERIMENT, on_sample)
     else:
         observe_missing(settings, layout, args.gpus)
     evaluate_experiment(settings, layout, EXPERIMENT)
@@ -143,20 +146,10 @@ def checkpoint_settings(
     value["data"]["eval_sets"] = sets
     experiment = {"title": RUN, "run": RUN, "policy": policy, "sweep": sweep, "role": "vovnet"}
     experiment["mode"] = "live" if settings.eval.profile else "replay"
-    overrides = {
-        "seeds": [settings.training.seed],
-        "eval": {"num_shards": len(args.gpus or [0])},
-    }
+    shards = {"num_shards": len(args.gpus or [0])}
+    overrides = {"seeds": [settings.training.seed], "eval": shards}
     whole = {"runs": {RUN: {}}, "experiments": {EXPERIMENT: experiment}, "targets": {}}
     return validate(merge(value, overrides) | whole, " + ".join(map(str, paths)))
-
-
-def _run_live(settings: Settings, layout: Layout) -> None:
-    """Run the policy live: the same answers, with latency and memory measured."""
-    from vovnet.inference.live import live_experiment
-
-    with progress("answering") as on_sample:
-        live_experiment(settings, layout, EXPERIMENT, on_sample)
 
 
 def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) -> CheckpointLayout:
@@ -193,8 +186,7 @@ def observe_missing(
     else:
         _on_devices(partial(_observe_shards, trained, list(layout.observed)), gpus)
     for name in layout.observed:
-        gather(trained, name)
-        if views := _views(trained, name):
+        for views in _groups(trained, name):
             gather(trained, name, views)
 
 
@@ -206,18 +198,18 @@ def _observe_shards(
 
     part = f", shard {shard}/{num_shards}" if num_shards > 1 else ""
     for name in names:
-        with progress(f"observing {name}{part}") as on_block:
-            observe_shard(trained, name, shard, num_shards, on_block=on_block)
-        if views := _views(trained, name):
-            with progress(f"observing further views of {name}{part}") as on_block:
+        for views in _groups(trained, name):
+            what = f"further views of {name}" if views else name
+            with progress(f"observing {what}{part}") as on_block:
                 observe_shard(trained, name, shard, num_shards, views, on_block)
 
 
-def _views(trained: TrainedModel, name: str) -> list[str]:
-    """The reduced views of a set that the experiment by hand reads."""
+def _groups(trained: TrainedModel, name: str) -> list[Sequence[str]]:
+    """The groups of tables of a set: of the actions (no views), and of the reduced views."""
     from vovnet.policies.experiments import needed_views
 
-    return needed_views(trained.suite, RUN, trained.seed, name)
+    views = needed_views(trained.suite, RUN, trained.seed, name)
+    return [(), views] if views else [()]
 
 
 # ---- one process for each device -------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,48 +85,48 @@ class Settings(Section):
             )
         _check_parts(self.data)
         self._check_shares()
+        for key, named, place, known in self._references():
+            if named not in known:
+                raise ValueError(f"{key}: {named!r} is not in {place}")
         for name, experiment in self.experiments.items():
-            key = f"experiments.{name}"
-            if experiment.run not in self.runs:
-                raise ValueError(f"{key}.run: {experiment.run!r} is not in runs")
-            for target in experiment.targets:
-                if target not in self.targets:
-                    raise ValueError(f"{key}.targets: {target!r} is not in targets")
-            for dataset in experiment.datasets or []:
-                if dataset not in self.data.eval_sets:
-                    raise ValueError(f"{key}.datasets: {dataset!r} is not in data.eval_sets")
-            if experiment.match and experiment.match.experiment not in self.experiments:
-                raise ValueError(
-                    f"{key}.match: {experiment.match.experiment!r} is not in experiments"
-                )
-            _check_match(key, experiment)
+            _check_match(f"experiments.{name}", experiment)
             for swept in experiment.sweep:
                 if swept.partition(".")[0] not in PolicySettings.model_fields:
-                    raise ValueError(f"{key}.sweep: policy has no key {swept!r}")
+                    raise ValueError(f"experiments.{name}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
         for run, overrides in self.runs.items():
             if overrides:
                 self._check_run(run)
+        return self
+
+    def _references(self) -> Iterator[tuple[str, str, str, Collection[str]]]:
+        """Each name of something else: its key, the name, where it must be, and what is there."""
+        for name, experiment in self.experiments.items():
+            key = f"experiments.{name}"
+            yield f"{key}.run", experiment.run, "runs", self.runs
+            for target in experiment.targets:
+                yield f"{key}.targets", target, "targets", self.targets
+            for dataset in experiment.datasets or []:
+                yield f"{key}.datasets", dataset, "data.eval_sets", self.data.eval_sets
+            if experiment.match:
+                yield f"{key}.match", experiment.match.experiment, "experiments", self.experiments
         # The configuration of a single command has no targets.
-        if self.targets and self.report.target not in [None, *self.targets]:
-            raise ValueError(f"report.target: {self.report.target!r} is not in targets")
+        if self.targets and self.report.target is not None:
+            yield "report.target", self.report.target, "targets", self.targets
         for target, names in self.targets.items():
             for name in names:
-                if name not in self.experiments:
-                    raise ValueError(f"targets.{target}: {name!r} is not in experiments")
-        return self
+                yield f"targets.{target}", name, "experiments", self.experiments
 
     def _check_shares(self) -> None:
         """Lists of shares have one per action."""
-        lists = {"training.stage1_target_ratios": self.training.stage1_target_ratios}
-        if self.training.stage1_baseline_name != "random_policy_matched":
-            lists = {}
-        lists |= {
+        lists = {
             f"pretraining.{name}.view_shares": phase.view_shares
             for name, phase in self.pretraining.items()
         }
+        if self.training.stage1_baseline_name == "random_policy_matched":
+            lists["training.stage1_target_ratios"] = self.training.stage1_target_ratios or []
         for key, shares in lists.items():
-            if shares is not None and len(shares) != len(self.actions):
+            if shares and len(shares) != len(self.actions):
                 raise ValueError(f"{key}: expected a share for each of {self.actions}")
 
     def _check_run(self, run: str) -> None:
