@@ -19,7 +19,7 @@ FILES = {
     "core/hidden.py": "",
     "evaluation/__init__.py": "",
     "evaluation/scoring/__init__.py": "from vovnet.evaluation import names\n"
-    "TABLE = {'vqa': 'vovnet.evaluation.scoring.vqa', 'exact': ('vovnet.evaluation.words', 1)}\n",
+    "TABLE = {'vqa': 'vovnet.evaluation.scoring.vqa', 'exact': 'vovnet.evaluation.words'}\n",
     "evaluation/scoring/vqa.py": "import math\nfrom .. import words\n",
     "evaluation/scoring/mmmu.py": "",
     "evaluation/names.py": "",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,26 +88,19 @@ def reserve(
     Where it is unclear what runs, nothing that holds a GPU starts before that job.
     """
     names = [name for name in RESERVED if name in free]
-    available = {name: free[name] for name in names}
-    waiting = [job for job in ready if job.gpus > 1 and not _fits(job.resources, available)]
+    at_hand = {name: free[name] for name in names}
+    waiting = [job for job in ready if job.gpus > 1 and not _fits(job.resources, at_hand)]
     if not waiting:
         return None
     first = max(waiting, key=_urgency)
     if running is None:
         return Reservation(first.key, 0.0, {GPU: 0})
     # The job can start when enough of those at work have ended, one after the other.
-    for item in sorted(running, key=lambda item: item.left_s):
-        for name in names:
-            available[name] += item.resources.get(name, 0)
-        if _fits(first.resources, available):
-            ended = [other for other in running if other.left_s <= item.left_s]
-            spare = {
-                name: free[name]
-                + sum(other.resources.get(name, 0) for other in ended)
-                - first.resources.get(name, 0)
-                for name in names
-            }
-            return Reservation(first.key, item.left_s, spare)
+    for start_s in sorted({item.left_s for item in running}):
+        returned = _total([item for item in running if item.left_s <= start_s], names)
+        spare = {name: free[name] + returned[name] - first.resources.get(name, 0) for name in names}
+        if min(spare.values()) >= 0:
+            return Reservation(first.key, start_s, spare)
     raise NoChoiceError("a job waits for more than the running jobs are known to hold")
 
 
@@ -119,7 +112,7 @@ def _fits(asked: Mapping[str, int], free: Mapping[str, int]) -> bool:
     return all(asked.get(name, 0) <= free[name] for name in free)
 
 
-def _total(jobs: Sequence[Candidate], names: Mapping[str, int]) -> dict[str, int]:
+def _total(jobs: Sequence[Candidate | Running], names: Iterable[str]) -> dict[str, int]:
     return {name: sum(job.resources.get(name, 0) for job in jobs) for name in names}
 
 

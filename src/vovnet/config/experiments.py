@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from vovnet.config.data import SplitRef
 from vovnet.config.schema import Experiment, PolicySettings
 from vovnet.config.settings import Settings, policy_points, run_settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.files import sha256_json
 from vovnet.core.layout import PAPER, SUITE
 
 
@@ -89,21 +89,18 @@ def ablation_experiments(settings: Settings) -> list[str]:
 
     The default is the first such sweep; empty where there is none.
     """
+    experiments = settings.experiments
     swept = [
         name
-        for name, item in settings.experiments.items()
+        for name, item in experiments.items()
         if item.mode == "replay" and item.role == "vovnet" and "lambda_cost" in item.sweep
     ]
-    if not swept:
-        return []
-    first = settings.experiments[swept[0]]
-    others = [
+    return swept[:1] + [
         name
         for name in swept[1:]
-        if settings.experiments[name].run != first.run
-        and settings.experiments[name].policy == first.policy
+        if experiments[name].run != experiments[swept[0]].run
+        and experiments[name].policy == experiments[swept[0]].policy
     ]
-    return [swept[0], *others]
 
 
 def fallback_experiments(settings: Settings) -> list[str]:
@@ -118,8 +115,8 @@ def fallback_experiments(settings: Settings) -> list[str]:
 def bench_experiments(settings: Settings) -> list[str]:
     """What the bench evaluates: the replayed experiments of the first one's trained model."""
     replayed = {name: item for name, item in settings.experiments.items() if item.mode == "replay"}
-    run = next(iter(replayed.values())).run if replayed else None
-    names = [name for name, item in replayed.items() if item.run == run]
+    runs = [item.run for item in replayed.values()]
+    names = [name for name, item in replayed.items() if item.run == runs[0]]
     return [name for name in names if set(with_matched(settings, name)) <= set(names)]
 
 
@@ -145,31 +142,25 @@ def with_matched(settings: Settings, name: str) -> list[str]:
     return names
 
 
-def stage1_owner(settings: Settings, run: str) -> str:
-    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
-    wanted = stage1_digest(settings, run)
-    return next(name for name in settings.runs if stage1_digest(settings, name) == wanted)
-
-
 def stage1_reads_actions(settings: Settings) -> bool:
     """Whether stage 1 draws its views from the actions; else it shows a view of its own."""
     return settings.training.stage1_baseline_name == "random_policy_matched"
 
 
-def stage1_digest(settings: Settings, run: str) -> str:
-    """Hash of everything stage 1 reads; the policy enters only by its cost-free parts (none)."""
+def stage1_owner(settings: Settings, run: str) -> str:
+    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
+    wanted = _stage1_settings(settings, run)
+    return next(name for name in settings.runs if _stage1_settings(settings, name) == wanted)
+
+
+def _stage1_settings(settings: Settings, run: str) -> tuple[Any, ...]:
+    """Everything that stage 1 reads; nothing of the policy is among it."""
     value = run_settings(settings, run)
-    training = {
-        key: item
-        for key, item in value.training.model_dump(mode="json").items()
-        if not key.startswith(("stage2_", "head_"))
-    }
-    drawn = {"actions": value.actions} if stage1_reads_actions(value) else {}
-    parts = {
-        **drawn,
-        "model": value.model.model_dump(mode="json"),
-        "data": value.data.model_dump(mode="json", exclude={"eval_sets", "router_fit"}),
-        "vision_budget": value.vision_budget.model_dump(mode="json"),
-        "training": training,
-    }
-    return sha256_json(parts)
+    training = value.training.model_dump()
+    return (
+        value.actions if stage1_reads_actions(value) else None,
+        value.model,
+        value.data.model_dump(exclude={"eval_sets", "router_fit"}),
+        value.vision_budget,
+        {key: training[key] for key in training if not key.startswith(("stage2_", "head_"))},
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +18,45 @@ from vovnet.core.files import write_json
 MIB = 2**20
 
 
-@dataclass
-class _Device:
-    """A device and its samples. A slice of a device (MIG) has no utilisation of its own."""
-
-    handle: Any
-    model: str
-    memory_total_mib: int
-    peak_memory_mib: int = 0
-    utilization_percent: list[int] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        used = self.utilization_percent
-        return {
-            "model": self.model,
-            "memory_total_mib": self.memory_total_mib,
-            "peak_memory_mib": self.peak_memory_mib,
-            "mean_utilization_percent": round(sum(used) / len(used), 1) if used else None,
-            "max_utilization_percent": max(used, default=None),
-        }
-
-
 class GpuRecorder:
     """Collects the samples of some devices. Create it with `open_recorder`."""
 
     def __init__(self, nvml: Any, handles: Mapping[str, Any]) -> None:
-        self._nvml = nvml
-        self._devices = {
-            name: _Device(handle, nvml.nvmlDeviceGetName(handle), self._memory(handle).total // MIB)
+        self._nvml, self._handles = nvml, handles
+        self._facts = {
+            name: {
+                "device": name,
+                "model": nvml.nvmlDeviceGetName(handle),
+                "memory_total_mib": nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
+            }
             for name, handle in handles.items()
         }
+        self._peak_mib = dict.fromkeys(handles, 0)
+        self._busy_percent: dict[str, list[int]] = {name: [] for name in handles}
 
     def sample(self) -> None:
-        for device in self._devices.values():
-            try:
-                used_mib = self._memory(device.handle).used // MIB
-                device.peak_memory_mib = max(device.peak_memory_mib, used_mib)
-                busy = self._nvml.nvmlDeviceGetUtilizationRates(device.handle).gpu
-                device.utilization_percent.append(busy)
-            except Exception:  # whatever the driver does, the command goes on
-                continue
+        for name, handle in self._handles.items():
+            with suppress(Exception):  # whatever the driver does, the command goes on
+                used_mib = self._nvml.nvmlDeviceGetMemoryInfo(handle).used // MIB
+                self._peak_mib[name] = max(self._peak_mib[name], used_mib)
+                # A slice of a device (MIG) has no utilisation of its own.
+                busy = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                self._busy_percent[name].append(busy)
 
     def write(self, path: Path, seconds: float) -> None:
-        devices = [{"device": name} | item.summary() for name, item in self._devices.items()]
+        devices = []
+        for name, facts in self._facts.items():
+            busy = self._busy_percent[name]
+            measured = {
+                "peak_memory_mib": self._peak_mib[name],
+                "mean_utilization_percent": round(sum(busy) / len(busy), 1) if busy else None,
+                "max_utilization_percent": max(busy, default=None),
+            }
+            devices.append(facts | measured)
         try:
             write_json(path, {"seconds": round(seconds, 3), "devices": devices})
         except OSError as error:
             print(f"vovnet: warning: {path}: {error.strerror}", file=sys.stderr)
-
-    def _memory(self, handle: Any) -> Any:
-        return self._nvml.nvmlDeviceGetMemoryInfo(handle)
 
 
 def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:

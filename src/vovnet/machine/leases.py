@@ -49,15 +49,13 @@ class _Ticket:
         os.close(self.file)
 
 
+@dataclass
 class Lease:
     """Devices that are held until `release`, or until every process with `files` open has ended."""
 
-    def __init__(
-        self, devices: Sequence[str], files: Sequence[int], job_folder: Path | None = None
-    ) -> None:
-        self.devices = list(devices)
-        self.files = list(files)
-        self._job_folder = job_folder
+    devices: list[str]
+    files: list[int]
+    job_folder: Path | None
 
     def environment(self) -> dict[str, str]:
         """The environment in which a command uses these devices and no others."""
@@ -66,8 +64,8 @@ class Lease:
     def release(self) -> None:
         while self.files:
             os.close(self.files.pop())
-        if self._job_folder is not None:
-            _remove_unused(self._job_folder)
+        if self.job_folder:
+            _remove_unused(self.job_folder)
 
 
 def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
@@ -97,9 +95,8 @@ def take(count: int, environ: Mapping[str, str] = os.environ) -> Lease:
     finally:
         ticket.give_back()
     order = [name for name in devices if name in held]
-    return Lease(
-        order, [held[name] for name in order], folder if "SLURM_JOB_ID" in environ else None
-    )
+    job_folder = folder if "SLURM_JOB_ID" in environ else None
+    return Lease(order, [held[name] for name in order], job_folder)
 
 
 def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -92,13 +92,11 @@ def declared_text(module: str, keyword: str) -> str | None:
 
     Only the source is read, because a lower room cannot import the plug-ins of a higher one.
     """
-    given = [
-        item.value
-        for item in ast.walk(_code(_file(module)))
-        if isinstance(item, ast.keyword) and item.arg == keyword
-    ]
-    texts = [item.value for item in given if isinstance(item, ast.Constant)]
-    return next((text for text in texts if isinstance(text, str)), None)
+    for node in ast.walk(_code(_file(module))):
+        match node:
+            case ast.keyword(arg=name, value=ast.Constant(value=str(text))) if name == keyword:
+                return text
+    return None
 
 
 @cache
@@ -116,26 +114,15 @@ def _is_in(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-def _table(registry: str) -> dict[str | None, str]:
+def _table(registry: str) -> dict[object, str]:
     """Name -> module of every dictionary in a registry's source that names modules."""
-    table: dict[str | None, str] = {}
+    table: dict[object, str] = {}
     for node in ast.walk(_code(_file(registry))):
-        entries = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
-        for key, value in entries:
-            module = _named_module(value)
-            if module and isinstance(key, ast.Constant) and isinstance(key.value, str | None):
-                table[key.value] = module
+        for entry in zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ():
+            match entry:
+                case ast.Constant(value=name), ast.Constant(value=str(module)) if _source(module):
+                    table[name] = module
     return table
-
-
-def _named_module(value: ast.expr) -> str | None:
-    """The first text in `value` that names a module, alone or as `module:attribute`."""
-    for node in ast.walk(value):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            module = node.value.partition(":")[0]
-            if _source(module) is not None:
-                return module
-    return None
 
 
 def _source(module: str) -> Path | None:

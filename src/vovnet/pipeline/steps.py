@@ -17,19 +17,7 @@ from vovnet.config import (
     mmbench_part,
     run_settings,
 )
-from vovnet.config.experiments import (
-    ablation_experiments,
-    bench_experiments,
-    experiment_seeds,
-    experiment_sets,
-    fallback_experiments,
-    report_experiments,
-    stage1_owner,
-    stage1_reads_actions,
-    train_parts,
-    with_matched,
-    with_sources,
-)
+from vovnet.config import experiments as suite
 from vovnet.core.layout import PAPER, ROUTER_FIT
 from vovnet.policies.experiments import uses_router_fit
 
@@ -71,7 +59,7 @@ def prepare(settings: Settings, dataset: str, split: str) -> Value:
 
 def leakage(settings: Settings) -> Value:
     data = settings.data
-    train, sets, part = train_parts(settings), data.eval_sets, {"dataset", "split"}
+    train, sets, part = suite.train_parts(settings), data.eval_sets, {"dataset", "split"}
     refs = [*train, *data.router_fit, *sets.values()]
     return _step(
         data={
@@ -110,10 +98,10 @@ def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     }
     if stage == 1:
         training = _without_prefix(value.training, "stage2_", "head_")
-        drawn = {"actions": value.actions} if stage1_reads_actions(value) else {}
+        drawn = {"actions": value.actions} if suite.stage1_reads_actions(value) else {}
         return _step(runs=[run], seeds=[seed], **sections, **drawn, training=training)
     return _step(
-        runs=[stage1_owner(settings, run), run],
+        runs=[suite.stage1_owner(settings, run), run],
         seeds=[seed],
         **sections,
         actions=value.actions,
@@ -136,13 +124,13 @@ def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
 
 
 def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVALUATED) -> Value:
-    names = with_matched(settings, experiment)
+    names = suite.with_matched(settings, experiment)
     value = run_settings(settings, settings.experiments[experiment].run)
-    sets = [name for source in names for name in experiment_sets(settings, source)]
+    sets = [name for source in names for name in suite.experiment_sets(settings, source)]
     return _step(
         actions=settings.actions,
         runs=[settings.experiments[name].run for name in names],
-        seeds=experiment_seeds(settings, experiment),
+        seeds=suite.experiment_seeds(settings, experiment),
         data=_observed(settings, dict.fromkeys(sets), uses_router_fit(settings, experiment)),
         policy=value.policy.model_dump(),
         eval=value.eval.model_dump(include=set(eval_keys)),
@@ -156,38 +144,38 @@ def match(settings: Settings, experiment: str) -> Value:
 
 def live(settings: Settings, experiment: str) -> Value:
     """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
-    run, sets = settings.experiments[experiment].run, experiment_sets(settings, experiment)
+    run, sets = settings.experiments[experiment].run, suite.experiment_sets(settings, experiment)
     value = run_settings(settings, run)
     return _model_step(
         value,
         run,
-        experiment_seeds(settings, experiment),
+        suite.experiment_seeds(settings, experiment),
         _unscored(_observed(settings, sets, uses_router_fit(settings, experiment))),
         policy=value.policy.model_dump(),
         eval=value.eval.model_dump(exclude={"max_samples", "bootstrap_samples", "profile"}),
-        experiments=_stanzas(settings, with_matched(settings, experiment)),
+        experiments=_stanzas(settings, suite.with_matched(settings, experiment)),
     )
 
 
 def reliability(settings: Settings) -> Value:
     """The report, of the experiments that are cut into slices or have a fallback."""
     sliced = [name for name, item in settings.experiments.items() if item.error_slices]
-    return _only(_report(settings), settings, [*sliced, *fallback_experiments(settings)])
+    return _only(_report(settings), settings, [*sliced, *suite.fallback_experiments(settings)])
 
 
 def ablation_table(settings: Settings) -> Value:
     """The report, of the default and the ablations."""
-    return _only(_report(settings), settings, ablation_experiments(settings))
+    return _only(_report(settings), settings, suite.ablation_experiments(settings))
 
 
 def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
     """A report's configuration with some experiments, and those that they are matched to."""
-    kept = with_sources(settings, names)
+    kept = suite.with_sources(settings, names)
     return value | {"experiments": {name: value["experiments"][name] for name in kept}}
 
 
 def bench(settings: Settings) -> Value:
-    names = bench_experiments(settings)
+    names = suite.bench_experiments(settings)
     run = settings.experiments[names[0]].run
     value = run_settings(settings, run)
     return _model_step(
@@ -204,7 +192,7 @@ def bench(settings: Settings) -> Value:
 
 def shown(settings: Settings, report: str = PAPER) -> Value:
     """A report, of the experiments that it shows."""
-    names = report_experiments(settings, report)
+    names = suite.report_experiments(settings, report)
     return _only(_report(settings, report), settings, names)
 
 
@@ -317,8 +305,8 @@ def _stanzas(settings: Settings, names: Iterable[str]) -> Value:
             "title": name,
             "error_slices": False,
             "targets": [],
-            "datasets": experiment_sets(settings, name),
-            "seeds": experiment_seeds(settings, name),
+            "datasets": suite.experiment_sets(settings, name),
+            "seeds": suite.experiment_seeds(settings, name),
         }
         for name in names
     }

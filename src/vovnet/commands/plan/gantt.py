@@ -10,23 +10,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from vovnet.commands.plan.schedules import Schedule
-from vovnet.report.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    MAX_COLUMNS,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    legend_below,
-    panel_grid,
-    paper_style,
-    save,
-)
+from vovnet.report import style
 
 PANEL_IN = 1.35
-COLORS = (BLUE, SKY, ORANGE, GREEN, VERMILLION, PURPLE)
+COLORS = (style.BLUE, style.SKY, style.ORANGE, style.GREEN, style.VERMILLION, style.PURPLE)
 CPU_ROW = -1
 
 
@@ -38,11 +25,11 @@ def draw_gantt(
     colors = {stage: COLORS[index % len(COLORS)] for index, stage in enumerate(stages)}
     longest_s = max(item.shortest_s for item in schedules)
     unit, seconds = time_unit(longest_s)
-    with paper_style():
-        figure, panels = panel_grid(len(schedules), PANEL_IN, columns=1)
+    with style.paper_style():
+        figure, panels = style.panel_grid(len(schedules), PANEL_IN, columns=1)
         for panel, schedule in zip(panels, schedules, strict=True):
             _draw_panel(panel, schedule, gpus, colors, seconds)
-            panel.axvline(bound_s / seconds, color=GREY, linestyle="--", linewidth=0.8)
+            panel.axvline(bound_s / seconds, color=style.GREY, linestyle="--", linewidth=0.8)
             factor = f"{schedule.shortest_s / bound_s:.3f} times the lower bound"
             panel.set_xlim(0, longest_s * 1.01 / seconds)
             panel.set_title(
@@ -51,9 +38,9 @@ def draw_gantt(
             )
         panels[-1].set_xlabel(f"time in {unit}; dashed: lower bound")
         handles = [Patch(color=color, label=stage) for stage, color in colors.items()]
-        handles.append(Patch(color=GREY, label="jobs without a GPU"))
-        legend_below(figure, handles, MAX_COLUMNS)
-        return save(figure, folder, name)
+        handles.append(Patch(color=style.GREY, label="jobs without a GPU"))
+        style.legend_below(figure, handles, style.MAX_COLUMNS)
+        return style.save(figure, folder, name)
 
 
 def time_unit(longest_s: float) -> tuple[str, float]:
@@ -76,7 +63,7 @@ def _draw_panel(
     for span in schedule.spans:
         place = (span.start_s / seconds, (span.end_s - span.start_s) / seconds)
         if not span.devices:
-            panel.broken_barh([place], (CPU_ROW - 0.4, 0.8), color=GREY, linewidth=0)
+            panel.broken_barh([place], (CPU_ROW - 0.4, 0.8), color=style.GREY, linewidth=0)
         for device in span.devices:
             panel.broken_barh(
                 [place],
