@@ -11,14 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from vovnet.commands import by_hand
-from vovnet.commands.common import (
-    Command,
-    Flag,
-    command,
-    configured,
-    load_settings,
-    shard_argument,
-)
+from vovnet.commands.common import Command, Flag, command, configured, load_settings, shard_argument
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
 from vovnet.core.progress import progress

@@ -9,14 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vovnet.config import (
-    EvalSet,
-    Section,
-    Settings,
-    SplitRef,
-    mmbench_part,
-    run_settings,
-)
+from vovnet.config import EvalSet, Section, Settings, SplitRef, mmbench_part, run_settings
 from vovnet.config import experiments as suite
 from vovnet.core.layout import PAPER, ROUTER_FIT
 from vovnet.policies.experiments import uses_router_fit
