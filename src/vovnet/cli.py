@@ -54,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     chosen = _parser().parse_args(argv)
     try:
-        return _run(chosen.command, chosen.arguments)
+        command = _command(chosen.command)
+        parser = _Parser(
+            prog=f"vovnet {chosen.command}", description=command.description, allow_abbrev=False
+        )
+        command.add_arguments(parser)
+        command.run(parser.parse_args(chosen.arguments))
+        return 0
     except VovnetError as error:
         print(f"vovnet: error: {error}", file=sys.stderr)
         return 2
@@ -71,14 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(name: str) -> Command:
     command: Command = getattr(import_module(f"vovnet.commands.{COMMANDS[name][0]}"), name)
     return command
-
-
-def _run(name: str, arguments: Sequence[str]) -> int:
-    command = _command(name)
-    parser = _Parser(prog=f"vovnet {name}", description=command.description, allow_abbrev=False)
-    command.add_arguments(parser)
-    command.run(parser.parse_args(arguments))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -225,15 +226,11 @@ def first_error(error: ValidationError) -> str:
     return f"{key + ': ' if key else ''}{message}"
 
 
-def load(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None) -> Settings:
+def load(paths: Iterable[Path | str]) -> Settings:
     """Load and layer YAML files. The error names the files and the key."""
-    merged: dict[str, Any] = {}
     paths = list(paths)
-    for path in paths:
-        merged = merge(merged, read_yaml(path))
-    if overrides:
-        merged = merge(merged, overrides)
-    return validate(merged, " + ".join(str(path) for path in paths) or "configuration")
+    source = " + ".join(map(str, paths)) or "configuration"
+    return validate(reduce(merge, map(read_yaml, paths), {}), source)
 
 
 def dump(settings: Settings) -> str:

@@ -9,6 +9,7 @@ themselves; they check it against the tokens they really feed.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,20 +32,13 @@ def resized_size(width: int, height: int, budget: ViewBudget, factor: int) -> tu
     The image is scaled down until it fits the budget, then each side is rounded to the
     nearest multiple of `factor`, at least one and within the budget's long side.
     """
-    scale = 1.0
-    if budget.long_side is not None:
-        scale = min(scale, budget.long_side / max(width, height))
-    if budget.max_pixels is not None:
-        scale = min(scale, math.sqrt(budget.max_pixels / (width * height)))
-    sides = [max(1, round(side * scale / factor)) for side in (width, height)]
-    if budget.long_side is not None:
-        longest = max(1, budget.long_side // factor)
-        sides = [min(side, longest) for side in sides]
-    if budget.max_pixels is not None:
-        most = max(1, budget.max_pixels // factor**2)
-        while sides[0] * sides[1] > most:
-            larger = 0 if sides[0] >= sides[1] else 1
-            sides[larger] -= 1
+    long_side = budget.long_side or sys.maxsize
+    max_pixels = budget.max_pixels or sys.maxsize
+    scale = min(1.0, long_side / max(width, height), math.sqrt(max_pixels / (width * height)))
+    longest, most = max(1, long_side // factor), max(1, max_pixels // factor**2)
+    sides = [min(max(1, round(side * scale / factor)), longest) for side in (width, height)]
+    while sides[0] * sides[1] > most:
+        sides[0 if sides[0] >= sides[1] else 1] -= 1
     return sides[0] * factor, sides[1] * factor
 
 

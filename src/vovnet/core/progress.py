@@ -23,14 +23,8 @@ LOG_INTERVAL_S = 10.0
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function of (done, total) that shows progress."""
     if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns) as bar:
+        ends = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(TextColumn("{task.description}"), *ends) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return
@@ -40,17 +34,12 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     def log(done: int, total: int) -> None:
         nonlocal last, first
         now = time.monotonic()
-        if first is None:
-            first = done - 1
-        if now - last < LOG_INTERVAL_S and done < total:
-            return
-        last = now
-        rate = (done - first) / max(now - began, 1e-9)
-        left_s = (total - done) / max(rate, 1e-9)
-        print(
-            f"{what}: {done}/{total}, {rate:.1f}/s, {left_s:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        first = done - 1 if first is None else first
+        if now - last >= LOG_INTERVAL_S or done >= total:
+            last = now
+            rate = (done - first) / max(now - began, 1e-9)
+            left_s = (total - done) / max(rate, 1e-9)
+            text = f"{what}: {done}/{total}, {rate:.1f}/s, {left_s:.0f} s left"
+            print(text, file=sys.stderr, flush=True)
 
     yield log

@@ -116,8 +116,7 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
     # One process at a time draws a ticket, so that none appears after a younger one.
-    turnstile = _enter(folder)
-    try:
+    with _turnstile(folder):
         # The clock is one for all processes of the machine.
         path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
         partial = folder / f"new-{path.name}"
@@ -126,36 +125,39 @@ def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
         os.write(file, "\n".join(devices).encode())
         # It is locked before it has its name, so that nobody takes it for that of a dead process.
         partial.rename(path)
-    finally:
-        os.close(turnstile)
     return _Ticket(path, file)
 
 
-def _enter(folder: Path) -> int:
-    """Lock a folder's turnstile; until the returned file is closed, nobody else passes."""
+@contextlib.contextmanager
+def _turnstile(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder's turnstile, which nobody else passes meanwhile."""
     while True:
         folder.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             file = _open(folder / TURNSTILE)
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink > 0:
-                return file
+                break
             os.close(file)  # meanwhile it was removed with its folder
+    try:
+        yield
+    finally:
+        os.close(file)
 
 
 def _remove_unused(folder: Path) -> None:
     """Remove a folder of locks, unless somebody holds a device there or waits for one."""
-    turnstile = _enter(folder)
-    locks = list(folder.glob("gpu-*.lock"))
-    free = dict(_free(folder, [path.stem.removeprefix("gpu-") for path in locks]))
-    if len(free) == len(locks) and not any(folder.glob(f"{TICKET}*")):
-        # The turnstile goes last, so that who waits there finds nothing half removed.
-        for path in (*locks, folder / TURNSTILE):
-            path.unlink()
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-    for file in (*free.values(), turnstile):
-        os.close(file)
+    with _turnstile(folder):
+        locks = list(folder.glob("gpu-*.lock"))
+        free = dict(_free(folder, [path.stem.removeprefix("gpu-") for path in locks]))
+        if len(free) == len(locks) and not any(folder.glob(f"{TICKET}*")):
+            # The turnstile goes last, so that who waits there finds nothing half removed.
+            for path in (*locks, folder / TURNSTILE):
+                path.unlink()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        for file in free.values():
+            os.close(file)
 
 
 def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> None:

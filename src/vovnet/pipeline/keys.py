@@ -107,17 +107,12 @@ def _plugin_names(
 
 
 def _digest(value: Value) -> str:
-    hashed = {
-        key: _without(item, EXECUTION_KEYS[key]) if key in EXECUTION_KEYS else item
-        for key, item in value.items()
-        if key not in ("results_dir", "quick")
-    }
+    hashed = {key: item for key, item in value.items() if key not in ("results_dir", "quick")}
+    for section in EXECUTION_KEYS.keys() & hashed.keys():
+        kept = hashed[section].keys() - EXECUTION_KEYS[section]
+        hashed[section] = {key: item for key, item in hashed[section].items() if key in kept}
     # The text keeps the order of keys, which counts: tables list rows in that order.
     return sha256_bytes(repr(hashed).encode())
-
-
-def _without(section: Value, keys: set[str]) -> Value:
-    return {key: item for key, item in section.items() if key not in keys}
 
 
 def _plain(item: Any) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from vovnet.commands.common import Flag, configured, count
@@ -46,7 +45,7 @@ def inspect(settings: Settings, args: Namespace) -> None:
         sheet = path.with_name(f"{split}.sheet.png")
         if not summary.num_questions:
             raise DataError(f"{path}: no sample is a first pass of its circular group")
-        questions = list(_spread(samples, summary.num_questions, args.samples))
+        questions = _spread(samples, summary.num_questions, args.samples)
         write_sheet(sheet, settings, layout, questions)
         print(f"  sheet: {sheet}")
 
@@ -64,11 +63,9 @@ def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None)
     return prepared
 
 
-def _spread(samples: Iterable[Sample], num_questions: int, count: int) -> Iterator[Sample]:
+def _spread(samples: Iterable[Sample], num_questions: int, count: int) -> list[Sample]:
     """`count` questions at equal distances in the file; all of them if there are no more."""
     count = min(count, num_questions)
     wanted = {index * num_questions // count for index in range(count)}
     questions = (sample for sample in samples if sample.pass_index == 0)
-    for index, sample in enumerate(islice(questions, num_questions)):
-        if index in wanted:
-            yield sample
+    return [sample for index, sample in enumerate(questions) if index in wanted]
