@@ -36,11 +36,8 @@ class DatasetSettings(Section):
     revision: str | None = None
     files: dict[str, str]
     image_root: str | None = Field(None, description="Where image paths start, under `root`.")
-    checksums: dict[str, str] = Field(
-        {},
-        description="Per split the hash that its file must have: `md5:<digits>` or"
-        " `sha256:<digits>`.",
-    )
+    checksums: dict[str, str] = Field({})
+    """Per split the hash that its file must have: `md5:<digits>` or `sha256:<digits>`."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -105,9 +102,8 @@ class DataSettings(Section):
     prompt_order: Literal["text_first", "image_first"] = "text_first"
     datasets: dict[str, DatasetSettings] = Field({})
     train: list[SplitRef] = Field([])
-    router_fit: list[SplitRef] = Field(
-        [], description="Part of the training split on which the routers are fitted."
-    )
+    router_fit: list[SplitRef] = Field([])
+    """Part of the training split on which the routers are fitted."""
     eval_sets: dict[str, EvalSet] = Field({})
     synthetic: SyntheticSettings = SyntheticSettings()
     leakage: LeakageSettings = LeakageSettings()

@@ -29,10 +29,8 @@ class LoraSettings(Section):
 
 
 class ModelSettings(Section):
-    base_model_name: str = Field(
-        "src/vovnet/assets/tiny-qwen3-vl",
-        description="A folder or a hub name of a transformers VLM.",
-    )
+    base_model_name: str = "src/vovnet/assets/tiny-qwen3-vl"
+    """A folder or a hub name of a transformers VLM."""
     revision: str | None = None
     family: str = Field("qwen3_vl", description="A key of vovnet.model.families.FAMILIES.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -65,49 +63,41 @@ class PolicySettings(Section):
     action_space: Literal["binary", "ternary"] = "ternary"
     head_hidden_size: int = Field(256, gt=0)
     use_straight_through: bool = True
-    entropy_weight: float = Field(
-        1.0, gt=0, description="Nats; temperature of the action distribution."
-    )
+    entropy_weight: float = Field(1.0, gt=0)
+    """Nats; temperature of the action distribution."""
     lambda_cost: Extended = Field(0.02, ge=0)
     cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
     # baselines
-    baseline_name: str | None = Field(
-        None, description="A key of vovnet.policies.MODULES; VoVNet itself if left out."
-    )
-    options: dict[str, Any] = Field(
-        {}, description="Settings of a policy that declares its own (see docs/policies.md)."
-    )
+    baseline_name: str | None = None
+    """A key of vovnet.policies.MODULES; VoVNet itself if left out."""
+    options: dict[str, Any] = Field({})
+    """Settings of a policy that declares its own (see docs/policies.md)."""
     baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
     baseline_threshold: Extended | None = None
     baseline_vision: ViewName = "full"
     baseline_target_ratios: Shares | None = None
-    baseline_bucket_ratios: list[Shares] | None = Field(
-        None, min_length=2, description="Shares per bucket of entropy, surest questions first."
-    )
-    baseline_bucket_thresholds: list[float] | None = Field(
-        None, description="Nats between the buckets; quantiles of the set if left out."
-    )
+    baseline_bucket_ratios: list[Shares] | None = Field(None, min_length=2)
+    """Shares per bucket of entropy, surest questions first."""
+    baseline_bucket_thresholds: list[float] | None = None
+    """Nats between the buckets; quantiles of the set if left out."""
     baseline_seed: int = 42
     view: ViewName | None = Field(None, description="What always_view shows.")
     # reduced views
-    reduce: ReductionName | None = Field(
-        None, description="Reduces every view that the policy looks at, as in `merge-cosine-0.5`."
-    )
+    reduce: ReductionName | None = None
+    """Reduces every view that the policy looks at, as in `merge-cosine-0.5`."""
     baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
     baseline_pruning_mode: Literal["stride", "topk_norm"] = "stride"
     baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
     baseline_merge_mode: Literal["cosine", "l2"] = "cosine"
     baseline_merge_weight: Literal["norm", "uniform"] = "norm"
-    baseline_enable_prune: bool = Field(
-        False, description="Prune what merging left, by baseline_pruning_ratio and _mode."
-    )
+    baseline_enable_prune: bool = False
+    """Prune what merging left, by baseline_pruning_ratio and _mode."""
     baseline_pool_factor: int = Field(1, gt=0, lt=1000)
     baseline_budget_mode: Literal["long_side", "max_pixels"] = "long_side"
     baseline_long_side: int | None = Field(None, gt=0, description="Pixels.")
     baseline_max_pixels: int | None = Field(None, gt=0)
-    baseline_reduction: Literal["pruning", "merging"] | None = Field(
-        None, description="Reduces whichever view the policy chose."
-    )
+    baseline_reduction: Literal["pruning", "merging"] | None = None
+    """Reduces whichever view the policy chose."""
     # fallback: NO is overruled when the text pass is unsure
     fallback_mode: ViewName | None = None
     fallback_entropy_threshold: Extended | None = None
@@ -138,9 +128,8 @@ class PolicySettings(Section):
 
 class TrainingSettings(Section):
     seed: int = 0
-    num_processes: int = Field(
-        1, gt=0, description="Devices; equals the rule's gpu resource on GPUs."
-    )
+    num_processes: int = Field(1, gt=0)
+    """Devices; equals the rule's gpu resource on GPUs."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     batch_size: int = Field(32, gt=0, description="Samples per optimizer step, over all devices.")
     gradient_accumulation_steps: int = Field(1, gt=0)
@@ -163,9 +152,8 @@ class TrainingSettings(Section):
     num_workers: int = Field(0, ge=0, description="Processes that load images, per device.")
     keep_checkpoints: int = Field(2, gt=0)
     checkpoint_format: Literal["accelerate", "pt"] = "accelerate"
-    calibration_samples: int = Field(
-        256, ge=0, description="Held-out training samples for the calibration check."
-    )
+    calibration_samples: int = Field(256, ge=0)
+    """Held-out training samples for the calibration check."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
@@ -181,9 +169,8 @@ class PretrainingPhase(Section):
 
     num_samples: int = Field(gt=0)
     templates: dict[str, float] = Field(min_length=1)
-    view_shares: Shares = Field(
-        [0.0, 0.0, 1.0], description="How often each of the actions is shown."
-    )
+    view_shares: Shares = Field([0.0, 0.0, 1.0])
+    """How often each of the actions is shown."""
     learning_rate: float = Field(5e-4, gt=0)
 
     @model_validator(mode="after")
@@ -203,9 +190,8 @@ class EvalSettings(Section):
     num_shards: int = Field(1, gt=0)
     shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
     max_samples: int | None = Field(None, gt=0)
-    profile: bool = Field(
-        False, description="By hand: run live, for latency and memory; the suite has mode: live."
-    )
+    profile: bool = False
+    """By hand: run live, for latency and memory; the suite has mode: live."""
     bootstrap_samples: int = Field(2000, gt=0)
 
 
@@ -228,21 +214,18 @@ class Experiment(Section):
 
     title: str
     run: str = "vovnet"
-    datasets: list[str] | None = Field(
-        None, description="Evaluation sets; all of them if left out."
-    )
+    datasets: list[str] | None = None
+    """Evaluation sets; all of them if left out."""
     seeds: list[int] | None = None
     policy: dict[str, Any] = Field({})
     sweep: dict[str, list[Any]] = Field({})
     match: Match | None = None
     mode: Literal["replay", "live"] = "replay"
     max_samples: int | None = Field(None, gt=0)
-    compare_cache_reuse: bool = Field(
-        False, description="Answer with and without cache reuse, live; tokens must be the same."
-    )
-    error_slices: bool = Field(
-        False, description="Also write where the policy errs, and what its scores tell."
-    )
+    compare_cache_reuse: bool = False
+    """Answer with and without cache reuse, live; tokens must be the same."""
+    error_slices: bool = False
+    """Also write where the policy errs, and what its scores tell."""
     role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
     targets: list[str] = Field([], description="Lists under `targets` that the experiment joins.")
 
@@ -262,25 +245,19 @@ class BenchSettings(Section):
 
     num_samples: int = Field(64, gt=0, description="Questions of each evaluation set.")
     repeats: int = Field(5, gt=0, description="Of which medians are taken.")
-    growth: list[int] = Field(
-        [500, 1000, 2000, 4000],
-        min_length=2,
-        description="Numbers of samples over which cost is followed; questions are repeated.",
-    )
+    growth: list[int] = Field([500, 1000, 2000, 4000], min_length=2)
+    """Numbers of samples over which cost is followed; questions are repeated."""
     num_threads: int = Field(1, gt=0, description="Of torch on the CPU.")
 
 
 class ReportSettings(Section):
     title: str = "VoVNet"
-    target_lambda: float = Field(
-        0.02, ge=0, description="The row of a sweep that main tables show."
-    )
-    target: str | None = Field(
-        None, description="The list under targets that paper_tables shows; everything if left out."
-    )
-    name: Literal["paper", "suite"] = Field(
-        "paper", description="Which report is written, and into which folder; set by the DAG."
-    )
+    target_lambda: float = Field(0.02, ge=0)
+    """The row of a sweep that main tables show."""
+    target: str | None = None
+    """The list under targets that paper_tables shows; everything if left out."""
+    name: Literal["paper", "suite"] = "paper"
+    """Which report is written, and into which folder; set by the DAG."""
 
 
 class Resources(Section):
@@ -290,9 +267,8 @@ class Resources(Section):
     threads: int = Field(1, gt=0)
     mem_mb: int = Field(3000, gt=0)
     runtime_min: int = Field(60, gt=0)
-    retry_factor: float = Field(
-        2.0, ge=1, description="mem_mb and runtime_min grow by it when a failed job is tried again."
-    )
+    retry_factor: float = Field(2.0, ge=1)
+    """mem_mb and runtime_min grow by it when a failed job is tried again."""
     gpu_model: GpuModel | None = Field(None, description="Slurm's name of the GPUs to be given.")
     partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
 

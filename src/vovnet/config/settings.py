@@ -39,34 +39,28 @@ class Settings(Section):
     """Everything. `Settings()` is valid and gives every default."""
 
     results_dir: str = RESULTS
-    standalone: bool = Field(
-        False, description="Whether snakemake reads this suite without config/config.yaml below it."
-    )
+    standalone: bool = False
+    """Whether snakemake reads this suite without config/config.yaml below it."""
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
-    actions: ActionNames = Field(
-        list(DEFAULT_ACTIONS), description="The views among which policies choose."
-    )
+    actions: ActionNames = list(DEFAULT_ACTIONS)
+    """The views among which policies choose."""
     vision_budget: VisionBudget = VisionBudget()
     policy: PolicySettings = PolicySettings()
     training: TrainingSettings = TrainingSettings()
-    pretraining: dict[str, PretrainingPhase] = Field(
-        {}, description="How the tiny base model is made, phase after phase."
-    )
+    pretraining: dict[str, PretrainingPhase] = Field({})
+    """How the tiny base model is made, phase after phase."""
     eval: EvalSettings = EvalSettings()
     seeds: list[int] = Field([0, 1, 2], min_length=1)
-    runs: dict[str, dict[str, Any]] = Field(
-        {"vovnet": {}},
-        description="Training recipes: overrides of model, data, policy and training.",
-    )
+    runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
+    """Training recipes: overrides of model, data, policy and training."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: ReportSettings = ReportSettings()
     bench: BenchSettings = BenchSettings()
     resources: ResourceSettings = ResourceSettings()
-    quick: int | None = Field(
-        None, gt=0, description="Evaluate at most this many samples of each set."
-    )
+    quick: int | None = Field(None, gt=0)
+    """Evaluate at most this many samples of each set."""
 
     @property
     def layout(self) -> Layout:

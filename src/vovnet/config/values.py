@@ -13,8 +13,14 @@ from vovnet.views import parse_view
 
 
 class Section(BaseModel):
+    """A part of the configuration; the text below a key describes it in the JSON schema."""
+
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
