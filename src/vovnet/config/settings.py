@@ -43,7 +43,7 @@ class Settings(Section):
     """Whether snakemake reads this suite without config/config.yaml below it."""
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
-    actions: ActionNames = list(DEFAULT_ACTIONS)
+    actions: ActionNames = Field(list(DEFAULT_ACTIONS))
     """The views among which policies choose."""
     vision_budget: VisionBudget = VisionBudget()
     policy: PolicySettings = PolicySettings()
