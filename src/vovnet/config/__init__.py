@@ -16,12 +16,15 @@ from vovnet.config.data import (
 )
 from vovnet.config.schema import (
     Experiment,
+    Extended,
     Match,
     ModelSettings,
     PolicySettings,
     PretrainingPhase,
     ReportSettings,
     Resources,
+    Section,
+    ViewName,
     VisionBudget,
 )
 from vovnet.config.settings import (
@@ -37,7 +40,6 @@ from vovnet.config.settings import (
     validate,
     yaml_text,
 )
-from vovnet.config.values import Extended, Section, ViewName
 
 __all__ = [
     "DataSettings",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from vovnet.config.values import Section
+from vovnet.config.schema import Section
 from vovnet.core.errors import ConfigError
 
 

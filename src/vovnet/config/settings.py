@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from vovnet.config.data import DataSettings
 from vovnet.config.schema import (
+    ActionNames,
     BenchSettings,
     EvalSettings,
     Experiment,
@@ -20,10 +21,10 @@ from vovnet.config.schema import (
     PretrainingPhase,
     ReportSettings,
     ResourceSettings,
+    Section,
     TrainingSettings,
     VisionBudget,
 )
-from vovnet.config.values import ActionNames, Section
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.views import DEFAULT_ACTIONS
