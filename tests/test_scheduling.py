@@ -24,9 +24,8 @@ from snakemake_scheduler_plugin_gpu.choice import (
 from snakemake_scheduler_plugin_gpu.run_times import measured_s, tails
 from support.repository import ROOT
 from vovnet import cli
-from vovnet.commands.plan.rehearse import rehearse
+from vovnet.commands.plan.runs import PretendedDag, rehearse
 from vovnet.commands.plan.schedules import BY_HAND, GREEDY, ILP, OURS, compare, pack_by_hand
-from vovnet.commands.plan.simulate import PretendedDag
 from vovnet.commands.plan.tasks import Task, in_order, load_tasks, lower_bound_s, makespan_s
 from vovnet.core.errors import VovnetError
 

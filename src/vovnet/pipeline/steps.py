@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vovnet.config import EvalSet, Section, Settings, SplitRef, mmbench_part, run_settings
+from vovnet.config import EvalSet, Settings, SplitRef, mmbench_part, run_settings
 from vovnet.config import experiments as suite
+from vovnet.config.schema import EvalSettings, TrainingSettings
 from vovnet.core.layout import PAPER, ROUTER_FIT
 from vovnet.policies.experiments import uses_router_fit
 
 Value = dict[str, Any]
+Keys = set[str] | bool
 
 PROMPT_KEYS = {"system_prompt", "prompt_template", "prompt_order"}
 SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
@@ -28,6 +30,10 @@ EVALUATED = ("seed", "bootstrap_samples")
 
 GENERATION_KEYS = {"batch_size", "max_new_tokens", "num_beams", "do_sample", "temperature", "seed"}
 GENERATION_KEYS |= {"cache_reuse", "num_shards", "shard_rows"}
+LIVE_KEYS = EvalSettings.model_fields.keys() - {"max_samples", "bootstrap_samples", "profile"}
+STAGE1_KEYS = {
+    key for key in TrainingSettings.model_fields if not key.startswith(("stage2_", "head_"))
+}
 
 
 # ---- the steps -------------------------------------------------------------------------
@@ -67,53 +73,31 @@ def leakage(settings: Settings) -> Value:
 
 
 def pretrain(settings: Settings) -> Value:
-    return _step(
-        actions=settings.actions,
-        model=settings.model.model_dump(),
-        data=settings.data.model_dump(include=PROMPT_KEYS),
-        vision_budget=settings.vision_budget.model_dump(),
-        training=_without_prefix(settings.training, "stage2_", "head_"),
-        pretraining={name: phase.model_dump() for name, phase in settings.pretraining.items()},
-    )
+    parts = _parts(settings, actions=True, model=True, data=PROMPT_KEYS, vision_budget=True)
+    return _step(**parts, **_parts(settings, training=STAGE1_KEYS, pretraining=True))
 
 
 def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     value = run_settings(settings, run, seed)
-    sections: Value = {
-        "model": value.model.model_dump(),
-        "data": {
-            **value.data.model_dump(include=PROMPT_KEYS),
-            "datasets": _datasets(settings, value.data.train),
-            **_division(settings, value.data.train),
-            "train": [part.model_dump() for part in value.data.train],
-        },
-        "vision_budget": value.vision_budget.model_dump(),
+    sections = _parts(value, model=True, data=PROMPT_KEYS, vision_budget=True)
+    sections["data"] |= {
+        "datasets": _datasets(settings, value.data.train),
+        **_division(settings, value.data.train),
+        "train": [part.model_dump() for part in value.data.train],
     }
     if stage == 1:
-        training = _without_prefix(value.training, "stage2_", "head_")
-        drawn = {"actions": value.actions} if suite.stage1_reads_actions(value) else {}
-        return _step(runs=[run], seeds=[seed], **sections, **drawn, training=training)
-    return _step(
-        runs=[suite.stage1_owner(settings, run), run],
-        seeds=[seed],
-        **sections,
-        actions=value.actions,
-        policy=value.policy.model_dump(include=SIGNAL_KEYS | OBJECTIVE_KEYS),
-        training=value.training.model_dump(),
-    )
+        drawn = {"actions": True} if suite.stage1_reads_actions(value) else {}
+        sections |= _parts(value, **drawn, training=STAGE1_KEYS)
+        return _step(runs=[run], seeds=[seed], **sections)
+    sections |= _parts(value, actions=True, policy=SIGNAL_KEYS | OBJECTIVE_KEYS, training=True)
+    return _step(runs=[suite.stage1_owner(settings, run), run], seeds=[seed], **sections)
 
 
 def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
-    return _model_step(
-        value,
-        run,
-        [seed],
-        _unscored(_observed(settings, names, router_fit=not names)),
-        policy=value.policy.model_dump(include=SIGNAL_KEYS),
-        eval=value.eval.model_dump(include=GENERATION_KEYS),
-    )
+    observed = _unscored(_observed(settings, names, router_fit=not names))
+    return _model_step(value, run, [seed], observed, policy=SIGNAL_KEYS, eval=GENERATION_KEYS)
 
 
 def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVALUATED) -> Value:
@@ -138,14 +122,14 @@ def match(settings: Settings, experiment: str) -> Value:
 def live(settings: Settings, experiment: str) -> Value:
     """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
     run, sets = settings.experiments[experiment].run, suite.experiment_sets(settings, experiment)
-    value = run_settings(settings, run)
+    observed = _unscored(_observed(settings, sets, uses_router_fit(settings, experiment)))
     return _model_step(
-        value,
+        run_settings(settings, run),
         run,
         suite.experiment_seeds(settings, experiment),
-        _unscored(_observed(settings, sets, uses_router_fit(settings, experiment))),
-        policy=value.policy.model_dump(),
-        eval=value.eval.model_dump(exclude={"max_samples", "bootstrap_samples", "profile"}),
+        observed,
+        policy=True,
+        eval=LIVE_KEYS,
         experiments=_stanzas(settings, suite.with_matched(settings, experiment)),
     )
 
@@ -170,14 +154,13 @@ def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
 def bench(settings: Settings) -> Value:
     names = suite.bench_experiments(settings)
     run = settings.experiments[names[0]].run
-    value = run_settings(settings, run)
     return _model_step(
-        value,
+        run_settings(settings, run),
         run,
         settings.seeds[:1],
         _observed(settings, settings.data.eval_sets, router_fit=True),
-        policy=value.policy.model_dump(),
-        eval=value.eval.model_dump(exclude={"max_samples", "profile"}),
+        policy=True,
+        eval=LIVE_KEYS | {"bootstrap_samples"},
         experiments=_stanzas(settings, names),
         bench=settings.bench.model_dump(),
     )
@@ -211,22 +194,25 @@ def _step(runs: Iterable[str] = (), **sections: Any) -> Value:
 
 
 def _model_step(
-    value: Settings, run: str, seeds: Sequence[int], observed: Value, **sections: Any
+    value: Settings,
+    run: str,
+    seeds: Sequence[int],
+    observed: Value,
+    policy: Keys,
+    eval: Keys,
+    **further: Value,
 ) -> Value:
     """A step that runs a trained model on some sets; `value` are the settings of its run."""
-    return _step(
-        actions=value.actions,
-        runs=[run],
-        seeds=seeds,
-        model=value.model.model_dump(),
-        data=value.data.model_dump(include=PROMPT_KEYS) | observed,
-        vision_budget=value.vision_budget.model_dump(),
-        **sections,
-    )
+    model = _parts(value, model=True, data=PROMPT_KEYS, vision_budget=True)
+    model["data"] |= observed
+    decided = _parts(value, policy=policy, eval=eval)
+    return _step(actions=value.actions, runs=[run], seeds=seeds, **model, **decided, **further)
 
 
-def _without_prefix(section: Section, *prefixes: str) -> Value:
-    return {key: item for key, item in section.model_dump().items() if not key.startswith(prefixes)}
+def _parts(settings: Settings, **keys: Keys) -> Value:
+    """Sections of the settings in the order given: whole ones (True), or some of their keys."""
+    dumped = settings.model_dump(include=keys)
+    return {section: dumped[section] for section in keys}
 
 
 def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:

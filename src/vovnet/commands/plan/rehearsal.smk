@@ -1,4 +1,4 @@
-# The jobs of a plan, which only sleep. `vovnet plan --rehearse` runs this file (rehearse.py).
+# The jobs of a plan, which only sleep. `vovnet plan --rehearse` runs this file (runs.py).
 
 jobs = config["jobs"]
 

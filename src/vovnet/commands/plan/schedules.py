@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vovnet.commands.plan.rehearse import rehearse
-from vovnet.commands.plan.simulate import Simulation
+from vovnet.commands.plan.runs import Simulation, rehearse
 from vovnet.commands.plan.tasks import Span, Task, makespan_s
 from vovnet.core.errors import VovnetError
 
