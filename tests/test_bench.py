@@ -21,8 +21,9 @@ from vovnet.commands.bench.observe_once import compare_suite
 from vovnet.commands.bench.prefill import compare_reductions
 from vovnet.commands.bench.row_by_row import row_outcome
 from vovnet.commands.bench.subject import Bench, open_bench
-from vovnet.config import ReportSettings, Settings, dump, policy_points
+from vovnet.config import Settings, policy_points, yaml_text
 from vovnet.config.experiments import bench_experiments
+from vovnet.config.schema import ReportSettings
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.evaluation.questions import load_questions
@@ -172,7 +173,7 @@ def test_the_command_writes_and_prints_the_table(
     save_stage2(settings, fresh)
     config = tmp_path / "bench.yaml"
     few = few_experiments(settings, "pareto_vovnet", "always_full", "pruning_stride")
-    config.write_text(dump(few), encoding="utf-8")
+    config.write_text(yaml_text(few.model_dump(mode="json")), encoding="utf-8")
     assert cli.main(["bench", "--config", str(config)]) == 0
     printed = capsys.readouterr().out
     table = pd.read_csv(fresh.bench / "bench.csv")

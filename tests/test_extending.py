@@ -104,7 +104,7 @@ def test_a_reduction(copy: Path, world: Path, tmp_path: Path) -> None:
     code = (
         "import sys, torch\nfrom pathlib import Path\n"
         "from support.models import save_stage2\nfrom support.worlds import settings_of\n"
-        "from vovnet.config import dump\nfrom vovnet.core.layout import Layout\n"
+        "from vovnet.config import yaml_text\nfrom vovnet.core.layout import Layout\n"
         "from vovnet.cli import main\nfrom vovnet.views import parse_view\n"
         "view = parse_view('center-0.250')\n"
         "assert view.name == 'full+center-0.25', view.name\n"
@@ -115,7 +115,7 @@ def test_a_reduction(copy: Path, world: Path, tmp_path: Path) -> None:
         "settings = settings_of(layout, {'eval': {'num_shards': 1}})\n"
         "save_stage2(settings, layout)\n"
         "config = layout.root / 'config.yaml'\n"
-        "config.write_text(dump(settings))\n"
+        "config.write_text(yaml_text(settings.model_dump(mode='json')))\n"
         "options = ['--config', str(config), '--run', 'vovnet', '--seed', '0',\n"
         "           '--dataset', 'synth_mmbench', '--views', 'full', view.name]\n"
         "assert main(['observe', *options]) == 0\n"

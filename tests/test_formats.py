@@ -13,7 +13,7 @@ import pytest
 from support.projects import copy_project, plan
 from support.raw_rows import picture
 from support.worlds import settings_of
-from vovnet.config import DatasetSettings, Settings, dump, load
+from vovnet.config import DatasetSettings, Settings, load, yaml_text
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
@@ -145,7 +145,7 @@ def test_a_format_is_one_module_and_one_entry(project: Path, tmp_path: Path) -> 
     definition = {"format": "quiz", "root": str(raw), "files": {"dev": "quiz.jsonl"}}
     quiz = {"data": {"datasets": {"quiz": definition}}, "results_dir": str(tmp_path / "results")}
     config = tmp_path / "quiz.yaml"
-    config.write_text(dump(Settings.model_validate(quiz)))
+    config.write_text(yaml_text(Settings.model_validate(quiz).model_dump(mode="json")))
     script = (
         "import sys; from vovnet import cli; from vovnet.config import load;"
         "from vovnet.pipeline.keys import step_code;"

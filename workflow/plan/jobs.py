@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from vovnet.config import Resources, Settings, run_settings
+from vovnet.config import Settings, run_settings
+from vovnet.config.schema import Resources
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import HashCache
 from vovnet.pipeline.catalogue import STEPS

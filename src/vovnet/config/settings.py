@@ -196,9 +196,9 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     return value
 
 
-def yaml_text(value: Mapping[str, Any], sort_keys: bool = False) -> str:
+def yaml_text(value: Mapping[str, Any]) -> str:
     """Plain values as YAML."""
-    return yaml.dump(value, Dumper=_DUMPER, sort_keys=sort_keys, allow_unicode=True)
+    return yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
 
 
 def validate(value: Mapping[str, Any], source: str) -> Settings:
@@ -226,11 +226,6 @@ def load(paths: Iterable[Path | str]) -> Settings:
     paths = list(paths)
     source = " + ".join(map(str, paths)) or "configuration"
     return validate(reduce(merge, map(read_yaml, paths), {}), source)
-
-
-def dump(settings: Settings) -> str:
-    """The resolved settings as YAML, keys sorted."""
-    return yaml_text(settings.model_dump(mode="json"), sort_keys=True)
 
 
 def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
