@@ -55,7 +55,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def clear_caches() -> None:
     functions = (code.code_digest, code.plugin_module, code.package_modules, code._imported)
-    for function in (*functions, code._code):
+    for function in (*functions, code._code, code._text):
         function.cache_clear()
 
 

@@ -45,7 +45,7 @@ def code_digest(module: str, plugins: tuple[str, ...] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in code_files(module, plugins):
-        for text in (path.relative_to(ROOT).as_posix(), ast.dump(_code(path))):
+        for text in (path.relative_to(ROOT).as_posix(), _text(path)):
             digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 
@@ -167,6 +167,11 @@ def _code(path: Path) -> ast.AST:
     """The tree of a file without what cannot change a result."""
     tree: ast.AST = _Stripper().visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     return tree
+
+
+@cache
+def _text(path: Path) -> str:
+    return ast.dump(_code(path))
 
 
 class _Stripper(ast.NodeTransformer):
