@@ -96,8 +96,8 @@ def test_a_row_that_differs_is_found(bench: Bench, monkeypatch: pytest.MonkeyPat
 
     def wrong(*arguments: Any) -> Any:
         outcome = original(*arguments)
-        outcome.texts[0] = "something else"
-        return outcome
+        rows = outcome.rows.assign(prediction="something else")
+        return replace(outcome, rows=rows)
 
     monkeypatch.setattr(suite, "row_outcome", wrong)
     few = few_experiments(bench.settings, "always_full", "pruning_stride")

@@ -60,15 +60,15 @@ def test_gold_changes_no_action(observed: Layout, tmp_path: Path, name: str) -> 
             )
             for layout, questions in ((observed, true), (other, false))
         ]
-        for column in ("actions", "texts", "costs", "vision_tokens"):
-            first, second = (getattr(outcome, column).tolist() for outcome in outcomes)
+        for column in ("action", "prediction", "cost", "vision_tokens"):
+            first, second = (outcome.rows[column].tolist() for outcome in outcomes)
             assert first == second, (policy_settings, column)
         live = LivePolicy(inference, other, policy)
         answers = [live(blank_gold(item)) for item in true.samples[:4]]
         assert [int(item.decision.actions[0]) for item in answers] == outcomes[0].actions[
             :4
         ].tolist()
-        assert [item.answer.text for item in answers] == outcomes[0].texts[:4].tolist()
+        assert [item.answer.text for item in answers] == outcomes[0].rows["prediction"][:4].tolist()
 
 
 class Widths:

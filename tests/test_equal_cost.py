@@ -14,9 +14,8 @@ import pytest
 from support.replays import GRADED, LAMBDAS, World, write_reduced, write_world
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, read_results
-from vovnet.evaluation.equal_cost import verdict
 from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.hull_metrics import hull_metrics, verdict
 from vovnet.evaluation.references import Comparison, Points
 
 SEEDS = [0, 1]

@@ -25,16 +25,15 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.live_columns import PARTS
-from vovnet.evaluation.live_run import live_outcome
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.replay import Outcome, load_observed, replay
+from vovnet.evaluation.replay import Outcome, load_observed, replay, scored_outcome
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
 from vovnet.pipeline.trained_model import TrainedModel
 
 SAME = (
-    *("actions", "views", "executed", "texts"),
-    *("costs", "vision_tokens", "flops", "scores", "parse_fallback"),
+    *("action", "view", "executed", "prediction", "fallback_triggered"),
+    *("cost", "vision_tokens", "flops", "score", "parse_fallback"),
 )
 """What of an outcome must be the same, live and replayed."""
 
@@ -43,7 +42,7 @@ def outcome_of(live: LivePolicy, questions: Questions) -> Outcome:
     """What a live policy does on a set."""
     rows = [{"id": sample.id} | live(sample).row for sample in questions.samples]
     actions = live.inference.settings.actions
-    return live_outcome(live.policy, actions, questions, pd.DataFrame(rows))
+    return scored_outcome(live.policy, actions, questions, pd.DataFrame(rows))
 
 
 def test_live_equals_replay(observed: Layout) -> None:
@@ -62,13 +61,11 @@ def test_live_equals_replay(observed: Layout) -> None:
             stored_outcome = replay(policy, questions, stored)
             outcome = outcome_of(LivePolicy(inference, observed, policy), questions)
             for column in SAME:
-                found, expected = getattr(outcome, column), getattr(stored_outcome, column)
+                found, expected = outcome.rows[column], stored_outcome.rows[column]
                 assert found.tolist() == expected.tolist(), (name, experiment, column)
-            if policy.fallback_mode:
-                assert outcome.fallback is not None and stored_outcome.fallback is not None
-                assert outcome.fallback.tolist() == stored_outcome.fallback.tolist()
+            assert outcome.has_fallback == stored_outcome.has_fallback
             taken |= set(outcome.actions.tolist())
-            executed[experiment] |= set(outcome.executed)
+            executed[experiment] |= set(outcome.rows["executed"])
     assert taken == {-1, 0, 1, 2}
     assert executed["fallback"] == {"no", "full"}
     assert executed["cascade"] == {"coarse", "coarse>full"}
@@ -110,9 +107,10 @@ def test_a_fallback_executes_one_view_and_pays_for_it(
     (policy,) = policy_points(settings, "fallback")
     questions = load_questions(settings, observed, "synth_mmmu")
     outcome = outcome_of(LivePolicy(inference, observed, policy), questions)
-    assert outcome.fallback is not None and outcome.fallback.any() and not outcome.fallback.all()
-    assert views == ["full" if triggered else "no" for triggered in outcome.fallback]
-    for sample, view, cost in zip(questions.samples, views, outcome.costs, strict=True):
+    triggered = outcome.rows["fallback_triggered"]
+    assert outcome.has_fallback and triggered.any() and not triggered.all()
+    assert views == ["full" if overruled else "no" for overruled in triggered]
+    for sample, view, cost in zip(questions.samples, views, outcome.rows["cost"], strict=True):
         assert cost == inference.view_tokens(sample, view) * policy.cost_scale
         assert (cost > 0) == (view == "full")
 

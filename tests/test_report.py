@@ -326,8 +326,7 @@ def test_the_report_needs_no_torch() -> None:
 TABLE = '''"""The number of questions per dataset."""
 
 from vovnet.report import text
-from vovnet.report.inputs import Inputs
-from vovnet.report.points import operating_points
+from vovnet.report.inputs import Inputs, operating_points
 from vovnet.report.render import Table
 
 ORDER = 15

@@ -10,11 +10,11 @@ import pytest
 from support.reports import write_suite
 from vovnet.config import merge
 from vovnet.evaluation.error_slices import write_error_slices
-from vovnet.report.actions import label, shares_note, short
 from vovnet.report.checks import write_sanity
 from vovnet.report.figures import accuracy_cost, action_ratio, training, write_figures
 from vovnet.report.inputs import load_inputs
 from vovnet.report.reliability import write_reliability
+from vovnet.report.render import label, shares_note, short
 from vovnet.report.style import action_looks, paper_style
 from vovnet.report.tables import write_tables
 

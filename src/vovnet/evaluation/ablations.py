@@ -8,7 +8,6 @@ what other trainings would. Shapes: B resamples, of which the first is the data 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.config.experiments import (
-    ResolvedExperiment,
-    ablation_experiments,
-    experiment_seeds,
-)
+from vovnet.config.experiments import ResolvedExperiment, ablation_experiments, experiment_seeds
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
@@ -29,21 +24,10 @@ from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
 from vovnet.evaluation.references import Comparison, hull_gains
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
-ENDS = ("", "_lo", "_hi", "_beyond")
-"""Of a difference: itself, its interval, and whether 0 lies outside of that."""
-
-
-def ablation_columns(actions: Sequence[str]) -> list[str]:
-    """Columns of the comparison, in order."""
-    return [
-        "dataset",
-        "experiment",
-        "run",
-        "num_seeds",
-        *(f"{name}_{end}" for name in MEASURES for end in ("mean", "sd")),
-        *rate_columns(actions),
-        *(f"difference_{name}{end}" for name in MEASURES for end in ENDS),
-    ]
+DIFFERENCES = [
+    f"difference_{name}{end}" for name in MEASURES for end in ("", "_lo", "_hi", "_beyond")
+]
+"""Of each measure its difference, the interval, and whether 0 lies outside of that."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
     first = comparison.experiments[default]
     for dataset in first.sets:
         measured = {seed: _measured(comparison, default, dataset, seed) for seed in first.seeds}
-        rows.append(_row(first, dataset, measured))
+        rows.append(_row(first, dataset, measured) | dict.fromkeys(DIFFERENCES))
         for name in ablations:
             ablation = comparison.experiments[name]
             if dataset not in ablation.sets:
@@ -80,7 +64,7 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
             }
             rows.append(_row(ablation, dataset, own) | _differences(own, measured))
         comparison.forget_set()
-    return pd.DataFrame(rows, columns=ablation_columns(settings.actions))
+    return pd.DataFrame(rows)
 
 
 def _check_comparable(settings: Settings, default: str, name: str) -> None:
@@ -100,8 +84,7 @@ def _check_comparable(settings: Settings, default: str, name: str) -> None:
 
 def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Measured:
     ground = comparison.ground(name, dataset, seed)
-    decided = comparison.decided(name, dataset, seed, ground)
-    points = decided.points(ground)
+    actions_NP, points = comparison.decided(name, dataset, seed)
     target = comparison.settings.report.target_lambda
     lambdas = [point.lambda_cost for point in comparison.experiments[name].points]
     there = [index for index, value in enumerate(lambdas) if np.isclose(value, target)]
@@ -110,13 +93,12 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         raise ConfigError(
             f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
         )
-    half = list(GAIN_SHARES).index("gain_at_50")
+    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), actions_NP[:, there[0]]
     values = {
         "accuracy": points.accuracies[:, there[0]],
         "avg_cost": points.costs[:, there[0]],
         "gain_at_50": hull_gains(ground, points)[:, half],
     }
-    actions_N = decided.actions[:, there[0]]
     names = rate_columns(comparison.settings.actions)
     rates = {rate: float((actions_N == action).mean()) for action, rate in enumerate(names)}
     return Measured(values, rates)
@@ -141,12 +123,10 @@ def _row(
 
 def _differences(own: dict[int, Measured], default: dict[int, Measured]) -> dict[str, Any]:
     """Ablation minus default over the seeds that both have, with a paired interval."""
-    row: dict[str, Any] = {}
+    found: list[float | bool] = []
     for measure in MEASURES:
         pairs = [own[seed].values[measure] - default[seed].values[measure] for seed in own]
         difference_B = np.mean(pairs, axis=0)
         low, high = (float(end) for end in percentile_interval(difference_B[1:]))
-        found = (float(difference_B[0]), low, high, bool(low > 0 or high < 0))
-        names = [f"difference_{measure}{end}" for end in ENDS]
-        row |= dict(zip(names, found, strict=True))
-    return row
+        found += [float(difference_B[0]), low, high, bool(low > 0 or high < 0)]
+    return dict(zip(DIFFERENCES, found, strict=True))

@@ -7,6 +7,7 @@ questions, A actions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,28 +37,6 @@ from vovnet.policies.shown import setting_columns
 KEYS = ("dataset", "seed", "point", "lambda_cost")
 NUM_WORST = 5
 """Slices per field that error_slices.json lists."""
-
-
-def slice_columns(actions: Sequence[str]) -> list[str]:
-    """Columns of error_slices.csv, in order."""
-    return [
-        *KEYS,
-        "field",
-        "value",
-        "num_questions",
-        "num_rows",
-        "accuracy",
-        "accuracy_lo",
-        "accuracy_hi",
-        "gap",  # accuracy minus that of the whole set, of an action that of all rows
-        "avg_entropy",  # nats
-        "avg_cost",
-        *rate_columns(actions),
-        "num_skips",  # rows with NO
-        "false_skip_rate",  # share of them that FULL would have answered better
-        "false_skip_lo",
-        "false_skip_hi",
-    ]
 
 
 def octave(count: int) -> str:
@@ -107,9 +86,9 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
     for keys, policy, found in _points(experiment, layout):
         rows += [keys | row for row in slices_of(found)]
         reliability += [keys | item for item in _reliability(policy, found.observed)]
-    folder, samples = layout.eval(name), layout.eval(name) / "samples.parquet"
-    outputs = [folder / "error_slices.csv", folder / "error_slices.json"]
-    frame = write_csv(outputs[0], rows, slice_columns(experiment.settings.actions))
+    outputs = [layout.eval(name) / f"error_slices{suffix}" for suffix in (".csv", ".json")]
+    samples = layout.eval(name) / "samples.parquet"
+    frame = write_csv(outputs[0], rows, rows[0])
     facts = {
         "experiment": name,
         "samples": {"path": str(samples), "sha256": sha256_file(samples)},
@@ -166,11 +145,16 @@ def _slice(
     found: PointOnSet, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
 ) -> Row:
     """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
-    num_questions = len(np.unique(found.questions.units[rows_N]))
-    accuracy = float(scores.mean())
+    units_N, actions = found.questions.units, found.actions[rows_N]
+    accuracy, num_questions = float(scores.mean()), len(np.unique(units_N[rows_N]))
     low, high = wilson_interval(accuracy, num_questions)
-    actions = found.actions[rows_N]
-    row: Row = {
+    skipped_N = rows_N & (found.actions == NO)
+    skips = (math.nan, math.nan, math.nan)
+    if skipped_N.any():
+        rate = float(found.false_skips[skipped_N].mean())
+        skips = (rate, *wilson_interval(rate, len(np.unique(units_N[skipped_N]))))
+    rates = enumerate(rate_columns(found.observed.actions))
+    return {
         "field": field,
         "value": value,
         "num_questions": num_questions,
@@ -179,20 +163,14 @@ def _slice(
         "accuracy_lo": low,
         "accuracy_hi": high,
         "gap": accuracy - overall,
-        "avg_entropy": float(found.observed.signals["entropy"].to_numpy()[rows_N].mean()),
+        "avg_entropy": float(found.observed.signals["entropy"].to_numpy()[rows_N].mean()),  # nats
         "avg_cost": float(found.costs[rows_N].mean()),
-        **{
-            name: float((actions == action).mean())
-            for action, name in enumerate(rate_columns(found.observed.actions))
-        },
-        "num_skips": int((actions == NO).sum()),
+        **{name: float((actions == action).mean()) for action, name in rates},
+        "num_skips": int(skipped_N.sum()),  # rows with NO
+        "false_skip_rate": skips[0],  # share of them that FULL would have answered better
+        "false_skip_lo": skips[1],
+        "false_skip_hi": skips[2],
     }
-    skipped_N = rows_N & (found.actions == NO)
-    if skipped_N.any():
-        rate = float(found.false_skips[skipped_N].mean())
-        ends = wilson_interval(rate, len(np.unique(found.questions.units[skipped_N])))
-        row |= {"false_skip_rate": rate, "false_skip_lo": ends[0], "false_skip_hi": ends[1]}
-    return row
 
 
 def _reliability(policy: PolicySettings, observed: Observed) -> list[Row]:

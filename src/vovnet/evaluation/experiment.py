@@ -68,7 +68,8 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
             for point, policy in enumerate(experiment.points):
                 told = setting_columns(policy, matched=matched)
                 rows.append(keys | told | measured[point] | profiles[point])
-                tables.append(sample_rows(outcomes[point], dataset, seed, point))
+                table = outcomes[point].rows
+                tables.append(table.assign(dataset=dataset, seed=seed, point=point))
                 slices.append(_slices(questions, outcomes[point], seed, point))
     summary = _summary(experiment, layout) | {"slices": slices} | source.facts
     _write(experiment, layout, rows, tables, summary)
@@ -158,28 +159,6 @@ def _file(path: Path) -> dict[str, str]:
     return {"path": str(path), "sha256": sha256_file(path)}
 
 
-def sample_rows(outcome: Outcome, dataset: str, seed: int, point: int) -> pd.DataFrame:
-    """The outcome as rows of samples.parquet."""
-    return pd.DataFrame(
-        {
-            "dataset": dataset,
-            "seed": seed,
-            "point": point,
-            "id": outcome.ids,
-            "action": outcome.actions,
-            "view": outcome.views,
-            "executed": outcome.executed,
-            "prediction": outcome.texts,
-            "score": outcome.scores,
-            "parse_fallback": outcome.parse_fallback,
-            "cost": outcome.costs,
-            "vision_tokens": outcome.vision_tokens,
-            "flops": outcome.flops,
-            "fallback_triggered": False if outcome.fallback is None else outcome.fallback,
-        }
-    )
-
-
 def measured_columns(outcomes: Sequence[Outcome], counts_BU: Floats) -> list[Facts]:
     """What results.csv says about each outcome of one set.
 
@@ -201,14 +180,12 @@ def measured_columns(outcomes: Sequence[Outcome], counts_BU: Floats) -> list[Fac
 
 
 def _row_means(outcome: Outcome) -> Facts:
-    means: Facts = {
-        "avg_cost": float(outcome.costs.mean()),
-        "avg_vision_tokens": float(outcome.vision_tokens.mean()),
-        "avg_flops": float(outcome.flops.mean()),
-        "parse_fallback_rate": float(outcome.parse_fallback.mean()),
-    }
-    if outcome.fallback is not None:
-        means["fallback_trigger_rate"] = float(outcome.fallback.mean())
+    columns = {f"avg_{name}": name for name in ("cost", "vision_tokens", "flops")}
+    columns["parse_fallback_rate"] = "parse_fallback"
+    if outcome.has_fallback:
+        columns["fallback_trigger_rate"] = "fallback_triggered"
+    rows = outcome.rows
+    means: Facts = {key: float(rows[name].to_numpy().mean()) for key, name in columns.items()}
     shares = outcome.shares(outcome.actions)
     if shares is not None:
         means |= {f"action_rate_{name}": share for name, share in shares.items()}
@@ -239,10 +216,10 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
             for name in sorted(set(categories_U) - {""})
         },
     }
-    if outcome.fallback is not None:
+    if outcome.has_fallback:
         before = outcome.shares(outcome.actions_before_fallback)
         facts["action_shares_before_fallback"] = before
-        facts["fallback_trigger_rate"] = float(outcome.fallback.mean())
+        facts["fallback_trigger_rate"] = float(outcome.rows["fallback_triggered"].to_numpy().mean())
     return facts
 
 

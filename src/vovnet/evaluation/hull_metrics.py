@@ -1,37 +1,45 @@
 """Every replayed policy against the mixing hull: hull_metrics.csv, curves.csv, equal_cost.csv.
 
-The mixing hull is what random mixing of the three fixed policies reaches. It is taken from the
+The mixing hull is what random mixing of the fixed policies reaches. It is taken from the
 observations of the same trained model and questions as the policy, and both are resampled
 together. Accuracies are shares in [0, 1], gains are percentage points.
 
-Shapes: N rows, U questions, A actions, P points of a policy, B resamples, of which the first
-is the data itself.
+equal_cost.csv compares every policy at equal cost with the hull and with resolution scaling, by the
+mean of the gain over seeds. The same questions are resampled in every seed: the interval says what
+other questions would change, and the deviation over seeds what other trainings would.
+
+Shapes: N rows, U questions, A actions, P points of a policy, S seeds, Q places, B resamples, of
+which the first is the data itself.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vovnet.config import Settings
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.stats import aiq, apgr, captured_share, mcc, percentile_interval
-from vovnet.evaluation.columns import (
-    CURVE_COLUMNS,
-    GAIN_SHARES,
-    HULL_FILES,
-    MIXING_HULL,
-    Row,
-    write_csv,
-)
-from vovnet.evaluation.equal_cost import equal_cost_rows
-from vovnet.evaluation.references import Comparison, Decided, Ground, Points, hull_gains
+from vovnet.core.stats import Curves, aiq, apgr, captured_share, mcc, percentile_interval
+from vovnet.evaluation.columns import GAIN_SHARES, HULL_FILES, MIXING_HULL, Row, write_csv
+from vovnet.evaluation.references import Comparison, Ground, Points, hull_gains
 from vovnet.pipeline.manifest import write_manifest
 
 MCC_SHARE = 0.5
 """Policies decide more or less often to look; they are compared near this share of FULL's cost."""
+
+RESOLUTION = "resolution_scaling_proxy"
+OWN = "own"
+"""The place of a single point: its own cost. Other places are percentages of FULL's."""
+
+PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
+BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
+
+EPSILON = 1e-9
+"""Percentage points, or tokens, that rounding may make of nothing."""
 
 
 def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
@@ -78,10 +86,9 @@ def _rows(
     Fixed policies and single points have no curve, so that only AIQ and MCC are defined
     for them. VoVNet's curve brings its hull along.
     """
-    decided = comparison.decided(name, dataset, seed, ground)
-    points = decided.points(ground)
+    actions_NP, points = comparison.decided(name, dataset, seed)
     keys = comparison.keys(name, dataset, seed)
-    metrics = keys | _point_metrics(ground.measured, points.measured, decided)
+    metrics = keys | _point_metrics(ground.measured, points.measured, actions_NP)
     if comparison.has_curve(name):
         metrics |= _gains(ground, points) | _curve_metrics(ground.measured, points.measured)
     curves = _curve_rows(keys, points)
@@ -92,14 +99,14 @@ def _rows(
     return metrics, curves, points
 
 
-def _point_metrics(ground: Ground, points: Points, decided: Decided) -> Row:
+def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
     """AIQ, and MCC at the point whose cost is nearest to `MCC_SHARE` of FULL's."""
     ends = ground.with_no(points)
     target = MCC_SHARE * ground.full_cost[0]
     point = int(np.abs(points.costs[0] - target).argmin())
     return {
         "aiq": float(aiq(ends.costs, ends.accuracies, ground.full_cost)[0]),
-        "mcc": mcc(decided.actions[:, point] != 0, ground.needed_N),
+        "mcc": mcc(actions_NP[:, point] != 0, ground.needed_N),
         "mcc_point": point,
     }
 
@@ -131,10 +138,111 @@ def _curve_metrics(ground: Ground, points: Points) -> Row:
 
 
 def _curve_rows(keys: Row, points: Points) -> list[Row]:
+    names = ("avg_cost", "accuracy", "accuracy_lo", "accuracy_hi")
     low_P, high_P = percentile_interval(points.accuracies[1:])
     return [
-        keys | {"point": point} | dict(zip(CURVE_COLUMNS[-4:], map(float, values), strict=True))
+        keys | {"point": point} | dict(zip(names, map(float, values), strict=True))
         for point, values in enumerate(
             zip(points.costs[0], points.accuracies[0], low_P, high_P, strict=True)
         )
     ]
+
+
+# ---- equal cost --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What one trained model is compared with: a curve, and the costs of the points behind it."""
+
+    experiment: str
+    curve: Curves
+    costs: Floats
+
+
+def equal_cost_rows(
+    comparison: Comparison, name: str, dataset: str, reached: dict[int, Points]
+) -> list[Row]:
+    """Rows of equal_cost.csv of an experiment on a set; `reached` has its points by seed.
+
+    A reference that no seed has leaves no rows, nor does resolution scaling against itself.
+    """
+    grounds = {seed: comparison.ground(name, dataset, seed) for seed in reached}
+    curved = comparison.has_curve(name)
+    values = {seed: _places(grounds[seed], reached[seed], curved=curved) for seed in reached}
+    rows: list[Row] = []
+    for kind in ("mixing_hull", "resolution"):
+        found = {
+            seed: reference
+            for seed in reached
+            if (reference := _reference(comparison, kind, name, dataset, seed)) is not None
+        }
+        if not found or any(item.experiment == name for item in found.values()):
+            continue
+        first = next(iter(found.values()))
+        facts = {
+            **comparison.keys(name, dataset, next(iter(found))),
+            "reference": kind,
+            "reference_experiment": first.experiment,
+            "reference_run": comparison.experiments[first.experiment or name].run,
+        }
+        costs_Q = np.mean([values[seed][0][0] for seed in found], axis=0)
+        gains_SBQ = 100 * np.stack(
+            [values[seed][1] - item.curve.value(values[seed][0]) for seed, item in found.items()]
+        )
+        cheapest = np.mean([item.costs.min() for item in found.values()])
+        dearest = np.mean([item.costs.max() for item in found.values()])
+        within_Q = (costs_Q >= cheapest - EPSILON) & (costs_Q <= dearest + EPSILON)
+        for place, at in enumerate(PLACES if curved else (OWN,)):
+            where = {"at": at, "avg_cost": costs_Q[place], "within_range": bool(within_Q[place])}
+            rows.append(facts | where | _gain(gains_SBQ[:, :, place]))
+    return rows
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a gain says; one that contains 0 decides nothing."""
+    if low > EPSILON:
+        return BEATS
+    return LOSES if high < -EPSILON else UNDECIDED
+
+
+def _gain(gains_SB: Floats) -> Row:
+    """The mean over S seeds with its interval; a single seed has no deviation."""
+    means_B = gains_SB.mean(axis=0)
+    low, high = (float(end) for end in percentile_interval(means_B[1:]))
+    alone = len(gains_SB) == 1
+    return {
+        "num_seeds": len(gains_SB),
+        "gain": float(means_B[0]),
+        "gain_sd": float("nan") if alone else float(gains_SB[:, 0].std(ddof=1)),
+        "gain_lo": low,
+        "gain_hi": high,
+        "verdict": verdict(low, high),
+    }
+
+
+def _places(ground: Ground, points: Points, *, curved: bool) -> tuple[Floats, Floats]:
+    """Costs at which a policy is compared and what it reaches there, (B, Q) each."""
+    if not curved:
+        return points.costs, points.accuracies
+    at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
+    return at_BQ, ground.curve(points).value(at_BQ)
+
+
+def _reference(
+    comparison: Comparison, kind: str, name: str, dataset: str, seed: int
+) -> Reference | None:
+    if kind == "mixing_hull":
+        ground = comparison.ground(name, dataset, seed)
+        return Reference("", ground.hull, ground.fixed.costs[0])
+    experiments = comparison.experiments
+    scaled = comparison.beside(name, dataset, seed, RESOLUTION)
+    if scaled is None:
+        main = experiments[comparison.main].run
+        scaled = comparison.beside(name, dataset, seed, RESOLUTION, main)
+    # What a vision token costs must be the same.
+    if scaled is None or len({experiments[key].points[0].cost_scale for key in (scaled, name)}) > 1:
+        return None
+    ground = comparison.ground(scaled, dataset, seed)
+    _, points = comparison.decided(scaled, dataset, seed)
+    return Reference(scaled, ground.mixed_with_ends(points), points.costs[0])

@@ -5,16 +5,13 @@ Times are milliseconds per part of an answer. Shapes: N samples, U questions, B 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Floats, Ints, unit_sums
-from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import Layout
@@ -22,7 +19,7 @@ from vovnet.core.records import read_table
 from vovnet.core.stats import percentile_interval, resampled_means
 from vovnet.evaluation.live_columns import LIVE_COLUMNS, PARTS
 from vovnet.evaluation.questions import Questions
-from vovnet.evaluation.replay import Outcome
+from vovnet.evaluation.replay import Outcome, scored_outcome
 from vovnet.policies import kind_of
 
 Facts = dict[str, Any]
@@ -48,7 +45,7 @@ class LiveRun:
         """What each point of the experiment answered on a set."""
         actions = self.experiment.settings.actions
         return [
-            live_outcome(policy, actions, questions, self._answers(questions, seed, point))
+            scored_outcome(policy, actions, questions, self._answers(questions, seed, point))
             for point, policy in enumerate(self.experiment.points)
         ]
 
@@ -84,29 +81,6 @@ class LiveRun:
                 " those of the set, run `vovnet live` again"
             )
         return found
-
-
-def live_outcome(
-    policy: PolicySettings, actions: Sequence[str], questions: Questions, rows: pd.DataFrame
-) -> Outcome:
-    """The answers scored, in the form that a replay has."""
-    scores_N, parse_fallback_N = questions.score(rows["text"])
-    tokens_N = rows["vision_tokens"].to_numpy()
-    return Outcome(
-        ids=rows["id"].tolist(),
-        units=questions.units,
-        action_names=actions,
-        actions=rows["action"].to_numpy(),
-        views=rows["view"].to_numpy(dtype=object),
-        executed=rows["executed"].to_numpy(dtype=object),
-        texts=rows["text"].to_numpy(dtype=object),
-        scores=scores_N,
-        parse_fallback=parse_fallback_N,
-        costs=expected_cost(tokens_N, policy.cost_scale),
-        vision_tokens=tokens_N,
-        flops=rows["flops"].to_numpy(),
-        fallback=None if policy.fallback_mode is None else rows["fallback_triggered"].to_numpy(),
-    )
 
 
 def latencies(rows: pd.DataFrame) -> Floats:

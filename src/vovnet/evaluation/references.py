@@ -60,8 +60,6 @@ class Ground:
     router's sweep where there is one.
     """
 
-    questions: Questions
-    counts_BU: Floats
     needed_N: Bools
     fixed: Points
     full: int
@@ -83,8 +81,16 @@ class Ground:
     def with_no(self, points: Points) -> Points:
         """The points and, before them, not looking at all."""
         return Points(
-            np.concatenate([self.fixed.costs[:, :1], points.costs], axis=1),
-            np.concatenate([self.fixed.accuracies[:, :1], points.accuracies], axis=1),
+            np.column_stack([self.fixed.costs[:, 0], points.costs]),
+            np.column_stack([self.fixed.accuracies[:, 0], points.accuracies]),
+        )
+
+    def with_ends(self, points: Points, full_B: Floats) -> Points:
+        """The points between not looking at all and always FULL, of the given accuracy."""
+        ends = self.with_no(points)
+        return Points(
+            np.column_stack([ends.costs, self.full_cost]),
+            np.column_stack([ends.accuracies, full_B]),
         )
 
     def curve(self, points: Points) -> Curves:
@@ -93,24 +99,17 @@ class Ground:
         Beyond its dearest point it mixes with always FULL, if that is better; a point dearer than
         FULL is not available at FULL's cost.
         """
-        ends = self.with_no(points)
-        dearest_B1 = points.costs.argmax(axis=1)[:, None]
-        within_B1 = np.take_along_axis(points.costs, dearest_B1, axis=1) <= self.full_cost[:, None]
-        last_B1 = np.take_along_axis(points.accuracies, dearest_B1, axis=1)
-        full_B1 = self.full_accuracy[:, None]
-        full_B1 = np.where(within_B1, np.maximum(full_B1, last_B1), full_B1)
-        return sweep_curve(
-            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
-            np.concatenate([ends.accuracies, full_B1], axis=1),
-        )
+        dearest_B = points.costs.argmax(axis=1)
+        last_B = points.accuracies[np.arange(len(dearest_B)), dearest_B]
+        best_B = np.maximum(self.full_accuracy, last_B)
+        within_B = points.costs.max(axis=1) <= self.full_cost
+        ends = self.with_ends(points, np.where(within_B, best_B, self.full_accuracy))
+        return sweep_curve(ends.costs, ends.accuracies)
 
     def mixed_with_ends(self, points: Points) -> Curves:
         """What random mixing of any two of the points, not looking and always FULL reaches."""
-        ends = self.with_no(points)
-        return upper_hull(
-            np.concatenate([ends.costs, self.full_cost[:, None]], axis=1),
-            np.concatenate([ends.accuracies, self.full_accuracy[:, None]], axis=1),
-        )
+        ends = self.with_ends(points, self.full_accuracy)
+        return upper_hull(ends.costs, ends.accuracies)
 
     @cached_property
     def measured(self) -> Ground:
@@ -120,19 +119,6 @@ class Ground:
             fixed=self.fixed.measured,
             bayes=None if self.bayes is None else self.bayes.measured,
         )
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What an experiment did on a set, a row per sample and a column per point, (N, P)."""
-
-    actions: Ints
-    scores: Floats
-    costs: Floats
-
-    def points(self, ground: Ground) -> Points:
-        """Its averages on the questions and resamples of `ground`."""
-        return _points(ground.questions, ground.counts_BU, self.scores, self.costs)
 
 
 class Comparison:
@@ -167,31 +153,28 @@ class Comparison:
         return self.grounds[key]
 
     def _ground(self, name: str, dataset: str, seed: int) -> Ground:
-        experiment = self.experiments[name]
-        settings, limit = experiment.settings, experiment.stanza.max_samples
-        if limit not in self.questions:
-            questions = load_questions(settings, self.layout, dataset, limit)
-            counts_BU = bootstrap_counts(
-                questions.num_units, settings.eval.bootstrap_samples, settings.eval.seed
-            )
-            counts_BU = np.concatenate([np.ones((1, questions.num_units)), counts_BU])
-            self.questions[limit] = (questions, counts_BU)
-        questions, counts_BU = self.questions[limit]
+        experiment, (questions, counts_BU) = self.experiments[name], self._asked(name, dataset)
         trained = TrainedModel(self.settings, self.layout, experiment.run, seed)
         observed = load_observed(trained, questions)
-        costs_NA = expected_cost(observed.vision_tokens, settings.policy.cost_scale)
-        ground = Ground(
-            questions,
-            counts_BU,
+        costs_NA = expected_cost(observed.vision_tokens, experiment.settings.policy.cost_scale)
+        bayes = self.beside(name, dataset, seed, "bayes_router")
+        return Ground(
             needs_look(observed.scores),
             _points(questions, counts_BU, observed.scores, costs_NA),
             observed.actions.index("full"),
             best_choice(costs_NA, observed.scores, questions.units),
+            None if bayes is None else self.decided(bayes, dataset, seed)[1],
         )
-        bayes = self.beside(name, dataset, seed, "bayes_router")
-        if bayes is None:
-            return ground
-        return replace(ground, bayes=self.decided(bayes, dataset, seed, ground).points(ground))
+
+    def _asked(self, name: str, dataset: str) -> tuple[Questions, Floats]:
+        """What an experiment was asked, and how often the data and each resample draw it."""
+        settings, limit = self.experiments[name].settings, self.experiments[name].stanza.max_samples
+        if limit not in self.questions:
+            questions = load_questions(settings, self.layout, dataset, limit)
+            count, evaluation = questions.num_units, settings.eval
+            counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
+            self.questions[limit] = (questions, np.concatenate([np.ones((1, count)), counts_BU]))
+        return self.questions[limit]
 
     def beside(
         self, name: str, dataset: str, seed: int, baseline: str, run: str | None = None
@@ -214,18 +197,15 @@ class Comparison:
         points = self.experiments[name].points
         return len(points) > 1 or kind_of(points[0]).reads_correctness
 
-    def decided(self, name: str, dataset: str, seed: int, ground: Ground) -> Decided:
-        """What an experiment did, from its samples.parquet, checked against the questions."""
-        columns = [
-            self.samples[name].rows(ground.questions, seed, point)
-            for point in range(len(self.experiments[name].points))
-        ]
-        return Decided(
-            *(
-                np.stack([rows[key].to_numpy() for rows in columns], axis=1)
-                for key in ("action", "score", "cost")
-            )
+    def decided(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
+        """The actions that an experiment took, (N, P), and its averages."""
+        questions, counts_BU = self._asked(name, dataset)
+        points = range(len(self.experiments[name].points))
+        tables = [self.samples[name].rows(questions, seed, point) for point in points]
+        actions_NP, scores_NP, costs_NP = (
+            np.stack([rows[key] for rows in tables], axis=1) for key in ("action", "score", "cost")
         )
+        return actions_NP, _points(questions, counts_BU, scores_NP, costs_NP)
 
 
 def hull_gains(ground: Ground, points: Points) -> Floats:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings
-from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
+from vovnet.core.arrays import Floats, Ints, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT
@@ -36,9 +36,9 @@ Routers = dict[GroupKey, Router]
 class Observed:
     """What one trained model did on a set: the signals, and the answers under each view.
 
-    A view has a row per sample, with the columns of an observation, its `score`, `parse_fallback`,
-    and `flops` of tower and language model, after a text pass whose cache is reused where the
-    settings say so; `flops_alone` are those without a text pass.
+    A view has a row per sample, with the columns of an observation, its `score`, and `flops` of
+    tower and language model, after a text pass whose cache is reused where the settings say so;
+    `flops_alone` are those without a text pass.
     """
 
     actions: Sequence[str]
@@ -63,33 +63,27 @@ class Observed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one policy did on one set, an entry per row, (N,).
+    """What one policy did on one set: `rows` are those of samples.parquet, (N,).
 
-    `actions` are indices into `action_names`, -1 for a view that is no action. A row is answered
-    from its entry of `views`; `executed` names all that were looked at on the way, as in
-    `coarse>full`, and costs, tokens and FLOPs are those of all of them; FLOPs are NaN where they
-    were not counted. `scores` is correctness in [0, 1]; `fallback` is None where the policy has
-    no fallback.
+    `action` is an index into `action_names`, -1 for a view that is no action. A row is answered
+    from its `view`; `executed` names all that were looked at on the way, as in `coarse>full`, and
+    costs, tokens and FLOPs are those of all of them; FLOPs are NaN where they were not counted.
     """
 
-    ids: Sequence[str]
+    rows: pd.DataFrame
     units: Ints
     action_names: Sequence[str]
-    actions: Ints
-    views: NDArray[np.object_]
-    executed: NDArray[np.object_]
-    texts: NDArray[np.object_]
-    scores: Floats
-    parse_fallback: Bools
-    costs: Floats
-    vision_tokens: Ints
-    flops: Floats
-    fallback: Bools | None
+    has_fallback: bool
+
+    @property
+    def actions(self) -> Ints:
+        """The action of each row, (N,)."""
+        return self.rows["action"].to_numpy()
 
     @property
     def actions_before_fallback(self) -> Ints:
         """What the policy chose before the fallback overruled some of its NOs, (N,)."""
-        return self.actions if self.fallback is None else np.where(self.fallback, 0, self.actions)
+        return np.where(self.rows["fallback_triggered"], 0, self.actions)
 
     def shares(self, actions: Ints) -> dict[str, float] | None:
         """Share of each action by its name; None where a view is no action."""
@@ -100,7 +94,18 @@ class Outcome:
     @property
     def unit_scores(self) -> Floats:
         """Score of each question, (U,): the least of its passes."""
-        return unit_minima(self.scores, self.units)
+        return unit_minima(self.rows["score"].to_numpy(), self.units)
+
+
+def scored_outcome(
+    policy: PolicySettings, actions: Sequence[str], questions: Questions, rows: pd.DataFrame
+) -> Outcome:
+    """Answers to `questions`, whose `text` is scored and whose `vision_tokens` are priced."""
+    scores_N, parse_fallback_N = questions.score(rows["text"])
+    costs_N = expected_cost(rows["vision_tokens"], policy.cost_scale)
+    known = rows.rename(columns={"text": "prediction"})
+    known = known.assign(score=scores_N, parse_fallback=parse_fallback_N, cost=costs_N)
+    return Outcome(known, questions.units, actions, policy.fallback_mode is not None)
 
 
 def load_observed(
@@ -116,11 +121,9 @@ def load_observed(
     answers = {}
     for view in dict.fromkeys([*actions, *views]):
         table = _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS)
-        scores_N, parse_fallback_N = questions.score(table["text"])
         flops = table.filter(like="flops_").astype(np.float64)
         answers[view] = table.assign(
-            score=scores_N,
-            parse_fallback=parse_fallback_N,
+            score=questions.score(table["text"])[0],
             flops=flops["flops_vision_tower"] + flops[f"flops_{language}"],
             flops_alone=flops["flops_vision_tower"] + flops["flops_language_model_alone"],
         )
@@ -171,22 +174,17 @@ def replay(
         groups=questions.groups(kind.router) if kind.router else None,
         router=(routers or {})[kind.router] if kind.router else None,
     )
-    rows_N = np.arange(num_samples)
-    return Outcome(
-        ids=[sample.id for sample in questions.samples],
-        units=questions.units,
-        action_names=observed.actions,
-        actions=decision.actions,
-        views=decision.views,
-        executed=decision.executed,
-        texts=observed.pick("text", rows_N, decision.views),
-        scores=observed.pick("score", rows_N, decision.views),
-        parse_fallback=observed.pick("parse_fallback", rows_N, decision.views),
-        costs=expected_cost(tokens_N, policy.cost_scale),
-        vision_tokens=tokens_N,
-        flops=flops_N,
-        fallback=None if policy.fallback_mode is None else decision.fallback_triggered,
-    )
+    rows = {
+        "id": [sample.id for sample in questions.samples],
+        "action": decision.actions,
+        "view": decision.views,
+        "executed": decision.executed,
+        "fallback_triggered": decision.fallback_triggered,
+        "text": observed.pick("text", np.arange(num_samples), decision.views),
+        "vision_tokens": tokens_N,
+        "flops": flops_N,
+    }
+    return scored_outcome(policy, observed.actions, questions, pd.DataFrame(rows))
 
 
 def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:

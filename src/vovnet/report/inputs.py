@@ -1,4 +1,4 @@
-"""What the report reads: the results of every experiment, and those of the mixing hull.
+"""What the report reads: results of every experiment and of the mixing hull; and points of sweeps.
 
 Rows keep the order of the configuration: evaluation sets as in `data.eval_sets`,
 experiments by role (baselines, VoVNet, references) and then as in `experiments`.
@@ -6,26 +6,35 @@ experiments by role (baselines, VoVNet, references) and then as in `experiments`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings
+from vovnet.config import PolicySettings, Settings, policy_points
 from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import (
-    HULL_FILES,
-    SETTINGS,
-    read_columns,
-    read_results,
-    result_columns,
-)
+from vovnet.evaluation import columns as catalogue
+from vovnet.evaluation.columns import GAIN_SHARES, HULL_FILES, SETTINGS, rate_columns
 from vovnet.pipeline.manifest import write_manifest
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
+METHOD = ("dataset", "experiment", "title", "role", "mode")
+SAME = ["run", "dataset", "seed", "num_samples"]
+"""Rows that agree in these columns are about the same model and the same questions."""
+
+TOLERANCE = 1e-9
+"""Differences of shares, costs and accuracies up to which two values are equal."""
+
+REFERENCES = {"mixing_hull": "mixing", "resolution": "resolution"}
+"""What gains at equal cost are over -> how the columns about it end."""
+
+HALF, OWN = "50", "own"
+"""Where a verdict is told in words: at half of FULL's cost, a single point at its own."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Inputs:
     @property
     def setting_columns(self) -> list[str]:
         """The columns that tell the points of a sweep apart, those of plug-ins last."""
-        known = {*result_columns(self.actions), "title", "role", "mode", "point"}
+        known = {*catalogue.result_columns(self.actions), "title", "role", "mode", "point"}
         numeric = map(str, self.points.select_dtypes("number"))
         return [*SETTINGS, *(name for name in numeric if name not in known)]
 
@@ -80,31 +89,33 @@ class Inputs:
 
     def main_run(self) -> tuple[str, list[int]]:
         """The run and the seeds of VoVNet, for the figures of its training."""
-        for dataset in self.datasets():
-            name = self.main(dataset)
+        for name in map(self.main, self.datasets()):
             if name is not None:
                 run = self.settings.experiments[name].run
                 return run, experiment_seeds(self.settings, name)
         raise ConfigError("experiments: none has the role 'vovnet', the report needs one")
 
+    def twins(self, mode: str, run: str, policy: PolicySettings) -> Iterator[tuple[str, int]]:
+        """Experiments of a mode, and their points, with this run and policy and no other aim."""
+        for name, item in self.settings.experiments.items():
+            if item.mode == mode and item.run == run and not item.compare_cache_reuse:
+                points = policy_points(self.settings, name)
+                if item.match is None and policy in points:
+                    yield name, points.index(policy)
+
 
 def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     """Read the results of every experiment, and their comparison with the mixing hull."""
     tables = [
-        _ordered(settings, read_columns(layout.hull / name, columns))
+        ordered(settings, catalogue.read_columns(layout.hull / name, columns))
         for name, columns in HULL_FILES.items()
     ]
-    return Inputs(settings, layout, load_points(settings, layout), *tables)
-
-
-def load_points(settings: Settings, layout: Layout) -> pd.DataFrame:
-    """The results of every experiment of the configuration."""
     if not settings.experiments:
         raise ConfigError("experiments: the report needs at least one")
     frames = []
     for name, experiment in settings.experiments.items():
         path = layout.eval(name) / "results.csv"
-        frame = read_results(path)
+        frame = catalogue.read_results(path)
         if frame.empty:
             raise DataError(f"{path}: no rows, expected one per dataset, seed and sweep point")
         facts = {"title": experiment.title, "role": experiment.role, "mode": experiment.mode}
@@ -112,7 +123,8 @@ def load_points(settings: Settings, layout: Layout) -> pd.DataFrame:
         frames.append(frame.assign(experiment=name, **facts, point=point))
     columns = dict.fromkeys(column for frame in frames for column in frame.columns)
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
-    return _ordered(settings, pd.concat(filled, ignore_index=True).reindex(columns=list(columns)))
+    points = pd.concat(filled, ignore_index=True).reindex(columns=list(columns))
+    return Inputs(settings, layout, ordered(settings, points), *tables)
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -122,11 +134,26 @@ def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     return frame
 
 
+def ordered(
+    settings: Settings, frame: pd.DataFrame, by: Sequence[str] = ("dataset", "role", "experiment")
+) -> pd.DataFrame:
+    """The rows in the order of the configuration; what it does not name comes last."""
+    names = {
+        "dataset": list(settings.data.eval_sets),
+        "role": list(ROLES),
+        "experiment": list(settings.experiments),
+    }
+
+    def rank(column: pd.Series) -> pd.Series:
+        known = names[str(column.name)]
+        return column.map({name: place for place, name in enumerate(known)}).fillna(len(known))
+
+    keys = [name for name in by if name in frame]
+    return frame.sort_values(keys, key=rank, kind="stable", ignore_index=True)
+
+
 def over_seeds(
-    frame: pd.DataFrame,
-    by: Sequence[str],
-    measures: Iterable[str],
-    averages: Iterable[str] = (),
+    frame: pd.DataFrame, by: Sequence[str], measures: Iterable[str], averages: Iterable[str] = ()
 ) -> pd.DataFrame:
     """Mean and standard deviation (ddof 1) over seeds: `<measure>_mean`, `<measure>_sd`.
 
@@ -135,17 +162,10 @@ def over_seeds(
     """
     groups = frame.groupby(list(by), sort=False, dropna=False)
     columns: dict[str, pd.Series] = {"num_seeds": groups["seed"].nunique()}
-    for name in averages:
-        columns[name] = groups[name].mean()
+    columns |= {name: groups[name].mean() for name in averages}
     for name in measures:
-        columns[f"{name}_mean"] = groups[name].mean()
-        columns[f"{name}_sd"] = groups[name].std(ddof=1)
+        columns |= {f"{name}_mean": groups[name].mean(), f"{name}_sd": groups[name].std(ddof=1)}
     return pd.DataFrame(columns).reset_index()
-
-
-def named(layout: Layout, paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by their path below the results folder, as manifests name them."""
-    return {path.relative_to(layout.root).as_posix(): path for path in paths}
 
 
 def finish(
@@ -157,19 +177,110 @@ def finish(
     written: list[Path],
 ) -> list[Path]:
     """Write the manifest of a step of the report, which completes it; returns what was written."""
-    files = {"inputs": named(layout, read), "outputs": named(layout, written)}
-    write_manifest(manifest, step=step, settings=settings, **files)
+    inputs, outputs = (
+        {path.relative_to(layout.root).as_posix(): path for path in paths}
+        for paths in (read, written)
+    )
+    write_manifest(manifest, step=step, settings=settings, inputs=inputs, outputs=outputs)
     return written
 
 
-def _ordered(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
-    ranks = {
-        "dataset": {name: rank for rank, name in enumerate(settings.data.eval_sets)},
-        "role": {name: rank for rank, name in enumerate(ROLES)},
-        "experiment": {name: rank for rank, name in enumerate(settings.experiments)},
-    }
-    keys = [key for key in ranks if key in frame.columns]
-    order = pd.DataFrame(
-        {key: frame[key].map(ranks[key]).fillna(len(ranks[key])) for key in keys}
-    ).sort_values(keys, kind="stable")
-    return frame.loc[order.index].reset_index(drop=True)
+# ---- points of sweeps, and gains over the hull -------------------------------------------
+
+
+def measures(inputs: Inputs) -> tuple[str, ...]:
+    """What tables compare: accuracy, cost and the shares of the actions."""
+    return ("accuracy", "avg_cost", "avg_vision_tokens", *rate_columns(inputs.actions))
+
+
+def summary(inputs: Inputs, extra: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Every sweep point over its seeds; `accuracy_lo` and `accuracy_hi` are averaged."""
+    averages = ("num_samples", *inputs.setting_columns, "accuracy_lo", "accuracy_hi")
+    return over_seeds(inputs.points, (*METHOD, "point"), (*measures(inputs), *extra), averages)
+
+
+def operating_points(inputs: Inputs) -> pd.DataFrame:
+    """One row of `summary` per dataset and replayed method, at comparable cost.
+
+    VoVNet and the matched random policy stand at `report.target_lambda`; any other sweep at the
+    point whose mean cost is nearest to that of VoVNet there.
+    """
+    points = summary(inputs).pipe(of, mode="replay")
+    costs = {dataset: _target_cost(inputs, points, dataset) for dataset in inputs.datasets()}
+    target = inputs.settings.report.target_lambda
+    chosen = [
+        _operating_point(group, target, costs[group["dataset"].iloc[0]])
+        for _, group in points.groupby(["dataset", "experiment"], sort=False)
+    ]
+    return points.loc[chosen].reset_index(drop=True)
+
+
+def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | None:
+    """VoVNet's mean cost at `report.target_lambda`; None where VoVNet was not evaluated."""
+    name, target = inputs.main(dataset), inputs.settings.report.target_lambda
+    if name is None:
+        return None
+    rows = of(points, dataset=dataset, experiment=name)
+    there = rows[np.isclose(rows["lambda_cost"], target)]
+    if there.empty:
+        known = ", ".join(f"{value:g}" for value in rows["lambda_cost"])
+        raise ConfigError(
+            f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
+        )
+    return float(there["avg_cost_mean"].iloc[0])
+
+
+def _operating_point(rows: pd.DataFrame, target_lambda: float, cost: float | None) -> Hashable:
+    """The index of the point of one method's sweep that the main table shows."""
+    if rows["role"].iloc[0] in ("vovnet", "random"):
+        there = rows.index[np.isclose(rows["lambda_cost"], target_lambda)]
+        if len(there):
+            return there[0]
+    if cost is None or rows["avg_cost_mean"].isna().all():
+        return rows.index[0]
+    return (rows["avg_cost_mean"] - cost).abs().idxmin()
+
+
+def hull_summary(inputs: Inputs) -> pd.DataFrame:
+    """The metrics against the hull over seeds; the ends of intervals are averaged."""
+    ends = [name + end for name in GAIN_SHARES for end in ("_lo", "_hi")]
+    scores = [*GAIN_SHARES, *(column.name for column in catalogue.HULL_SCORES)]
+    return over_seeds(inputs.hull, ("dataset", "experiment", "title", "role"), scores, ends)
+
+
+def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:
+    """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`."""
+    by = ["dataset", "experiment", "title", "run", "at"]
+    frame = inputs.equal_cost.drop(columns=["role", "reference_experiment"])
+    sides = [
+        of(frame, reference=reference).drop(columns="reference").set_index(by).add_suffix(f"_{end}")
+        for reference, end in REFERENCES.items()
+    ]
+    rows = sides[0].join(sides[1], how="left").reset_index()
+    return rows.assign(at=rows["at"].astype(str), avg_cost=rows["avg_cost_mixing"])
+
+
+def point_label(settings: Settings, name: str, point: int) -> str:
+    """The swept value of a point as a reader wants it, such as "λ = 0.02"; "" without a sweep."""
+    experiment = settings.experiments[name]
+    policy = policy_points(settings, name)[point]
+    swept = ["lambda_cost"] if experiment.match else list(experiment.sweep)
+    if not swept and experiment.role == "vovnet":
+        swept = ["lambda_cost"]
+    return ", ".join(_assignment(policy, key) for key in swept)
+
+
+def _assignment(policy: PolicySettings, key: str) -> str:
+    """A swept setting and its value, named by the symbol of its column of results.csv, if any."""
+    first, _, option = key.partition(".")
+    name = option or first.removeprefix("baseline_")
+    value = getattr(policy, first)[option] if option else getattr(policy, first)
+    symbol = catalogue.CATALOGUE[name].heading if name in SETTINGS else name
+    return f"{symbol} = {plain(value)}"
+
+
+def plain(value: object) -> str:
+    """A setting's value in the fewest digits, infinity as its sign."""
+    if isinstance(value, float):
+        return "∞" if math.isinf(value) else f"{value:g}"
+    return str(value)

@@ -9,8 +9,7 @@ import pandas as pd
 from vovnet.config import policy_points
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
-from vovnet.report.inputs import Inputs, of, over_seeds
-from vovnet.report.points import point_label
+from vovnet.report.inputs import Inputs, of, over_seeds, point_label
 from vovnet.report.render import texts
 
 PARTS = {
@@ -26,6 +25,8 @@ PARTS = {
 
 COLUMNS = ("latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", "mem_peak_p90_mb", "tokens_s")
 RATIO = ("latency_ratio", "latency_ratio_lo", "latency_ratio_hi")
+_OF_PARTS = [name for part in PARTS for name in (f"share_{part}", f"{part}_ms")]
+MEASURES = ["num_samples", *COLUMNS, *_OF_PARTS, *RATIO]
 
 
 def profiles(inputs: Inputs) -> pd.DataFrame:
@@ -34,54 +35,34 @@ def profiles(inputs: Inputs) -> pd.DataFrame:
     by = ["dataset", "experiment", "title", "run", "point"]
     found = pd.DataFrame(
         [facts for name in dict.fromkeys(live["experiment"]) for facts in _facts(inputs, name)],
-        columns=["experiment", "dataset", "seed", "point", *_measures(), "num_different"],
+        columns=["experiment", "dataset", "seed", "point", *MEASURES, "num_different"],
     )
     known = live[by].drop_duplicates()
     joined = known.merge(found, on=["dataset", "experiment", "point"], how="left")
-    rows = over_seeds(joined, by, [], _measures())
+    rows = over_seeds(joined, by, [], MEASURES)
     worst = joined.groupby(by, sort=False)["num_different"].max()
-    rows["num_different"] = worst.to_numpy()
     labels = [
-        point_label(inputs.settings, name, point)
+        f", {point_label(inputs.settings, name, point)}"
         if len(policy_points(inputs.settings, name)) > 1
         else ""
         for name, point in zip(rows["experiment"], rows["point"], strict=True)
     ]
     # As text also where there is no row, so that it can be joined to the title.
-    return rows.assign(label=texts(rows.index, (f", {label}" if label else "" for label in labels)))
+    return rows.assign(num_different=worst.to_numpy(), label=texts(rows.index, labels))
 
 
 def live_latency(inputs: Inputs, rows: pd.DataFrame) -> list[float]:
-    """The median latency of each method's own live run; NaN where there is none."""
-    live = of(inputs.points, mode="live")
-    return [
-        _latency(inputs, live, row["dataset"], row["experiment"], int(row["point"]))
-        for _, row in rows.iterrows()
-    ]
-
-
-def _latency(
-    inputs: Inputs, live: pd.DataFrame, dataset: str, experiment: str, point: int
-) -> float:
-    """Mean over seeds of the live run with the run and the policy of a replayed point."""
-    stanzas = inputs.settings.experiments
-    policy = policy_points(inputs.settings, experiment)[point]
-    for name in dict.fromkeys(live["experiment"]):
-        item = stanzas[name]
-        if item.run != stanzas[experiment].run or item.match or stanzas[experiment].match:
-            continue
-        points = policy_points(inputs.settings, name)
-        if item.compare_cache_reuse or policy not in points:
-            continue
-        own = of(live, experiment=name, dataset=dataset, point=points.index(policy))
-        if len(own):
-            return float(own["latency_p50_ms"].mean())
-    return float("nan")
-
-
-def _measures() -> list[str]:
-    parts = [name for part in PARTS for name in (f"share_{part}", f"{part}_ms")]
-    return ["num_samples", *COLUMNS, *parts, *RATIO]
+    """The median latency of each method's own live run, over seeds; NaN where there is none."""
+    live, stanzas = of(inputs.points, mode="live"), inputs.settings.experiments
+    latencies = []
+    for _, row in rows.iterrows():
+        name, dataset = row["experiment"], row["dataset"]
+        policy = policy_points(inputs.settings, name)[int(row["point"])]
+        twins = () if stanzas[name].match else inputs.twins("live", stanzas[name].run, policy)
+        found = [of(live, dataset=dataset, experiment=twin, point=point) for twin, point in twins]
+        means = [float(own["latency_p50_ms"].mean()) for own in found if len(own)]
+        latencies.append(means[0] if means else float("nan"))
+    return latencies
 
 
 def _facts(inputs: Inputs, name: str) -> list[dict[str, Any]]:
@@ -92,9 +73,8 @@ def _facts(inputs: Inputs, name: str) -> list[dict[str, Any]]:
         for item in read_json(path)["profile"]:
             row = {key: item[key] for key in ("dataset", "seed", "point", "num_samples")}
             row |= {key: item.get(key) for key in COLUMNS}
-            for part in PARTS:
-                row |= {f"share_{part}": item["time_shares"][part]}
-                row |= {f"{part}_ms": item["parts_ms"][part]}
+            row |= {f"share_{part}": item["time_shares"][part] for part in PARTS}
+            row |= {f"{part}_ms": item["parts_ms"][part] for part in PARTS}
             compared = item.get("cache_reuse_comparison", {})
             row |= {key: compared.get(key) for key in (*RATIO, "num_different")}
             rows.append({"experiment": name} | row)

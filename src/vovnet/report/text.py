@@ -12,9 +12,8 @@ import pandas as pd
 
 from vovnet.config import Settings
 from vovnet.evaluation.columns import column_of, rate_columns
-from vovnet.report.actions import shares_heading
-from vovnet.report.points import point_label
-from vovnet.report.render import DASH, intervals, numbers, texts, with_deviation
+from vovnet.report.inputs import point_label
+from vovnet.report.render import DASH, intervals, numbers, shares_heading, texts, with_deviation
 
 Heading = str | tuple[str, str]
 Text = dict[Heading, pd.Series]

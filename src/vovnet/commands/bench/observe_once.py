@@ -19,7 +19,7 @@ from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import read_table
 from vovnet.core.stats import bootstrap_counts
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
-from vovnet.evaluation.experiment import evaluate_experiment, measured_columns, sample_rows
+from vovnet.evaluation.experiment import evaluate_experiment, measured_columns
 from vovnet.evaluation.match import write_matched
 from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions
@@ -213,7 +213,7 @@ def _difference(bench: Bench, observed: BenchLayout, row: _Row) -> str:
     folder = observed.eval(row.experiment)
     table = read_table(folder / "samples.parquet", SAMPLE_RESULT_COLUMNS)
     theirs = table[(table["dataset"] == row.dataset) & (table["point"] == row.point)]
-    mine = sample_rows(row.outcome, row.dataset, bench.seed, row.point)
+    mine = row.outcome.rows.assign(dataset=row.dataset, seed=bench.seed, point=row.point)
     for column in SAMPLE_RESULT_COLUMNS:
         if mine[column].tolist() != theirs[column].tolist():
             return f"{column} of a question"

@@ -20,9 +20,8 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
-from vovnet.evaluation.live_run import live_outcome
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.replay import Outcome
+from vovnet.evaluation.replay import Outcome, scored_outcome
 from vovnet.inference.engine import Answer, TextPass, load_images
 from vovnet.inference.observe import batches
 from vovnet.model.vlm import Prefix
@@ -85,7 +84,7 @@ def row_outcome(
         "vision_tokens": tokens_N,
         "flops": flops_N,
     }
-    return live_outcome(policy, actions, questions, pd.DataFrame(rows))
+    return scored_outcome(policy, actions, questions, pd.DataFrame(rows))
 
 
 def row_router(bench: Bench, key: GroupKey) -> Router:

@@ -15,10 +15,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, policy_points
 from vovnet.config.experiments import experiment_seeds
-from vovnet.report.inputs import Inputs
-from vovnet.report.points import SAME
+from vovnet.report.inputs import SAME, Inputs
 from vovnet.report.render import number
 
 Kind = Literal["invariant", "expectation"]
@@ -32,15 +30,8 @@ BLOCKS = (
 MAX_LISTED = 9
 
 
-@dataclass(frozen=True)
-class Check:
-    """The outcome of a check; `passed` is None where it was not run."""
-
-    block: str
-    name: str
-    kind: Kind
-    passed: bool | None
-    numbers: str
+class NotRunError(Exception):
+    """Why a check cannot be run on these results."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +57,15 @@ class Rule:
     look: Look
 
 
-class NotRunError(Exception):
-    """Why a check cannot be run on these results."""
+@dataclass(frozen=True)
+class Check:
+    """The outcome of a check; `passed` is None where it was not run."""
+
+    block: str
+    name: str
+    kind: Kind
+    passed: bool | None
+    numbers: str
 
 
 class Rules(list[Rule]):
@@ -86,35 +84,32 @@ class Rules(list[Rule]):
 
 def run_check(rule: Rule, inputs: Inputs) -> Check:
     """Run one check; where it fails, its numbers name the places that failed."""
+    found, reason = [], "no results to compare"
     try:
-        findings = list(rule.look(inputs))
-    except NotRunError as reason:
+        found = list(rule.look(inputs))
+    except NotRunError as error:
+        reason = str(error)
+    if not found:
         return Check(rule.block, rule.name, rule.kind, None, f"not run: {reason}")
-    if not findings:
-        return Check(rule.block, rule.name, rule.kind, None, "not run: no results to compare")
-    failed = [finding for finding in findings if not finding.passed]
-    held = f"{len(findings) - len(failed)} of {len(findings)} hold. "
-    numbers = held + "; ".join(_listed(failed or findings))
+    failed = [finding for finding in found if not finding.passed]
+    numbers = f"{len(found) - len(failed)} of {len(found)} hold. {_listed(failed or found)}"
     return Check(rule.block, rule.name, rule.kind, not failed, numbers)
 
 
-def _listed(findings: list[Finding]) -> list[str]:
+def _listed(findings: list[Finding]) -> str:
     """One text per place: its seeds side by side, or only one of them where they agree."""
     places: dict[str, list[Finding]] = {}
     for finding in findings:
         places.setdefault(finding.where, []).append(finding)
     listed = []
     for where, found in places.items():
-        texts = [finding.numbers for finding in found]
+        seeds = [str(item.seed) for item in found if item.seed is not None]
+        told = f" (seed{'s'[: len(seeds) - 1]} {', '.join(seeds)})" if seeds else ""
+        texts = [item.numbers for item in found]
         texts = texts[:1] if len(set(texts)) == 1 else texts
-        listed.append(f"{where}{_seeds(found)}: {' / '.join(texts)}")
+        listed.append(f"{where}{told}: {' / '.join(texts)}")
     more = [f"and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
-    return [*listed[:MAX_LISTED], *more]
-
-
-def _seeds(findings: list[Finding]) -> str:
-    seeds = [str(item.seed) for item in findings if item.seed is not None]
-    return f" (seed{'s'[: len(seeds) - 1]} {', '.join(seeds)})" if seeds else ""
+    return "; ".join([*listed[:MAX_LISTED], *more])
 
 
 # ---- rows that checks look at ------------------------------------------------------------
@@ -146,16 +141,6 @@ def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:
     names = [name for name in map(inputs.main, inputs.datasets()) if name is not None]
     vovnet = inputs.points[inputs.points["experiment"].isin(names)]
     return per_seed(vovnet.merge(oracle, on=SAME, suffixes=("", "_oracle")))
-
-
-def replayed_point(inputs: Inputs, run: str, policy: PolicySettings) -> tuple[str, int] | None:
-    """The replayed experiment and point with this run and policy."""
-    for name, item in inputs.settings.experiments.items():
-        if item.mode == "replay" and item.run == run and item.match is None:
-            points = policy_points(inputs.settings, name)
-            if policy in points:
-                return name, points.index(policy)
-    return None
 
 
 def per_seed(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:

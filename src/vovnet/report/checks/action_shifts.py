@@ -13,11 +13,9 @@ from vovnet.report.checks._check import (
     NotRunError,
     Rules,
     percent,
-    replayed_point,
     trained,
 )
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import TOLERANCE
+from vovnet.report.inputs import TOLERANCE, Inputs, of
 from vovnet.report.training_logs import load_train_log
 
 MAX_BLIND = 0.25
@@ -83,7 +81,7 @@ def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
         for point, policy in enumerate(policy_points(inputs.settings, name)):
             if policy.fallback_mode not in inputs.actions or item.mode == "live" or item.match:
                 continue
-            twin = replayed_point(inputs, item.run, _without_fallback(policy))
+            twin = next(inputs.twins("replay", item.run, _without_fallback(policy)), None)
             if twin is None:
                 continue
             rows = of(inputs.points, experiment=name, point=point)

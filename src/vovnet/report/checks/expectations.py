@@ -10,7 +10,6 @@ import pandas as pd
 
 from vovnet.config import policy_points, run_settings
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
-from vovnet.report.actions import label
 from vovnet.report.checks._check import (
     Finding,
     NotRunError,
@@ -23,9 +22,8 @@ from vovnet.report.checks._check import (
     percent,
     trained,
 )
-from vovnet.report.inputs import Inputs, of, over_seeds
-from vovnet.report.points import TOLERANCE
-from vovnet.report.render import number
+from vovnet.report.inputs import TOLERANCE, Inputs, of, over_seeds
+from vovnet.report.render import label, number
 from vovnet.report.training_logs import load_calibration, load_train_log, train_logs
 
 MAX_SEED_SD = 0.02

@@ -16,7 +16,6 @@ from vovnet.evaluation.columns import rate_columns
 from vovnet.pipeline.keys import step_key
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import experiment_views
-from vovnet.report.actions import label
 from vovnet.report.checks._check import (
     Finding,
     NotRunError,
@@ -28,8 +27,8 @@ from vovnet.report.checks._check import (
     percent,
     trained,
 )
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import SAME, TOLERANCE
+from vovnet.report.inputs import SAME, TOLERANCE, Inputs, of
+from vovnet.report.render import label
 from vovnet.report.training_logs import load_train_log
 
 ORDER = 10

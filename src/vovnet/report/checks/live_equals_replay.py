@@ -22,7 +22,6 @@ from vovnet.report.checks._check import (
     Rules,
     per_seed,
     percent,
-    replayed_point,
 )
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.live_runs import profiles
@@ -41,7 +40,7 @@ def live_equals_replay(inputs: Inputs, *, exact: bool) -> Iterator[Finding]:
         if (_is_exact(inputs, name) and _observed_exactly(inputs, name)) != exact:
             continue
         for point, policy in enumerate(policy_points(inputs.settings, name)):
-            twin = None if item.match else replayed_point(inputs, item.run, policy)
+            twin = None if item.match else next(inputs.twins("replay", item.run, policy), None)
             if twin is not None:
                 yield from _compare_samples(inputs, (name, point), twin, exact)
 

@@ -15,8 +15,7 @@ from vovnet.report.checks._check import (
     per_seed,
     percent,
 )
-from vovnet.report.inputs import Inputs
-from vovnet.report.points import SAME, TOLERANCE
+from vovnet.report.inputs import SAME, TOLERANCE, Inputs
 
 ORDER = 30
 SWEPT = {

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vovnet.evaluation.columns import MIXING_HULL
-from vovnet.report.actions import label
 from vovnet.report.figures._curves import (
     chooses,
     curve_of,
@@ -23,6 +22,7 @@ from vovnet.report.figures._curves import (
     replayed,
 )
 from vovnet.report.inputs import Inputs, of
+from vovnet.report.render import label
 from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 ORDER = 10

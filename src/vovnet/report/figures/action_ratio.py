@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from vovnet.evaluation.columns import rate_columns
-from vovnet.report.actions import label
-from vovnet.report.inputs import Inputs, of, over_seeds
-from vovnet.report.points import plain
+from vovnet.report.inputs import Inputs, of, over_seeds, plain
+from vovnet.report.render import label
 from vovnet.report.style import action_looks, label_left, legend_below, panel_grid
 
 ORDER = 20

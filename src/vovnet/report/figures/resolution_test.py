@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vovnet.report import style
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import HALF, OWN, equal_cost_gains
+from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, of
 from vovnet.report.style import BLUE, GREY, VERMILLION
 
 ORDER = 60

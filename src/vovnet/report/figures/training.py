@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vovnet.report import style
-from vovnet.report.actions import label
 from vovnet.report.inputs import Inputs, of
+from vovnet.report.render import label
 from vovnet.report.style import VERMILLION
 from vovnet.report.training_logs import load_train_log
 

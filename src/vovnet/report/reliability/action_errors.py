@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from vovnet.report import text
-from vovnet.report.actions import label
 from vovnet.report.inputs import of, over_seeds
 from vovnet.report.reliability import SKIPS, SLICE, Errors
-from vovnet.report.render import Table
+from vovnet.report.render import Table, label
 
 ORDER = 110
 

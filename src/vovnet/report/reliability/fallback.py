@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report import text
-from vovnet.report.actions import shares_heading
 from vovnet.report.inputs import over_seeds
 from vovnet.report.reliability import Errors
-from vovnet.report.render import Table
+from vovnet.report.render import Table, shares_heading
 
 ORDER = 140
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report import text
-from vovnet.report.actions import label
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import METHOD, summary
-from vovnet.report.render import Table
+from vovnet.report.inputs import METHOD, Inputs, of, summary
+from vovnet.report.render import Table, label
 
 ORDER = 40
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from vovnet.report import text
-from vovnet.report.actions import shares_heading, words
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import measures, operating_points
-from vovnet.report.render import Table
+from vovnet.report.inputs import Inputs, measures, of, operating_points
+from vovnet.report.render import Table, shares_heading, words
 
 ORDER = 20
 MEANS = ("accuracy_mean", "avg_cost_mean")

@@ -7,8 +7,7 @@ import pandas as pd
 from vovnet.config import policy_points
 from vovnet.evaluation.columns import GAIN_SHARES, HULL_COLUMNS
 from vovnet.report import text
-from vovnet.report.inputs import Inputs
-from vovnet.report.points import hull_summary
+from vovnet.report.inputs import Inputs, hull_summary
 from vovnet.report.render import Table
 
 ORDER = 50

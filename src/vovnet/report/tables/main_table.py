@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from vovnet.report import text
-from vovnet.report.actions import shares_note
-from vovnet.report.inputs import Inputs
+from vovnet.report.inputs import Inputs, hull_summary, operating_points
 from vovnet.report.live_runs import live_latency
-from vovnet.report.points import hull_summary, operating_points
-from vovnet.report.render import Table
+from vovnet.report.render import Table, shares_note
 
 ORDER = 10
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from vovnet.report import text
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import SAME, TOLERANCE, operating_points
+from vovnet.report.inputs import SAME, TOLERANCE, Inputs, of, operating_points
 from vovnet.report.render import DASH, Table, texts
 
 ORDER = 70

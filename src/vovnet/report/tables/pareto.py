@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from vovnet.report import text
-from vovnet.report.inputs import Inputs
-from vovnet.report.points import summary
+from vovnet.report.inputs import Inputs, summary
 from vovnet.report.render import Table
 
 ORDER = 30

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from vovnet.report import text
-from vovnet.report.inputs import Inputs, of
-from vovnet.report.points import HALF, OWN, equal_cost_gains
+from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, of
 from vovnet.report.render import DASH, Table, numbers, texts
 
 ORDER = 60
