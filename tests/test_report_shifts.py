@@ -15,7 +15,8 @@ from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import result_columns
 from vovnet.report.checks._check import Check, run_check
-from vovnet.report.checks.action_shifts import RULES
+from vovnet.report.checks.policies import RULES as ALL_RULES
+from vovnet.report.checks.policies import SWEPT
 from vovnet.report.inputs import Inputs
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
@@ -32,6 +33,7 @@ STANZAS: dict[str, dict[str, Any]] = {
         "policy": {"fallback_mode": "full", "fallback_entropy_threshold": 0.5},
     },
 }
+RULES = [rule for rule in ALL_RULES if rule.block not in SWEPT]
 MOVED = 0.1
 """What the fallback takes from NO, and what a model without cost looks at more."""
 

@@ -18,7 +18,7 @@ from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, signal_columns
 from vovnet.evaluation.columns import SampleResults, rate_columns, read_results
-from vovnet.evaluation.matched import Shares, check_shares, matched_path, same_lambda
+from vovnet.evaluation.matched import NEAR, Shares, check_shares, matched_path
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.randomized import entropy_buckets, quantile_thresholds
 
@@ -57,7 +57,7 @@ class _Source:
         """The shares of all questions, or the thresholds and shares of the buckets."""
         own = (self.results["dataset"] == dataset) & (self.results["seed"] == seed)
         points = self.results[own].reset_index(drop=True)
-        points = points[[same_lambda(value, lambda_cost) for value in points["lambda_cost"]]]
+        points = points[np.isclose(points["lambda_cost"], lambda_cost, rtol=0, atol=NEAR)]
         where = f"{dataset}, seed {seed}, lambda_cost {lambda_cost:g}"
         if points.empty:
             raise DataError(f"{self.path}: no row for {where}")

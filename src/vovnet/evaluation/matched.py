@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 
-LAMBDA_TOLERANCE = 1e-9
-SUM_TOLERANCE = 1e-4
+NEAR, SUM_TOLERANCE = 1e-9, 1e-4
+"""Differences up to which a `lambda_cost` is the same, and shares sum to 1."""
 
 Shares = list[float]
 """One share per action."""
@@ -81,10 +82,10 @@ def _update(
     ratios: dict[float, Shares | Buckets], where: str, lambda_cost: float, actions: Sequence[str]
 ) -> dict[str, Any]:
     """The policy's keys for one point; a point that the file lacks is an error."""
-    found = next((item for key, item in ratios.items() if same_lambda(key, lambda_cost)), None)
-    if found is None:
+    near = [item for key, item in ratios.items() if isclose(key, lambda_cost, abs_tol=NEAR)]
+    if not near:
         raise DataError(f"{where}: no ratios for lambda_cost {lambda_cost:g}")
-    where = f"{where}, lambda_cost {lambda_cost:g}"
+    found, where = near[0], f"{where}, lambda_cost {lambda_cost:g}"
     if not isinstance(found, Buckets):
         return {"baseline_target_ratios": check_shares(found, where, actions)}
     rows = [check_shares(row, where, actions) for row in found.ratios]
@@ -98,7 +99,3 @@ def check_shares(shares: Shares, where: str, actions: Sequence[str]) -> Shares:
             f"{where}: expected shares of {list(actions)} that sum to 1, got {list(shares)}"
         )
     return shares
-
-
-def same_lambda(first: float, second: float) -> bool:
-    return first == second or abs(first - second) <= LAMBDA_TOLERANCE

@@ -93,49 +93,44 @@ def decide(
     )
     with clock("decision"):
         first_N = kind.first(inputs).astype(np.int64)
-    driver = _Driver(inputs, np.array(shown, dtype=object), look, clock)
-    looks, last_N = driver.run(first_N)
+    looks, last_N = _execute(inputs, np.array(shown, dtype=object), first_N, look, clock)
     changed_N = (first_N != last_N) & (policy.fallback_mode is not None)
     return Decision(actions, shown, looks, last_N, changed_N)
 
 
-class _Driver:
-    """Executes the first views, and those that the policy names after having looked."""
+def _execute(
+    inputs: PolicyInputs, shown: NDArray[np.object_], first_N: Ints, look: Look, clock: Clock
+) -> tuple[list[Ints], Ints]:
+    """Execute the first views, and those that the policy names after having looked.
 
-    def __init__(
-        self, inputs: PolicyInputs, shown: NDArray[np.object_], look: Look, clock: Clock
-    ) -> None:
-        self.inputs, self.shown, self.look, self.clock = inputs, shown, look, clock
-        self.kind = kind_of(inputs.policy)
-        # The text pass tells all of NO's confidence but that of a whole answer: where that is
-        # enough, a NO that is not answered from need not be executed.
-        self.knows_no = self.kind.again is not None and not self.kind.reads_answers(inputs.policy)
+    Returns the rounds of executed views, and each row's last one.
+    """
+    kind, at_N, looks, rows = kind_of(inputs.policy), first_N.copy(), [], np.arange(len(first_N))
+    # The text pass tells all of NO's confidence but that of a whole answer: where that is
+    # enough, a NO that is not answered from need not be executed.
+    knows_no = kind.again is not None and not kind.reads_answers(inputs.policy)
 
-    def run(self, first_N: Ints) -> tuple[list[Ints], Ints]:
-        """The rounds of executed views, and each row's last one."""
-        at_N, looks = first_N.copy(), []
-        rows = np.arange(len(first_N))
-        while len(rows):
-            next_N = np.full(len(first_N), STOP)
-            known = rows[(at_N[rows] == NO) & self.knows_no]
-            next_N[known] = self._ask(known, at_N, self.inputs.text_confidence.take(known))
-            executed = rows[next_N[rows] == STOP]
-            confidence = self.look(executed, self.shown[at_N[executed]])
-            looks.append(np.full(len(first_N), STOP))
-            looks[-1][executed] = at_N[executed]
-            asked_N = ~np.isin(executed, known)
-            next_N[executed[asked_N]] = self._ask(executed[asked_N], at_N, confidence.take(asked_N))
-            rows = rows[next_N[rows] != STOP]
-            assert (at_N[rows] != next_N[rows]).all(), "a policy named the same view again"
-            at_N[rows] = next_N[rows]
-            repeated = [(look_N[rows] == at_N[rows]).any() for look_N in looks]
-            assert not any(repeated), "a policy named a view that was executed before"
-        return looks, at_N
-
-    def _ask(self, rows: Ints, at_N: Ints, confidence: Confidence) -> Ints:
+    def ask(rows: Ints, confidence: Confidence) -> Ints:
         """The next view of some rows, or `STOP`."""
-        if self.kind.again is None or not len(rows):
+        if kind.again is None or not len(rows):
             return np.full(len(rows), STOP)
-        inputs = self.inputs.take(rows)
-        with self.clock("decision"):
-            return self.kind.again(inputs, at_N[rows], confidence)
+        told = inputs.take(rows)
+        with clock("decision"):
+            return kind.again(told, at_N[rows], confidence)
+
+    while len(rows):
+        next_N = np.full(len(first_N), STOP)
+        known = rows[(at_N[rows] == NO) & knows_no]
+        next_N[known] = ask(known, inputs.text_confidence.take(known))
+        executed = rows[next_N[rows] == STOP]
+        confidence = look(executed, shown[at_N[executed]])
+        looks.append(np.full(len(first_N), STOP))
+        looks[-1][executed] = at_N[executed]
+        asked_N = ~np.isin(executed, known)
+        next_N[executed[asked_N]] = ask(executed[asked_N], confidence.take(asked_N))
+        rows = rows[next_N[rows] != STOP]
+        assert (at_N[rows] != next_N[rows]).all(), "a policy named the same view again"
+        at_N[rows] = next_N[rows]
+        repeated = [(look_N[rows] == at_N[rows]).any() for look_N in looks]
+        assert not any(repeated), "a policy named a view that was executed before"
+    return looks, at_N

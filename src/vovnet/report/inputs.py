@@ -87,6 +87,11 @@ class Inputs:
         swept = [name for name in names if "lambda_cost" in self.settings.experiments[name].sweep]
         return next(iter(swept + names), None)
 
+    def at_target(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows whose `lambda_cost` is `report.target_lambda`."""
+        target = self.settings.report.target_lambda
+        return rows[np.isclose(rows["lambda_cost"].astype(float), target)]
+
     def main_run(self) -> tuple[str, list[int]]:
         """The run and the seeds of VoVNet, for the figures of its training."""
         for name in map(self.main, self.datasets()):
@@ -207,9 +212,8 @@ def operating_points(inputs: Inputs) -> pd.DataFrame:
     """
     points = summary(inputs).pipe(of, mode="replay")
     costs = {dataset: _target_cost(inputs, points, dataset) for dataset in inputs.datasets()}
-    target = inputs.settings.report.target_lambda
     chosen = [
-        _operating_point(group, target, costs[group["dataset"].iloc[0]])
+        _operating_point(inputs, group, costs[group["dataset"].iloc[0]])
         for _, group in points.groupby(["dataset", "experiment"], sort=False)
     ]
     return points.loc[chosen].reset_index(drop=True)
@@ -221,7 +225,7 @@ def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | 
     if name is None:
         return None
     rows = of(points, dataset=dataset, experiment=name)
-    there = rows[np.isclose(rows["lambda_cost"], target)]
+    there = inputs.at_target(rows)
     if there.empty:
         known = ", ".join(f"{value:g}" for value in rows["lambda_cost"])
         raise ConfigError(
@@ -230,12 +234,11 @@ def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | 
     return float(there["avg_cost_mean"].iloc[0])
 
 
-def _operating_point(rows: pd.DataFrame, target_lambda: float, cost: float | None) -> Hashable:
+def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> Hashable:
     """The index of the point of one method's sweep that the main table shows."""
-    if rows["role"].iloc[0] in ("vovnet", "random"):
-        there = rows.index[np.isclose(rows["lambda_cost"], target_lambda)]
-        if len(there):
-            return there[0]
+    there = inputs.at_target(rows).index
+    if len(there) and rows["role"].iloc[0] in ("vovnet", "random"):
+        return there[0]
     if cost is None or rows["avg_cost_mean"].isna().all():
         return rows.index[0]
     return (rows["avg_cost_mean"] - cost).abs().idxmin()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -142,9 +143,8 @@ def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
 
 @RULES.expectation("H1", "the oracle costs at most as much as VoVNet at the target lambda")
 def oracle_is_cheaper(inputs: Inputs) -> Iterator[Finding]:
-    target = inputs.settings.report.target_lambda
-    for dataset, seed, rows in beside_oracle(inputs):
-        for _, row in rows[np.isclose(rows["lambda_cost"], target)].iterrows():
+    for _, _, rows in beside_oracle(inputs):
+        for dataset, seed, row in each(inputs.at_target(rows)):
             text = f"{row['avg_cost_oracle']:.2f} against {row['avg_cost']:.2f}"
             passed = row["avg_cost_oracle"] <= row["avg_cost"] + TOLERANCE
             yield Finding(dataset, passed, text, seed)
@@ -188,22 +188,19 @@ def full_answers(inputs: Inputs) -> Iterator[Finding]:
 def vovnet_follows_need(inputs: Inputs) -> Iterator[Finding]:
     """Need is the oracle's share of FULL; VoVNet must order the datasets alike."""
     need = _full_shares(baseline_rows(inputs, "oracle"))
-    target = inputs.settings.report.target_lambda
     rows = [of(inputs.points, dataset=name, experiment=inputs.main(name)) for name in need.index]
-    found = pd.concat(rows)
-    shares = _full_shares(found[np.isclose(found["lambda_cost"], target)])
+    shares = _full_shares(inputs.at_target(pd.concat(rows)))
     known = [name for name in need.index if name in shares.index]
     if len(known) < 2:
         raise NotRunError("it needs two datasets or more")
     spread = float(need[known].max() - need[known].min())
     text = ", ".join(f"{name} {percent(need[name])}" for name in known)
     yield Finding("oracle's FULL share", spread >= MIN_SHARE_DIFFERENCE, text)
-    for index, first in enumerate(known):
-        for second in known[index + 1 :]:
-            wanted, got = need[second] - need[first], shares[second] - shares[first]
-            if abs(wanted) >= MIN_SHARE_DIFFERENCE:
-                text = f"need {_signed(wanted)}, VoVNet {_signed(got)} points"
-                yield Finding(f"{second} against {first}", wanted * got > 0, text)
+    for first, second in combinations(known, 2):
+        wanted, got = need[second] - need[first], shares[second] - shares[first]
+        if abs(wanted) >= MIN_SHARE_DIFFERENCE:
+            text = f"need {_signed(wanted)}, VoVNet {_signed(got)} points"
+            yield Finding(f"{second} against {first}", wanted * got > 0, text)
 
 
 def _sweeps(points: pd.DataFrame, key: str) -> Iterator[Place]:

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
+from itertools import product
 
 from vovnet.config import policy_points, run_settings
 from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.files import read_json
 from vovnet.core.records import read_table
-from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS
-from vovnet.report.checks._check import (
-    Finding,
-    NotRunError,
-    Rules,
-    per_seed,
-    percent,
-)
+from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS as COLUMNS
+from vovnet.report.checks._check import Finding, NotRunError, Rules, per_seed, percent
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.live_runs import profiles
 
@@ -32,15 +26,14 @@ MAX_DIFFERENT = 0.01
 
 
 def live_equals_replay(inputs: Inputs, *, exact: bool) -> Iterator[Finding]:
-    live = [name for name, item in inputs.settings.experiments.items() if item.mode == "live"]
+    live = {name: item for name, item in inputs.settings.experiments.items() if item.mode == "live"}
     if not live:
         raise NotRunError("no experiment has the mode 'live'")
-    for name in live:
-        item = inputs.settings.experiments[name]
-        if (_is_exact(inputs, name) and _observed_exactly(inputs, name)) != exact:
+    for name, item in live.items():
+        if item.match or (_is_exact(inputs, name) and _observed_exactly(inputs, name)) != exact:
             continue
         for point, policy in enumerate(policy_points(inputs.settings, name)):
-            twin = None if item.match else next(inputs.twins("replay", item.run, policy), None)
+            twin = next(inputs.twins("replay", item.run, policy), None)
             if twin is not None:
                 yield from _compare_samples(inputs, (name, point), twin, exact)
 
@@ -65,46 +58,37 @@ def _agree(different: float, samples: float, exact: bool) -> bool:
 def _is_exact(inputs: Inputs, name: str) -> bool:
     """Whether a live experiment ran in float32 on the CPU."""
     run = run_settings(inputs.settings, inputs.settings.experiments[name].run)
-    return run.model.dtype == "float32" and _on_cpu(inputs.layout.eval(name) / "summary.json")
+    summary = read_json(inputs.layout.eval(name) / "summary.json")
+    return run.model.dtype == "float32" and summary.get("device") == "cpu"
 
 
 def _observed_exactly(inputs: Inputs, name: str) -> bool:
     """Whether what a live experiment is compared with was observed on the CPU."""
-    item = inputs.settings.experiments[name]
+    run, settings = inputs.settings.experiments[name].run, inputs.settings
     return all(
-        _on_cpu(inputs.layout.observation_manifest(item.run, seed, dataset, "actions"))
-        for dataset in experiment_sets(inputs.settings, name)
-        for seed in experiment_seeds(inputs.settings, name)
+        read_json(inputs.layout.observation_manifest(run, *place, "actions")).get("device") == "cpu"
+        for place in product(experiment_seeds(settings, name), experiment_sets(settings, name))
     )
-
-
-def _on_cpu(path: Path) -> bool:
-    """Whether the device that a manifest or summary records is the CPU."""
-    return bool(read_json(path).get("device") == "cpu")
 
 
 def _compare_samples(
     inputs: Inputs, live: tuple[str, int], replay: tuple[str, int], exact: bool
 ) -> Iterator[Finding]:
+    by, compared = ["dataset", "seed", "id"], ["prediction", "action", "cost"]
     left, right = (
-        of(
-            read_table(inputs.layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS),
-            point=point,
-        )
+        of(read_table(inputs.layout.eval(name) / "samples.parquet", COLUMNS), point=point)[
+            [*by, *compared]
+        ]
         for name, point in (live, replay)
     )
-    by, compared = ["dataset", "seed", "id"], ["prediction", "action", "cost"]
-    columns = [*by, *compared]
-    joined = left[columns].merge(
-        right[columns], on=by, how="left", suffixes=("", "_replay"), indicator=True
-    )
+    joined = left.merge(right, on=by, how="left", suffixes=("", "_replay"), indicator=True)
     equal = joined["_merge"] == "both"
     for column in compared:
         equal &= joined[column] == joined[f"{column}_replay"]
     for dataset, seed, rows in per_seed(joined.assign(equal=equal)):
-        same = rows["equal"]
-        text = f"{int(same.sum())} of {len(same)} samples equal {replay[0]}"
-        passed = _agree(int((~same).sum()), len(same), exact)
+        same = int(rows["equal"].sum())
+        text = f"{same} of {len(rows)} samples equal {replay[0]}"
+        passed = _agree(len(rows) - same, len(rows), exact)
         yield Finding(f"{dataset} {live[0]}", passed, text, seed)
 
 
@@ -117,13 +101,10 @@ def _compare(look: Callable[..., Iterator[Finding]], exact: bool, inputs: Inputs
 
 
 RULES = Rules()
+SAME_TOKENS = "with and without cache reuse the generated tokens are the same"
 for _block, _name, _look in (
     ("live", "live equals replay, sample by sample", live_equals_replay),
-    (
-        "F2",
-        "with and without cache reuse the generated tokens are the same",
-        cache_reuse_changes_nothing,
-    ),
+    ("F2", SAME_TOKENS, cache_reuse_changes_nothing),
 ):
     RULES.invariant(_block, f"{_name} (float32 on the CPU)")(partial(_compare, _look, True))
     RULES.expectation(_block, f"{_name}, {percent(1 - MAX_DIFFERENT)} or more (elsewhere)")(

@@ -1,7 +1,7 @@
 """The reliability figure: what happens by what the policy head says, a column per dataset.
 
 No diagonal is drawn: neither the probability of an action nor a difference of scores is a
-probability of what is measured (see vovnet.evaluation.head_quality).
+probability of what is measured (see vovnet.evaluation.error_slices).
 """
 
 from __future__ import annotations

@@ -23,13 +23,9 @@ def table(inputs: Inputs) -> Table:
     VoVNet on the same questions.
     """
     points, target = operating_points(inputs), inputs.settings.report.target_lambda
-    oracles = inputs.experiments(*ORACLES)
-    shown = [*oracles, *inputs.experiments(*BESIDE)]
-    mains = {dataset: inputs.main(dataset) for dataset in inputs.datasets()}
-    is_main = points["experiment"] == points["dataset"].map(mains)
-    rows = points[is_main | points["experiment"].isin(shown)].reset_index(drop=True)
-    checks = _checks(of(inputs.points, mode="replay"), oracles, mains, target)
-    rows = rows.merge(checks, on=["dataset", "experiment"], how="left")
+    shown = inputs.experiments(*ORACLES, *BESIDE)
+    rows = points[_is_main(inputs, points) | points["experiment"].isin(shown)]
+    rows = rows.merge(_checks(inputs, target), on=["dataset", "experiment"], how="left")
     columns = (
         text.method(inputs.settings, rows)
         | text.value(rows, "accuracy", deviation=True)
@@ -48,15 +44,19 @@ def table(inputs: Inputs) -> Table:
     return Table(caption, rows.drop(columns=["mode", "point"]), columns)
 
 
-def _checks(
-    points: pd.DataFrame, oracles: list[str], mains: dict[str, str | None], target: float
-) -> pd.DataFrame:
+def _is_main(inputs: Inputs, rows: pd.DataFrame) -> pd.Series:
+    """Whether a row is of the experiment that stands for VoVNet on its dataset."""
+    mains = {dataset: inputs.main(dataset) for dataset in inputs.datasets()}
+    return rows["experiment"] == rows["dataset"].map(mains)
+
+
+def _checks(inputs: Inputs, target: float) -> pd.DataFrame:
     """In how many seeds an oracle is on VoVNet's questions, and in how many each check holds."""
-    is_main = points["experiment"] == points["dataset"].map(mains)
-    main = points[is_main & ((points["lambda_cost"] - target).abs() <= TOLERANCE)]
-    oracle = points[points["experiment"].isin(oracles)]
-    pairs = oracle.merge(main, on=SAME, suffixes=("", "_vovnet"))
-    pairs["seeds_compared"] = True
+    points = of(inputs.points, mode="replay")
+    there = (points["lambda_cost"] - target).abs() <= TOLERANCE
+    main = points[_is_main(inputs, points) & there]
+    oracle = points[points["experiment"].isin(inputs.experiments(*ORACLES))]
+    pairs = oracle.merge(main, on=SAME, suffixes=("", "_vovnet")).assign(seeds_compared=True)
     pairs["as_accurate"] = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
     pairs["as_cheap"] = pairs["avg_cost"] <= pairs["avg_cost_vovnet"] + TOLERANCE
     counts = pairs.groupby(["dataset", "experiment"])[["seeds_compared", *CHECKS]].sum()

@@ -18,12 +18,9 @@ def table(inputs: Inputs) -> Table:
         ("", "Dataset"): rows["dataset"],
         ("", "Method"): rows["title"] + rows["label"],
     }
-    for group, name, unit in (
-        ("Latency ↓ [ms]", "latency", "ms"),
-        ("Memory ↓ [MB]", "mem_peak", "mb"),
-    ):
+    for group, name in (("Latency ↓ [ms]", "latency_{}_ms"), ("Memory ↓ [MB]", "mem_peak_{}_mb")):
         for part in ("p50", "p90"):
-            columns |= text.value(rows, f"{name}_{part}_{unit}", (group, part.upper()))
+            columns |= text.value(rows, name.format(part), (group, part.upper()))
     columns |= {("", "Tokens/s ↑"): numbers(rows["tokens_s"])}
     for part, (_, brief) in PARTS.items():
         columns |= {("Share of the time [%]", brief): numbers(100 * rows[f"share_{part}"])}

@@ -14,9 +14,8 @@ YES = {True: "yes", False: "no"}
 
 def table(inputs: Inputs) -> Table:
     rows = equal_cost_gains(inputs)
-    foreign = rows["reference_run_resolution"].notna() & (
-        rows["reference_run_resolution"] != rows["run"]
-    )
+    other = rows["reference_run_resolution"]
+    foreign = other.notna() & (other != rows["run"])
     titles = rows["title"] + foreign.map({True: "†", False: ""})
     columns = (
         {
@@ -28,7 +27,9 @@ def table(inputs: Inputs) -> Table:
         | _gain(rows, "mixing")
         | _gain(rows, "resolution")
         | {
-            "In range": rows["within_range_resolution"].map(YES).fillna(DASH),
+            "In range": rows["within_range_resolution"]
+            .map({True: "yes", False: "no"})
+            .fillna(DASH),
             "Resolution scaling": rows["verdict_resolution"].fillna(DASH),
             "Seeds": texts(rows.index, (f"{count:g}" for count in rows["num_seeds_mixing"])),
         }
