@@ -19,9 +19,8 @@ from vovnet.core.records import ImageRef, Sample, signal_columns
 from vovnet.core.stats import best_choice
 from vovnet.policies import MODULES, kind_of, named_kind
 from vovnet.policies.base import Confidence, GroupKey
-from vovnet.policies.decide import Decision, decide
+from vovnet.policies.decide import Decision, decide, further_views, setting_columns
 from vovnet.policies.router import fit_router, group_of
-from vovnet.policies.shown import further_views, setting_columns
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 NO, COARSE, FULL = range(3)

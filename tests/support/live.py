@@ -7,7 +7,7 @@ from typing import Any
 from support.worlds import settings_of
 from vovnet.config import PolicySettings, Settings
 from vovnet.core.layout import Layout
-from vovnet.policies.shown import further_views
+from vovnet.policies.decide import further_views
 from vovnet.views import DEFAULT_ACTIONS
 
 POLICIES: dict[str, dict[str, Any]] = {

@@ -35,9 +35,9 @@ from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Observed, load_observed
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.base import NO
+from vovnet.policies.decide import setting_columns
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.router import image_size_bucket
-from vovnet.policies.shown import setting_columns
 
 KEYS = ("dataset", "seed", "point", "lambda_cost")
 NUM_WORST = 5

@@ -29,8 +29,8 @@ from vovnet.evaluation.replay import Outcome, load_observed, load_routers, repla
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
+from vovnet.policies.decide import setting_columns
 from vovnet.policies.experiments import experiment_views, resolve_experiment
-from vovnet.policies.shown import setting_columns
 
 SHORT_NAMES = {
     "lambda_cost": "lambda",

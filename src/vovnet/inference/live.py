@@ -32,10 +32,9 @@ from vovnet.pipeline.manifest import package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, Ints, Router
-from vovnet.policies.decide import Decision, decide
+from vovnet.policies.decide import Decision, decide, shown_views
 from vovnet.policies.experiments import check_live, experiment_views, resolve_experiment
 from vovnet.policies.router import group_of
-from vovnet.policies.shown import shown_views
 
 WARM_UP = 3
 """Samples that are answered under every view before the clock counts."""

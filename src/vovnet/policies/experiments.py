@@ -11,7 +11,7 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.records import signal_columns
 from vovnet.policies import kind_of
 from vovnet.policies.base import PolicyInputs, read_options
-from vovnet.policies.shown import choices, further_views, shown_views
+from vovnet.policies.decide import choices, further_views, shown_views
 
 
 def resolve_experiment(settings: Settings, name: str, key: str | None = None) -> ResolvedExperiment:

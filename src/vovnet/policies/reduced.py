@@ -7,7 +7,7 @@ from collections.abc import Callable
 from vovnet.config import PolicySettings
 from vovnet.core.errors import ConfigError
 from vovnet.policies.base import Ints, PolicyInputs, PolicyKind
-from vovnet.policies.shown import merging, pruning
+from vovnet.policies.decide import merging, pruning
 from vovnet.views import parse_view
 
 

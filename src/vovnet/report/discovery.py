@@ -40,8 +40,15 @@ class Found:
 
 def discover(package: str) -> list[Found]:
     """The modules of a package in their order, read from its folder without importing them."""
-    folder = ROOT.joinpath(*package.split(".")[1:])
-    found = [_found(package, path) for path in folder.glob("[!_]*.py")]
+    found = []
+    for path in ROOT.joinpath(*package.split(".")[1:]).glob("[!_]*.py"):
+        text = path.read_text(encoding="utf-8")
+        kind = re.search(r"^def (table|figure)\(|^(RULES)\b", text, re.MULTILINE)
+        if kind is None:
+            raise VovnetError(f"{path}: expected a function `table` or `figure`, or a list `RULES`")
+        order = re.search(r"^ORDER = (\d+)$", text, re.MULTILINE)
+        place = int(order[1]) if order else LAST
+        found.append(Found(f"{package}.{path.stem}", kind[1] or "checks", place))
     return sorted(found, key=lambda item: (item.order, item.name))
 
 
@@ -53,12 +60,3 @@ def made_by(package: str) -> list[str]:
 def load(package: str) -> dict[str, ModuleType]:
     """The modules of a package, imported: the name of what each makes -> the module."""
     return {item.name: import_module(item.module) for item in discover(package)}
-
-
-def _found(package: str, path: Path) -> Found:
-    text = path.read_text(encoding="utf-8")
-    kind = re.search(r"^def (table|figure)\(|^(RULES)\b", text, re.MULTILINE)
-    if kind is None:
-        raise VovnetError(f"{path}: expected a function `table` or `figure`, or a list `RULES`")
-    order = re.search(r"^ORDER = (\d+)$", text, re.MULTILINE)
-    return Found(f"{package}.{path.stem}", kind[1] or "checks", int(order[1]) if order else LAST)

@@ -49,7 +49,10 @@ def write_document(settings: Settings, layout: Layout) -> list[Path]:
             shutil.copy(file, work / file.name)
         text = source(settings.report.title, tables, figures)
         (work / "paper.tex").write_text(text, encoding="utf-8")
-        _compile(work)
+        command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace")
+        if done.returncode != 0:
+            raise VovnetError(f"paper_pdf: TeX fails: {_first_error(work / 'paper.log')}")
         with atomic_path(path) as partial:
             shutil.copyfile(work / NAME, partial)
     return [path]
@@ -82,13 +85,6 @@ def _files(folders: Iterable[Path], *patterns: str) -> list[Path]:
     found = [item for package in PACKAGES for item in discover(f"vovnet.report.{package}")]
     orders = {name: item.order for item in found for name in item.files}
     return sorted(files.values(), key=lambda path: (orders.get(path.name, LAST), path.name))
-
-
-def _compile(folder: Path) -> None:
-    command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
-    if result.returncode != 0:
-        raise VovnetError(f"paper_pdf: TeX fails: {_first_error(folder / 'paper.log')}")
 
 
 def _first_error(log: Path) -> str:

@@ -55,14 +55,11 @@ def all_rules() -> list[Rule]:
 
 def to_report(checks: list[Check], title: str) -> str:
     """The checks as a Markdown page with a count of what failed."""
-    rows = [
-        (check.block, check.name, check.kind, WORDS[check.passed], check.numbers)
-        for check in checks
-    ]
+    rows = [(item.block, item.name, item.kind, WORDS[item.passed], item.numbers) for item in checks]
     table = pd.DataFrame(rows, columns=["Block", "Check", "Kind", "Result", "Numbers"])
     counts = []
     for kind in ("invariant", "expectation"):
         found = [check.passed for check in checks if check.kind == kind]
-        numbers = (found.count(True), found.count(False), found.count(None))
-        counts.append("{}s: {} pass, {} fail, {} not run".format(kind, *numbers))
+        told = f"{found.count(True)} pass, {found.count(False)} fail, {found.count(None)} not run"
+        counts.append(f"{kind}s: {told}")
     return f"# Sanity checks: {title}\n\n{'; '.join(counts)}.\n\n{to_markdown(table)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.evaluation.error_slices import KEYS
 from vovnet.report.discovery import load
-from vovnet.report.inputs import finish
+from vovnet.report.inputs import finish, ordered
 from vovnet.report.render import write_table_files
 from vovnet.report.style import draw_and_save
 
@@ -55,9 +54,7 @@ class Errors:
 
     def by_dataset(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of each set together, sets as in the configuration."""
-        ranks = {name: rank for rank, name in enumerate(self.settings.data.eval_sets)}
-        order = rows["dataset"].map(ranks).sort_values(kind="stable").index
-        return rows.loc[order].reset_index(drop=True)
+        return ordered(self.settings, rows, ["dataset"])
 
 
 def write_reliability(settings: Settings, layout: Layout) -> list[Path]:
@@ -116,10 +113,11 @@ def _slices(layout: Layout, name: str) -> pd.DataFrame:
 
 
 def _predictions(layout: Layout, names: Iterable[str]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        path = layout.eval(name) / "error_slices.json"
-        rows += [item | {"experiment": name} for item in read_json(path)["reliability"]]
+    rows = [
+        item | {"experiment": name}
+        for name in names
+        for item in read_json(layout.eval(name) / "error_slices.json")["reliability"]
+    ]
     columns = ["experiment", *KEYS, "kind", "num_samples", "auc", "ece", "bins"]
     floats = dict.fromkeys(["lambda_cost", "auc", "ece"], float)
     return pd.DataFrame(rows, columns=columns).astype(floats)
