@@ -8,7 +8,6 @@ what other trainings would. Shapes: B resamples, of which the first is the data 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,13 +28,8 @@ DIFFERENCES = [
 ]
 """Of each measure its difference, the interval, and whether 0 lies outside of that."""
 
-
-@dataclass(frozen=True)
-class Measured:
-    """One trained model on one set at the target: each measure over the resamples, (B,)."""
-
-    values: dict[str, Floats]
-    rates: dict[str, float]
+Measured = dict[str, Floats]
+"""One trained model on one set at the target: each measure over the resamples, (B,), and rates."""
 
 
 def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
@@ -99,9 +93,8 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         "avg_cost": points.costs[:, there[0]],
         "gain_at_50": hull_gains(ground, points)[:, half],
     }
-    names = rate_columns(comparison.settings.actions)
-    rates = {rate: float((actions_N == action).mean()) for action, rate in enumerate(names)}
-    return Measured(values, rates)
+    rates = enumerate(rate_columns(comparison.settings.actions))
+    return values | {rate: np.mean(actions_N == action, keepdims=True) for action, rate in rates}
 
 
 def _row(
@@ -114,18 +107,20 @@ def _row(
         "run": experiment.run,
         "num_seeds": len(measured),
     }
-    for measure in MEASURES:
-        values = pd.Series([item.values[measure][0] for item in measured.values()])
-        row |= {f"{measure}_mean": values.mean(), f"{measure}_sd": values.std(ddof=1)}
-    rates = pd.DataFrame([item.rates for item in measured.values()])
-    return row | {str(name): float(rates[name].mean()) for name in rates}
+    firsts = [{name: values[0] for name, values in item.items()} for item in measured.values()]
+    for name, values in pd.DataFrame(firsts).items():
+        if name in MEASURES:
+            row |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std(ddof=1)}
+        else:
+            row[str(name)] = float(values.mean())
+    return row
 
 
 def _differences(own: dict[int, Measured], default: dict[int, Measured]) -> dict[str, Any]:
     """Ablation minus default over the seeds that both have, with a paired interval."""
     found: list[float | bool] = []
     for measure in MEASURES:
-        pairs = [own[seed].values[measure] - default[seed].values[measure] for seed in own]
+        pairs = [own[seed][measure] - default[seed][measure] for seed in own]
         difference_B = np.mean(pairs, axis=0)
         low, high = (float(end) for end in percentile_interval(difference_B[1:]))
         found += [float(difference_B[0]), low, high, bool(low > 0 or high < 0)]

@@ -18,27 +18,21 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table
+from vovnet.evaluation.live_columns import LIVE_COLUMNS
 
 if TYPE_CHECKING:
     from vovnet.evaluation.questions import Questions
 
 Row = dict[str, Any]
 
+_AS_LIVE = ("dataset", "seed", "point", "id", "action", "view", "executed")
 SAMPLE_RESULT_COLUMNS: dict[str, pa.DataType] = {
-    "dataset": pa.string(),
-    "seed": pa.int64(),
-    "point": pa.int64(),  # index of the sweep point within its experiment
-    "id": pa.string(),
-    "action": pa.int64(),  # index into the suite's actions; -1 for a view that is no action
-    "view": pa.string(),  # from which the question is answered
-    "executed": pa.string(),  # every view that was executed, in order, as in "coarse>full"
+    **{name: LIVE_COLUMNS[name] for name in _AS_LIVE},
     "prediction": pa.string(),
     "score": pa.float64(),  # correctness in [0, 1]
     "parse_fallback": pa.bool_(),
     "cost": pa.float64(),
-    "vision_tokens": pa.int64(),
-    "flops": pa.float64(),  # empty where they were not counted
-    "fallback_triggered": pa.bool_(),
+    **{name: LIVE_COLUMNS[name] for name in ("vision_tokens", "flops", "fallback_triggered")},
 }
 """Columns of samples.parquet: name -> type."""
 
@@ -167,16 +161,9 @@ HULL_COLUMNS = (
 _ACCURACY = ("accuracy", "accuracy_lo", "accuracy_hi")
 CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "avg_cost", *_ACCURACY)
 EQUAL_COST_COLUMNS = (
-    *_OF_EXPERIMENT,
-    "at",
-    "avg_cost",
-    "reference",
-    "reference_experiment",
-    "reference_run",
+    *(*_OF_EXPERIMENT, "at", "avg_cost", "reference", "reference_experiment", "reference_run"),
     "within_range",  # whether the cost lies between those of the smallest and the largest size
-    "num_seeds",
-    *(f"gain{end}" for end in ("", "_sd", "_lo", "_hi")),
-    "verdict",
+    *("num_seeds", "gain", "gain_sd", "gain_lo", "gain_hi", "verdict"),
 )
 
 HULL_FILES = {

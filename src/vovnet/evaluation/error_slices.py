@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ import pandas as pd
 
 from vovnet.config import PolicySettings, Settings
 from vovnet.config.experiments import ResolvedExperiment
-from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
+from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.cost import allowed_actions, choose_actions, expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file, write_json
@@ -31,7 +30,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.core.stats import wilson_interval
 from vovnet.evaluation.columns import Row, SampleResults, rate_columns, write_csv
-from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import Observed, load_observed
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.base import NO
@@ -69,31 +68,14 @@ FIELDS: dict[str, Callable[[Sample], str]] = {
 """Field -> its value for a sample; a sample without one is in no slice of the field."""
 
 
-@dataclass(frozen=True)
-class PointOnSet:
-    """What a policy did on a set at one point, an entry per row, beside what was observed."""
-
-    questions: Questions
-    observed: Observed
-    actions: Ints
-    scores: Floats
-    costs: Floats
-
-    @property
-    def false_skips(self) -> Bools:
-        """Whether NO was chosen where FULL scores higher, (N,)."""
-        full_N = self.observed.views["full"]["score"].to_numpy()
-        return (self.actions == NO) & (full_N > self.scores)
-
-
 def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Path]:
     """Write error_slices.csv and, last, error_slices.json beside an experiment's results."""
     experiment = resolve_experiment(settings, name)
     rows: list[Row] = []
     reliability: list[Row] = []
-    for keys, policy, found in _points(experiment, layout):
-        rows += [keys | row for row in slices_of(found)]
-        reliability += [keys | item for item in _reliability(policy, found.observed)]
+    for keys, policy, observed, passes in _points(experiment, layout):
+        rows += [keys | row for row in slices_of(passes, observed.actions)]
+        reliability += [keys | item for item in _reliability(policy, observed)]
     outputs = [layout.eval(name) / f"error_slices{suffix}" for suffix in (".csv", ".json")]
     samples = layout.eval(name) / "samples.parquet"
     frame = write_csv(outputs[0], rows, rows[0])
@@ -108,29 +90,26 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
     return outputs
 
 
-def slices_of(found: PointOnSet) -> list[Row]:
+def slices_of(passes: pd.DataFrame, actions: Sequence[str]) -> list[Row]:
     """The whole set, then each action, then each value of each field.
 
-    Actions are chosen row by row, so that their accuracy is that of single passes.
+    `passes` has the rows of samples.parquet with their question (`unit`), `entropy` (nats), whether
+    each is a `false_skip`, and the values of `FIELDS`. Actions are chosen row by row, so that their
+    accuracy is that of single passes.
     """
-    units_N = found.questions.units
-    unit_scores_U = unit_minima(found.scores, units_N)
-    overall = float(unit_scores_U.mean())
-    everything_N = np.ones(len(units_N), dtype=bool)
-    rows = [_slice(found, "all", "", everything_N, unit_scores_U, overall)]
-    for action, name in enumerate(found.observed.actions):
-        chosen_N = found.actions == action
-        if chosen_N.any():
-            scores, by_row = found.scores[chosen_N], float(found.scores.mean())
-            rows.append(_slice(found, "action", name, chosen_N, scores, by_row))
-    _, first_U = np.unique(units_N, return_index=True)
-    for field, value_of in FIELDS.items():
-        values_N = np.array([value_of(item) for item in found.questions.samples], dtype=object)
-        values_U = values_N[first_U]
-        for value in sorted(set(values_U) - {""}):
-            there_U = values_U == value
-            scores = unit_scores_U[there_U]
-            rows.append(_slice(found, field, value, there_U[units_N], scores, overall))
+    scores_U = passes.groupby("unit")["score"].min()
+    overall, by_row = float(scores_U.mean()), float(passes["score"].mean())
+    rows = [_slice(passes, "all", "", scores_U, overall, actions)]
+    for action, name in enumerate(actions):
+        chosen = passes[passes["action"] == action]
+        if len(chosen):
+            rows.append(_slice(chosen, "action", name, chosen["score"], by_row, actions))
+    first = passes.drop_duplicates("unit").set_index("unit")
+    for field in FIELDS:
+        for value in sorted(set(first[field]) - {""}):
+            units = first.index[first[field] == value]
+            there = passes[passes["unit"].isin(units)]
+            rows.append(_slice(there, field, value, scores_U[units], overall, actions))
     return rows
 
 
@@ -150,31 +129,34 @@ def worst(frame: pd.DataFrame, count: int = NUM_WORST, keys: Sequence[str] = KEY
 
 
 def _slice(
-    found: PointOnSet, field: str, value: str, rows_N: Bools, scores: Floats, overall: float
+    passes: pd.DataFrame,
+    field: str,
+    value: str,
+    scores: pd.Series,
+    overall: float,
+    actions: Sequence[str],
 ) -> Row:
     """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
-    units_N, actions = found.questions.units, found.actions[rows_N]
-    accuracy, num_questions = float(scores.mean()), len(np.unique(units_N[rows_N]))
+    accuracy, num_questions = float(scores.mean()), passes["unit"].nunique()
     low, high = wilson_interval(accuracy, num_questions)
-    skipped_N = rows_N & (found.actions == NO)
-    skips = (math.nan, math.nan, math.nan)
-    if skipped_N.any():
-        rate = float(found.false_skips[skipped_N].mean())
-        skips = (rate, *wilson_interval(rate, len(np.unique(units_N[skipped_N]))))
-    rates = enumerate(rate_columns(found.observed.actions))
+    skipped, skips = passes[passes["action"] == NO], (math.nan, math.nan, math.nan)
+    if len(skipped):
+        rate = float(skipped["false_skip"].mean())
+        skips = (rate, *wilson_interval(rate, skipped["unit"].nunique()))
+    rates = enumerate(rate_columns(actions))
     return {
         "field": field,
         "value": value,
         "num_questions": num_questions,
-        "num_rows": int(rows_N.sum()),
+        "num_rows": len(passes),
         "accuracy": accuracy,
         "accuracy_lo": low,
         "accuracy_hi": high,
         "gap": accuracy - overall,
-        "avg_entropy": float(found.observed.signals["entropy"].to_numpy()[rows_N].mean()),  # nats
-        "avg_cost": float(found.costs[rows_N].mean()),
-        **{name: float((actions == action).mean()) for action, name in rates},
-        "num_skips": int(skipped_N.sum()),  # rows with NO
+        "avg_entropy": float(passes["entropy"].mean()),  # nats
+        "avg_cost": float(passes["cost"].mean()),
+        **{name: float((passes["action"] == action).mean()) for action, name in rates},
+        "num_skips": len(skipped),  # rows with NO
         "false_skip_rate": skips[0],  # share of them that FULL would have answered better
         "false_skip_lo": skips[1],
         "false_skip_hi": skips[2],
@@ -199,25 +181,30 @@ def _reliability(policy: PolicySettings, observed: Observed) -> list[Row]:
 
 def _points(
     experiment: ResolvedExperiment, layout: Layout
-) -> Iterator[tuple[Row, PolicySettings, PointOnSet]]:
+) -> Iterator[tuple[Row, PolicySettings, Observed, pd.DataFrame]]:
     """What the experiment did on each set and seed at each of its points, with its keys."""
     samples = SampleResults(layout, experiment.name)
     for dataset in experiment.sets:
-        questions = load_questions(
-            experiment.settings, layout, dataset, experiment.stanza.max_samples
-        )
+        limit = experiment.stanza.max_samples
+        questions = load_questions(experiment.settings, layout, dataset, limit)
+        fields = {name: list(map(of, questions.samples)) for name, of in FIELDS.items()}
         for seed in experiment.seeds:
             trained = TrainedModel(experiment.given, layout, experiment.run, seed)
             observed = load_observed(trained, questions)
+            full_N = observed.views["full"]["score"].to_numpy()
             for point, policy in enumerate(experiment.points):
                 rows = samples.rows(questions, seed, point)
                 if (rows["action"] < 0).any():
                     raise DataError(f"{samples.path}: set {dataset!r} has views that are no action")
-                did = [rows[key].to_numpy() for key in ("action", "score", "cost")]
+                passes = rows.assign(
+                    **fields,
+                    unit=questions.units,
+                    entropy=observed.signals["entropy"].to_numpy(),
+                    false_skip=(rows["action"] == NO) & (full_N > rows["score"]),
+                )
                 told = setting_columns(policy, matched=experiment.stanza.match is not None)
                 values = (dataset, seed, point, told.get("lambda_cost"))
-                keys = dict(zip(KEYS, values, strict=True))
-                yield keys, policy, PointOnSet(questions, observed, *did)
+                yield dict(zip(KEYS, values, strict=True)), policy, observed, passes
 
 
 # ---- what the policy head's scores tell --------------------------------------------------

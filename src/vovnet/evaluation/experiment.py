@@ -53,21 +53,20 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     tables: list[pd.DataFrame] = []
     slices: list[Facts] = []
     for dataset in experiment.sets:
-        questions = load_questions(
-            experiment.settings, layout, dataset, experiment.stanza.max_samples
-        )
-        counts_BU = bootstrap_counts(
-            questions.num_units, evaluation.bootstrap_samples, evaluation.seed
-        )
+        limit = experiment.stanza.max_samples
+        questions = load_questions(experiment.settings, layout, dataset, limit)
+        count, scoring = questions.num_units, "fuzzy" if questions.fuzzy else "official"
+        counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
         for seed in experiment.seeds:
             outcomes = source.outcomes(questions, seed)
-            profiles = source.profiles(questions, seed, counts_BU)
             measured = measured_columns(outcomes, counts_BU)
+            if isinstance(source, LiveRun):
+                profiles = source.profiles(questions, seed, counts_BU)
+                measured = [told | timed for told, timed in zip(measured, profiles, strict=True)]
             keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
-            keys["scoring"] = "fuzzy" if questions.fuzzy else "official"
             for point, policy in enumerate(experiment.points):
-                told = setting_columns(policy, matched=matched)
-                rows.append(keys | told | measured[point] | profiles[point])
+                told = keys | setting_columns(policy, matched=matched) | {"scoring": scoring}
+                rows.append(told | measured[point])
                 table = outcomes[point].rows
                 tables.append(table.assign(dataset=dataset, seed=seed, point=point))
                 slices.append(_slices(questions, outcomes[point], seed, point))
@@ -105,10 +104,6 @@ class Replay:
         self.facts["inputs"].append(facts)
         policies = points_on(self.experiment, self.layout, name, seed)
         return [replay(policy, questions, observed, routers) for policy in policies]
-
-    def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
-        """What results.csv says about time and memory: a replay measures neither."""
-        return [{} for _ in self.experiment.points]
 
 
 def _observation_facts(trained: TrainedModel, name: str) -> Facts:
@@ -167,15 +162,11 @@ def measured_columns(outcomes: Sequence[Outcome], counts_BU: Floats) -> list[Fac
     """
     scores_UP = np.stack([outcome.unit_scores for outcome in outcomes], axis=1)
     low_P, high_P = percentile_interval(resampled_means(counts_BU, scores_UP))
+    ends = ("accuracy", "accuracy_lo", "accuracy_hi")
+    values_P3 = np.stack([scores_UP.mean(axis=0), low_P, high_P], axis=1).tolist()
     return [
-        {
-            "num_samples": len(scores_UP),
-            "accuracy": float(scores_UP[:, point].mean()),
-            "accuracy_lo": float(low_P[point]),
-            "accuracy_hi": float(high_P[point]),
-            **_row_means(outcome),
-        }
-        for point, outcome in enumerate(outcomes)
+        {"num_samples": len(scores_UP)} | dict(zip(ends, values, strict=True)) | _row_means(outcome)
+        for values, outcome in zip(values_P3, outcomes, strict=True)
     ]
 
 

@@ -167,9 +167,12 @@ def equal_cost_rows(
 
     A reference that no seed has leaves no rows, nor does resolution scaling against itself.
     """
-    grounds = {seed: comparison.ground(name, dataset, seed) for seed in reached}
     curved = comparison.has_curve(name)
-    values = {seed: _places(grounds[seed], reached[seed], curved=curved) for seed in reached}
+    values = {seed: (points.costs, points.accuracies) for seed, points in reached.items()}
+    if curved:
+        for seed, points in reached.items():
+            ground = comparison.ground(name, dataset, seed)
+            values[seed] = (ground.places, ground.curve(points).value(ground.places))
     rows: list[Row] = []
     for kind in ("mixing_hull", "resolution"):
         found = {
@@ -210,23 +213,14 @@ def _gain(gains_SB: Floats) -> Row:
     """The mean over S seeds with its interval; a single seed has no deviation."""
     means_B = gains_SB.mean(axis=0)
     low, high = (float(end) for end in percentile_interval(means_B[1:]))
-    alone = len(gains_SB) == 1
     return {
         "num_seeds": len(gains_SB),
         "gain": float(means_B[0]),
-        "gain_sd": float("nan") if alone else float(gains_SB[:, 0].std(ddof=1)),
+        "gain_sd": float(gains_SB[:, 0].std(ddof=1)) if len(gains_SB) > 1 else float("nan"),
         "gain_lo": low,
         "gain_hi": high,
         "verdict": verdict(low, high),
     }
-
-
-def _places(ground: Ground, points: Points, *, curved: bool) -> tuple[Floats, Floats]:
-    """Costs at which a policy is compared and what it reaches there, (B, Q) each."""
-    if not curved:
-        return points.costs, points.accuracies
-    at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
-    return at_BQ, ground.curve(points).value(at_BQ)
 
 
 def _reference(

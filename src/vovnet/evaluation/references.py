@@ -17,19 +17,12 @@ import numpy as np
 
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core import stats
 from vovnet.core.arrays import Bools, Floats, Ints, unit_minima, unit_sums
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.stats import (
-    Curves,
-    best_choice,
-    bootstrap_counts,
-    needs_look,
-    resampled_means,
-    sweep_curve,
-    upper_hull,
-)
+from vovnet.core.stats import Curves
 from vovnet.evaluation.columns import GAIN_SHARES, Row, SampleResults
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import load_observed
@@ -74,9 +67,14 @@ class Ground:
     def full_accuracy(self) -> Floats:
         return self.fixed.accuracies[:, self.full]
 
+    @property
+    def places(self) -> Floats:
+        """The costs at `GAIN_SHARES` of FULL's, at which curves are compared, (B, Q)."""
+        return self.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
+
     @cached_property
     def hull(self) -> Curves:
-        return upper_hull(self.fixed.costs, self.fixed.accuracies)
+        return stats.upper_hull(self.fixed.costs, self.fixed.accuracies)
 
     def with_no(self, points: Points) -> Points:
         """The points and, before them, not looking at all."""
@@ -104,12 +102,12 @@ class Ground:
         best_B = np.maximum(self.full_accuracy, last_B)
         within_B = points.costs.max(axis=1) <= self.full_cost
         ends = self.with_ends(points, np.where(within_B, best_B, self.full_accuracy))
-        return sweep_curve(ends.costs, ends.accuracies)
+        return stats.sweep_curve(ends.costs, ends.accuracies)
 
     def mixed_with_ends(self, points: Points) -> Curves:
         """What random mixing of any two of the points, not looking and always FULL reaches."""
         ends = self.with_ends(points, self.full_accuracy)
-        return upper_hull(ends.costs, ends.accuracies)
+        return stats.upper_hull(ends.costs, ends.accuracies)
 
     @cached_property
     def measured(self) -> Ground:
@@ -159,10 +157,10 @@ class Comparison:
         costs_NA = expected_cost(observed.vision_tokens, experiment.settings.policy.cost_scale)
         bayes = self.beside(name, dataset, seed, "bayes_router")
         return Ground(
-            needs_look(observed.scores),
+            stats.needs_look(observed.scores),
             _points(questions, counts_BU, observed.scores, costs_NA),
             observed.actions.index("full"),
-            best_choice(costs_NA, observed.scores, questions.units),
+            stats.best_choice(costs_NA, observed.scores, questions.units),
             None if bayes is None else self.decided(bayes, dataset, seed)[1],
         )
 
@@ -172,7 +170,7 @@ class Comparison:
         if limit not in self.questions:
             questions = load_questions(settings, self.layout, dataset, limit)
             count, evaluation = questions.num_units, settings.eval
-            counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
+            counts_BU = stats.bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
             self.questions[limit] = (questions, np.concatenate([np.ones((1, count)), counts_BU]))
         return self.questions[limit]
 
@@ -210,7 +208,7 @@ class Comparison:
 
 def hull_gains(ground: Ground, points: Points) -> Floats:
     """Percentage points over the hull at `GAIN_SHARES` of FULL's cost, (B, Q)."""
-    at_BQ = ground.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
+    at_BQ = ground.places
     return 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
 
 
@@ -218,8 +216,8 @@ def _points(questions: Questions, counts_BU: Floats, scores_NP: Floats, costs_NP
     """Means over the data and its resamples: accuracy over questions, cost over rows."""
     sizes_U = np.bincount(questions.units).astype(np.float64)
     return Points(
-        resampled_means(counts_BU, unit_sums(costs_NP, questions.units), sizes_U),
-        resampled_means(counts_BU, unit_minima(scores_NP, questions.units)),
+        stats.resampled_means(counts_BU, unit_sums(costs_NP, questions.units), sizes_U),
+        stats.resampled_means(counts_BU, unit_minima(scores_NP, questions.units)),
     )
 
 

@@ -143,10 +143,7 @@ def load_routers(trained: TrainedModel, policies: Iterable[PolicySettings]) -> R
 
 
 def replay(
-    policy: PolicySettings,
-    questions: Questions,
-    observed: Observed,
-    routers: Routers | None = None,
+    policy: PolicySettings, questions: Questions, observed: Observed, routers: Routers | None = None
 ) -> Outcome:
     """What a policy does on observed samples; each policy is handed only what it reads.
 

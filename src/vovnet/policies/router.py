@@ -12,17 +12,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.cost import choose_actions, expected_cost
 from vovnet.core.records import Sample
-from vovnet.policies.base import (
-    Floats,
-    GroupKey,
-    Ints,
-    PolicyInputs,
-    PolicyKind,
-    Router,
-    lambda_cost,
-)
+from vovnet.policies.base import GroupKey, PolicyInputs, PolicyKind, Router, lambda_cost
 
 
 def group_of(sample: Sample, key: GroupKey) -> str:

@@ -74,6 +74,14 @@ class Inputs:
         """The evaluation sets that have results."""
         return list(dict.fromkeys(self.points["dataset"]))
 
+    def runs(self) -> dict[str, list[int]]:
+        """The runs of all experiments -> their seeds."""
+        found: dict[str, dict[int, None]] = {}
+        for name, item in self.settings.experiments.items():
+            seeds = experiment_seeds(self.settings, name)
+            found.setdefault(item.run, {}).update(dict.fromkeys(seeds))
+        return {run: list(seeds) for run, seeds in found.items()}
+
     def experiments(self, *baselines: str) -> list[str]:
         """Replayed experiments with one of these `baseline_name`s ("" is the learned policy)."""
         chosen = of(self.points, mode="replay")
@@ -137,6 +145,18 @@ def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     for column, value in values.items():
         frame = frame[frame[column] == value]
     return frame
+
+
+def per_seed(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """(dataset, seed, rows), in the order of the rows."""
+    for (dataset, seed), found in rows.groupby(["dataset", "seed"], sort=False):
+        yield str(dataset), int(str(seed)), found
+
+
+def each(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.Series]]:
+    """(dataset, seed, row) of every row."""
+    for _, row in rows.iterrows():
+        yield row["dataset"], row["seed"], row
 
 
 def ordered(

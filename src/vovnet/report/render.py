@@ -33,7 +33,6 @@ TEX_SYMBOLS = str.maketrans(
     }
 )
 
-
 TEX_SPECIAL = {sign: f"\\{sign}" for sign in "%_&#$"}
 
 SMALL: list[Any] = [
@@ -163,14 +162,12 @@ def number(value: float, digits: int = 1) -> str:
     return text.replace("-", MINUS)
 
 
+def percent(share: float) -> str:
+    return f"{number(100 * share)}%"
+
+
 def numbers(means: pd.Series, digits: int = 1) -> pd.Series:
     return texts(means.index, (number(mean, digits) for mean in means))
-
-
-def with_deviation(means: pd.Series, deviations: pd.Series, digits: int = 1) -> pd.Series:
-    """Written means as "mean ± sd"; the mean alone where there is one seed."""
-    added = ("" if math.isnan(sd) else f" ± {number(sd, digits)}" for sd in deviations)
-    return means + texts(means.index, added)
 
 
 def intervals(lows: pd.Series, highs: pd.Series, empty: str = DASH) -> pd.Series:

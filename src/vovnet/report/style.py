@@ -32,11 +32,11 @@ LineStyle = Literal["-", "--", "-.", ":"] | tuple[float, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Look:
-    """How what belongs to one action is drawn: bars by colour and hatch, lines by their style."""
+    """How what belongs together is drawn: bars by colour and hatch, lines by their style."""
 
     color: str
-    hatch: str
-    line: LineStyle
+    hatch: str = ""
+    line: LineStyle = "-"
 
     @property
     def bar(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Look:
 
 
 NAMED_LOOKS = {
-    "no": Look(SKY, "", "-"),
+    "no": Look(SKY),
     "coarse": Look(ORANGE, "////", "--"),
     "full": Look(BLUE, "....", ":"),
 }
@@ -149,14 +149,8 @@ def draw_and_save(
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write PDF and PNG without dates, so that equal figures are equal bytes."""
-    metadata: dict[str, dict[str, Any]] = {
-        "pdf": {"CreationDate": None, "ModDate": None},
-        "png": {"Software": None},
-    }
-    paths = []
-    for suffix, facts in metadata.items():
-        path = folder / f"{name}.{suffix}"
-        with atomic_path(path) as partial:
-            figure.savefig(partial, format=suffix, metadata=facts)
-        paths.append(path)
-    return paths
+    without_dates = {".pdf": {"CreationDate": None, "ModDate": None}, ".png": {"Software": None}}
+    for suffix, metadata in without_dates.items():
+        with atomic_path(folder / (name + suffix)) as partial:
+            figure.savefig(partial, format=suffix[1:], metadata=metadata)
+    return [folder / (name + suffix) for suffix in without_dates]

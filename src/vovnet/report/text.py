@@ -13,7 +13,7 @@ import pandas as pd
 from vovnet.config import Settings
 from vovnet.evaluation.columns import column_of, rate_columns
 from vovnet.report.inputs import point_label
-from vovnet.report.render import DASH, intervals, numbers, shares_heading, texts, with_deviation
+from vovnet.report.render import DASH, intervals, number, numbers, shares_heading, texts
 
 Heading = str | tuple[str, str]
 Text = dict[Heading, pd.Series]
@@ -43,7 +43,9 @@ def value(
     mean = next(key for key in (f"{stem}_mean", stem, name) if key in rows)
     text = numbers(column.scale * rows[mean], column.digits)
     if deviation:
-        text = with_deviation(text, column.scale * rows[f"{stem}_sd"], column.digits)
+        spread = column.scale * rows[f"{stem}_sd"]
+        added = (f" ± {number(sd, column.digits)}" if pd.notna(sd) else "" for sd in spread)
+        text = text + texts(rows.index, added)
     if ends:
         low, high = (column.scale * rows[f"{stem}_{end}"] for end in ("lo", "hi"))
         text = (text + " " + intervals(low, high, empty="")).str.strip()

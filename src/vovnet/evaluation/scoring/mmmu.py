@@ -59,7 +59,8 @@ def _last(places: Mapping[str, int]) -> str | None:
 def parse_open(text: str) -> set[Value]:
     """Normalised candidates of an open answer: texts, and numbers rounded to two places."""
     candidates = _key_parts(text)
-    numbers = [number for part in candidates for number in _numbers(part)]
+    forms = (WITH_COMMAS, SCIENTIFIC, PLAIN)
+    numbers = [number for part in candidates for form in forms for number in form.findall(part)]
     return {value for part in [*candidates, *numbers] for value in normalised(part)}
 
 
@@ -106,10 +107,6 @@ def _key_parts(text: str) -> list[str]:
         if shortest and shortest not in STRIPPED:
             parts.append(shortest)
     return parts or [text]
-
-
-def _numbers(text: str) -> list[str]:
-    return [number for form in (WITH_COMMAS, SCIENTIFIC, PLAIN) for number in form.findall(text)]
 
 
 SCORER = Scorer(score, "the official parsers of MMMU")

@@ -15,9 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vovnet.config.experiments import experiment_seeds
-from vovnet.report.inputs import SAME, Inputs
-from vovnet.report.render import number
+from vovnet.report.inputs import SAME, Inputs, per_seed
 
 Kind = Literal["invariant", "expectation"]
 
@@ -115,24 +113,11 @@ def _listed(findings: list[Finding]) -> str:
 # ---- rows that checks look at ------------------------------------------------------------
 
 
-def trained(inputs: Inputs) -> dict[str, list[int]]:
-    """run -> seeds of everything that was evaluated."""
-    found: dict[str, dict[int, None]] = {}
-    for name, experiment in inputs.settings.experiments.items():
-        seeds = experiment_seeds(inputs.settings, name)
-        found.setdefault(experiment.run, {}).update(dict.fromkeys(seeds))
-    return {run: list(seeds) for run, seeds in found.items()}
-
-
-def named_experiments(inputs: Inputs, baseline: str) -> list[str]:
+def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
     names = inputs.experiments(baseline)
     if not names:
         raise NotRunError(f"no experiment has the policy {baseline}")
-    return names
-
-
-def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
-    return inputs.points[inputs.points["experiment"].isin(named_experiments(inputs, baseline))]
+    return inputs.points[inputs.points["experiment"].isin(names)]
 
 
 def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:
@@ -141,19 +126,3 @@ def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:
     names = [name for name in map(inputs.main, inputs.datasets()) if name is not None]
     vovnet = inputs.points[inputs.points["experiment"].isin(names)]
     return per_seed(vovnet.merge(oracle, on=SAME, suffixes=("", "_oracle")))
-
-
-def per_seed(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
-    """(dataset, seed, rows), in the order of the rows."""
-    for (dataset, seed), found in rows.groupby(["dataset", "seed"], sort=False):
-        yield str(dataset), int(str(seed)), found
-
-
-def each(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.Series]]:
-    """(dataset, seed, row) of every row."""
-    for _, row in rows.iterrows():
-        yield row["dataset"], row["seed"], row
-
-
-def percent(share: float) -> str:
-    return f"{number(100 * share)}%"

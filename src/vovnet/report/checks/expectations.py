@@ -11,20 +11,9 @@ import pandas as pd
 
 from vovnet.config import policy_points, run_settings
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
-from vovnet.report.checks._check import (
-    Finding,
-    NotRunError,
-    Rules,
-    baseline_rows,
-    beside_oracle,
-    each,
-    named_experiments,
-    per_seed,
-    percent,
-    trained,
-)
-from vovnet.report.inputs import TOLERANCE, Inputs, of, over_seeds
-from vovnet.report.render import label, number
+from vovnet.report.checks._check import Finding, NotRunError, Rules, baseline_rows, beside_oracle
+from vovnet.report.inputs import TOLERANCE, Inputs, each, of, over_seeds, per_seed
+from vovnet.report.render import label, number, percent
 from vovnet.report.training_logs import load_calibration, load_train_log, train_logs
 
 MAX_SEED_SD = 0.02
@@ -44,7 +33,7 @@ RULES = Rules()
 
 @RULES.expectation("A0", "checkpoints are kept every training.save_every steps")
 def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
-    for run, seeds in trained(inputs).items():
+    for run, seeds in inputs.runs().items():
         every = run_settings(inputs.settings, run).training.save_every
         log = load_train_log(inputs.settings, inputs.layout, run, seeds)
         for path, seed, stage in train_logs(inputs.settings, inputs.layout, run, seeds):
@@ -91,7 +80,7 @@ def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
 @RULES.expectation("B2", "a threshold that looks more often costs more")
 def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
     """Entropy looks above the threshold, margin below it: lower entropy, more FULL actions."""
-    for name in named_experiments(inputs, "uncertainty_threshold"):
+    for name in baseline_rows(inputs, "uncertainty_threshold")["experiment"].unique():
         policy = policy_points(inputs.settings, name)[0]
         order = 1 if policy.baseline_uncertainty == "entropy" else -1
         for where, seed, rows in _sweeps(of(inputs.points, experiment=name), "threshold"):
@@ -131,8 +120,8 @@ def random_matches_cost(inputs: Inputs) -> Iterator[Finding]:
 
 @RULES.expectation("B3", "the matched random policy gains nothing over the mixing hull")
 def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
-    names = named_experiments(inputs, "random_policy_matched")
-    names = [name for name in names if not _matches_buckets(inputs, name)]
+    rows = baseline_rows(inputs, "random_policy_matched")
+    names = [name for name in rows["experiment"].unique() if not _matches_buckets(inputs, name)]
     for dataset, seed, row in each(_hull_rows(inputs, names)):
         for name in GAIN_SHARES:
             low, high = row[f"{name}_lo"], row[f"{name}_hi"]
@@ -232,7 +221,7 @@ def _matches_buckets(inputs: Inputs, name: str) -> bool:
 
 def _matched(inputs: Inputs) -> Iterator[Place]:
     """Rows of each matched policy beside those of its target, in columns `*_target`."""
-    for name in named_experiments(inputs, "random_policy_matched"):
+    for name in baseline_rows(inputs, "random_policy_matched")["experiment"].unique():
         match = inputs.settings.experiments[name].match
         if match is None:
             continue

@@ -16,19 +16,9 @@ from vovnet.evaluation.columns import rate_columns
 from vovnet.pipeline.keys import step_key
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import experiment_views
-from vovnet.report.checks._check import (
-    Finding,
-    NotRunError,
-    Rules,
-    baseline_rows,
-    beside_oracle,
-    each,
-    per_seed,
-    percent,
-    trained,
-)
-from vovnet.report.inputs import SAME, TOLERANCE, Inputs, of
-from vovnet.report.render import label
+from vovnet.report.checks._check import Finding, NotRunError, Rules, baseline_rows, beside_oracle
+from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
+from vovnet.report.render import label, percent
 from vovnet.report.training_logs import load_train_log
 
 ORDER = 10
@@ -51,7 +41,7 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
     """(what, its manifest, the hashes it must have been made with) of every step's results."""
     settings, layout = inputs.settings, inputs.layout
     sets = [*settings.data.eval_sets, *([ROUTER_FIT] if settings.data.router_fit else [])]
-    for run, seeds in trained(inputs).items():
+    for run, seeds in inputs.runs().items():
         for seed in seeds:
             for stage, owner in ((1, stage1_owner(settings, run)), (2, run)):
                 path = layout.stage(owner, seed, stage) / "manifest.json"
@@ -72,7 +62,7 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
 
 @RULES.invariant("A0", "training log shows stage 1, then stage 2")
 def stages_in_order(inputs: Inputs) -> Iterator[Finding]:
-    for run, seeds in trained(inputs).items():
+    for run, seeds in inputs.runs().items():
         log = load_train_log(inputs.settings, inputs.layout, run, seeds)
         for seed in seeds:
             steps = [len(of(log, seed=seed, folder_stage=stage)) for stage in (1, 2)]

@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
-from vovnet.report.checks._check import (
-    Finding,
-    NotRunError,
-    Rules,
-    baseline_rows,
-    each,
-    per_seed,
-    percent,
-    trained,
-)
-from vovnet.report.inputs import SAME, TOLERANCE, Inputs, of
+from vovnet.report.checks._check import Finding, NotRunError, Rules, baseline_rows
+from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
+from vovnet.report.render import percent
 from vovnet.report.training_logs import load_train_log
 
 ORDER = 30
@@ -159,7 +151,7 @@ def textvqa_is_looked_at(inputs: Inputs) -> Iterator[Finding]:
 @RULES.invariant("D2", "a soft mixture trains: every loss is a number")
 def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
     """A mixture of losses mixes no image tokens, so views of any length go together."""
-    for run, seeds in trained(inputs).items():
+    for run, seeds in inputs.runs().items():
         if run_settings(inputs.settings, run).policy.use_straight_through:
             continue
         log = load_train_log(inputs.settings, inputs.layout, run, seeds)
@@ -172,7 +164,7 @@ def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
 @RULES.expectation("D3", "a model trained without cost takes FULL at least as often")
 def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
     """Both at the target lambda; means over the seeds that they share."""
-    recipes = {run: run_settings(inputs.settings, run).policy for run in trained(inputs)}
+    recipes = {run: run_settings(inputs.settings, run).policy for run in inputs.runs()}
     free = [run for run, policy in recipes.items() if policy.lambda_cost == 0]
     names = {inputs.main(dataset) for dataset in inputs.datasets()}
     swept = _at_target(inputs)

@@ -40,16 +40,14 @@ def curve_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
     return curve.sort_values("tokens", kind="stable")
 
 
-def draw_line(axes: Axes, curve: pd.DataFrame, label: str, **look: Any) -> Line2D:
-    """A curve, whose label the legend shows."""
+def draw_line(axes: Axes, curve: pd.DataFrame, label: str, band: float = 0, **look: Any) -> Line2D:
+    """A curve, whose label the legend shows; `band` is the opacity of its 95% interval."""
     (line,) = axes.plot(curve["tokens"], 100 * curve["accuracy"], label=label, **look)
+    if band:
+        low, high = 100 * curve["accuracy_lo"], 100 * curve["accuracy_hi"]
+        filled: dict[str, Any] = {"color": look["color"], "alpha": band, "lw": 0, "zorder": 1}
+        axes.fill_between(curve["tokens"], low, high, **filled)
     return line
-
-
-def draw_band(axes: Axes, curve: pd.DataFrame, color: str, alpha: float) -> None:
-    """The 95% interval around a curve, averaged over seeds."""
-    low, high = 100 * curve["accuracy_lo"], 100 * curve["accuracy_hi"]
-    axes.fill_between(curve["tokens"], low, high, color=color, alpha=alpha, lw=0, zorder=1)
 
 
 def replayed(inputs: Inputs) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -13,14 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vovnet.evaluation.columns import MIXING_HULL
-from vovnet.report.figures._curves import (
-    chooses,
-    curve_of,
-    curve_panels,
-    draw_band,
-    draw_line,
-    replayed,
-)
+from vovnet.report.figures._curves import chooses, curve_of, curve_panels, draw_line, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.render import label
 from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
@@ -82,9 +76,9 @@ def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
         thin: dict[str, Any] = {"color": VERMILLION, "lw": 0.5, "alpha": 0.6, "zorder": 4}
         axes.plot(rows["avg_vision_tokens"], 100 * rows["accuracy"], **thin)
     curve = curve_of(inputs, dataset, name)
-    draw_band(axes, curve, VERMILLION, alpha=0.18)
     title = f"{inputs.settings.experiments[name].title} (band: 95% interval; thin: seeds)"
-    return [draw_line(axes, curve, title, color=VERMILLION, marker="o", lw=1.6, zorder=5)]
+    look: dict[str, Any] = {"color": VERMILLION, "marker": "o", "lw": 1.6, "zorder": 5}
+    return [draw_line(axes, curve, title, band=0.18, **look)]
 
 
 def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
@@ -107,34 +101,29 @@ def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
 
 def _looks(inputs: Inputs) -> dict[str, dict[str, Any]]:
     """Experiments beside VoVNet -> how they are drawn: thresholds, known policies, all others."""
-    names = replayed(inputs)
+    names, stanzas = replayed(inputs), inputs.settings.experiments
     thresholds = [name for name, policy in names.items() if policy == "uncertainty_threshold"]
-    known = {"", "uncertainty_threshold", *SINGLE}
+    known = [name for policy in SINGLE for name in names if names[name] == policy]
     others = [
         name
         for name, policy in names.items()
-        if policy not in known and chooses(inputs, name) and not _is_fixed(inputs, name)
+        if policy and name not in {*thresholds, *known} and stanzas[name].role != "fixed"
     ]
-    looks = zip([*thresholds, *others], cycle(LOOKS), strict=False)
-    cycled = {name: {"lw": 0.9, "ms": 3, "zorder": 3} | look for name, look in looks}
-    drawn: dict[str, dict[str, Any]] = {name: cycled[name] for name in thresholds}
-    for policy, look in SINGLE.items():
-        for name in [name for name in names if names[name] == policy]:
-            match = inputs.settings.experiments[name].match
-            by_bucket = match is not None and match.buckets is not None
-            drawn[name] = look | ({"marker": "+"} if by_bucket else {})
-    return drawn | {name: cycled[name] for name in others}
-
-
-def _is_fixed(inputs: Inputs, name: str) -> bool:
-    return inputs.settings.experiments[name].role == "fixed"
+    cycled = [*thresholds, *filter(partial(chooses, inputs), others)]
+    looks = {name: SINGLE[names[name]] for name in known}
+    for name in known:
+        match = stanzas[name].match
+        if match is not None and match.buckets is not None:
+            looks[name] = looks[name] | {"marker": "+"}
+    for name, look in zip(cycled, cycle(LOOKS), strict=False):
+        looks[name] = {"lw": 0.9, "ms": 3, "zorder": 3} | look
+    return {name: looks[name] for name in dict.fromkeys([*thresholds, *known, *cycled])}
 
 
 def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str) -> None:
     """The policies that always take one action, labelled below the hull, where no good one lies."""
-    fixed = [name for name in replayed(inputs) if _is_fixed(inputs, name)]
-    rows = of(inputs.points, dataset=dataset)
-    rows = rows[rows["experiment"].isin(fixed)]
+    run, _ = inputs.main_run()
+    rows = of(inputs.points, dataset=dataset, role="fixed", mode="replay", run=run)
     for action in inputs.actions:
         names = rows.loc[rows[f"action_rate_{action}"] == 1, "experiment"]
         if names.empty:

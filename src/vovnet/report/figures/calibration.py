@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -22,7 +21,8 @@ ORDER = 40
 def figure(inputs: Inputs) -> Figure:
     run, seeds = inputs.main_run()
     bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
-    pairs = _pairs(inputs.actions, set(bins["pair"]))
+    every = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(inputs.actions, 2)}
+    pairs = {name: pair for name, pair in every.items() if name in set(bins["pair"])}
     made, panels = style.panel_grid(max(1, len(pairs)), height_in=2.3)
     if not pairs:
         panels[0].text(0.5, 0.5, "Not measured: training.calibration_samples is 0", ha="center")
@@ -60,9 +60,3 @@ def _draw_calibration(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_aspect("equal")
     style.ticks(axes.xaxis, 5)
     style.ticks(axes.yaxis, 5)
-
-
-def _pairs(actions: Sequence[str], known: set[str]) -> dict[str, tuple[str, str]]:
-    """The measured pairs of actions, each with its dear and its cheap one, cheap ones first."""
-    pairs = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(actions, 2)}
-    return {name: pair for name, pair in pairs.items() if name in known}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -11,19 +9,19 @@ from matplotlib.patches import Patch
 from vovnet.report import style
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.live_runs import PARTS, profiles
-from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
+from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, Look
 
 ORDER = 70
 LOOKS = {
-    "text_pass": (VERMILLION, ""),
-    "decision": (BLACK, ""),
-    "image_loading": (GREY, "////"),
-    "preprocessing": (GREEN, "...."),
-    "vision_encoding": (SKY, ""),
-    "prefill": (ORANGE, "\\\\\\\\"),
-    "generation": (BLUE, ""),
+    "text_pass": Look(VERMILLION),
+    "decision": Look(BLACK),
+    "image_loading": Look(GREY, "////"),
+    "preprocessing": Look(GREEN, "...."),
+    "vision_encoding": Look(SKY),
+    "prefill": Look(ORANGE, "\\\\\\\\"),
+    "generation": Look(BLUE),
 }
-"""Part of an answer -> its colour and hatch."""
+"""How each part of an answer is drawn."""
 
 BAR_IN = 0.17
 
@@ -40,20 +38,15 @@ def figure(inputs: Inputs) -> Figure | None:
         titles = (shown["title"] + shown["label"]).tolist()
         places = [len(names) - 1 - names.index(title) for title in titles]
         left = np.zeros(len(shown))
-        for part, (label, _) in PARTS.items():
-            color, hatch = LOOKS[part]
+        for part, look in LOOKS.items():
             width = shown[f"{part}_ms"].to_numpy()
-            look: dict[str, Any] = {"facecolor": color, "hatch": hatch, "edgecolor": "white"}
-            axes.barh(places, width, left=left, height=0.75, label=label, lw=0, **look)
+            axes.barh(places, width, left=left, height=0.75, **look.bar)
             left += width
         axes.set_yticks(range(len(names)), names[::-1] if axes is panels[0] else [""] * len(names))
         axes.grid(False, axis="y")
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_title(dataset)
         axes.set_xlabel("Mean time per question [ms]")
-    handles = [
-        Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0, label=PARTS[part][0])
-        for part, (color, hatch) in LOOKS.items()
-    ]
+    handles = [Patch(**look.bar, label=PARTS[part][0]) for part, look in LOOKS.items()]
     style.legend_below(made, handles, columns=len(handles))
     return made

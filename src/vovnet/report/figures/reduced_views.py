@@ -13,14 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vovnet.report.figures._curves import (
-    chooses,
-    curve_of,
-    curve_panels,
-    draw_band,
-    draw_line,
-    replayed,
-)
+from vovnet.report.figures._curves import chooses, curve_of, curve_panels, draw_line, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 
@@ -53,10 +46,8 @@ def _draw(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     lines = []
     banded = [inputs.main(dataset), *inputs.experiments(RESOLUTION)]
     for name, look in _sweeps(inputs, dataset):
-        curve = curve_of(inputs, dataset, name)
-        lines.append(draw_line(axes, curve, inputs.settings.experiments[name].title, **look))
-        if name in banded:
-            draw_band(axes, curve, look["color"], alpha=0.15)
+        curve, title = curve_of(inputs, dataset, name), inputs.settings.experiments[name].title
+        lines.append(draw_line(axes, curve, title, band=0.15 if name in banded else 0, **look))
     return lines
 
 

@@ -33,7 +33,8 @@ def figure(inputs: Inputs) -> Figure | None:
         return None
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["experiment"]))
-    titles = rows.drop_duplicates("experiment").set_index("experiment").apply(_label, axis=1)
+    costs = rows["at"].map(lambda at: "own cost" if at == OWN else "50%")
+    titles = dict(zip(rows["experiment"], rows["title"] + " (" + costs + ")", strict=True))
     made, panels = style.panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
     for axes, dataset in zip(panels, datasets, strict=True):
         axes.axvline(0, color=GREY, lw=0.8, zorder=1)
@@ -59,7 +60,3 @@ def _draw_gain(axes: Axes, place: int, row: pd.Series) -> None:
     ends = (row["gain_lo_resolution"], row["gain_hi_resolution"])
     axes.plot(ends, (place, place), color=look["color"], lw=1.1, linestyle=line, zorder=2)
     axes.plot(row["gain_resolution"], place, linestyle="none", ms=3.5, zorder=3, **look)
-
-
-def _label(row: pd.Series) -> str:
-    return f"{row['title']} ({'own cost' if row['at'] == OWN else '50%'})"
