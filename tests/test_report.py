@@ -177,7 +177,7 @@ def test_every_figure_is_a_pdf_and_a_png(finished: World) -> None:
 
 def test_a_torn_last_line_of_a_log_is_dropped(finished: World) -> None:
     settings, layout = finished
-    log = load_train_log(settings, layout, "vovnet", list(SEEDS))
+    log = load_train_log(load_inputs(settings, layout), "vovnet", list(SEEDS))
     assert log.groupby(["seed", "folder_stage"]).size().tolist() == [200] * 6
 
 

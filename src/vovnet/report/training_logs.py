@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from vovnet.config import Settings, run_settings
+from vovnet.config import run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
-from vovnet.core.layout import Layout
+from vovnet.report.inputs import Inputs
 
 
-def load_train_log(settings: Settings, layout: Layout, run: str, seeds: list[int]) -> pd.DataFrame:
+def load_train_log(inputs: Inputs, run: str, seeds: list[int]) -> pd.DataFrame:
     """The lines of both stages' logs with a `seed` column; a step logged twice counts once."""
     frames = []
-    for path, seed, stage in train_logs(settings, layout, run, seeds):
+    for path, seed, stage in train_logs(inputs, run, seeds):
         lines = _log_lines(path)
         if not lines:
             raise DataError(f"{path}: no lines, expected the log of stage {stage}")
@@ -26,31 +26,28 @@ def load_train_log(settings: Settings, layout: Layout, run: str, seeds: list[int
     return pd.concat(frames, ignore_index=True)
 
 
-def train_logs(
-    settings: Settings, layout: Layout, run: str, seeds: list[int]
-) -> list[tuple[Path, int, int]]:
+def train_logs(inputs: Inputs, run: str, seeds: list[int]) -> list[tuple[Path, int, int]]:
     """(file, seed, stage) of every log of a run; stage 1 may belong to another run."""
-    owners = {1: stage1_owner(settings, run), 2: run}
+    owners = {1: stage1_owner(inputs.settings, run), 2: run}
     return [
-        (layout.stage(owner, seed, stage) / "train_log.jsonl", seed, stage)
+        (inputs.layout.stage(owner, seed, stage) / "train_log.jsonl", seed, stage)
         for stage, owner in owners.items()
         for seed in seeds
     ]
 
 
-def calibration_files(settings: Settings, layout: Layout, run: str, seeds: list[int]) -> list[Path]:
-    """The calibration of each seed; none where the configuration asks for no calibration."""
-    if run_settings(settings, run).training.calibration_samples == 0:
-        return []
-    return [layout.stage(run, seed, 2) / "calibration.json" for seed in seeds]
+def calibration_files(inputs: Inputs) -> dict[int, Path]:
+    """The calibration of each seed of VoVNet; none where the configuration asks for none."""
+    run, seeds = inputs.main_run()
+    if run_settings(inputs.settings, run).training.calibration_samples == 0:
+        return {}
+    return {seed: inputs.layout.stage(run, seed, 2) / "calibration.json" for seed in seeds}
 
 
-def load_calibration(
-    settings: Settings, layout: Layout, run: str, seeds: list[int]
-) -> pd.DataFrame:
-    """A row per seed, pair of actions and bin: predicted, measured, count, ece, slope."""
+def load_calibration(inputs: Inputs) -> pd.DataFrame:
+    """A row per seed of VoVNet, pair of actions and bin: predicted, measured, count, ece, slope."""
     rows = []
-    for seed, path in zip(seeds, calibration_files(settings, layout, run, seeds), strict=False):
+    for seed, path in calibration_files(inputs).items():
         try:
             for pair, value in read_json(path)["pairs"].items():
                 facts = {"seed": seed, "pair": pair, "ece": value["ece"], "slope": value["slope"]}

@@ -35,8 +35,8 @@ RULES = Rules()
 def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
     for run, seeds in inputs.runs().items():
         every = run_settings(inputs.settings, run).training.save_every
-        log = load_train_log(inputs.settings, inputs.layout, run, seeds)
-        for path, seed, stage in train_logs(inputs.settings, inputs.layout, run, seeds):
+        log = load_train_log(inputs, run, seeds)
+        for path, seed, stage in train_logs(inputs, run, seeds):
             names = [item.stem.rpartition("-")[2] for item in path.parent.glob("checkpoint-*")]
             steps = sorted(int(name) for name in names if name.isdigit())
             if not steps:
@@ -158,8 +158,7 @@ def vovnet_captures(inputs: Inputs) -> Iterator[Finding]:
 
 @RULES.expectation("score", "score differences are calibrated against loss differences")
 def scores_are_calibrated(inputs: Inputs) -> Iterator[Finding]:
-    run, seeds = inputs.main_run()
-    bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
+    bins = load_calibration(inputs)
     for _, row in bins.drop_duplicates(["seed", "pair"]).iterrows():
         passed = row["ece"] <= MAX_ECE_NATS and SLOPES[0] <= row["slope"] <= SLOPES[1]
         text = f"slope {row['slope']:.2f}, ECE {row['ece']:.3f} nats"

@@ -63,7 +63,7 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
 @RULES.invariant("A0", "training log shows stage 1, then stage 2")
 def stages_in_order(inputs: Inputs) -> Iterator[Finding]:
     for run, seeds in inputs.runs().items():
-        log = load_train_log(inputs.settings, inputs.layout, run, seeds)
+        log = load_train_log(inputs, run, seeds)
         for seed in seeds:
             steps = [len(of(log, seed=seed, folder_stage=stage)) for stage in (1, 2)]
             wrong = (of(log, seed=seed)["stage"] != of(log, seed=seed)["folder_stage"]).sum()

@@ -154,7 +154,7 @@ def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
     for run, seeds in inputs.runs().items():
         if run_settings(inputs.settings, run).policy.use_straight_through:
             continue
-        log = load_train_log(inputs.settings, inputs.layout, run, seeds)
+        log = load_train_log(inputs, run, seeds)
         for seed in seeds:
             losses = of(log, seed=seed, folder_stage=2)["loss"]
             text = f"{len(losses)} steps of stage 2, last loss {losses.iloc[-1]:.3f}"

@@ -22,8 +22,6 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     written: list[Path] = []
     for name, module in load("vovnet.report.figures").items():
         written += draw_and_save(module.figure, inputs, folder, name)
-    run, seeds = inputs.main_run()
-    logs = [path for path, _, _ in train_logs(settings, layout, run, seeds)]
-    read = [*logs, *calibration_files(settings, layout, run, seeds)]
-    manifest = folder / "manifest.json"
-    return finish(manifest, "figures", settings, layout, [*inputs.files, *read], written)
+    logs = [path for path, _, _ in train_logs(inputs, *inputs.main_run())]
+    read = [*inputs.files, *logs, *calibration_files(inputs).values()]
+    return finish(folder / "manifest.json", "figures", settings, layout, read, written)

@@ -19,8 +19,7 @@ ORDER = 40
 
 
 def figure(inputs: Inputs) -> Figure:
-    run, seeds = inputs.main_run()
-    bins = load_calibration(inputs.settings, inputs.layout, run, seeds)
+    bins = load_calibration(inputs)
     every = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(inputs.actions, 2)}
     pairs = {name: pair for name, pair in every.items() if name in set(bins["pair"])}
     made, panels = style.panel_grid(max(1, len(pairs)), height_in=2.3)

@@ -18,8 +18,7 @@ SMOOTHING = 0.04
 
 
 def figure(inputs: Inputs) -> Figure:
-    run, seeds = inputs.main_run()
-    log = load_train_log(inputs.settings, inputs.layout, run, seeds)
+    log = load_train_log(inputs, *inputs.main_run())
     first, second = (of(log, folder_stage=stage) for stage in (1, 2))
     made, panels = style.panel_grid(4, height_in=1.75, columns=4)
     _draw_log(panels[0], first, "loss", VERMILLION)

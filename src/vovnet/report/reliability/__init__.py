@@ -47,11 +47,6 @@ class Errors:
     fallbacks: pd.DataFrame
     files: list[Path]
 
-    @property
-    def actions(self) -> list[str]:
-        """The views that a policy may choose, cheapest first."""
-        return self.settings.actions
-
     def by_dataset(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of each set together, sets as in the configuration."""
         return ordered(self.settings, rows, ["dataset"])

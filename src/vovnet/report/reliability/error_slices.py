@@ -15,7 +15,7 @@ WORST_PER_FIELD = 3
 
 def table(errors: Errors) -> Table:
     by = ["dataset", "experiment", "point", "lambda_cost", "field", "value"]
-    averages = (*SLICE, *rate_columns(errors.actions), *SKIPS)
+    averages = (*SLICE, *rate_columns(errors.settings.actions), *SKIPS)
     rows = over_seeds(errors.slices, by, ("accuracy",), averages)
     rows = worst(rows, WORST_PER_FIELD, keys=("dataset", "experiment", "point"))
     rows = errors.by_dataset(rows)

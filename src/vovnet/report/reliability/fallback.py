@@ -12,7 +12,7 @@ ORDER = 140
 
 
 def table(errors: Errors) -> Table:
-    frame, settings, actions = errors.fallbacks, errors.settings, errors.actions
+    frame, settings, actions = errors.fallbacks, errors.settings, errors.settings.actions
     modes = frame["experiment"].map(lambda name: settings.experiments[name].policy["fallback_mode"])
     triggered = frame["fallback_trigger_rate"]
     before = {"no": frame["action_rate_no"] + triggered}
