@@ -84,24 +84,19 @@ def paper_style() -> Iterator[None]:
 
 
 def panel_grid(
-    count: int, height_in: float, columns: int = MAX_COLUMNS
+    count: int, height_in: float, columns: int = MAX_COLUMNS, x_label: str = "", y_label: str = ""
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of the text width: `count` panels in rows of `columns`."""
+    """A figure of the text width: `count` panels in rows of `columns`, the left ones labelled."""
     columns = min(columns, max(count, 1))
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(TEXT_WIDTH_IN, rows * height_in))
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for number, axes in enumerate(panels):
+        axes.set_xlabel(x_label)
+        axes.set_ylabel("" if number % columns else y_label)
     for unused in panels[count:]:
         unused.set_axis_off()
     return figure, panels[:count]
-
-
-def label_left(panels: Sequence[Axes], label: str) -> None:
-    """Label the vertical axis of the first panel of each row."""
-    for axes in panels:
-        place = axes.get_subplotspec()
-        if place is not None and place.is_first_col():
-            axes.set_ylabel(label)
 
 
 def ticks(axis: Axis, count: int, *, integer: bool = False) -> None:

@@ -11,22 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vovnet.report.inputs import Inputs, of, over_seeds
-from vovnet.report.style import label_left, legend_below, panel_grid, ticks
+from vovnet.report.style import legend_below, panel_grid, ticks
 
 
 def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Line2D]]) -> Figure:
     """A panel per dataset, in which `draw` draws the lines that the legend names."""
     datasets = inputs.datasets()
-    figure, panels = panel_grid(len(datasets), height_in=2.2)
+    x_label, y_label = "Average vision tokens", "Accuracy [%]"
+    figure, panels = panel_grid(len(datasets), 2.2, x_label=x_label, y_label=y_label)
     legend: dict[str, Line2D] = {}
     for axes, dataset in zip(panels, datasets, strict=True):
         for line in draw(axes, inputs, dataset):
             legend.setdefault(str(line.get_label()), line)
         axes.margins(x=0.08, y=0.08)
         axes.set_title(dataset)
-        axes.set_xlabel("Average vision tokens")
         ticks(axes.yaxis, 6)
-    label_left(panels, "Accuracy [%]")
     legend_below(figure, list(legend.values()), columns=3)
     return figure
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report.inputs import Inputs, of, over_seeds, plain
 from vovnet.report.render import label
-from vovnet.report.style import action_looks, label_left, legend_below, panel_grid
+from vovnet.report.style import action_looks, legend_below, panel_grid
 
 ORDER = 20
 
@@ -17,7 +17,9 @@ ORDER = 20
 def figure(inputs: Inputs) -> Figure:
     datasets = [name for name in inputs.datasets() if inputs.main(name) is not None]
     looks, rates = action_looks(inputs.actions), rate_columns(inputs.actions)
-    made, panels = panel_grid(len(datasets), height_in=1.75)
+    x_label = r"$\lambda_\mathrm{cost}$ [nats per unit of cost]"
+    y_label = "Share of questions [%]"
+    made, panels = panel_grid(len(datasets), 1.75, x_label=x_label, y_label=y_label)
     for axes, dataset in zip(panels, datasets, strict=True):
         rows = of(inputs.points, dataset=dataset, experiment=inputs.main(dataset))
         shares = over_seeds(rows, ["lambda_cost"], [], rates).sort_values("lambda_cost")
@@ -30,8 +32,6 @@ def figure(inputs: Inputs) -> Figure:
         axes.set_ylim(0, 100)
         axes.grid(False, axis="x")
         axes.set_title(dataset)
-        axes.set_xlabel(r"$\lambda_\mathrm{cost}$ [nats per unit of cost]")
-    label_left(panels, "Share of questions [%]")
     handles = [Patch(**look.bar, label=label(action)) for action, look in looks.items()]
     legend_below(made, handles, columns=len(handles))
     return made

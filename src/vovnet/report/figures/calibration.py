@@ -22,7 +22,8 @@ def figure(inputs: Inputs) -> Figure:
     bins = load_calibration(inputs)
     every = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(inputs.actions, 2)}
     pairs = {name: pair for name, pair in every.items() if name in set(bins["pair"])}
-    made, panels = style.panel_grid(max(1, len(pairs)), height_in=2.3)
+    x_label, y_label = "Predicted value [nats]", "Measured value [nats]"
+    made, panels = style.panel_grid(max(1, len(pairs)), 2.3, x_label=x_label, y_label=y_label)
     if not pairs:
         panels[0].text(0.5, 0.5, "Not measured: training.calibration_samples is 0", ha="center")
         panels[0].set_axis_off()
@@ -36,8 +37,6 @@ def figure(inputs: Inputs) -> Figure:
             f"slope {scores['slope']:.2f}, ECE {scores['ece']:.2f} nats"
         )
         axes.set_title(title, fontsize=style.STYLE["axes.labelsize"])
-        axes.set_xlabel("Predicted value [nats]")
-    style.label_left(panels, "Measured value [nats]")
     handles = [
         style.handle("Perfect calibration", color=GREY, linestyle="--", lw=0.8),
         style.handle("A seed (area: share of samples)", color=VERMILLION, marker="o", lw=0.7),

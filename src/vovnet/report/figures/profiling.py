@@ -32,7 +32,8 @@ def figure(inputs: Inputs) -> Figure | None:
         return None
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["title"] + rows["label"]))
-    made, panels = style.panel_grid(len(datasets), height_in=0.6 + BAR_IN * len(names))
+    height_in, x_label = 0.6 + BAR_IN * len(names), "Mean time per question [ms]"
+    made, panels = style.panel_grid(len(datasets), height_in, x_label=x_label)
     for axes, dataset in zip(panels, datasets, strict=True):
         shown = of(rows, dataset=dataset)
         titles = (shown["title"] + shown["label"]).tolist()
@@ -46,7 +47,6 @@ def figure(inputs: Inputs) -> Figure | None:
         axes.grid(False, axis="y")
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_title(dataset)
-        axes.set_xlabel("Mean time per question [ms]")
     handles = [Patch(**look.bar, label=PARTS[part][0]) for part, look in LOOKS.items()]
     style.legend_below(made, handles, columns=len(handles))
     return made

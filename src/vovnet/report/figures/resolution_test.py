@@ -35,7 +35,8 @@ def figure(inputs: Inputs) -> Figure | None:
     names = list(dict.fromkeys(rows["experiment"]))
     costs = rows["at"].map(lambda at: "own cost" if at == OWN else "50%")
     titles = dict(zip(rows["experiment"], rows["title"] + " (" + costs + ")", strict=True))
-    made, panels = style.panel_grid(len(datasets), height_in=0.6 + ROW_IN * len(names))
+    height_in = 0.6 + ROW_IN * len(names)
+    made, panels = style.panel_grid(len(datasets), height_in, x_label="Gain [points]")
     for axes, dataset in zip(panels, datasets, strict=True):
         axes.axvline(0, color=GREY, lw=0.8, zorder=1)
         for _, row in of(rows, dataset=dataset).iterrows():
@@ -44,7 +45,6 @@ def figure(inputs: Inputs) -> Figure | None:
         axes.set_yticks(range(len(names)), labels or [""] * len(names))
         axes.set_ylim(-0.7, len(names) - 0.3)
         axes.set_title(dataset)
-        axes.set_xlabel("Gain [points]")
     handles = [
         style.handle(LABELS.get(verdict, verdict), linestyle="none", ms=4, **look)
         for verdict, look in LOOKS.items()

@@ -20,7 +20,7 @@ SMOOTHING = 0.04
 def figure(inputs: Inputs) -> Figure:
     log = load_train_log(inputs, *inputs.main_run())
     first, second = (of(log, folder_stage=stage) for stage in (1, 2))
-    made, panels = style.panel_grid(4, height_in=1.75, columns=4)
+    made, panels = style.panel_grid(4, height_in=1.75, columns=4, x_label="Step")
     _draw_log(panels[0], first, "loss", VERMILLION)
     _draw_log(panels[1], second, "loss", VERMILLION)
     looks = style.action_looks(inputs.actions)
@@ -32,7 +32,6 @@ def figure(inputs: Inputs) -> Figure:
     titles = ("Stage 1: loss", "Stage 2: loss", "Stage 2: action shares [%]", "Stage 2: cost")
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title)
-        axes.set_xlabel("Step")
         style.ticks(axes.xaxis, 4, integer=True)
     handles = [
         style.handle("Mean over seeds (running means)", color=VERMILLION, lw=1.4),

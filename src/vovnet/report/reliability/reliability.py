@@ -35,8 +35,8 @@ def figure(errors: Errors) -> Figure:
         area = number(rows["auc"].mean(), digits=3)
         axes.set_title(f"{dataset}\nAUC {area}", fontsize=style.STYLE["axes.labelsize"])
         axes.set_xlabel(X_LABELS[kind])
-    for kind, start in zip(KINDS, range(0, len(panels), max(1, len(datasets))), strict=False):
-        style.label_left(panels[start : start + 1], Y_LABELS[kind])
+        if dataset == datasets[0]:
+            axes.set_ylabel(Y_LABELS[kind])
     handles = [
         style.handle(f"{name} (a seed)", color=COLORS[kind], marker="o", lw=0.7)
         for kind, name in KINDS.items()
