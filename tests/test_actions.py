@@ -15,8 +15,9 @@ from support.models import objective_of
 from support.worlds import settings_of
 from vovnet.core.layout import Layout
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table, signal_columns
+from vovnet.data.images import load_images
 from vovnet.data.sets import load_set, load_train
-from vovnet.inference.engine import Inference, load_images
+from vovnet.inference.engine import Inference
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
 from vovnet.model.vovnet import VoVNet, load_trained

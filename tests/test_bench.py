@@ -13,14 +13,10 @@ from support.models import save_stage2
 from support.worlds import settings_of
 from vovnet import cli
 from vovnet.commands.bench.all_parts import PARTS
-from vovnet.commands.bench.batching import compare_batching
-from vovnet.commands.bench.cache_reuse import compare_reuse
-from vovnet.commands.bench.growth import compare_growth
-from vovnet.commands.bench.measure import Line, growth_exponent, interleaved
-from vovnet.commands.bench.observe_once import compare_suite
-from vovnet.commands.bench.prefill import compare_reductions
+from vovnet.commands.bench.latency import compare_batching, compare_reductions, compare_reuse
+from vovnet.commands.bench.observe_once import compare_growth, compare_suite
 from vovnet.commands.bench.row_by_row import row_outcome
-from vovnet.commands.bench.subject import Bench, open_bench
+from vovnet.commands.bench.subject import Bench, Line, growth_exponent, interleaved, open_bench
 from vovnet.config import Settings, policy_points, yaml_text
 from vovnet.config.experiments import bench_experiments
 from vovnet.config.schema import ReportSettings

@@ -15,11 +15,12 @@ from support.worlds import SETS, settings_of
 from vovnet import cli
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.images import load_images
 from vovnet.data.samples import write_samples
 from vovnet.data.sets import load_set
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import load_observed, replay
-from vovnet.inference.engine import Inference, load_images
+from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS

@@ -17,9 +17,9 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample
-from vovnet.data.formats.mmbench_division import train_groups
+from vovnet.data.formats.mmbench import train_groups
 from vovnet.data.leakage import check_leakage
-from vovnet.data.perceptual_hash import MAX_DISTANCE, NUM_BITS, NearHashes, perceptual_hash
+from vovnet.data.perceptual_hash import MAX_DISTANCE, SIDE, NearHashes, perceptual_hash
 from vovnet.data.prepare import prepare
 from vovnet.data.samples import read_samples, write_samples
 from vovnet.pipeline.keys import step_settings
@@ -160,7 +160,7 @@ def test_plain_images_have_no_hash() -> None:
     assert perceptual_hash(Image.fromarray(plain)) == ""
 
 
-@given(st.integers(0, 2**NUM_BITS - 1), st.sets(st.integers(0, NUM_BITS - 1), max_size=12))
+@given(st.integers(0, 2**SIDE**2 - 1), st.sets(st.integers(0, SIDE**2 - 1), max_size=12))
 def test_near_hashes_are_found_up_to_the_distance(value: int, flipped: set[int]) -> None:
     other = value
     for bit in flipped:

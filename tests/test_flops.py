@@ -13,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from support.models import make_inference
 from support.worlds import settings_of
 from vovnet.core.layout import Layout
+from vovnet.data.images import load_images
 from vovnet.data.sets import load_set
-from vovnet.inference.engine import Inference, load_images
+from vovnet.inference.engine import Inference
 from vovnet.model.flops import LanguageModel, VisionTower
 from vovnet.views import parse_view, view_budget
 

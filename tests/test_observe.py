@@ -13,15 +13,16 @@ import pandas as pd
 import pytest
 import torch
 
-from support.models import blank_gold, false_gold, make_inference, save_stage2
+from support.models import blank_gold, encode_images, false_gold, make_inference, save_stage2
 from support.worlds import SETS, settings_of
 from vovnet.config import Settings, merge
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import OBSERVATION_COLUMNS, Sample, read_states, read_table
+from vovnet.data.images import load_images
 from vovnet.data.sets import load_set
-from vovnet.inference.engine import Inference, TextPass, load_images
+from vovnet.inference.engine import Inference, TextPass
 from vovnet.inference.observe import Observation, _as_fits, observe_samples, observe_shard
 from vovnet.inference.shards import gather, shard_blocks
 from vovnet.model.vovnet import save_weights
@@ -269,7 +270,7 @@ def test_confidence_is_that_of_the_generated_answer(fresh: Layout) -> None:
             ended = answer.generated_tokens < limit
             said = [*answer.token_ids, vlm.end_id] if ended else list(answer.token_ids)
             with torch.inference_mode():
-                (images,) = vlm.encode_images([load_images(settings, fresh, sample)], budget)
+                (images,) = encode_images(vlm, [load_images(settings, fresh, sample)], budget)
                 shown = tuple(image.reduced(parse_view(view).reductions) for image in images)
                 (prompt,) = inference.prompts([sample])
                 hidden_BTD, _, _ = vlm.prefill([vlm.sequence(prompt, shown, said)])

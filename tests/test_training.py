@@ -27,14 +27,21 @@ from vovnet.config import PolicySettings, Settings, merge
 from vovnet.core.errors import CheckpointError
 from vovnet.core.layout import Layout
 from vovnet.data.sets import load_train
-from vovnet.model.head import PolicyHead, action_distribution, pooled_features, straight_through
 from vovnet.model.tiny import write_tiny_model
-from vovnet.model.vovnet import VoVNet, load_trained, load_weights
+from vovnet.model.vovnet import (
+    PolicyHead,
+    VoVNet,
+    action_distribution,
+    load_trained,
+    load_weights,
+    pooled_features,
+    straight_through,
+)
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
-from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.examples import sample_order
+from vovnet.training.loop import list_checkpoints
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
 

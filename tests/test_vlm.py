@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from support.models import encode_images
 from support.repository import TINY_MODEL
 from support.samples import make_sample
 from vovnet.config import ModelSettings, Settings, VisionBudget
@@ -54,7 +55,7 @@ def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
 def last_logits(vlm: Qwen3VL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
     """Logits (B, V) at the answer's first position, for a batch of whole prompts."""
     budget = view_budget(view, BUDGETS)
-    features = vlm.encode_images([images for _, images in items], budget) if budget else None
+    features = encode_images(vlm, [images for _, images in items], budget) if budget else None
     sequences = [
         vlm.sequence(vlm.prompt(text), features[row] if features else ())
         for row, (text, _) in enumerate(items)
@@ -67,7 +68,7 @@ def test_logits_are_those_of_transformers(vlm: Qwen3VL) -> None:
     """The same ids and pixels through the class's own forward, one sample at a time."""
     assert isinstance(vlm.model, Qwen3VLForConditionalGeneration)
     for text, images in questions(6):
-        (features,) = vlm.encode_images([images], view_budget("full", BUDGETS))
+        (features,) = encode_images(vlm, [images], view_budget("full", BUDGETS))
         sequence = vlm.sequence(vlm.prompt(text), features)
         inputs = vlm.image_processor(images=images, do_resize=False, return_tensors="pt")
         with torch.inference_mode():
@@ -98,7 +99,7 @@ def test_extended_prefix_gives_the_logits_of_the_whole_prompt(vlm: Qwen3VL, view
     budget = view_budget(view, BUDGETS)
     assert budget is not None
     with torch.inference_mode():
-        features = vlm.encode_images([images for _, images in items], budget)
+        features = encode_images(vlm, [images for _, images in items], budget)
         _, _, prefix = vlm.prefill([vlm.sequence(prompt) for prompt in prompts])
         rest = [
             vlm.sequence(prompt, shown).take(prompt.num_shared)
@@ -114,7 +115,7 @@ def test_greedy_generation_is_that_of_transformers(vlm: Qwen3VL) -> None:
         prompt, budget = vlm.prompt(text), view_budget("full", BUDGETS)
         assert budget is not None
         with torch.inference_mode():
-            (features,) = vlm.encode_images([images], budget)
+            (features,) = encode_images(vlm, [images], budget)
             sequence = vlm.sequence(prompt, features)
             hidden_BTD, _, prefix = vlm.prefill([sequence])
             positions_B = torch.tensor([sequence.next_position])
@@ -133,7 +134,7 @@ def test_counted_tokens_are_the_predicted_cost(
     assert budget is not None
     image = Image.new("RGB", size, (90, 120, 30))
     with torch.inference_mode():
-        (features,) = vlm.encode_images([[image]], budget)
+        (features,) = encode_images(vlm, [[image]], budget)
     sequence = vlm.sequence(vlm.prompt("What?"), features)
     expected = num_vision_tokens([size], view, BUDGETS)
     assert sequence.num_vision_tokens == features[0].embeddings_KD.shape[0] == expected
@@ -217,7 +218,7 @@ def test_the_packaged_model_has_learned_what_each_view_shows() -> None:
     right: dict[tuple[str, str], list[bool]] = {}
     for template in ("sum", "pattern_fine", "sign_fine", "shape", "colour"):
         stream = WorldStream(99, 32, {template: 1.0})
-        samples = stream[0:32]
+        samples = [stream[index] for index in range(32)]
         images = [stream.load_images(sample) for sample in samples]
         for view in ("no", "coarse", "full"):
             answers = inference.answer(samples, view, images)
@@ -261,7 +262,7 @@ SIZES = [(128, 128), (128, 96), (90, 128), (40, 128), (33, 60), (31, 500)]
 
 
 def reduced_sequence(vlm: Qwen3VL, text: str, images: list[Image.Image], view: str):
-    (features,) = vlm.encode_images([images], view_budget(view, BUDGETS))
+    (features,) = encode_images(vlm, [images], view_budget(view, BUDGETS))
     reductions = parse_view(view).reductions
     return vlm.sequence(vlm.prompt(text), tuple(image.reduced(reductions) for image in features))
 
@@ -369,7 +370,7 @@ def test_deepstack_and_positions_follow_the_kept_tokens(vlm: Qwen3VL) -> None:
 
 def test_reduced_features_keep_their_grid(vlm: Qwen3VL) -> None:
     with torch.inference_mode():
-        ((image,),) = vlm.encode_images([[picture((128, 96))]], view_budget("full", BUDGETS))
+        ((image,),) = encode_images(vlm, [[picture((128, 96))]], view_budget("full", BUDGETS))
     pooled = image.reduced(parse_view("full+pool-2").reductions)
     assert (image.grid, pooled.grid) == ((3, 4), (3, 4))
     assert pooled.positions_2K.tolist() == [[0, 0, 2, 2], [0, 2, 0, 2]]
@@ -387,5 +388,5 @@ def test_the_processors_own_limits_do_not_count(
     monkeypatch.setattr(vlm, "image_processor", enlarging)
     for view in ("coarse", "full"):
         budget = view_budget(view, BUDGETS)
-        ((features,),) = vlm.encode_images([[picture((128, 96))]], budget)
+        ((features,),) = encode_images(vlm, [[picture((128, 96))]], budget)
         assert features.num_tokens == num_vision_tokens([(128, 96)], view, BUDGETS)

@@ -8,10 +8,13 @@ import torch
 
 from support.worlds import settings_of
 from vovnet.config import Settings
+from vovnet.core.cost import ViewBudget
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.images import load_images
 from vovnet.data.sets import load_train
-from vovnet.inference.engine import Inference, load_images
+from vovnet.inference.engine import Inference
+from vovnet.model.vlm import VisionLanguageModel
 from vovnet.model.vovnet import VoVNet, save_weights
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
@@ -55,3 +58,8 @@ def false_gold(sample: Sample) -> Sample:
     return sample.model_copy(
         update={"answer": "Q", "answer_text": "a zebra", "answers": ["a zebra"] * 10}
     )
+
+
+def encode_images(vlm: VisionLanguageModel, images: Any, budget: ViewBudget | None) -> Any:
+    """The encoded images of each sample, within a budget."""
+    return vlm.encode([vlm.preprocess(shown, budget) for shown in images])

@@ -216,8 +216,7 @@ def error_slices(args: Namespace) -> None:
 def bench(settings: Settings, args: Namespace) -> None:
     from vovnet.commands.bench.all_parts import run_bench
 
-    run_bench(settings, settings.layout, progress)
-    print((settings.layout.bench / "bench.md").read_text(encoding="utf-8"))
+    print(run_bench(settings).read_text(encoding="utf-8"))
 
 
 # ---- reports ---------------------------------------------------------------------------

@@ -8,28 +8,22 @@ repository's own hash: the SHA-256 of a large file, the git object id of a small
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vovnet.config import DatasetSettings, Settings
 from vovnet.core.errors import ConfigError, DataError, one_line
-from vovnet.core.files import atomic_path, read_json
+from vovnet.core.files import atomic_path, read_json, sha256_file
 from vovnet.core.progress import LOG_INTERVAL_S
 from vovnet.data.formats import format_of
 from vovnet.data.image_store import inside
 from vovnet.data.raw_files import hub_pattern, raw_manifest
 from vovnet.pipeline.manifest import write_manifest
-
-DEFAULT_REVISION = "main"
-CHUNK_BYTES = 1 << 20
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SECRETS = (
@@ -37,16 +31,6 @@ _SECRETS = (
     (re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*"), r"\1"),  # signatures of download addresses
     (re.compile(r"((?i:bearer)\s+|\bhf_)[\w.-]+"), r"\1***"),
 )
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A file of a snapshot: its path in the repository, its path on disk, its size and hash."""
-
-    name: str
-    path: Path
-    size: int
-    sha256: str
 
 
 def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
@@ -63,41 +47,33 @@ def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
     further_files = format_of(settings, dataset).further_files
     further = [name for split in patterns for name in further_files(definition, split).values()]
     allowed = sorted({*images, *further, *(name for names in patterns.values() for name in names)})
-    with _redacted_logs():
-        commit, snapshot = _download(key, definition, allowed)
-        tree = _tree(key, definition, commit)
-    names = _matching(tree, allowed)
+    snapshot, tree = _download(key, definition, allowed)
     for split, expected in patterns.items():
         if not _matching(tree, expected):
             raise DataError(
-                f"{key}.files.{split}: no file of {definition.repo_id}@{commit} matches"
+                f"{key}.files.{split}: no file of {definition.repo_id}@{snapshot.name} matches"
                 f" {expected[0]!r}"
             )
-    files = [_checked(key, name, snapshot / name, tree[name]) for name in names]
-    facts: dict[str, Any] = {
-        "dataset": dataset,
-        "repo_id": definition.repo_id,
-        "revision": definition.revision or DEFAULT_REVISION,
-        "commit": commit,
-        "files": {file.name: {"sha256": file.sha256, "size": file.size} for file in files},
-    }
+    files = {name: _checked(key, name, snapshot, tree) for name in _matching(tree, allowed)}
+    facts: dict[str, Any] = {"dataset": dataset, **_asked(definition), "commit": snapshot.name}
+    facts["files"] = files
     manifest = raw_manifest(definition)
-    _link(key, manifest, snapshot.parents[1], files)
+    _link(key, manifest, snapshot, files)
     write_manifest(manifest, step="fetch", settings=settings, **facts)
     return facts
 
 
 def fetched(dataset: str, definition: DatasetSettings) -> dict[str, str]:
     """Repository and commit of a dataset's files, for the manifests of its splits."""
-    path = raw_manifest(definition)
+    path, asked = raw_manifest(definition), _asked(definition)
     hint = f"run `vovnet fetch --dataset {dataset}` with this configuration"
     if not path.is_file():
         raise DataError(f"{path}: not found, {hint}")
     facts = read_json(path)
-    asked = (definition.repo_id, definition.revision or DEFAULT_REVISION)
-    if not isinstance(facts, dict) or (facts.get("repo_id"), facts.get("revision")) != asked:
-        raise DataError(f"{path}: is not of {asked[0]} at revision {asked[1]!r}, {hint}")
-    return {name: str(facts[name]) for name in ("repo_id", "revision", "commit")}
+    if not isinstance(facts, dict) or not asked.items() <= facts.items():
+        name, revision = asked.values()
+        raise DataError(f"{path}: is not of {name} at revision {revision!r}, {hint}")
+    return asked | {"commit": str(facts["commit"])}
 
 
 def redact(text: str) -> str:
@@ -107,7 +83,10 @@ def redact(text: str) -> str:
     return text
 
 
-# ---- the download ----------------------------------------------------------------------
+def _asked(definition: DatasetSettings) -> dict[str, str]:
+    """The repository and the revision that the configuration names."""
+    assert definition.repo_id is not None
+    return {"repo_id": definition.repo_id, "revision": definition.revision or "main"}
 
 
 def _patterns(name: str, split: str) -> list[str]:
@@ -116,125 +95,66 @@ def _patterns(name: str, split: str) -> list[str]:
     return [folder.as_posix(), (folder / hub_pattern(split)).as_posix()]
 
 
-def _download(key: str, definition: DatasetSettings, allowed: list[str]) -> tuple[str, Path]:
-    """The commit that the revision stands for, and the folder of its files."""
-    from huggingface_hub import HfApi, is_offline_mode, snapshot_download
-
-    assert definition.repo_id is not None
-    revision = definition.revision or DEFAULT_REVISION
-    try:
-        if not is_offline_mode() and not _COMMIT.fullmatch(revision):
-            # A branch that cannot be looked up is an error, not whatever the cache holds.
-            HfApi().repo_info(definition.repo_id, repo_type="dataset", revision=revision)
-        snapshot = snapshot_download(
-            definition.repo_id,
-            repo_type="dataset",
-            revision=revision,
-            allow_patterns=allowed,
-            tqdm_class=_bar_class(),
-        )
-    except Exception as error:  # the client raises its own, the network's and the disk's
-        raise _failure(key, definition, error) from None
-    return Path(snapshot).name, Path(snapshot)
-
-
-def _tree(key: str, definition: DatasetSettings, commit: str) -> dict[str, Any]:
-    """The files of a commit by path, from the list that the download left in the cache."""
-    from huggingface_hub import get_cached_repo_tree
-
-    assert definition.repo_id is not None
-    try:
-        files = get_cached_repo_tree(definition.repo_id, repo_type="dataset", revision=commit)
-    except Exception as error:
-        raise _failure(key, definition, error) from None
-    return {file.path: file for file in files}
-
-
 def _matching(tree: dict[str, Any], patterns: list[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects
 
     return sorted(filter_repo_objects(list(tree), allow_patterns=patterns))
 
 
-def _failure(key: str, definition: DatasetSettings, error: Exception) -> DataError:
+def _download(
+    key: str, definition: DatasetSettings, allowed: list[str]
+) -> tuple[Path, dict[str, Any]]:
+    """The folder of the commit that the revision stands for, and the commit's files by path."""
+    from huggingface_hub import HfApi, get_cached_repo_tree, is_offline_mode, snapshot_download
+
+    for handler in [*logging.getLogger("huggingface_hub").handlers, *logging.getLogger().handlers]:
+        handler.addFilter(_redact_record)
+    name, revision = _asked(definition).values()
+    try:
+        if not is_offline_mode() and not _COMMIT.fullmatch(revision):
+            # A branch that cannot be looked up is an error, not whatever the cache holds.
+            HfApi().repo_info(name, repo_type="dataset", revision=revision)
+        snapshot = snapshot_download(
+            name,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=allowed,
+            tqdm_class=_bar_class(),
+        )
+        commit = Path(snapshot).name
+        files = get_cached_repo_tree(name, repo_type="dataset", revision=commit)
+    except Exception as error:  # the client raises its own, the network's and the disk's
+        raise DataError(f"{key}: {name} at revision {revision!r}: {_reason(error)}") from None
+    return Path(snapshot), {file.path: file for file in files}
+
+
+def _reason(error: Exception) -> str:
     from huggingface_hub import errors, is_offline_mode
 
-    revision = definition.revision or DEFAULT_REVISION
     if is_offline_mode():
-        reason = "is not complete in the cache, and HF_HUB_OFFLINE forbids a download"
-    elif isinstance(error, errors.GatedRepoError):
-        reason = "is gated: accept its terms on the hub and set HF_TOKEN"
-    elif isinstance(error, errors.RepositoryNotFoundError):
-        reason = "no such dataset, or a private one for which HF_TOKEN is not set"
-    elif isinstance(error, errors.RevisionNotFoundError):
-        reason = "no such revision"
-    elif isinstance(error, errors.HfHubHTTPError):
-        reason = f"the hub answered with status {error.response.status_code}"
-    elif "Consistency check failed" in str(error):
-        reason = "a download broke off; fetch again, finished files are kept"
-    else:
-        reason = f"{type(error).__name__}: {redact(one_line(error))}"
-    return DataError(f"{key}: {definition.repo_id} at revision {revision!r}: {reason}")
+        return "is not complete in the cache, and HF_HUB_OFFLINE forbids a download"
+    if isinstance(error, errors.GatedRepoError):
+        return "is gated: accept its terms on the hub and set HF_TOKEN"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "no such dataset, or a private one for which HF_TOKEN is not set"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such revision"
+    if isinstance(error, errors.HfHubHTTPError):
+        return f"the hub answered with status {error.response.status_code}"
+    if "Consistency check failed" in str(error):
+        return "a download broke off; fetch again, finished files are kept"
+    return f"{type(error).__name__}: {redact(one_line(error))}"
 
 
-# ---- checks and links ------------------------------------------------------------------
-
-
-def _checked(key: str, name: str, path: Path, entry: Any) -> Fetched:
-    """Compare a file with the hash in the repository's list; a broken file leaves the cache."""
-    inside(name, key)
-    sha256 = hashlib.sha256()
-    git_id = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            sha256.update(chunk)
-            git_id.update(chunk)
-    right = (
-        sha256.hexdigest() == entry.lfs.sha256
-        if entry.lfs is not None
-        else git_id.hexdigest() == entry.blob_id
-    )
-    if not right:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise DataError(
-            f"{key}: {name} is not what the repository lists (expected"
-            f" {entry.lfs.size if entry.lfs else entry.size} bytes with its hash); the broken"
-            " copy is removed from the cache, fetch again"
-        )
-    return Fetched(name, path, path.stat().st_size, sha256.hexdigest())
-
-
-def _link(key: str, manifest: Path, repository: Path, files: list[Fetched]) -> None:
-    """Make the links beside the manifest those of `files`; other files are not touched."""
-    root = manifest.parent
-    for file in files:
-        target = root / file.name
-        if target.exists() and not target.is_symlink():
-            raise DataError(
-                f"{target}: is a file of your own where {key} puts a link; "
-                "choose another root, or source 'local'"
-            )
-    manifest.unlink(missing_ok=True)
-    expected = {root / file.name for file in files}
-    for path in sorted(root.rglob("*")) if root.is_dir() else []:
-        stale = path.is_symlink() and path not in expected
-        if stale and path.readlink().is_relative_to(repository):
-            path.unlink()
-    for file in files:
-        with atomic_path(root / file.name) as partial:
-            partial.symlink_to(file.path)
-
-
-# ---- progress and logs -----------------------------------------------------------------
+def _redact_record(record: logging.LogRecord) -> bool:
+    """Keep secrets out of the client's log messages, which show addresses."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True
 
 
 def _bar_class() -> type[Any]:
     """The client's bar on a terminal, lines in a log file."""
     from huggingface_hub.utils import tqdm
-
-    if sys.stderr.isatty():
-        return tqdm
 
     class Lines(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -245,25 +165,46 @@ def _bar_class() -> type[Any]:
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             print(msg or str(self), file=sys.stderr, flush=True)
 
-    return Lines
+    return tqdm if sys.stderr.isatty() else Lines
 
 
-@contextmanager
-def _redacted_logs() -> Iterator[None]:
-    """Keep secrets out of the client's log messages, which show addresses."""
-    logger = logging.getLogger("huggingface_hub")
-    import huggingface_hub.utils.logging  # noqa: F401  (attaches the handlers)
+def _checked(key: str, name: str, snapshot: Path, tree: dict[str, Any]) -> dict[str, Any]:
+    """Hash and size of a file, which must be what the repository lists.
 
-    handlers = [*logger.handlers, *logging.getLogger().handlers]
-    for handler in handlers:
-        handler.addFilter(_redact_record)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(_redact_record)
+    A broken file leaves the cache.
+    """
+    from huggingface_hub.utils.sha import git_hash
+
+    inside(name, key)
+    path, entry = snapshot / name, tree[name]
+    sha256, size = sha256_file(path), path.stat().st_size
+    large = entry.lfs is not None
+    right = sha256 == entry.lfs.sha256 if large else git_hash(path.read_bytes()) == entry.blob_id
+    if not right:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise DataError(
+            f"{key}: {name} is not what the repository lists (expected {entry.size} bytes with its"
+            " hash); the broken copy is removed from the cache, fetch again"
+        )
+    return {"sha256": sha256, "size": size}
 
 
-def _redact_record(record: logging.LogRecord) -> bool:
-    record.msg, record.args = redact(record.getMessage()), ()
-    return True
+def _link(key: str, manifest: Path, snapshot: Path, names: Iterable[str]) -> None:
+    """Make the links beside the manifest those of a snapshot's files; others are not touched."""
+    root = manifest.parent
+    links = {root / name: snapshot / name for name in names}
+    for link in links:
+        if link.exists() and not link.is_symlink():
+            raise DataError(
+                f"{link}: is a file of your own where {key} puts a link; "
+                "choose another root, or source 'local'"
+            )
+    manifest.unlink(missing_ok=True)
+    for path in sorted(root.rglob("*")) if root.is_dir() else []:
+        stale = path.is_symlink() and path not in links
+        if stale and path.readlink().is_relative_to(snapshot.parents[1]):
+            path.unlink()
+    for link, path in links.items():
+        with atomic_path(link) as partial:
+            partial.symlink_to(path)

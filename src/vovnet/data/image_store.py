@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Container
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from PIL import Image
 
@@ -17,27 +16,18 @@ from vovnet.core.files import sha256_bytes, write_bytes
 from vovnet.core.records import ImageRef
 from vovnet.data.perceptual_hash import perceptual_hash
 
-EXTENSIONS = {
-    "BMP": "bmp",
-    "GIF": "gif",
-    "JPEG": "jpg",
-    "MPO": "jpg",
-    "PNG": "png",
-    "TIFF": "tif",
-    "WEBP": "webp",
-}
+EXTENSIONS = {kind: kind.lower() for kind in ("BMP", "GIF", "PNG", "WEBP")}
+EXTENSIONS |= {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 """The image formats that are accepted, by PIL's name, and the suffix of each in the store."""
-
-Key = TypeVar("Key", str, Path)
 
 OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
 
 DRAFT_SIDE = 64
 """A JPEG is decoded to no less than this side in pixels, which is plenty for the hash."""
 
-NUM_REMEMBERED = 20_000
-"""The store remembers so many images, so that memory does not grow with the dataset. One that it
-has forgotten is read again."""
+NUM_REMEMBERED = 40_000
+"""The store remembers so many hashes and paths, so that memory does not grow with the dataset. An
+image that it has forgotten is read again."""
 
 
 def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
@@ -81,23 +71,20 @@ class ImageStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        self._by_hash: dict[str, ImageRef] = {}
-        self._by_path: dict[Path, ImageRef] = {}
+        self._known: dict[str | Path, ImageRef] = {}
 
     def add(self, content: bytes, where: str) -> ImageRef:
         """Store an encoded image; an error message begins with `where`."""
         digest = sha256_bytes(content)
-        if digest not in self._by_hash:
+        if digest not in self._known:
             kind, width, height, perceptual = inspect(content, where)
             name = f"{digest}.{EXTENSIONS[kind]}"
             if not ((self.folder / name).exists() or (self._aside / name).exists()):
                 write_bytes(self._aside / name, content)
-            path = f"{self.folder.name}/{name}"
-            ref = ImageRef(
-                path=path, width=width, height=height, sha256=digest, perceptual=perceptual
-            )
-            _remember(self._by_hash, digest, ref)
-        return self._by_hash[digest]
+            path, sides = f"{self.folder.name}/{name}", {"width": width, "height": height}
+            ref = ImageRef(path=path, **sides, sha256=digest, perceptual=perceptual)
+            self._remember(digest, ref)
+        return self._known[digest]
 
     def publish(self, digests: Container[str]) -> None:
         """Move the added images with these hashes to their folder."""
@@ -116,19 +103,18 @@ class ImageStore:
     def add_file(self, root: Path, relative: str, where: str) -> ImageRef:
         """Store the image file `relative`, which must lie below `root`."""
         path = root / inside(relative, where)
-        if path not in self._by_path:
+        if path not in self._known:
             try:
                 content = path.read_bytes()
             except FileNotFoundError:
                 raise DataError(f"{where}: image file {path} not found") from None
             except (OSError, ValueError) as error:
                 raise DataError(f"{where}: image file {path!s} is not readable ({error})") from None
-            _remember(self._by_path, path, self.add(content, where))
-        return self._by_path[path]
+            self._remember(path, self.add(content, where))
+        return self._known[path]
 
-
-def _remember(refs: dict[Key, ImageRef], key: Key, ref: ImageRef) -> None:
-    """Insert an entry; evict the oldest entry when the dictionary is full."""
-    if len(refs) >= NUM_REMEMBERED:
-        del refs[next(iter(refs))]
-    refs[key] = ref
+    def _remember(self, key: str | Path, ref: ImageRef) -> None:
+        """Enter an image by its hash or its path; the oldest entry makes room."""
+        if len(self._known) >= NUM_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[key] = ref

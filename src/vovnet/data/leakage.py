@@ -7,9 +7,11 @@ replicas count as one id). It compares whole evaluation sets, whatever their cap
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 from vovnet.config import Settings, SplitRef
@@ -39,13 +41,10 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     The report of a failed check is called `leakage.failed.json`, so that the file for which
     training waits does not exist.
     """
-    sets = {
-        name: [
-            (_reference(sample), sample_keys(sample))
-            for sample in read_samples(layout.samples(eval_set.dataset, eval_set.split))
-        ]
-        for name, eval_set in settings.data.eval_sets.items()
-    }
+    sets = {}
+    for name, eval_set in settings.data.eval_sets.items():
+        samples = read_samples(layout.samples(eval_set.dataset, eval_set.split))
+        sets[name] = [(_reference(sample), sample_keys(sample)) for sample in samples]
     mix = _distinct_parts([*settings.data.train, *settings.data.router_fit])
     owners: Owners = {kind: {} for kind in KINDS}
     for entries in sets.values():
@@ -103,17 +102,14 @@ def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:
     largest: dict[tuple[str, str], SplitRef] = {}
     for part in parts:
         other = largest.setdefault((part.dataset, part.split), part)
-        if other.max_samples is not None and (
-            part.max_samples is None or part.max_samples > other.max_samples
-        ):
+        if (part.max_samples or math.inf) > (other.max_samples or math.inf):
             largest[part.dataset, part.split] = part
     return list(largest.values())
 
 
 def _search(owners: Owners, train: Iterable[Sample]) -> int:
     """Enter the first training sample of every key; returns the number of training samples."""
-    count = 0
-    near = NearHashes(owners["near_image"])
+    count, near = 0, NearHashes(owners["near_image"])
     for sample in train:
         count += 1
         keys_by_kind = sample_keys(sample)
@@ -140,16 +136,13 @@ def _compare(entries: list[tuple[str, Keys]], owners: Owners) -> dict[str, Any]:
 
 
 def _first_hit(sets: dict[str, Any], fail_on: Sequence[str]) -> str | None:
-    for name, counts in sets.items():
-        for kind in fail_on:
-            hits = counts[kind]
-            if hits["count"]:
-                first = hits["examples"][0]
-                return (
-                    f"leakage: evaluation set {name!r} shares {kind} with the training mix, "
-                    f"{hits['count']} of {counts['num_samples']} samples, "
-                    f"first {first['eval']} = {first['train']}"
-                )
+    for name, kind in product(sets, fail_on):
+        for first in sets[name][kind]["examples"][:1]:
+            return (
+                f"leakage: evaluation set {name!r} shares {kind} with the training mix,"
+                f" {sets[name][kind]['count']} of {sets[name]['num_samples']} samples,"
+                f" first {first['eval']} = {first['train']}"
+            )
     return None
 
 

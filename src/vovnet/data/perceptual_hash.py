@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
 SIDE = 16
-NUM_BITS = SIDE * SIDE
 
 MIN_STEP = 3
 """By so many grey levels (of 256) a pixel must be brighter: noise in flat areas sets no bit."""
@@ -37,30 +35,24 @@ def perceptual_hash(image: Image.Image) -> str:
 class NearHashes:
     """An index of hashes that finds those within MAX_DISTANCE bits of a given one.
 
-    Each hash is cut into MAX_DISTANCE + 1 bands. Two hashes that differ in no more than
+    Each hash is cut into more than MAX_DISTANCE bands. Two hashes that differ in no more than
     MAX_DISTANCE bits have at least one band in common, so that only such pairs are compared.
     """
 
     def __init__(self, hashes: Iterable[str]) -> None:
-        self._by_band: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for value in sorted({int(text, 16) for text in hashes}):
-            for band in _bands(value):
-                self._by_band[band].append(value)
+        self._by_band: dict[tuple[int, str], set[str]] = defaultdict(set)
+        for text in hashes:
+            for band in _bands(text):
+                self._by_band[band].add(text)
 
     def near(self, text: str) -> list[str]:
         """The hashes of the index that are near this one, sorted."""
         value = int(text, 16)
-        close = {
-            other
-            for band in _bands(value)
-            for other in self._by_band.get(band, ())
-            if (other ^ value).bit_count() <= MAX_DISTANCE
-        }
-        return [f"{other:0{NUM_BITS // 4}x}" for other in sorted(close)]
+        others = set().union(*(self._by_band.get(band, ()) for band in _bands(text)))
+        close = (other for other in others if (int(other, 16) ^ value).bit_count() <= MAX_DISTANCE)
+        return sorted(close)
 
 
-def _bands(value: int) -> list[tuple[int, int]]:
-    edges = [NUM_BITS * index // (MAX_DISTANCE + 1) for index in range(MAX_DISTANCE + 2)]
-    return [
-        (first, (value >> first) & ((1 << (last - first)) - 1)) for first, last in pairwise(edges)
-    ]
+def _bands(text: str) -> list[tuple[int, str]]:
+    width = len(text) // (MAX_DISTANCE + 1)
+    return [(start, text[start : start + width]) for start in range(0, len(text), width)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import SCHEMA_VERSION, Sample
 from vovnet.data.formats import format_of
-from vovnet.data.formats.source import Source
+from vovnet.data.formats.source import NameCounts, Source
 from vovnet.data.hub import fetched
 from vovnet.data.image_store import ImageStore
-from vovnet.data.name_counts import NameCounts
 from vovnet.data.raw_files import find_files, find_further_files
 from vovnet.data.samples import write_samples
 from vovnet.pipeline.manifest import write_manifest
@@ -88,7 +86,8 @@ def _checked(source: Source, samples: Iterable[Sample], digests: NameCounts) -> 
             digests.add(image.sha256)
         yield sample
     if empty:
-        reasons = _describe(source.skipped)
+        skipped = ", ".join(f"{count} {reason}" for reason, count in source.skipped.items())
+        reasons = f" (skipped: {skipped})" if skipped else ""
         raise DataError(f"{source.files[0]}: the dataset is empty, no sample was read{reasons}")
     source.images.publish(digests)
 
@@ -99,12 +98,6 @@ def _digest_of(digests: NameCounts) -> str:
     for number, digest in enumerate(digests):
         whole.update(("\n" if number else "").encode() + digest.encode())
     return whole.hexdigest()
-
-
-def _describe(skipped: Counter[str]) -> str:
-    if not skipped:
-        return ""
-    return f" (skipped: {', '.join(f'{count} {reason}' for reason, count in skipped.items())})"
 
 
 def _name(path: Path, root: Path) -> str:

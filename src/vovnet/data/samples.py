@@ -10,6 +10,7 @@ import hashlib
 import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -93,21 +94,17 @@ class SampleFile:
         return edges if edges[-1] == size else np.append(edges, size)
 
 
+@dataclass(frozen=True, eq=False)
 class SampleSet(Sequence[Sample]):
-    """Samples of several files in a fixed order.
+    """Samples of several files in a fixed order: sample i is a row of one of the files.
 
     `change` is applied to every sample that is read, to make ids unique over the files.
     """
 
-    def __init__(
-        self,
-        files: Sequence[SampleFile],
-        files_N: Indices,
-        rows_N: Indices,
-        change: Callable[[Sample], Sample] | None = None,
-    ) -> None:
-        self._files, self._change = files, change
-        self._files_N, self._rows_N = files_N, rows_N
+    files: Sequence[SampleFile]
+    files_N: Indices
+    rows_N: Indices
+    change: Callable[[Sample], Sample] | None = None
 
     @classmethod
     def of(
@@ -121,7 +118,7 @@ class SampleSet(Sequence[Sample]):
         return cls([file for file, _ in parts], files_N, np.concatenate(rows), change)
 
     def __len__(self) -> int:
-        return len(self._rows_N)
+        return len(self.rows_N)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -130,17 +127,17 @@ class SampleSet(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | SampleSet:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        sample = self._files[self._files_N[index]].sample(int(self._rows_N[index]))
-        return self._change(sample) if self._change else sample
+        sample = self.files[self.files_N[index]].sample(int(self.rows_N[index]))
+        return self.change(sample) if self.change else sample
 
     def take(self, indices: ArrayLike) -> SampleSet:
         """The samples at these indices, in the order of the indices."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return SampleSet(self._files, self._files_N[chosen], self._rows_N[chosen], self._change)
+        return replace(self, files_N=self.files_N[chosen], rows_N=self.rows_N[chosen])
 
     def content_key(self) -> str:
         """SHA-256 of the stored lines in their order: equal keys mean equal samples."""
         digest = hashlib.sha256()
-        for file, row in zip(self._files_N, self._rows_N, strict=True):
-            digest.update(self._files[file].line(int(row)))
+        for file, row in zip(self.files_N, self.rows_N, strict=True):
+            digest.update(self.files[file].line(int(row)))
         return digest.hexdigest()

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -20,16 +19,12 @@ from torch import Tensor
 from vovnet.config import Settings, check_prompt_order
 from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.data.image_decoding import open_image
 from vovnet.data.prompts import question_text
-from vovnet.data.sets import image_paths
 from vovnet.model.flops import AnswerFlops
-from vovnet.model.head import uncertainty
 from vovnet.model.sequences import ImageFeatures, Prompt, TokenSequence
 from vovnet.model.vlm import Generated, Prefix, log_probabilities
-from vovnet.model.vovnet import Reading, VoVNet
+from vovnet.model.vovnet import Reading, VoVNet, uncertainty
 from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 Signals = dict[str, str | float | int]
@@ -74,7 +69,7 @@ class Answer:
 
 
 Clock = Callable[[str], AbstractContextManager[None]]
-"""Times the named part of an answer (`vovnet.inference.timing.PARTS`)."""
+"""Times the named part of an answer (`vovnet.evaluation.live_columns.PARTS`)."""
 
 
 def untimed(part: str) -> AbstractContextManager[None]:
@@ -109,14 +104,9 @@ class Inference:
 
     def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
         data = self.settings.data
-        return [
-            self.vlm.prompt(
-                question_text(sample, data.prompt_template),
-                data.system_prompt,
-                data.prompt_order == "image_first",
-            )
-            for sample in samples
-        ]
+        image_first = data.prompt_order == "image_first"
+        texts = (question_text(sample, data.prompt_template) for sample in samples)
+        return [self.vlm.prompt(text, data.system_prompt, image_first) for text in texts]
 
     def view_tokens(self, sample: Sample, view: str) -> int:
         """Vision tokens that a view of this sample costs, known from its image sizes."""
@@ -125,9 +115,8 @@ class Inference:
 
     def costs(self, sample: Sample) -> Signals:
         """What is known of a sample before the text pass: what each action would cost."""
-        tokens = {
-            f"tokens_{view}": self.view_tokens(sample, view) for view in self.settings.actions
-        }
+        actions = self.settings.actions
+        tokens = {f"tokens_{view}": self.view_tokens(sample, view) for view in actions}
         return {"id": sample.id, **tokens}
 
     @torch.inference_mode()
@@ -138,25 +127,17 @@ class Inference:
         hidden_BTD, batch, prefix = self.vlm.prefill(sequences)
         last_B = torch.full((len(samples),), hidden_BTD.shape[1] - 1, device=hidden_BTD.device)
         reading = self.model.read(hidden_BTD, batch.mask_BT, last_B)
-        columns = zip(
-            samples,
-            sequences,
-            reading.entropy_B.double().tolist(),
-            reading.margin_B.double().tolist(),
-            reading.scores_BA.double().tolist(),
-            strict=True,
+        read = torch.cat(
+            [reading.entropy_B[:, None], reading.margin_B[:, None], reading.scores_BA], dim=1
         )
-        signals: list[Signals] = [
-            {
-                **self.costs(sample),
-                "entropy": entropy,
-                "margin": margin,
-                **{f"score_{name}": score for name, score in zip(actions, scores, strict=True)},
-                "text_tokens": sequence.length,
-                "flops_text_pass": self.model.text_pass_flops(sequence.length),
-            }
-            for sample, sequence, entropy, margin, scores in columns
-        ]
+        names = ["entropy", "margin", *(f"score_{name}" for name in actions)]
+        signals: list[Signals] = []
+        for sample, sequence, values in zip(
+            samples, sequences, read.double().tolist(), strict=True
+        ):
+            length = sequence.length
+            counts = {"text_tokens": length, "flops_text_pass": self.model.text_pass_flops(length)}
+            signals.append(self.costs(sample) | dict(zip(names, values, strict=True)) | counts)
         positions_B = _next_positions(sequences, hidden_BTD.device)
         return TextPass(samples, prompts, signals, reading, positions_B, prefix)
 
@@ -172,6 +153,16 @@ class Inference:
             pixels = [self.vlm.preprocess(shown, budget) for shown in images]
         with clock("vision_encoding"):
             return self.vlm.encode(pixels)
+
+    def sequences(
+        self, prompts: Sequence[Prompt], encoded: Encoded, view: str
+    ) -> list[TokenSequence]:
+        """Whole sequences in which the encoded images are shown as a view shows them."""
+        reductions = parse_view(view).reductions
+        return [
+            self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
+            for prompt, shown in zip(prompts, encoded, strict=True)
+        ]
 
     @torch.inference_mode()
     def answer(
@@ -191,10 +182,8 @@ class Inference:
         is what `encode` made of them within the view's budget, where that was done before.
         """
         if self.settings.eval.num_beams > 1:
-            return [
-                self._beams(sample, view, shown, clock)
-                for sample, shown in zip(samples, images, strict=True)
-            ]
+            pairs = zip(samples, images, strict=True)
+            return [self._beams(sample, view, shown, clock) for sample, shown in pairs]
         reuse = text_pass if self.settings.eval.cache_reuse else None
         budget = view_budget(view, self.settings.vision_budget)
         with clock("preprocessing"):
@@ -202,13 +191,8 @@ class Inference:
         if encoded is None:
             encoded = self.encode(images, budget, clock)
         with clock("prefill"):
-            reductions = parse_view(view).reductions
-            sequences = [
-                self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
-                for prompt, shown in zip(prompts, encoded, strict=True)
-            ]
-            counts = [sequence.num_vision_tokens for sequence in sequences]
-            self._check_counts(samples, view, counts)
+            sequences = self.sequences(prompts, encoded, view)
+            self._check_counts(samples, view, sequences)
             if reuse and budget is None:
                 logits_BV, positions_B = reuse.reading.logits_BV, reuse.next_positions_B
                 prefix = reuse.prefix.copy()
@@ -223,17 +207,12 @@ class Inference:
                 self.settings.eval.temperature if self.settings.eval.do_sample else None,
                 [self._seed(sample, view) for sample in samples],
             )
-        flops = [
-            self.vlm.flops.answer(
-                [image.grid for image in shown],
-                sequence.length,
-                found.num_passes,
-                _num_cached(prompt, budget) if reuse else None,
-            )
-            for prompt, shown, sequence, found in zip(
-                prompts, encoded, sequences, generated, strict=True
-            )
-        ]
+        flops = []
+        rows = zip(prompts, encoded, sequences, generated, strict=True)
+        for prompt, shown, sequence, found in rows:
+            cached = len(prompt.text_ids) if budget is None else prompt.num_shared
+            asked = ([image.grid for image in shown], sequence.length, found.num_passes)
+            flops.append(self.vlm.flops.answer(*asked, cached if reuse else None))
         return self._answers(logits_BV, sequences, generated, flops)
 
     def _answers(
@@ -244,8 +223,8 @@ class Inference:
         flops: Sequence[AnswerFlops | None],
     ) -> list[Answer]:
         """The answers that were generated; `logits_BV` are those of their first tokens."""
-        entropy_B, margin_B = uncertainty(logits_BV)
-        confidences = zip(entropy_B.double().tolist(), margin_B.double().tolist(), strict=True)
+        confidences_B2 = torch.stack(uncertainty(logits_BV), dim=1).double()
+        rows = zip(confidences_B2.tolist(), sequences, generated, flops, strict=True)
         return [
             Answer(
                 text=self.vlm.decode_text(found.token_ids),
@@ -258,9 +237,7 @@ class Inference:
                 flops=counted,
                 token_ids=found.token_ids,
             )
-            for (entropy, margin), sequence, found, counted in zip(
-                confidences, sequences, generated, flops, strict=True
-            )
+            for (entropy, margin), sequence, found, counted in rows
         ]
 
     def _prefill(
@@ -269,10 +246,8 @@ class Inference:
         """Next-token logits (B, V), positions (B,) and cache after the prompts of a view."""
         if reuse:
             (drop,) = {len(prompt.tail) for prompt in prompts}
-            parts = [
-                sequence.take(prompt.num_shared)
-                for sequence, prompt in zip(sequences, prompts, strict=True)
-            ]
+            pairs = zip(sequences, prompts, strict=True)
+            parts = [sequence.take(prompt.num_shared) for sequence, prompt in pairs]
             hidden_BTD, _, prefix = self.vlm.prefill(parts, reuse.prefix.copy(drop))
         else:
             hidden_BTD, _, prefix = self.vlm.prefill(sequences)
@@ -292,9 +267,9 @@ class Inference:
             row = self.vlm.generate_plain(
                 prompt, images, budget, evaluation.max_new_tokens, evaluation.num_beams
             )
-        (features,) = self.vlm.encode_images([images], budget)
+        (features,) = self.encode([images], budget)
         sequence = self.vlm.sequence(prompt, features)
-        self._check_counts([sample], view, [sequence.num_vision_tokens])
+        self._check_counts([sample], view, [sequence])
         ended = len(row) < evaluation.max_new_tokens
         said = [*row, self.vlm.end_id] if ended else row
         hidden_BTD, _, _ = self.vlm.prefill([self.vlm.sequence(prompt, features, said)])
@@ -305,10 +280,12 @@ class Inference:
         (answer,) = self._answers(logits_NV[:1], [sequence], [found], [None])
         return answer
 
-    def _check_counts(self, samples: Sequence[Sample], view: str, counts: Sequence[int]) -> None:
+    def _check_counts(
+        self, samples: Sequence[Sample], view: str, sequences: Sequence[TokenSequence]
+    ) -> None:
         """The cost that a policy was told must be what entered the model (contract 6)."""
-        for sample, count in zip(samples, counts, strict=True):
-            expected = self.view_tokens(sample, view)
+        for sample, sequence in zip(samples, sequences, strict=True):
+            count, expected = sequence.num_vision_tokens, self.view_tokens(sample, view)
             if count != expected:
                 raise DataError(
                     f"sample {sample.id!r}, view {view}: {count} vision tokens entered the model,"
@@ -321,26 +298,6 @@ class Inference:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
 
-def _num_cached(prompt: Prompt, budget: ViewBudget | None) -> int:
-    """Tokens of a prompt that answering takes from the cache of the text pass."""
-    return len(prompt.text_ids) if budget is None else prompt.num_shared
-
-
 def _next_positions(sequences: list[TokenSequence], device: torch.device) -> Tensor:
     """The position of the token that follows each sequence, (B,)."""
     return torch.tensor([sequence.next_position for sequence in sequences], device=device)
-
-
-def load_images(settings: Settings, layout: Layout, sample: Sample) -> list[Image.Image]:
-    """The images of a sample, checked against the sizes that preparation recorded."""
-    images = []
-    paths: list[Path] = image_paths(settings, layout, sample)
-    for path, reference in zip(paths, sample.images, strict=True):
-        image = open_image(path)
-        if image.size != (reference.width, reference.height):
-            raise DataError(
-                f"{path}: the image is {image.width}x{image.height} pixels, sample {sample.id!r}"
-                f" says {reference.width}x{reference.height}"
-            )
-        images.append(image)
-    return images

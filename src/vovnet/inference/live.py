@@ -7,25 +7,28 @@ stored here, and scored by `vovnet evaluate`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings, Settings, merge, validate
-from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import sha256_file, sha256_json, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_table
-from vovnet.evaluation.live_columns import LIVE_COLUMNS
+from vovnet.data.images import load_images
+from vovnet.evaluation.live_columns import LIVE_COLUMNS, PARTS
 from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions, question_of
 from vovnet.evaluation.replay import load_routers
-from vovnet.inference.engine import Answer, Inference, TextPass, load_images
-from vovnet.inference.timing import Timing
+from vovnet.inference.engine import Answer, Inference, TextPass
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
@@ -41,6 +44,37 @@ WARM_UP = 3
 
 OnSample = Callable[[], None]
 Row = dict[str, Any]
+
+
+@dataclass
+class Timing:
+    """Milliseconds per part of one sample, and the device's peak memory.
+
+    On the CPU memory stays None: a process tells its highest peak so far, not a sample's.
+    """
+
+    device: torch.device
+    parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    memory_mb: float | None = None
+
+    @property
+    def latency_ms(self) -> float:
+        return sum(self.parts.values())
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    @contextmanager
+    def clock(self, part: str) -> Iterator[None]:
+        """Time what is done inside, until the device has finished it."""
+        began = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            self.memory_mb = torch.cuda.max_memory_allocated(self.device) / 2**20
+        self.parts[part] += (time.perf_counter() - began) * 1000
 
 
 @dataclass(frozen=True)
@@ -75,48 +109,47 @@ class LiveAnswer:
         }
 
 
+@dataclass(eq=False)
 class LivePolicy:
     """A policy with the model that it steers."""
 
-    def __init__(
-        self,
-        inference: Inference,
-        layout: Layout,
-        policy: PolicySettings,
-        router: Router | None = None,
-    ) -> None:
-        check_live(policy)
-        self.inference, self.layout, self.policy, self.router = inference, layout, policy, router
-        self.kind = kind_of(policy)
-        self.reads_text_pass = self.kind.reads_text_pass(policy)
+    inference: Inference
+    layout: Layout
+    policy: PolicySettings
+    router: Router | None = None
+
+    def __post_init__(self) -> None:
+        check_live(self.policy)
+        self.kind = kind_of(self.policy)
+        self.reads_text_pass = self.kind.reads_text_pass(self.policy)
 
     def __call__(self, sample: Sample) -> LiveAnswer:
         """Read the question if the policy does, decide, execute views as decided, and answer."""
         timing = Timing(self.inference.vlm.device)
-        timing.start()
         text_pass = None
         if self.reads_text_pass:
             with timing.clock("text_pass"):
                 text_pass = self.inference.text_pass([sample])
-        answers: list[Answer] = []
+        settings, answers = self.inference.settings, list[Answer]()
 
         def look(rows: Ints, views: NDArray[Any]) -> Confidence:
             looked = [self._look(sample, view, text_pass, timing) for view in views]
             answers.extend(looked)
             return Confidence.of(looked)
 
+        # Without a text pass they fail a policy that reads more than costs.
+        signals = text_pass.signals[0] if text_pass else self.inference.costs(sample)
         decision = decide(
             self.policy,
-            self.inference.settings.actions,
-            self._signals(sample, text_pass),
+            settings.actions,
+            pd.DataFrame([signals], columns=list(signal_columns(settings.actions))),
             look,
             questions=[question_of(sample)],
             groups=[group_of(sample, self.kind.router)] if self.kind.router else None,
             router=self.router,
             clock=timing.clock,
         )
-        timing.stop()
-        reuses = text_pass is not None and self.inference.settings.eval.cache_reuse
+        reuses = text_pass is not None and settings.eval.cache_reuse
         flops = sum(answer.executed_flops(after_text=reuses) for answer in answers)
         flops += float(text_pass.signals[0]["flops_text_pass"]) if text_pass else 0
         return LiveAnswer(decision, answers, flops, timing)
@@ -140,13 +173,6 @@ class LivePolicy:
         (answer,) = self.inference.answer([sample], view, [images], text_pass, clock=timing.clock)
         return answer
 
-    def _signals(self, sample: Sample, text_pass: TextPass | None) -> pd.DataFrame:
-        """A row for `decide`; one without a text pass fails a policy that reads more than costs."""
-        signals = text_pass.signals[0] if text_pass else self.inference.costs(sample)
-        return pd.DataFrame(
-            [signals], columns=list(signal_columns(self.inference.settings.actions))
-        )
-
 
 def live_experiment(
     settings: Settings,
@@ -155,14 +181,26 @@ def live_experiment(
     on_sample: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run an experiment of mode live on every set, seed and sweep point; write what it answered."""
-    experiment = _resolve_live(settings, name)
+    stanza = settings.experiments.get(name)
+    if stanza is None or stanza.mode != "live":
+        known = [key for key, item in settings.experiments.items() if item.mode == "live"]
+        raise ConfigError(
+            f"experiments: no live experiment named {name!r}, expected one of {known}"
+        )
+    experiment = resolve_experiment(settings, name)
     resolved, compares = experiment.settings, experiment.stanza.compare_cache_reuse
     sets = [
         load_questions(resolved, layout, dataset, experiment.stanza.max_samples)
         for dataset in experiment.sets
     ]
     num_samples = sum(len(questions.samples) for questions in sets)
-    tick = _ticker(on_sample, len(experiment.seeds) * len(experiment.points) * num_samples)
+    total = len(experiment.seeds) * len(experiment.points) * num_samples
+    done = count(1)
+
+    def tick() -> None:
+        if on_sample is not None:
+            on_sample(next(done), total)
+
     rows: list[Row] = []
     checkpoints: list[Row] = []
     for seed in experiment.seeds:
@@ -246,25 +284,3 @@ def _answers(
                 " generated tokens (float32 on the CPU must give the same)"
             )
     return {True: first, False: second}
-
-
-def _resolve_live(settings: Settings, name: str) -> ResolvedExperiment:
-    stanza = settings.experiments.get(name)
-    if stanza is None or stanza.mode != "live":
-        known = [key for key, item in settings.experiments.items() if item.mode == "live"]
-        raise ConfigError(
-            f"experiments: no live experiment named {name!r}, expected one of {known}"
-        )
-    return resolve_experiment(settings, name)
-
-
-def _ticker(on_sample: Callable[[int, int], None] | None, total: int) -> OnSample:
-    done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if on_sample is not None:
-            on_sample(done, total)
-
-    return tick

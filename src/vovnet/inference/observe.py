@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,14 +23,14 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_states, write_table
+from vovnet.data.images import load_images
 from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_set
-from vovnet.inference.engine import Answer, Inference, Signals, load_images
+from vovnet.inference.engine import Answer, Inference, Signals
 from vovnet.inference.shards import (
     SIGNALS,
     STATES,
     VIEW_COLUMNS,
-    Group,
     block_path,
     claimed_tables,
     shard_blocks,
@@ -41,6 +41,7 @@ from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.views import view_budget
 
 OnBlock = Callable[[int, int], None]
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -59,7 +60,7 @@ def observe_shard(
     A table that is there already from the same inputs is kept. `inference` is the trained model
     where it is loaded already.
     """
-    group: Group = "views" if views else "actions"
+    group = "views" if views else "actions"
     tables = list(views) if views else [SIGNALS, STATES, *trained.settings.actions]
     samples = load_set(trained.settings, trained.layout, name)
     keys = _keys(trained, name, samples, tables)
@@ -79,7 +80,11 @@ def observe_shard(
             waiting = [(index, rows) for index, rows in blocks if missing[index]]
             for done, (index, rows) in enumerate(waiting, start=1):
                 chosen = [samples[row] for row in rows]
-                _observe_block(inference, trained.layout, chosen, missing[index], folder, index)
+                shown = [table for table in missing[index] if table not in (SIGNALS, STATES)]
+                read = len(shown) < len(missing[index])
+                observed = observe_samples(inference, trained.layout, chosen, shown, read)
+                for table in missing[index]:
+                    observed.write(table, block_path(folder, index, table))
                 if on_block is not None:
                     on_block(done, len(waiting))
             if halved := inference.halved_batches - before:
@@ -101,21 +106,6 @@ def observe_shard(
         )
 
 
-def _observe_block(
-    inference: Inference,
-    layout: Layout,
-    samples: Sequence[Sample],
-    tables: Sequence[str],
-    folder: Path,
-    index: int,
-) -> None:
-    """Make the tables of a block, with one pass of the model over its samples."""
-    views = [table for table in tables if table not in (SIGNALS, STATES)]
-    observed = observe_samples(inference, layout, samples, views, read=len(views) < len(tables))
-    for table in tables:
-        observed.write(table, block_path(folder, index, table))
-
-
 def _keys(
     trained: TrainedModel, name: str, samples: SampleSet, tables: Sequence[str]
 ) -> dict[str, dict[str, str]]:
@@ -127,9 +117,6 @@ def _keys(
     }
     shown = {table: [] if table in (SIGNALS, STATES) else [table] for table in tables}
     return {table: trained.key("observe", shown[table], eval_set=name) | shared for table in tables}
-
-
-# ---- in batches ------------------------------------------------------------------------
 
 
 @dataclass
@@ -167,8 +154,7 @@ class Observation:
     def write(self, table: str, path: Path) -> None:
         """Write a table as a block; a number in it that is not finite is an error."""
         if table == STATES:
-            states = [row.state for row in self.rows if row.state is not None]
-            states_NF = np.stack(states)
+            states_NF = np.stack([row.state for row in self.rows if row.state is not None])
             self._check_finite(table, "a state", np.isfinite(states_NF.sum(axis=1, dtype=float)))
             write_states(path, [sample.id for sample in self.samples], states_NF)
             return
@@ -193,50 +179,60 @@ def observe_samples(
     read: bool = True,
 ) -> Observation:
     """Observe `views` of samples, and the signals and states of their text pass if `read`."""
+    settings = inference.settings
+    budgets = {view: view_budget(view, settings.vision_budget) for view in views}
 
-    def observe(batch: Sequence[Sample]) -> Iterator[SampleObservation]:
-        return _observe_batch(inference, layout, batch, views, read)
+    def observe(batch: Sequence[Sample]) -> list[SampleObservation]:
+        """One text pass for all views, where they or the signals need one; images once per budget.
 
-    rows = _in_batches(inference, samples, observe)
-    return Observation(samples, rows, inference.settings.actions)
+        The latency of a view counts the encoding of its images, which it would need alone.
+        """
+        text_pass = inference.text_pass(batch) if read or settings.eval.cache_reuse else None
+        rows = [SampleObservation() for _ in batch]
+        if text_pass is not None and read:
+            states_BF = text_pass.reading.states_BF.half().cpu().numpy()
+            for row, signals, state_F in zip(rows, text_pass.signals, states_BF, strict=True):
+                row.signals, row.state = signals, state_F
+        images = [load_images(settings, layout, sample) for sample in batch]
+        for budget in dict.fromkeys(budgets.values()):
+            began = time.perf_counter()
+            encoded = inference.encode(images, budget)
+            encoding_s = time.perf_counter() - began
+            for view in (view for view in views if budgets[view] == budget):
+                began = time.perf_counter()
+                answers = inference.answer(batch, view, images, text_pass, encoded)
+                latency_ms = (time.perf_counter() - began + encoding_s) * 1000 / len(batch)
+                for row, answer in zip(rows, answers, strict=True):
+                    row.answers[view], row.latency_ms[view] = answer, latency_ms
+        return rows
+
+    def on_half() -> None:
+        inference.halved_batches += 1
+
+    rows: dict[int, SampleObservation] = {}
+    for chosen in batches(inference, samples):
+        observed = _as_fits([samples[row] for row in chosen], observe, on_half)
+        rows.update(zip(chosen, observed, strict=True))
+    return Observation(samples, [rows[row] for row in sorted(rows)], settings.actions)
 
 
 def batches(inference: Inference, samples: Sequence[Sample]) -> list[list[int]]:
     """Indices of `samples` in batches of questions of like length."""
     lengths = [len(prompt.text_ids) for prompt in inference.prompts(samples)]
-    order = sorted(range(len(samples)), key=lambda row: (lengths[row], row))
+    order = sorted(range(len(samples)), key=lengths.__getitem__)
     size = inference.settings.eval.batch_size
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _in_batches(
-    inference: Inference,
-    samples: Sequence[Sample],
-    observe: Callable[[Sequence[Sample]], Iterable[T]],
-) -> list[T]:
-    """What `observe` yields of each sample, batch by batch."""
-
-    def on_half() -> None:
-        inference.halved_batches += 1
-
-    rows: dict[int, T] = {}
-    for chosen in batches(inference, samples):
-        observed = _as_fits([samples[row] for row in chosen], observe, on_half)
-        rows.update(zip(chosen, observed, strict=True))
-    return [rows[row] for row in range(len(samples))]
-
-
 def _as_fits(
-    batch: Sequence[Sample],
-    observe: Callable[[Sequence[Sample]], Iterable[T]],
-    on_half: Callable[[], None],
-) -> list[T]:
-    """What `observe` yields of a batch, in halves where the device's memory is too small for it.
+    batch: Sequence[T], observe: Callable[[Sequence[T]], list[S]], on_half: Callable[[], None]
+) -> list[S]:
+    """What `observe` makes of a batch, in halves where the device's memory is too small for it.
 
     `on_half` is called for each batch that is halved.
     """
     try:
-        return list(observe(batch))
+        return observe(batch)
     except torch.OutOfMemoryError:
         if len(batch) == 1:
             raise
@@ -246,36 +242,3 @@ def _as_fits(
     print(f"out of memory with {len(batch)} questions at once: {half} now", file=sys.stderr)
     on_half()
     return _as_fits(batch[:half], observe, on_half) + _as_fits(batch[half:], observe, on_half)
-
-
-def _observe_batch(
-    inference: Inference,
-    layout: Layout,
-    samples: Sequence[Sample],
-    views: Sequence[str],
-    read: bool,
-) -> Iterator[SampleObservation]:
-    """One text pass for all views, where they or the signals need one; images once per budget.
-
-    The latency of a view counts the encoding of its images, which it would need alone.
-    """
-    needed = read or inference.settings.eval.cache_reuse
-    text_pass = inference.text_pass(samples) if needed else None
-    rows = [SampleObservation() for _ in samples]
-    if text_pass is not None and read:
-        states_BF = text_pass.reading.states_BF.half().cpu().numpy()
-        for row, signals, state_F in zip(rows, text_pass.signals, states_BF, strict=True):
-            row.signals, row.state = signals, state_F
-    images = [load_images(inference.settings, layout, sample) for sample in samples]
-    budgets = {view: view_budget(view, inference.settings.vision_budget) for view in views}
-    for budget in dict.fromkeys(budgets.values()):
-        began = time.perf_counter()
-        encoded = inference.encode(images, budget)
-        encoding_s = time.perf_counter() - began
-        for view in (view for view in views if budgets[view] == budget):
-            began = time.perf_counter()
-            answers = inference.answer(samples, view, images, text_pass, encoded)
-            latency_ms = (time.perf_counter() - began + encoding_s) * 1000 / len(samples)
-            for row, answer in zip(rows, answers, strict=True):
-                row.answers[view], row.latency_ms[view] = answer, latency_ms
-    yield from rows

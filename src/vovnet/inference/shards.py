@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,6 @@ from vovnet.data.sets import load_set
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel
 
-Group = Literal["actions", "views"]
-
 SIGNALS, STATES = "signals", "states"
 """Tables of the text pass; every other table is named by its view."""
 
@@ -54,11 +52,8 @@ def shard_blocks(
         raise ConfigError(
             f"shard {shard}/{num_shards}: expected a number from 0 to {num_shards - 1}"
         )
-    starts = range(0, num_rows, block_rows)
-    blocks = [
-        (index, range(start, min(start + block_rows, num_rows)))
-        for index, start in enumerate(starts)
-    ]
+    rows, starts = range(num_rows), range(0, num_rows, block_rows)
+    blocks = [(index, rows[start : start + block_rows]) for index, start in enumerate(starts)]
     return blocks[shard::num_shards]
 
 
@@ -100,77 +95,59 @@ def gather(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> None:
     Without further `views` it joins the tables of the actions.
     """
     settings = trained.settings
-    group: Group = "views" if views else "actions"
-    num_shards = settings.eval.num_shards
-    shards = _Shards(
-        [trained.shard(name, group, shard, num_shards) for shard in range(num_shards)],
-        [sample.id for sample in load_set(settings, trained.layout, name)],
-        name,
-    )
+    group = "views" if views else "actions"
+    count = settings.eval.num_shards
+    folders = [trained.shard(name, group, shard, count) for shard in range(count)]
+    manifest_files = {
+        f"shard{shard}": folder / "manifest.json" for shard, folder in enumerate(folders)
+    }
+    manifests = [read_json(path) for path in manifest_files.values()]
+    blocks: dict[int, Path] = {}
+    for folder, manifest in zip(folders, manifests, strict=True):
+        if manifest["keys"] != manifests[0]["keys"]:
+            raise DataError(
+                f"{folder}: observed from other inputs than {folders[0]}, observe it again"
+            )
+        blocks |= dict.fromkeys(manifest["blocks"], folder)
+    expected = [sample.id for sample in load_set(settings, trained.layout, name)]
+
+    def paths(table: str) -> list[Path]:
+        """The blocks of a table in the order of the set."""
+        return [block_path(blocks[index], index, table) for index in sorted(blocks)]
+
+    def check(ids: list[str]) -> None:
+        if ids != expected:
+            raise DataError(f"{folders[0].parent}: the observed rows are not those of set {name!r}")
+
+    def rows(table: str, columns: dict[str, pa.DataType]) -> pd.DataFrame:
+        parts = [read_table(path, columns) for path in paths(table)]
+        joined = pd.concat(parts, ignore_index=True)
+        check(joined["id"].tolist())
+        return joined
+
     target = trained.observations(name)
     outputs = {}
     if not views:
         outputs = {table: target / f"{table}.parquet" for table in (SIGNALS, STATES)}
         signals = signal_columns(settings.actions)
-        write_table(outputs[SIGNALS], shards.table(SIGNALS, signals), signals)
-        write_states(outputs[STATES], *shards.states())
+        write_table(outputs[SIGNALS], rows(SIGNALS, signals), signals)
+        states = [read_states(path) for path in paths(STATES)]
+        check([name for ids, _ in states for name in ids])
+        write_states(outputs[STATES], expected, np.concatenate([part_NF for _, part_NF in states]))
     for view in views or settings.actions:
         outputs[view] = target / f"{view}.parquet"
-        rows = shards.table(view, VIEW_COLUMNS)
-        write_table(outputs[view], rows, OBSERVATION_COLUMNS)
-        write_table(target / f"{view}.timings.parquet", rows, TIMING_COLUMNS)
+        observed = rows(view, VIEW_COLUMNS)
+        write_table(outputs[view], observed, OBSERVATION_COLUMNS)
+        write_table(target / f"{view}.timings.parquet", observed, TIMING_COLUMNS)
     write_manifest(
         trained.observation_manifest(name, group),
         step="observe",
         settings=settings,
-        inputs=shards.manifest_files,
+        inputs=manifest_files,
         outputs=outputs,
         **trained.facts,
         set=name,
-        num_samples=len(shards.ids),
-        key=shards.manifests[0]["key"],
-        device=shards.manifests[0]["device"],
+        num_samples=len(expected),
+        key=manifests[0]["key"],
+        device=manifests[0]["device"],
     )
-
-
-class _Shards:
-    """All shards of a group: their blocks in the order of the set, whose ids are `ids`."""
-
-    def __init__(self, folders: Sequence[Path], ids: list[str], name: str) -> None:
-        self.folders, self.ids, self.name = folders, ids, name
-        self.manifest_files = {
-            f"shard{shard}": folder / "manifest.json" for shard, folder in enumerate(folders)
-        }
-        self.manifests = [read_json(path) for path in self.manifest_files.values()]
-        for folder, manifest in zip(folders, self.manifests, strict=True):
-            if manifest["keys"] != self.manifests[0]["keys"]:
-                raise DataError(
-                    f"{folder}: observed from other inputs than {folders[0]}, observe it again"
-                )
-
-    def table(self, table: str, columns: dict[str, pa.DataType]) -> pd.DataFrame:
-        rows = pd.concat(
-            [read_table(path, columns) for path in self._blocks(table)], ignore_index=True
-        )
-        self._check(rows["id"].tolist())
-        return rows
-
-    def states(self) -> tuple[list[str], np.ndarray]:
-        parts = [read_states(path) for path in self._blocks(STATES)]
-        ids = [name for part, _ in parts for name in part]
-        self._check(ids)
-        return ids, np.concatenate([states_NF for _, states_NF in parts])
-
-    def _blocks(self, table: str) -> list[Path]:
-        paths = {
-            index: block_path(folder, index, table)
-            for folder, manifest in zip(self.folders, self.manifests, strict=True)
-            for index in manifest["blocks"]
-        }
-        return [paths[index] for index in sorted(paths)]
-
-    def _check(self, ids: list[str]) -> None:
-        if ids != self.ids:
-            raise DataError(
-                f"{self.folders[0].parent}: the observed rows are not those of set {self.name!r}"
-            )

@@ -11,7 +11,7 @@ Tested against torch's counter on the tiny model. Loads no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 Grid = tuple[int, int]
@@ -20,11 +20,11 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A decoder with grouped-query attention and gated MLPs."""
+    """A decoder with grouped-query attention and gated MLPs, by the names of its config.json."""
 
-    num_layers: int
+    num_hidden_layers: int
     hidden_size: int
-    num_heads: int
+    num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
     intermediate_size: int
@@ -32,11 +32,12 @@ class LanguageModel:
 
     def prefill(self, tokens: int, past: int = 0) -> int:
         """Of `tokens` after `past` cached ones, with the logits of the last token alone."""
-        hidden, attended = self.hidden_size, self.num_heads * self.head_dim
+        hidden, attended = self.hidden_size, self.num_attention_heads * self.head_dim
         projected = 2 * hidden * (attended + self.num_key_value_heads * self.head_dim)
         weights = projected + 3 * hidden * self.intermediate_size
         attention = 2 * attended * tokens * (past + tokens)
-        return 2 * (self.num_layers * (tokens * weights + attention) + hidden * self.vocab_size)
+        layers = self.num_hidden_layers * (tokens * weights + attention)
+        return 2 * (layers + hidden * self.vocab_size)
 
     def decoding(self, context: int, steps: int) -> int:
         """Of `steps` tokens that are fed one by one after `context` tokens."""
@@ -64,10 +65,9 @@ class VisionTower:
         merger = merged**2 + merged * self.out_hidden_size
         total = 0
         for rows, columns in grids:
-            tokens = rows * columns
-            patches = tokens * area
+            patches = rows * columns * area
             attention = self.num_layers * 2 * patches**2 * hidden
-            total += patches * weights + attention + self.num_mergers * tokens * merger
+            total += patches * weights + attention + self.num_mergers * rows * columns * merger
         return 2 * total
 
 
@@ -94,28 +94,17 @@ class ModelFlops:
     def of_qwen3_vl(cls, config: Mapping[str, Any]) -> ModelFlops:
         """From the contents of a Qwen3-VL's config.json."""
         text, vision = config["text_config"], config["vision_config"]
-        return cls(
-            LanguageModel(
-                num_layers=text["num_hidden_layers"],
-                hidden_size=text["hidden_size"],
-                num_heads=text["num_attention_heads"],
-                num_key_value_heads=text["num_key_value_heads"],
-                head_dim=text["head_dim"],
-                intermediate_size=text["intermediate_size"],
-                vocab_size=text["vocab_size"],
-            ),
-            VisionTower(
-                num_layers=vision["depth"],
-                hidden_size=vision["hidden_size"],
-                intermediate_size=vision["intermediate_size"],
-                patch_values=vision["in_channels"]
-                * vision["temporal_patch_size"]
-                * vision["patch_size"] ** 2,
-                merge_size=vision["spatial_merge_size"],
-                out_hidden_size=vision["out_hidden_size"],
-                num_mergers=1 + len(vision["deepstack_visual_indexes"]),
-            ),
+        values = vision["in_channels"] * vision["temporal_patch_size"] * vision["patch_size"] ** 2
+        tower = VisionTower(
+            num_layers=vision["depth"],
+            hidden_size=vision["hidden_size"],
+            intermediate_size=vision["intermediate_size"],
+            patch_values=values,
+            merge_size=vision["spatial_merge_size"],
+            out_hidden_size=vision["out_hidden_size"],
+            num_mergers=1 + len(vision["deepstack_visual_indexes"]),
         )
+        return cls(LanguageModel(*(text[item.name] for item in fields(LanguageModel))), tower)
 
     def answer(
         self, grids: Sequence[Grid], length: int, steps: int, cached: int | None = None
@@ -132,11 +121,5 @@ class ModelFlops:
         after_text_pass = alone
         if cached is not None:
             new = length - cached
-            prefill = self.language_model.prefill(new, cached) if new else 0
-            after_text_pass = prefill + decoding
+            after_text_pass = decoding + (self.language_model.prefill(new, cached) if new else 0)
         return AnswerFlops(self.vision_tower.encode(grids), after_text_pass, alone)
-
-
-def head_flops(inputs: int, hidden_size: int, num_actions: int) -> int:
-    """Of the policy head, whose input is the pooled state of the text pass."""
-    return 2 * (inputs * hidden_size + hidden_size * num_actions)

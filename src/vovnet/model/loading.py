@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.config import ModelSettings, VisionBudget
-from vovnet.core.errors import CheckpointError
+from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import sha256_file, sha256_json
 from vovnet.model.families import family_class
 
@@ -43,14 +45,27 @@ def load_vlm(settings: ModelSettings, budget: VisionBudget) -> VisionLanguageMod
             f"model.base_model_name: {settings.base_model_name!r} is of type {found!r},"
             f" expected {settings.family!r}, as model.family says"
         )
-    return family(settings, budget)
+    with _named(settings):
+        return family(settings, budget)
 
 
 def _load_config(settings: ModelSettings) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    try:
+    with _named(settings):
         return AutoConfig.from_pretrained(settings.base_model_name, revision=settings.revision)
+
+
+@contextmanager
+def _named(settings: ModelSettings) -> Iterator[None]:
+    """Errors of transformers as one line, which names the setting."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"model.attn_implementation: {settings.attn_implementation!r} cannot be used"
+            f" ({one_line(error)})"
+        ) from None
     except (OSError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise CheckpointError(

@@ -6,21 +6,18 @@ Shapes: B samples, T tokens, D hidden size, K image tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    DynamicCache,
-    Qwen3VLForConditionalGeneration,
-)
+from transformers import AutoTokenizer, DynamicCache, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
-from vovnet.core.errors import CheckpointError, ConfigError, one_line
+from vovnet.core.errors import CheckpointError
 from vovnet.model.flops import ModelFlops
 from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, assemble
 from vovnet.model.vlm import VisionLanguageModel
@@ -32,30 +29,17 @@ class Qwen3VL(VisionLanguageModel):
     def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
         super().__init__(settings, budget)
         name, revision = settings.base_model_name, settings.revision
-        try:
-            self.model = Qwen3VLForConditionalGeneration.from_pretrained(
-                name,
-                revision=revision,
-                dtype=getattr(torch, settings.dtype),
-                attn_implementation=settings.attn_implementation,
-            )
-            self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-            self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
-        except ImportError as error:
-            raise ConfigError(
-                f"model.attn_implementation: {settings.attn_implementation!r} cannot be used"
-                f" ({one_line(error)})"
-            ) from None
-        except (OSError, ValueError) as error:
-            first_line = str(error).splitlines()[0]
-            raise CheckpointError(
-                f"model.base_model_name: cannot load {name!r} ({first_line})"
-            ) from None
+        self.model = Qwen3VLForConditionalGeneration.from_pretrained(
+            name,
+            revision=revision,
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation=settings.attn_implementation,
+        )
+        self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
         vision = self.model.config.vision_config
-        if (vision.patch_size, vision.spatial_merge_size) != (
-            budget.patch_size,
-            budget.spatial_merge_size,
-        ):
+        sizes = (budget.patch_size, budget.spatial_merge_size)
+        if (vision.patch_size, vision.spatial_merge_size) != sizes:
             raise CheckpointError(
                 f"vision_budget: patch_size and spatial_merge_size are {budget.patch_size} and"
                 f" {budget.spatial_merge_size}, but {name!r} has {vision.patch_size} and"
@@ -76,13 +60,16 @@ class Qwen3VL(VisionLanguageModel):
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
-    # ---- images -----------------------------------------------------------------------
-
     def preprocess(self, images: Sequence[Image.Image], budget: ViewBudget | None) -> Pixels | None:
         if budget is None or not images:
             return None
         # The processor's own limits are switched off, so that the budget is what is spent.
-        resized = [self._resize(image, budget) for image in images]
+        resized = []
+        for image in images:
+            size = resized_size(image.width, image.height, budget, self.factor)
+            image = image.convert("RGB")
+            bicubic = Image.Resampling.BICUBIC
+            resized.append(image if image.size == size else image.resize(size, bicubic))
         inputs = self.image_processor(images=resized, do_resize=False, return_tensors="pt")
         return Pixels(inputs["pixel_values"], inputs["image_grid_thw"])
 
@@ -105,43 +92,23 @@ class Qwen3VL(VisionLanguageModel):
             part = slice(start, start + rows * columns)
             start = part.stop
             grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-            features.append(
-                ImageFeatures(
-                    tokens_KD[part],
-                    tuple(level[part] for level in levels),
-                    torch.stack(grid).reshape(2, -1),
-                    (rows, columns),
-                )
-            )
+            places_2K = torch.stack(grid).reshape(2, -1)
+            deepstack = tuple(level[part] for level in levels)
+            image = ImageFeatures(tokens_KD[part], deepstack, places_2K, (rows, columns))
+            features.append(image)
         images = iter(features)
         return [
             () if item is None else tuple(next(images) for _ in range(len(item.grids_N3)))
             for item in pixels
         ]
 
-    def _resize(self, image: Image.Image, budget: ViewBudget) -> Image.Image:
-        size = resized_size(image.width, image.height, budget, self.factor)
-        image = image.convert("RGB")
-        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
-
-    # ---- sequences --------------------------------------------------------------------
-
     def sequence(
-        self,
-        prompt: Prompt,
-        images: tuple[ImageFeatures, ...] = (),
-        answer: Sequence[int] = (),
+        self, prompt: Prompt, images: tuple[ImageFeatures, ...] = (), answer: Sequence[int] = ()
     ) -> TokenSequence:
         shown: list[list[int] | ImageFeatures] = []
         for image in images:
             shown += [[self.vision_start_id], image, [self.vision_end_id]]
-        if prompt.image_first:
-            segments = [prompt.head, *shown, prompt.question, prompt.tail]
-        else:
-            segments = [prompt.head, prompt.question, *shown, prompt.tail]
-        if answer:
-            segments.append(list(answer))
-        return assemble(segments, self.image_token_id)
+        return assemble([*prompt.around(shown), list(answer)], self.image_token_id)
 
     def forward(self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor) -> Tensor:
         embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
@@ -163,8 +130,6 @@ class Qwen3VL(VisionLanguageModel):
         )
         return output.last_hidden_state
 
-    # ---- transformers' own generation -------------------------------------------------
-
     def generate_plain(
         self,
         prompt: Prompt,
@@ -174,7 +139,12 @@ class Qwen3VL(VisionLanguageModel):
         num_beams: int = 1,
     ) -> list[int]:
         pixels = self.preprocess(images, budget)
-        ids_1T = torch.tensor([self._plain_ids(prompt, pixels)], device=self.device)
+        # A prompt with a placeholder for each token of its images.
+        area = self.model.config.vision_config.spatial_merge_size**2
+        counts = [] if pixels is None else (pixels.grids_N3.prod(dim=1) // area).tolist()
+        start, end = [self.vision_start_id], [self.vision_end_id]
+        shown = [start + [self.image_token_id] * count + end for count in counts]
+        ids_1T = torch.tensor([[*chain(*prompt.around(shown))]], device=self.device)
         inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T)}
         if pixels is not None:
             inputs["pixel_values"] = pixels.values_PC.to(self.device)
@@ -191,23 +161,6 @@ class Qwen3VL(VisionLanguageModel):
         )
         ids = output_1T[0, ids_1T.shape[1] :].tolist()
         return ids[: ids.index(self.end_id)] if self.end_id in ids else ids
-
-    def _plain_ids(self, prompt: Prompt, pixels: Pixels | None) -> list[int]:
-        """A prompt with a placeholder for each token of its images."""
-        area = self.model.config.vision_config.spatial_merge_size**2
-        grids = [] if pixels is None else pixels.grids_N3.prod(dim=1).tolist()
-        shown = [
-            token
-            for patches in grids
-            for token in (
-                self.vision_start_id,
-                *[self.image_token_id] * (patches // area),
-                self.vision_end_id,
-            )
-        ]
-        if prompt.image_first:
-            return prompt.head + shown + prompt.question + prompt.tail
-        return prompt.head + prompt.question + shown + prompt.tail
 
 
 def _flatten(features: Tensor | Sequence[Tensor]) -> Tensor:

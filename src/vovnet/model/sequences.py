@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vovnet.views.reductions.base import Reduction
 from vovnet.views.reductions.token_map import reduce_tokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Prompt:
     def num_shared(self) -> int:
         """Tokens before the images, which text pass and views share."""
         return len(self.head) if self.image_first else len(self.head) + len(self.question)
+
+    def around(self, images: Sequence[T]) -> list[list[int] | T]:
+        """The parts of the prompt with the images at their place."""
+        if self.image_first:
+            return [self.head, *images, self.question, self.tail]
+        return [self.head, self.question, *images, self.tail]
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,9 @@ class ImageFeatures:
         if not reductions:
             return self
         left = reduce_tokens(self.embeddings_KD.detach(), self.grid, reductions)
-        return ImageFeatures(
-            left.apply(self.embeddings_KD),
-            tuple(left.apply(level) for level in self.deepstack),
-            self.positions_2K[:, left.anchors_G],
-            self.grid,
-        )
+        deepstack = tuple(left.apply(level) for level in self.deepstack)
+        positions_2G = self.positions_2K[:, left.anchors_G]
+        return ImageFeatures(left.apply(self.embeddings_KD), deepstack, positions_2G, self.grid)
 
 
 @dataclass(frozen=True)
@@ -145,12 +151,8 @@ def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int)
             mask += [False] * len(segment)
             positions.append(torch.arange(position, position + len(segment)).expand(3, -1))
             position += len(segment)
-    return TokenSequence(
-        torch.tensor(ids, dtype=torch.long),
-        torch.cat(positions, dim=1),
-        torch.tensor(mask, dtype=torch.bool),
-        tuple(images),
-    )
+    ids_T, mask_T = torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.bool)
+    return TokenSequence(ids_T, torch.cat(positions, dim=1), mask_T, tuple(images))
 
 
 def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torch.device) -> Batch:
@@ -169,10 +171,6 @@ def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torc
         positions_3BT[:, row, start:] = sequence.positions_3T
         image_mask_BT[row, start:] = sequence.image_mask_T
         images += sequence.images
-    return Batch(
-        ids_BT.to(device),
-        mask_BT.to(device),
-        positions_3BT.to(device),
-        image_mask_BT.to(device),
-        tuple(images),
-    )
+    ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
+    positions_3BT, image_mask_BT = positions_3BT.to(device), image_mask_BT.to(device)
+    return Batch(ids_BT, mask_BT, positions_3BT, image_mask_BT, tuple(images))

@@ -13,27 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
+from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.config import PromptTemplates
-from vovnet.core.records import Sample
-from vovnet.data.prompts import question_text
+from vovnet.data.prompts import filled
 from vovnet.data.world import questions as world
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
+SPECIAL_TOKENS += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 
 CHAT_TEMPLATE = """{%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -93,16 +81,11 @@ def _corpus(seed: int, count: int = 6000) -> Iterator[str]:
     for index in range(count):
         item = world.make_item(rng, "train", world.pick_template(rng, shares))
         choices = dict(zip("ABCD", world.pick_choices(rng, item), strict=False))
-        sample = Sample(
-            id=str(index),
-            dataset="world",
-            split="train",
-            question_type="multiple-choice" if index % 2 else "vqa",
-            question=item.question,
-            images=[],
-            choices=choices if index % 2 else {},
-        )
-        yield f"system\nuser\n{question_text(sample, templates)}\nassistant\n{item.answer}"
+        if index % 2:
+            text = filled(templates.multiple_choice, item.question, choices)
+        else:
+            text = filled(templates.vqa, item.question, {})
+        yield f"system\nuser\n{text}\nassistant\n{item.answer}"
 
 
 def build_tokenizer(seed: int = 0, vocab_size: int = 640) -> PreTrainedTokenizerFast:
@@ -112,7 +95,7 @@ def build_tokenizer(seed: int = 0, vocab_size: int = 640) -> PreTrainedTokenizer
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=SPECIAL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -121,7 +104,7 @@ def build_tokenizer(seed: int = 0, vocab_size: int = 640) -> PreTrainedTokenizer
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=list(SPECIAL_TOKENS[1:]),
+        extra_special_tokens=SPECIAL_TOKENS[1:],
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast

@@ -93,10 +93,6 @@ class VisionLanguageModel(nn.Module, ABC):
         """Of the language model, D."""
         return self.model.config.get_text_config().hidden_size
 
-    def new_cache(self) -> DynamicCache:
-        """An empty cache of the language model."""
-        return DynamicCache(config=self.model.config.get_text_config())
-
     def logits(self, hidden_D: Tensor) -> Tensor:
         """The logits of the token that follows each hidden state."""
         return self.model.get_output_embeddings()(hidden_D)
@@ -118,10 +114,7 @@ class VisionLanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def sequence(
-        self,
-        prompt: Prompt,
-        images: tuple[ImageFeatures, ...] = (),
-        answer: Sequence[int] = (),
+        self, prompt: Prompt, images: tuple[ImageFeatures, ...] = (), answer: Sequence[int] = ()
     ) -> TokenSequence:
         """The whole sequence of a view (no images: the text pass), with the answer in training."""
 
@@ -143,8 +136,6 @@ class VisionLanguageModel(nn.Module, ABC):
     ) -> list[int]:
         """Transformers' own `generate` on the whole prompt of one sample: greedy, or with beams."""
 
-    # ---- prompts ----------------------------------------------------------------------
-
     def prompt(self, question: str, system: str = "", image_first: bool = False) -> Prompt:
         """Tokenise with the model's own chat template. Special tokens in the question are text."""
         head, tail = self._frame(system)
@@ -154,17 +145,15 @@ class VisionLanguageModel(nn.Module, ABC):
     def _frame(self, system: str) -> tuple[list[int], list[int]]:
         """The chat template's tokens before and after the user's content."""
         if system not in self._frames:
-            messages = [{"role": "system", "content": [{"type": "text", "text": system}]}]
-            user = [{"type": "text", "text": _QUESTION_MARK}]
-            messages = [*messages[: bool(system)], {"role": "user", "content": user}]
+            said = [("system", system), ("user", _QUESTION_MARK)][not system :]
+            messages = [
+                {"role": role, "content": [{"type": "text", "text": text}]} for role, text in said
+            ]
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-            before, after = text.split(_QUESTION_MARK)
-            head, tail = (
-                self.tokenizer(part, add_special_tokens=False)["input_ids"]
-                for part in (before, after)
-            )
+            parts = self.tokenizer(text.split(_QUESTION_MARK), add_special_tokens=False)
+            head, tail = parts["input_ids"]
             self._frames[system] = (head, tail)
         return self._frames[system]
 
@@ -178,14 +167,6 @@ class VisionLanguageModel(nn.Module, ABC):
 
     def decode_text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
-
-    # ---- passes -----------------------------------------------------------------------
-
-    def encode_images(
-        self, images: Sequence[Sequence[Image.Image]], budget: ViewBudget | None
-    ) -> list[tuple[ImageFeatures, ...]]:
-        """Encode each sample's images within `budget`; none where it is None."""
-        return self.encode([self.preprocess(sample, budget) for sample in images])
 
     def hidden_states(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Batch]:
         """Hidden states of whole sequences, as training needs them (nothing is cached)."""
@@ -201,13 +182,12 @@ class VisionLanguageModel(nn.Module, ABC):
         """
         batch = pad_left(sequences, self.pad_id, self.device)
         if prefix is None:
-            cache, mask_BT = self.new_cache(), batch.mask_BT
+            cache = DynamicCache(config=self.model.config.get_text_config())
+            mask_BT = batch.mask_BT
         else:
             cache, mask_BT = prefix.cache, torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
         hidden_BTD = self(batch, cache, mask_BT)
         return hidden_BTD, batch, Prefix(cache, mask_BT)
-
-    # ---- generation -------------------------------------------------------------------
 
     def generate(
         self,
@@ -239,8 +219,12 @@ class VisionLanguageModel(nn.Module, ABC):
             if bool(done_B.all()) or step + 1 == max_new_tokens:
                 break
             logits_BV, prefix = self._next(token_B, next_positions_B + step, prefix)
-        rows = zip(torch.stack(steps, dim=1).tolist(), total_B.tolist(), strict=True)
-        return [self._generated(row, total) for row, total in rows]
+        answers = []
+        for row, total in zip(torch.stack(steps, dim=1).tolist(), total_B.tolist(), strict=True):
+            ended = self.end_id in row
+            tokens = row[: row.index(self.end_id)] if ended else row
+            answers.append(Generated(tuple(tokens), ended, total))
+        return answers
 
     def _next(self, token_B: Tensor, positions_B: Tensor, prefix: Prefix) -> tuple[Tensor, Prefix]:
         """Feed one token of each sample; logits of the next one, (B, V), and the grown prefix."""
@@ -254,11 +238,6 @@ class VisionLanguageModel(nn.Module, ABC):
         mask_BT = torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
         hidden_B1D = self(batch, prefix.cache, mask_BT)
         return self.logits(hidden_B1D[:, -1]), Prefix(prefix.cache, mask_BT)
-
-    def _generated(self, row: list[int], log_probability: float) -> Generated:
-        ended = self.end_id in row
-        tokens = row[: row.index(self.end_id)] if ended else row
-        return Generated(tuple(tokens), ended, log_probability)
 
 
 def log_probabilities(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:

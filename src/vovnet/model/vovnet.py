@@ -1,8 +1,12 @@
-"""VoVNet: a vision-language model and its policy head in one module."""
+"""VoVNet: a vision-language model, and the policy head that reads what looking would be worth.
+
+Shapes: B samples, T tokens, D hidden size, V vocabulary, A actions of the suite.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,13 +17,77 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
-from vovnet.config import Settings
+from vovnet.config import PolicySettings, Settings
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import atomic_path, read_json
-from vovnet.model.flops import head_flops
-from vovnet.model.head import PolicyHead, pooled_features, uncertainty
 from vovnet.model.loading import base_model_digest, load_vlm
 from vovnet.pipeline.trained_model import weights_file
+
+
+def pooled_features(hidden_BTD: Tensor, text_mask_BT: Tensor, last_BD: Tensor) -> Tensor:
+    """Mean over the tokens of the text pass, and its last token, (B, 2D) in float32.
+
+    A sum of 16 bits is coarse, and may overflow.
+    """
+    mask_BT1 = text_mask_BT[..., None].float()
+    mean_BD = (hidden_BTD.float() * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1)
+    return torch.cat([mean_BD, last_BD.float()], dim=-1)
+
+
+def uncertainty(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
+    """Entropy (nats) and margin (top probability minus the second) of the next token, (B,) each."""
+    log_probs_BV = torch.log_softmax(logits_BV.float(), dim=-1)
+    probs_BV = log_probs_BV.exp()
+    entropy_B = -(probs_BV * log_probs_BV).sum(dim=-1)
+    top_B2 = probs_BV.topk(2, dim=-1).values
+    return entropy_B, top_B2[:, 0] - top_B2[:, 1]
+
+
+class PolicyHead(nn.Module):
+    """Estimates per action the answer's log-likelihood (nats), up to a constant per sample."""
+
+    def __init__(self, hidden_size: int, num_actions: int, settings: PolicySettings) -> None:
+        super().__init__()
+        self.with_entropy = "entropy" in settings.feature_mode
+        self.with_margin = "margin" in settings.feature_mode
+        inputs = 2 * hidden_size
+        extra = int(self.with_entropy) + int(self.with_margin)
+        self.norm = nn.LayerNorm(inputs)
+        self.hidden = nn.Linear(inputs + extra, settings.head_hidden_size)
+        self.out = nn.Linear(settings.head_hidden_size, num_actions)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, pooled_BF: Tensor, entropy_B: Tensor, margin_B: Tensor) -> Tensor:
+        """Scores (B, A), computed in float32 under autocast too, as they are in evaluation."""
+        with torch.autocast(pooled_BF.device.type, enabled=False):
+            features = [self.norm(pooled_BF.float())]
+            if self.with_entropy:
+                features.append(entropy_B[:, None])
+            if self.with_margin:
+                features.append(margin_B[:, None])
+            return self.out(nn.functional.gelu(self.hidden(torch.cat(features, dim=-1))))
+
+
+def action_distribution(
+    scores_BA: Tensor,
+    costs_BA: Tensor,
+    lambda_cost: float,
+    temperature: float,
+    allowed: Sequence[int],
+) -> Tensor:
+    """pi = softmax((score - lambda * cost) / temperature) over the `allowed` actions, else 0."""
+    values_BA = (scores_BA - lambda_cost * costs_BA) / temperature
+    refused_A = torch.ones(values_BA.shape[-1], dtype=torch.bool, device=values_BA.device)
+    refused_A[list(allowed)] = False
+    return torch.softmax(values_BA.masked_fill(refused_A, float("-inf")), dim=-1)
+
+
+def straight_through(pi_BA: Tensor, gumbel_BA: Tensor) -> Tensor:
+    """One-hot Gumbel sample from pi with the gradient of pi (Jang et al. 2017, section 2.2)."""
+    sampled_B = (pi_BA.clamp_min(1e-20).log() + gumbel_BA).argmax(dim=-1)
+    hard_BA = nn.functional.one_hot(sampled_B, pi_BA.shape[-1]).to(pi_BA.dtype)
+    return hard_BA - pi_BA.detach() + pi_BA
 
 
 @dataclass(frozen=True)
@@ -68,9 +136,9 @@ class VoVNet(nn.Module):
 
     def text_pass_flops(self, num_tokens: int) -> int:
         """Of reading a question of `num_tokens`, the head included."""
-        head = self.head
-        counted = head_flops(head.hidden.in_features, head.hidden.out_features, head.num_actions)
-        return self.vlm.flops.language_model.prefill(num_tokens) + counted
+        layers = (self.head.hidden, self.head.out)
+        head = sum(2 * layer.in_features * layer.out_features for layer in layers)
+        return self.vlm.flops.language_model.prefill(num_tokens) + head
 
 
 def _add_lora(model: VoVNet, settings: Settings) -> None:
@@ -135,23 +203,26 @@ def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> 
         _check_base(model, path)
     state = _read_state(path)
     if all(name.startswith("model.") for name in state):  # saved by accelerate with its wrapper
-        state = {name.removeprefix("model."): value for name, value in state.items()}
+        state = _below("model.", state)
     target: nn.Module = model
     if not with_head:
-        target = model.vlm
-        state = {
-            name.removeprefix("vlm."): value
-            for name, value in state.items()
-            if name.startswith("vlm.")
-        }
+        target, state = model.vlm, _below("vlm.", state)
     try:
         missing, unexpected = target.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: of another model ({_last_line(error)})") from None
-    missing = sorted(set(missing) - _tied_to(target, set(state)))
+    # A weight that shares its memory with one of the state is not missing.
+    weights = target.state_dict(keep_vars=True)
+    loaded = {id(weights[name]) for name in state if name in weights}
+    missing = sorted(name for name in missing if id(weights.get(name)) not in loaded)
     if missing or unexpected:
         name, fault = (missing[0], "missing") if missing else (unexpected[0], "unexpected")
         raise CheckpointError(f"{path}: of another model (weight {name!r} is {fault})")
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    named = (name for name in state if name.startswith(prefix))
+    return {name.removeprefix(prefix): state[name] for name in named}
 
 
 def _check_base(model: VoVNet, path: Path) -> None:
@@ -182,13 +253,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise CheckpointError(f"{path}: expected the keys model, optimizer and scheduler")
     return state["model"]
-
-
-def _tied_to(model: nn.Module, names: set[str]) -> set[str]:
-    """Names of weights that share their memory with one of `names`."""
-    weights = model.state_dict(keep_vars=True)
-    present = {id(weights[name]) for name in names & set(weights)}
-    return {name for name, weight in weights.items() if id(weight) in present}
 
 
 def _last_line(error: Exception) -> str:

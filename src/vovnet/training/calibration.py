@@ -72,13 +72,10 @@ def measure_calibration(
         scores.append(scores_BA.double().cpu().numpy())
         losses.append(losses_BA.double().cpu().numpy())
     scores_NA, losses_NA = np.concatenate(scores), np.concatenate(losses)
-    actions = objective.settings.actions
-    pairs = {
-        f"{actions[b]}-{actions[a]}": calibration_of(
-            scores_NA[:, b] - scores_NA[:, a], losses_NA[:, a] - losses_NA[:, b]
-        )
-        for a, b in combinations(range(len(actions)), 2)
-    }
+    pairs = {}
+    for (a, first), (b, second) in combinations(enumerate(objective.settings.actions), 2):
+        gained_N, saved_N = scores_NA[:, b] - scores_NA[:, a], losses_NA[:, a] - losses_NA[:, b]
+        pairs[f"{second}-{first}"] = calibration_of(gained_N, saved_N)
     return {"num_samples": len(examples), "pairs": pairs}
 
 
@@ -88,14 +85,10 @@ def calibration_of(
     """`ece`, `slope` (null where the predictions are constant) and `bins` of a pair of views."""
     order_N = np.argsort(predicted_N, kind="stable")
     parts = [part for part in np.array_split(order_N, NUM_BINS) if len(part)]
-    bins = [
-        {
-            "predicted": float(predicted_N[part].mean()),
-            "measured": float(measured_N[part].mean()),
-            "count": len(part),
-        }
-        for part in parts
-    ]
+    bins = []
+    for part in parts:
+        predicted, measured = float(predicted_N[part].mean()), float(measured_N[part].mean())
+        bins.append({"predicted": predicted, "measured": measured, "count": len(part)})
     gaps = [abs(item["predicted"] - item["measured"]) * item["count"] for item in bins]
     spread = float(predicted_N.var())
     slope = None

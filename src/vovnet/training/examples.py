@@ -56,27 +56,23 @@ def sample_order(num_samples: int, num_positions: int, seed: int, stage: int) ->
     return np.concatenate(passes)[:num_positions]
 
 
+@dataclass(eq=False)
 class TrainingSet(Dataset[Example]):
     """Examples by their position in the run."""
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        load_images: ImageLoader,
-        vlm: VisionLanguageModel,
-        settings: Settings,
-        stage: int,
-        num_positions: int,
-    ) -> None:
-        self.samples = samples
-        self.load_images = load_images
-        self.vlm = vlm
-        self.settings = settings
-        self.stage = stage
-        self.order = sample_order(len(samples), num_positions, settings.training.seed, stage)
+    samples: Sequence[Sample]
+    load_images: ImageLoader
+    vlm: VisionLanguageModel
+    settings: Settings
+    stage: int
+    num_positions: int
+
+    def __post_init__(self) -> None:
+        seed = self.settings.training.seed
+        self.order = sample_order(len(self.samples), self.num_positions, seed, self.stage)
 
     def __len__(self) -> int:
-        return len(self.order)
+        return self.num_positions
 
     def __getitem__(self, position: int) -> Example:
         sample = self.samples[int(self.order[position])]
@@ -87,17 +83,13 @@ class TrainingSet(Dataset[Example]):
         view = self._stage1_view(rng)
         actions = self.settings.actions
         shown = [view] if self.stage == 1 else actions
-        budgets = [view_budget(name, self.settings.vision_budget) for name in shown]
+        budgets = dict.fromkeys(view_budget(name, self.settings.vision_budget) for name in shown)
         image_first = data.prompt_order == "image_first"
         return Example(
             prompt=self.vlm.prompt(question, data.system_prompt, image_first),
             answer_ids=self.vlm.answer_ids(sample.answer_text, training.max_answer_tokens),
             sizes=[image.size for image in images],
-            pixels={
-                budget: self.vlm.preprocess(images, budget)
-                for budget in dict.fromkeys(budgets)
-                if budget is not None
-            },
+            pixels={size: self.vlm.preprocess(images, size) for size in budgets if size},
             view=view,
             gumbel_A=_gumbel_noise(actions, rng),
         )
@@ -126,14 +118,14 @@ def _gumbel_noise(actions: Sequence[str], rng: np.random.Generator) -> Tensor:
     return torch.tensor([noise[action] for action in actions], dtype=torch.float64).float()
 
 
+@dataclass(eq=False)
 class LoadedExamples(Dataset[Example | VovnetError]):
     """`examples` for worker processes, whose errors would come back as tracebacks.
 
     An error is an item like any other; whoever reads it raises it.
     """
 
-    def __init__(self, examples: TrainingSet) -> None:
-        self.examples = examples
+    examples: TrainingSet
 
     def __getitem__(self, position: int) -> Example | VovnetError:
         try:

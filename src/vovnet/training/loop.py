@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,24 +22,12 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from vovnet.config import Settings
-from vovnet.core.errors import ConfigError, VovnetError
-from vovnet.core.files import write_text
+from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
+from vovnet.core.files import atomic_path, write_text
 from vovnet.core.records import Sample
 from vovnet.model.vovnet import VoVNet, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
-from vovnet.training.checkpoints import (
-    checkpoint_path,
-    list_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-)
-from vovnet.training.examples import (
-    Example,
-    ImageLoader,
-    LoadedExamples,
-    TrainingSet,
-    stage1_views,
-)
+from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet, stage1_views
 from vovnet.training.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -50,6 +39,16 @@ def num_steps(settings: Settings, stage: int, num_samples: int) -> int:
     training = settings.training
     epochs = training.stage1_epochs if stage == 1 else training.stage2_epochs
     return max(1, math.ceil(epochs * num_samples / training.batch_size))
+
+
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of every complete checkpoint, oldest first."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        step = path.name.removeprefix("checkpoint-").removesuffix(".pt")
+        if step.isdigit():
+            found.append((int(step), path))
+    return sorted(found)
 
 
 class Trainer:
@@ -80,12 +79,7 @@ class Trainer:
             load_weights(model, start_from, with_head=False)
         self.total_steps = num_steps(settings, stage, len(samples))
         self.examples = TrainingSet(
-            samples,
-            load_images,
-            model.vlm,
-            settings,
-            stage,
-            self.total_steps * training.batch_size,
+            samples, load_images, model.vlm, settings, stage, self.total_steps * training.batch_size
         )
         optimizer = self._optimizer(model)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
@@ -138,17 +132,18 @@ class Trainer:
             return 1.0 - progress
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
-    # ---- running ----------------------------------------------------------------------
-
     def run(self, on_step: Callable[[int, int], None] | None = None) -> None:
         """Train from the newest checkpoint, or from the start, to the end."""
-        start = self._resume()
+        training, start = self.settings.training, self._resume()
         self._trim_log(start)
         self.objective.train()
         batches = self._batches(start)
-        began = time.perf_counter()
+        rank, began = self.accelerator.process_index, time.perf_counter()
         for step in range(start, self.total_steps):
-            torch.manual_seed(self._dropout_seed(step))  # of the CPU and of every GPU
+            # What dropout draws follows from the position in the run alone, on CPU and GPUs.
+            position = (training.seed, self.stage, step, rank)
+            seeds = np.random.SeedSequence(position).generate_state(1, np.uint64)
+            torch.manual_seed(int(seeds[0]))
             try:
                 sums = self._step(batches)
             except torch.OutOfMemoryError:
@@ -159,17 +154,11 @@ class Trainer:
             self._log(step + 1, sums, (step + 1 - start) / (time.perf_counter() - began))
             if on_step is not None:
                 on_step(step + 1, self.total_steps)
-            last = step + 1 == self.total_steps
-            if (step + 1) % self.settings.training.save_every == 0 or last:
+            if (step + 1) % training.save_every == 0 or step + 1 == self.total_steps:
                 self._save(step + 1)
         if self.accelerator.is_main_process:
             save_weights(self.model, self.folder / WEIGHTS_NAME)
         self.accelerator.wait_for_everyone()
-
-    def _dropout_seed(self, step: int) -> int:
-        """Follows from the position in the run alone, as all that is drawn in training."""
-        position = (self.settings.training.seed, self.stage, step, self.accelerator.process_index)
-        return int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0])
 
     def _step(self, batches: Iterator[list[Example]]) -> dict[str, float]:
         """One optimizer step over gradient_accumulation_steps micro-batches."""
@@ -213,26 +202,59 @@ class Trainer:
                 examples.append(item)
             yield examples
 
-    # ---- state ------------------------------------------------------------------------
-
     @property
     def _objects(self) -> dict[str, Any]:
         return {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
 
     def _resume(self) -> int:
+        """Restore the newest checkpoint, if any, without running code from its file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = list_checkpoints(self.folder)
         if not checkpoints:
             return 0
         step, path = checkpoints[-1]
-        load_checkpoint(self.accelerator, self._objects, path)
+        try:
+            if path.suffix == ".pt":
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                for name, value in self._objects.items():
+                    value.load_state_dict(state[name])
+            else:
+                self.accelerator.load_state(str(path))
+        except Exception as error:  # the libraries raise many kinds on a damaged file
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(
+                f"{path}: cannot resume from it ({first_line}); delete it to resume from the one"
+                " before"
+            ) from None
         logger.info("resuming at step %d from %s", step, path)
         return step
 
     def _save(self, step: int) -> None:
-        training = self.settings.training
-        path = checkpoint_path(self.folder, step, training.checkpoint_format)
-        save_checkpoint(self.accelerator, self._objects, path, training.keep_checkpoints)
+        """Save a checkpoint aside, rename it, and drop all but the newest ones.
+
+        It is in accelerate's layout, to which every process adds its own, or one `.pt` file.
+        """
+        training, main = self.settings.training, self.accelerator.is_main_process
+        path = self.folder / f"checkpoint-{step}"
+        partial = path.with_name(f".{path.name}.partial")
+        if main:
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        if training.checkpoint_format == "pt":
+            if main:
+                state = {name: value.state_dict() for name, value in self._objects.items()}
+                with atomic_path(path.with_suffix(".pt")) as aside:
+                    torch.save(state, aside)
+        else:
+            self.accelerator.save_state(str(partial))
+            self.accelerator.wait_for_everyone()
+            if main:
+                partial.replace(path)
+        if main:
+            for _, old in list_checkpoints(self.folder)[: -training.keep_checkpoints]:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        self.accelerator.wait_for_everyone()
 
     def _trim_log(self, start: int) -> None:
         """Drop log lines past the step that training resumes at, and a torn last line."""
@@ -248,14 +270,11 @@ class Trainer:
                 continue
         write_text(path, "".join(kept))
 
-    def _view_sums(self) -> list[str]:
-        """Sums that a process lacks where its share of a step shows no example in some view."""
-        views = stage1_views(self.settings) if self.stage == 1 else []
-        return [f"{kind}_{view}" for kind in ("ce", "count") for view in views]
-
     def _log(self, step: int, sums: dict[str, float], steps_per_s: float) -> None:
         """Append the step's means over all processes."""
-        names = sorted({*sums, *self._view_sums()})
+        # A process lacks the sums of a view where its share of a step shows no example in it.
+        views = stage1_views(self.settings) if self.stage == 1 else []
+        names = sorted({*sums, *(f"{kind}_{view}" for kind in ("ce", "count") for view in views)})
         local_K = torch.tensor(
             [sums.get(name, 0.0) for name in names], device=self.accelerator.device
         )
@@ -268,11 +287,8 @@ class Trainer:
         for name, value in total.items():
             if name.startswith("count_"):
                 continue
-            count = (
-                total.get(name.replace("ce_", "count_"), batch_size)
-                if "ce_" in name
-                else batch_size
-            )
+            kind, _, view = name.partition("_")
+            count = total.get(f"count_{view}", batch_size) if kind == "ce" else batch_size
             if count:
                 line[name] = round(value / count, 6)
         line["learning_rate"] = self.scheduler.get_last_lr()[0]

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from vovnet.config import Settings
 from vovnet.core.cost import allowed_actions
-from vovnet.model.head import action_distribution, straight_through
-from vovnet.model.vovnet import VoVNet
+from vovnet.model.vovnet import VoVNet, action_distribution, straight_through
 from vovnet.training.examples import Example
 from vovnet.views import num_vision_tokens, parse_view, view_budget
 
@@ -62,12 +61,9 @@ class Objective(torch.nn.Module):
         policy = self.settings.policy
         scores_BA, ce_no_B = self._text_pass(examples)
         costs_BA = self.costs(examples).to(scores_BA.device)
+        allowed = allowed_actions(self.settings.actions, policy.action_space)
         pi_BA = action_distribution(
-            scores_BA,
-            costs_BA,
-            policy.lambda_cost,
-            policy.entropy_weight,
-            allowed_actions(self.settings.actions, policy.action_space),
+            scores_BA, costs_BA, policy.lambda_cost, policy.entropy_weight, allowed
         )
         weights_BA = pi_BA
         if policy.use_straight_through:
@@ -156,12 +152,8 @@ class Objective(torch.nn.Module):
 
     def costs(self, examples: Sequence[Example]) -> Tensor:
         """cost_scale * vision tokens per view (B, A), known from the image sizes alone."""
-        settings = self.settings
+        views, budget = self.settings.actions, self.settings.vision_budget
         tokens = [
-            [
-                num_vision_tokens(example.sizes, view, settings.vision_budget)
-                for view in settings.actions
-            ]
-            for example in examples
+            [num_vision_tokens(item.sizes, view, budget) for view in views] for item in examples
         ]
         return self.settings.policy.cost_scale * torch.tensor(tokens, dtype=torch.float32)

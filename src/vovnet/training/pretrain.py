@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from vovnet.config import PretrainingPhase, Settings, merge, validate
+from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import write_json
 from vovnet.data.world.stream import WorldStream
@@ -31,24 +31,19 @@ def pretrain(settings: Settings, work_dir: Path, on_step: OnStep | None = None) 
         raise ConfigError("pretraining: expected at least one phase, it is empty")
     model = work_dir / "random"
     write_tiny_model(model, settings.training.seed)
-    for number, (name, phase) in enumerate(settings.pretraining.items()):
+    for name in settings.pretraining:
         exported = work_dir / name / "model"
         if not (exported / "pretraining.json").exists():
-            _run_phase(settings, number, name, phase, model, work_dir / name, on_step)
+            _run_phase(settings, name, model, work_dir / name, on_step)
         model = exported
     return model
 
 
 def _run_phase(
-    settings: Settings,
-    number: int,
-    name: str,
-    phase: PretrainingPhase,
-    start: Path,
-    folder: Path,
-    on_step: OnStep | None,
+    settings: Settings, name: str, start: Path, folder: Path, on_step: OnStep | None
 ) -> None:
     """Stage 1 of the ordinary trainer on an endless stream; the record is written last."""
+    phase = settings.pretraining[name]
     overrides = {
         "model": {"base_model_name": str(start)},
         "training": {
@@ -59,7 +54,7 @@ def _run_phase(
         },
     }
     phase_settings = validate(merge(settings.model_dump(), overrides), f"pretraining.{name}")
-    seed = settings.training.seed + number
+    seed = settings.training.seed + list(settings.pretraining).index(name)
     stream = WorldStream(seed, phase.num_samples, phase.templates)
     trainer = Trainer(phase_settings, 1, folder, stream, stream.load_images)
     began = time.perf_counter()
@@ -68,16 +63,14 @@ def _run_phase(
         model = trainer.model.vlm
         model.to("cpu", torch.float16)
         model.save_base(folder / "model")
-        write_json(
-            folder / "model" / "pretraining.json",
-            {
-                "phase": name,
-                "stream_seed": seed,
-                **phase.model_dump(mode="json"),
-                "batch_size": settings.training.batch_size,
-                "device": device_name(),
-                "wall_s_of_last_call": round(time.perf_counter() - began),
-                "versions": package_versions(),
-            },
-        )
+        record = {
+            "phase": name,
+            "stream_seed": seed,
+            **phase.model_dump(mode="json"),
+            "batch_size": settings.training.batch_size,
+            "device": device_name(),
+            "wall_s_of_last_call": round(time.perf_counter() - began),
+            "versions": package_versions(),
+        }
+        write_json(folder / "model" / "pretraining.json", record)
     trainer.accelerator.wait_for_everyone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -12,8 +12,8 @@ import torch
 from accelerate import PartialState
 
 from vovnet.core.files import sha256_file, write_json
+from vovnet.data.images import load_images
 from vovnet.data.sets import load_train
-from vovnet.inference.engine import load_images
 from vovnet.model.loading import base_model_digest
 from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.manifest import write_manifest
@@ -40,7 +40,6 @@ def train_stage(
     of the head's scores on held-out training samples. The run's folder is cleared for this recipe,
     see `claimed_folder`; with `beside`, another recipe in it stays, and this one lies beside it.
     """
-    choose = recipe_folder if beside else _own_folder
     settings = trained.settings
     samples = load_train(settings, trained.layout)
     kept, held_out = split_held_out(samples, settings.training.calibration_samples)
@@ -53,11 +52,15 @@ def train_stage(
     start_from, origin = None, base_model
     if stage == 2:
         owner = trained.stage1_model
-        first = choose(owner.stage(1), key_of(owner, 1, base_model))
+        first = owner.stage(1)
+        if beside:
+            first = recipe_folder(first, key_of(owner, 1, base_model))
         start_from = weights_file(first)
         origin = sha256_file(start_from)
     key = key_of(trained, stage, origin)
-    folder = choose(trained.stage(stage), key)
+    folder = trained.stage(stage)
+    if beside:
+        folder = recipe_folder(folder, key)
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     # One process holds the folder for all of them.
     with claimed_folder(folder, key) if state.is_main_process else nullcontext():
@@ -92,9 +95,4 @@ def train_stage(
             num_processes=state.num_processes,
             device=str(state.device),
         )
-    return folder
-
-
-def _own_folder(folder: Path, key: Mapping[str, str]) -> Path:
-    """The run's folder, whatever it holds."""
     return folder

@@ -19,33 +19,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import ConfigError
 from vovnet.views.reductions import REDUCTIONS, reduction_class
 from vovnet.views.reductions.base import Reduction
 
+if TYPE_CHECKING:
+    from vovnet.config import VisionBudget
+
 DEFAULT_ACTIONS = ("no", "coarse", "full")
 """The actions of the experiments' specification."""
 
 _NAMED = frozenset(DEFAULT_ACTIONS)
 _OWN_LIMIT = re.compile(r"(?:(?P<kind>side|pixels)-)?(?P<limit>[1-9]\d{0,11})")
-
-
-class BudgetSettings(Protocol):
-    """What `config.VisionBudget` knows of the configured budgets."""
-
-    @property
-    def coarse_long_side(self) -> int | None: ...
-    @property
-    def coarse_max_pixels(self) -> int | None: ...
-    @property
-    def full_long_side(self) -> int | None: ...
-    @property
-    def full_max_pixels(self) -> int | None: ...
-    @property
-    def factor(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,12 @@ class View:
 
     @property
     def name(self) -> str:
-        return "+".join([_budget_name(self.budget), *(item.name for item in self.reductions)])
+        budget = self.budget
+        if isinstance(budget, ViewBudget):
+            side, pixels = budget.long_side, budget.max_pixels
+            assert (side is None) != (pixels is None), budget
+            budget = f"pixels-{pixels}" if side is None else f"side-{side}"
+        return "+".join([budget, *(item.name for item in self.reductions)])
 
     @property
     def columns(self) -> dict[str, float]:
@@ -76,7 +69,11 @@ def parse_view(text: str) -> View:
     budget = _budget(first)
     if budget is None:
         budget, rest = "full", [first, *rest]
-    reductions = [_reduction(part) for part in rest]
+    parts = [part.split("-") for part in rest]
+    reductions = [
+        reduction_class(name).parse(options) if name in REDUCTIONS else None
+        for name, *options in parts
+    ]
     known = tuple(item for item in reductions if item is not None)
     late = any(item.needs_grid for item in known[1:])
     if None in reductions or late or (budget == "no" and rest):
@@ -88,7 +85,7 @@ def parse_view(text: str) -> View:
     return View(budget, known)
 
 
-def view_budget(view: str, settings: BudgetSettings) -> ViewBudget | None:
+def view_budget(view: str, settings: VisionBudget) -> ViewBudget | None:
     """The sizes within which a view shows images; None for `no`."""
     budget = parse_view(view).budget
     if isinstance(budget, ViewBudget):
@@ -100,7 +97,7 @@ def view_budget(view: str, settings: BudgetSettings) -> ViewBudget | None:
     return ViewBudget(settings.full_long_side, settings.full_max_pixels)
 
 
-def num_vision_tokens(sizes: Sequence[tuple[int, int]], view: str, settings: BudgetSettings) -> int:
+def num_vision_tokens(sizes: Sequence[tuple[int, int]], view: str, settings: VisionBudget) -> int:
     """Vision tokens that a view of images of `sizes` (width, height) costs.
 
     Each image is reduced by itself.
@@ -130,17 +127,3 @@ def _budget(text: str) -> str | ViewBudget | None:
         return None
     limit = int(found["limit"])
     return ViewBudget(None, limit) if found["kind"] == "pixels" else ViewBudget(limit, None)
-
-
-def _reduction(text: str) -> Reduction | None:
-    name, *options = text.split("-")
-    return reduction_class(name).parse(options) if name in REDUCTIONS else None
-
-
-def _budget_name(budget: str | ViewBudget) -> str:
-    if isinstance(budget, str):
-        return budget
-    assert (budget.long_side is None) != (budget.max_pixels is None), budget
-    if budget.long_side is not None:
-        return f"side-{budget.long_side}"
-    return f"pixels-{budget.max_pixels}"

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
 import torch
 
-from vovnet.commands.bench.batching import compare_batching
-from vovnet.commands.bench.cache_reuse import compare_reuse
-from vovnet.commands.bench.growth import compare_growth
-from vovnet.commands.bench.measure import machine
-from vovnet.commands.bench.observe_once import compare_suite
-from vovnet.commands.bench.prefill import compare_reductions
-from vovnet.commands.bench.subject import open_bench
+from vovnet.commands.bench.latency import compare_batching, compare_reductions, compare_reuse
+from vovnet.commands.bench.observe_once import compare_growth, compare_suite
+from vovnet.commands.bench.subject import machine, open_bench
 from vovnet.config import Settings
 from vovnet.core.files import atomic_path, write_json, write_text
-from vovnet.core.layout import Layout
+from vovnet.core.progress import progress
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import weights_file
 from vovnet.report.render import to_markdown
-
-Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 PARTS = ("suite", "batching", "reuse", "reductions", "growth")
 """The parts, each of which leaves a JSON file beside the table."""
 
 
-def run_bench(settings: Settings, layout: Layout, progress: Progress) -> None:
-    """Measure all parts and write the results under `layout.bench`."""
+def run_bench(settings: Settings) -> Path:
+    """Measure all parts and write the results; returns the table as Markdown."""
+    layout = settings.layout
     torch.set_num_threads(settings.bench.num_threads)
     measured_on = machine()
     folder = layout.bench
@@ -53,7 +46,12 @@ def run_bench(settings: Settings, layout: Layout, progress: Progress) -> None:
     with atomic_path(outputs["csv"]) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
     text = table.assign(value=table["value"].map("{:.3g}".format)).astype(object).fillna("")
-    write_text(outputs["md"], to_markdown(text.astype(str)) + f"\n{machine_text(measured_on)}\n")
+    where = (
+        "{cpu}, {cores} cores, {torch_threads} torch threads, device {device}, torch {torch},"
+        " load {load_average[0]:.1f} at the start"
+    )
+    shown = to_markdown(text.astype(str))
+    write_text(outputs["md"], f"{shown}\n{where.format(**measured_on)}\n")
     write_manifest(
         folder / "manifest.json",
         step="bench",
@@ -64,11 +62,4 @@ def run_bench(settings: Settings, layout: Layout, progress: Progress) -> None:
         seed=bench.seed,
         machine=measured_on,
     )
-
-
-def machine_text(where: dict[str, Any]) -> str:
-    return (
-        f"{where['cpu']}, {where['cores']} cores, {where['torch_threads']} torch threads,"
-        f" device {where['device']}, torch {where['torch']},"
-        f" load {where['load_average'][0]:.1f} at the start"
-    )
+    return outputs["md"]

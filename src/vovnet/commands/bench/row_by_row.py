@@ -20,9 +20,10 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
+from vovnet.data.images import load_images
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Outcome, scored_outcome
-from vovnet.inference.engine import Answer, TextPass, load_images
+from vovnet.inference.engine import Answer, TextPass
 from vovnet.inference.observe import batches
 from vovnet.model.vlm import Prefix
 from vovnet.policies import kind_of
@@ -43,13 +44,12 @@ def row_outcome(
         passes = [inference.text_pass([samples[row] for row in rows]) for rows in chosen]
         found = {row["id"]: row for text_pass in passes for row in text_pass.signals}
         signals = [found[sample.id] for sample in samples]
+        flops_N = np.array([row["flops_text_pass"] for row in signals], dtype=np.float64)
     else:
         signals = [inference.costs(sample) for sample in samples]
+        flops_N = np.zeros(len(samples))
     shown = _shown(bench, samples, chosen) if kind.reads_correctness else {}
     tokens_N = np.zeros(len(samples), dtype=np.int64)
-    flops_N = np.zeros(len(samples))
-    if passes is not None:
-        flops_N += np.array([row["flops_text_pass"] for row in signals], dtype=np.float64)
     reuses = passes is not None and bench.settings.eval.cache_reuse
     answers: dict[int, Answer] = {}
 
@@ -70,7 +70,7 @@ def row_outcome(
         pd.DataFrame(signals, columns=list(signal_columns(actions))),
         look,
         questions=questions.names,
-        scores_NA_correct=_correctness(bench, questions, shown) if shown else None,
+        scores_NA_correct=_correctness(questions, shown) if shown else None,
         groups=questions.groups(kind.router) if kind.router else None,
         router=router,
     )
@@ -90,24 +90,19 @@ def row_outcome(
 def row_router(bench: Bench, key: GroupKey) -> Router:
     """A router that is fitted on model runs of its own."""
     questions = load_questions(bench.settings, bench.layout, ROUTER_FIT)
-    samples = questions.samples
-    chosen = batches(bench.inference, samples)
-    shown = _shown(bench, samples, chosen)
-    tokens_AN = [[answer.vision_tokens for answer in answers] for answers in shown.values()]
-    scores_NA = _correctness(bench, questions, shown)
+    shown = _shown(bench, questions.samples, batches(bench.inference, questions.samples))
+    views = [answers.values() for answers in shown.values()]
+    tokens_AN = [[answer.vision_tokens for answer in answers] for answers in views]
+    scores_NA = _correctness(questions, shown)
     return fit_router(questions.groups(key), scores_NA, np.array(tokens_AN, dtype=float).T)
 
 
 def _shown(
     bench: Bench, samples: Sequence[Sample], chosen: Sequence[Sequence[int]]
-) -> dict[str, list[Answer]]:
-    """The answers to all samples under each action."""
-    rows = range(len(samples))
-    answers = {
-        view: _answers(bench, samples, chosen, dict.fromkeys(rows, view))
-        for view in bench.settings.actions
-    }
-    return {view: [found[row] for row in rows] for view, found in answers.items()}
+) -> dict[str, dict[int, Answer]]:
+    """The answers to all samples under each action, by row."""
+    rows, actions = range(len(samples)), bench.settings.actions
+    return {view: _answers(bench, samples, chosen, dict.fromkeys(rows, view)) for view in actions}
 
 
 def _answers(
@@ -117,7 +112,7 @@ def _answers(
     views: Mapping[int, str],
     passes: Sequence[TextPass] | None = None,
 ) -> dict[int, Answer]:
-    """The answers by row to the samples that have a view; in a batch, those of a view together."""
+    """The answers to the samples that have a view, by row; in a batch, those of a view together."""
     answers: dict[int, Answer] = {}
     for index, rows in enumerate(chosen):
         places: dict[str, list[int]] = defaultdict(list)
@@ -133,7 +128,7 @@ def _answers(
             text_pass = None if passes is None else _part(passes[index], picked)
             found = bench.inference.answer(group, view, images, text_pass)
             answers.update(zip((rows[place] for place in picked), found, strict=True))
-    return answers
+    return dict(sorted(answers.items()))
 
 
 @torch.inference_mode()
@@ -154,7 +149,7 @@ def _part(text_pass: TextPass, places: Sequence[int]) -> TextPass:
     )
 
 
-def _correctness(bench: Bench, questions: Questions, shown: dict[str, list[Answer]]) -> Floats:
+def _correctness(questions: Questions, shown: dict[str, dict[int, Answer]]) -> Floats:
     """Of each question, how right the answer under each action is, (N, A)."""
-    texts = ([answer.text for answer in answers] for answers in shown.values())
+    texts = ([answer.text for answer in answers.values()] for answers in shown.values())
     return np.stack([questions.score(view)[0] for view in texts], axis=1)

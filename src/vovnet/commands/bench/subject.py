@@ -1,19 +1,31 @@
-"""The subject of the bench: one trained model, its experiments, and a results folder of its own."""
+"""What the bench measures, and how: one trained model with its experiments, lines and clocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
 
 from vovnet.config import Settings, run_settings, validate
 from vovnet.config.experiments import bench_experiments
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.sets import load_set
 from vovnet.inference.engine import Answer, Inference, TextPass
-from vovnet.model.vovnet import load_trained, pick_device
+from vovnet.model.vovnet import device_name, load_trained, pick_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,16 +75,21 @@ class Bench:
     def first_set(self) -> str:
         return next(iter(self.settings.data.eval_sets))
 
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Those of the first set."""
+        return list(load_set(self.settings, self.layout, self.first_set))
+
 
 def open_bench(settings: Settings, layout: Layout, folder: Path) -> Bench:
     """Load the trained model that the bench measures. What it makes goes to `folder`."""
-    settings = bench_settings(settings)
+    settings = _cut_down(settings)
     checkpoint = layout.stage(next(iter(settings.runs)), settings.seeds[0], 2)
     model = load_trained(settings, checkpoint, pick_device())
     return Bench(settings, BenchLayout(folder, layout), CountingInference(model, settings))
 
 
-def bench_settings(settings: Settings) -> Settings:
+def _cut_down(settings: Settings) -> Settings:
     """The settings, cut down to the bench's experiments, one run and seed, and few questions.
 
     A part of the routers' set has half as many questions as an evaluation set.
@@ -88,10 +105,79 @@ def bench_settings(settings: Settings) -> Settings:
     for part in value["data"]["router_fit"]:
         half = max(1, count // 2)
         part["max_samples"] = min(part["max_samples"] or half, half)
-    stanzas = {name: value["experiments"][name] for name in names}
-    for stanza in stanzas.values():
-        stanza["seeds"] = [seed]
+    stanzas = {name: value["experiments"][name] | {"seeds": [seed]} for name in names}
     whole = {"runs": {run: {}}, "seeds": [seed], "experiments": stanzas, "targets": {}}
-    whole["report"] = {}
-    whole["eval"] = value["eval"] | {"num_shards": 1}
+    whole |= {"report": {}, "eval": value["eval"] | {"num_shards": 1}}
     return validate(value | whole, "bench")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A measured value. `at_least` or `at_most` is the requirement, if there is one."""
+
+    part: str
+    what: str
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """`pass` or `miss`; empty where nothing is required."""
+        if self.at_least is None and self.at_most is None:
+            return ""
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return "pass" if low <= self.value <= high else "miss"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The line as a row of bench.csv."""
+        return vars(self) | {"verdict": self.verdict}
+
+
+def turn(ways: Mapping[str, T], number: int) -> list[tuple[str, T]]:
+    """The ways in another order each time, so that none profits from a quiet moment."""
+    first = number % len(ways)
+    return [*ways.items()][first:] + [*ways.items()][:first]
+
+
+def interleaved(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """The seconds that each way takes in each repeat, after a first round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for work in ways.values():
+        work()
+    for repeat in range(repeats):
+        for name, work in turn(ways, repeat):
+            seconds[name].append(timed(work)[0])
+    return seconds
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """The seconds until the device has finished `work`, and what `work` returned."""
+    began = time.perf_counter()
+    value = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, value
+
+
+def growth_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """The slope of log(seconds) over log(size) by least squares: 1 is linear."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def machine() -> dict[str, Any]:
+    """The machine on which the numbers are measured."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    named = re.search(r"model name\s*:\s*(.+)", text)
+    return {
+        "cpu": named[1].strip() if named else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load_average": list(os.getloadavg()),
+        "device": device_name(),
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+    }

@@ -14,7 +14,7 @@ from vovnet.config import Settings
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.data.image_decoding import open_image
+from vovnet.data.images import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
 

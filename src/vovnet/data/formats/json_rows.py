@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import json_reason, read_jsonl
-from vovnet.data.formats.rows import Row
+from vovnet.data.formats.source import Row
 
 JSON_SUFFIXES = (".json", ".jsonl")
+
+_NO_SPACE = re.compile(r"\S")
 
 CHUNK_CHARS = 1 << 20
 MAX_ROW_CHARS = 1 << 26
@@ -20,7 +23,11 @@ MAX_ROW_CHARS = 1 << 26
 
 def iter_rows(path: Path) -> Iterator[Row]:
     """The objects of a JSON array or of a JSONL file; `Row.number` counts from 1."""
-    array = _starts_array(path)
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            array = _Window(file).peek() == "["
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not valid UTF-8 ({error.reason})") from None
     values = _iter_array(path) if array else (value for _, value in read_jsonl(path))
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
@@ -42,15 +49,11 @@ def _iter_array(path: Path) -> Iterator[Any]:
                 number += 1
                 separator = window.expect(",", "]")
             if window.peek():
-                raise _SyntaxError("unexpected text after the array")
-    except _SyntaxError as error:
-        raise DataError(f"{path}, row {number + 1}: not valid JSON ({error})") from None
+                raise ValueError("unexpected text after the array")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
-
-
-class _SyntaxError(Exception):
-    pass
+    except ValueError as error:
+        raise DataError(f"{path}, row {number + 1}: not valid JSON ({error})") from None
 
 
 class _Window:
@@ -72,10 +75,10 @@ class _Window:
     def peek(self) -> str:
         """The next character that is no white space; "" at the end."""
         while True:
-            while self._position < len(self._text):
-                if not self._text[self._position].isspace():
-                    return self._text[self._position]
-                self._position += 1
+            if found := _NO_SPACE.search(self._text, self._position):
+                self._position = found.start()
+                return found[0]
+            self._position = len(self._text)
             if not self._refill():
                 return ""
 
@@ -85,7 +88,7 @@ class _Window:
         if character not in characters:
             expected = " or ".join(repr(other) for other in characters)
             got = f"expected {expected}, got {character!r}"
-            raise _SyntaxError(got if character else "ends too early")
+            raise ValueError(got if character else "ends too early")
         self._position += 1
         return character
 
@@ -99,12 +102,4 @@ class _Window:
             except (ValueError, RecursionError) as error:
                 too_long = len(self._text) - self._position > MAX_ROW_CHARS
                 if too_long or not self._refill():
-                    raise _SyntaxError(json_reason(error)) from None
-
-
-def _starts_array(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            return _Window(file).peek() == "["
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not valid UTF-8 ({error.reason})") from None
+                    raise ValueError(json_reason(error)) from None

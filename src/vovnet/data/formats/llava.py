@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from vovnet.core.records import Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import iter_rows
-from vovnet.data.formats.rows import Row
-from vovnet.data.formats.source import Source
+from vovnet.data.formats.source import NameCounts, Row, Source
 from vovnet.data.image_store import inside
-from vovnet.data.name_counts import NameCounts
 
 IMAGE_TAG = "<image>"
 ROLES = ("human", "gpt")
@@ -27,8 +25,9 @@ def read(source: Source) -> Iterator[Sample]:
     """The samples in file order; rows without an image are skipped and counted."""
     occurrences = NameCounts()
     for row in iter_rows(source.file):
-        paths = _image_paths(row)
-        if not paths:
+        image = row.values.get("image")
+        paths = row.texts("image") if isinstance(image, list) else [row.optional_text("image")]
+        if not image:
             source.skipped["row without image"] += 1
             continue
         yield from _samples(source, row, paths, _row_id(source, row, occurrences))
@@ -69,19 +68,13 @@ def _row_id(source: Source, row: Row, occurrences: NameCounts) -> str:
     return source.claim(row, column, name if times == 1 else f"{name}~{times}")
 
 
-def _image_paths(row: Row) -> list[str]:
-    if isinstance(row.values.get("image"), list):
-        return row.texts("image")
-    path = row.optional_text("image")
-    return [path] if path else []
-
-
 def _turns(row: Row) -> list[str]:
     """The texts of the turns, human and gpt alternating."""
-    if "conversations" not in row.values and "instruction" in row.values:
-        return [row.text("instruction"), row.text("output")]
-    if "conversations" not in row.values and "text" in row.values:
-        return [row.text("text"), ""]
+    if "conversations" not in row.values:
+        if "instruction" in row.values:
+            return [row.text("instruction"), row.text("output")]
+        if "text" in row.values:
+            return [row.text("text"), ""]
     turns = row.values.get("conversations")
     if not isinstance(turns, list) or not turns or len(turns) % 2:
         raise row.error("conversations", "expected a list of human and gpt turns in pairs")

@@ -19,8 +19,7 @@ from vovnet.core.errors import DataError, one_line
 from vovnet.core.records import ImageRef, QuestionType, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
-from vovnet.data.formats.rows import Row, require_columns, text_list
-from vovnet.data.formats.source import Source
+from vovnet.data.formats.source import Row, Source, require_columns, text_list
 from vovnet.data.formats.vlmevalkit import TableImages, lettered_choices, rows_of_split
 
 IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
@@ -67,15 +66,10 @@ def _is_table(path: Path) -> bool:
 def _json_rows(path: Path) -> Iterator[Row]:
     """The hub's rows as MMMU-Pro's tools write them: images by path, choices only, no ids."""
     for row in iter_rows(path):
-        for name in ROW_REQUIRED:
-            if name not in row.values:
-                raise row.error(name, "is missing")
+        row.require(ROW_REQUIRED)
         fixed = {"id": f"{path.stem}:{row.number}", "question_type": "multiple-choice"}
-        images = {
-            name: {"bytes": None, "path": value}
-            for name, value in row.values.items()
-            if name in IMAGE_COLUMNS and isinstance(value, str)
-        }
+        paths = {name: row.values.get(name) for name in IMAGE_COLUMNS}
+        images = {key: {"path": item} for key, item in paths.items() if isinstance(item, str)}
         yield Row(path, row.number, {**fixed, **row.values, **images})
 
 
@@ -90,12 +84,13 @@ def _sample(
     name = row.text("question_type")
     if name not in QUESTION_TYPES:
         raise row.error("question_type", f"expected one of {list(QUESTION_TYPES)}, got {name!r}")
-    question_type = QUESTION_TYPES[name]
-    answers = _gold(row)
-    if question_type == "multiple-choice":
-        answer, answer_text, answers = *_lettered_gold(row, choices, answers), []
-    else:
-        answer = answer_text = answers[0] if answers else ""
+    question_type, gold = QUESTION_TYPES[name], _gold(row)
+    answer = gold[0] if gold else ""
+    lettered = question_type == "multiple-choice"
+    if lettered and len(choices) < 2:
+        raise row.error("options" if "options" in row.values else "A", "expected two options")
+    if lettered and gold and (len(gold) > 1 or answer not in choices):
+        raise row.error("answer", f"expected one of {list(choices)}, got {gold}")
     return Sample(
         id=source.claim(row, id_column, row.identifier(id_column)),
         dataset=source.dataset,
@@ -105,8 +100,8 @@ def _sample(
         images=images,
         choices=choices,
         answer=answer,
-        answer_text=answer_text,
-        answers=answers,
+        answer_text=choices.get(answer, "") if lettered else answer,
+        answers=[] if lettered else gold,
         category=row.optional_text("subfield"),
         subject=subject,
     )
@@ -176,16 +171,6 @@ def _gold(row: Row) -> list[str]:
         return []
     several = text_list(text) if text.startswith("[") else None
     return several or [text]
-
-
-def _lettered_gold(row: Row, choices: dict[str, str], gold: list[str]) -> tuple[str, str]:
-    if len(choices) < 2:
-        raise row.error("options" if "options" in row.values else "A", "expected two options")
-    if not gold:
-        return "", ""
-    if len(gold) > 1 or gold[0] not in choices:
-        raise row.error("answer", f"expected one of {list(choices)}, got {gold}")
-    return gold[0], choices[gold[0]]
 
 
 FORMAT = DatasetFormat(

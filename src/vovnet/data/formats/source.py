@@ -1,18 +1,138 @@
-"""What the reader of a format gets: the files of one split, and a store for its images."""
+"""What the reader of a format gets: the files of one split, a store for its images, and rows.
+
+The errors of a row say where it is: file, row and column.
+"""
 
 from __future__ import annotations
 
+import ast
+import sqlite3
+import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vovnet.config import DataSettings
 from vovnet.core.errors import DataError
-from vovnet.data.formats.rows import Row
 from vovnet.data.image_store import ImageStore
-from vovnet.data.name_counts import NameCounts
+
+
+@dataclass(frozen=True)
+class Row:
+    """One raw row; `number` counts data rows from 1."""
+
+    path: Path
+    number: int
+    values: Mapping[str, Any]
+
+    def at(self, column: str) -> str:
+        return f"{self.path}, row {self.number}, column {column!r}"
+
+    def error(self, column: str, message: str) -> DataError:
+        return DataError(f"{self.at(column)}: {message}")
+
+    def require(self, columns: tuple[str, ...]) -> None:
+        for column in columns:
+            if column not in self.values:
+                raise self.error(column, "is missing")
+
+    def text(self, column: str) -> str:
+        """A required text, not empty."""
+        if self.values.get(column) is None:
+            raise self.error(column, "is missing")
+        text = self.optional_text(column)
+        if not text.strip():
+            raise self.error(column, "is empty")
+        return text
+
+    def optional_text(self, column: str) -> str:
+        """A text, "" where there is none."""
+        value = self.values.get(column)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self.error(column, f"expected text, got {type(value).__name__}")
+        return self.writable(column, value)
+
+    def identifier(self, column: str) -> str:
+        """An id, which may be a whole number or a text."""
+        value = self.values.get(column)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self.text(column)
+
+    def texts(self, column: str) -> list[str]:
+        """A list of texts, empty where there is none."""
+        value = self.values.get(column)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(column, "expected a list of texts")
+        return [self.writable(column, item) for item in value]
+
+    def writable(self, column: str, text: str) -> str:
+        """The text, which must be one: JSON can hold halves of characters, UTF-8 cannot."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(column, f"holds no valid text ({error.reason})") from None
+        return text
+
+
+def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:
+    """One error for the first column that a table lacks."""
+    for name in required:
+        if name not in names:
+            raise DataError(f"{path}: column {name!r} is missing, it has {names}")
+
+
+def text_list(text: str) -> list[str] | None:
+    """The texts of a Python list that is written as a text; None if it is no list of texts.
+
+    Only literals are read, nothing is evaluated.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return None
+    return value
+
+
+class NameCounts:
+    """How often each name occurred, in a temporary file: memory does not grow with the dataset."""
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("")
+        weakref.finalize(self, self._table.close)
+        self._table.execute(
+            "CREATE TABLE counts (name TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID"
+        )
+
+    def add(self, name: str) -> int:
+        """Count a name once more; returns how often it has occurred."""
+        statement = (
+            "INSERT INTO counts VALUES (?, 1)"
+            " ON CONFLICT (name) DO UPDATE SET times = times + 1 RETURNING times"
+        )
+        (times,) = self._table.execute(statement, (name,)).fetchone()
+        return int(times)
+
+    def __contains__(self, name: object) -> bool:
+        rows = self._table.execute("SELECT 1 FROM counts WHERE name = ?", (name,))
+        return rows.fetchone() is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The distinct names, sorted."""
+        for (name,) in self._table.execute("SELECT name FROM counts ORDER BY name"):
+            yield name
+
+    def __len__(self) -> int:
+        (count,) = self._table.execute("SELECT count(*) FROM counts").fetchone()
+        return int(count)
 
 
 @dataclass(frozen=True)

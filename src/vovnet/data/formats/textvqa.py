@@ -16,8 +16,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.records import ImageRef, Sample
 from vovnet.data.formats.base import DatasetFormat
-from vovnet.data.formats.rows import Row
-from vovnet.data.formats.source import Source
+from vovnet.data.formats.source import Row, Source
 from vovnet.data.image_store import inside
 
 IMAGE_SUFFIXES = (".jpg", ".png")
@@ -28,7 +27,22 @@ def read(source: Source) -> Iterator[Sample]:
     ocr_file = source.further.get("ocr_files")
     tokens = _ocr_tokens(ocr_file) if ocr_file else None
     for row in _rows(source.file):
-        yield _sample(source, row, "" if tokens is None else _hint(source, row, tokens))
+        answers = row.texts("answers")
+        answer = Counter(answers).most_common(1)[0][0] if answers else ""  # the first of several
+        classes = row.texts("image_classes")
+        yield Sample(
+            id=source.claim(row, "question_id", row.identifier("question_id")),
+            dataset=source.dataset,
+            split=source.split,
+            question_type="vqa",
+            question=row.text("question"),
+            images=[_image(source, row)],
+            hint="" if tokens is None else _hint(source, row, tokens),
+            answer=answer,
+            answer_text=answer,
+            answers=answers,
+            category=classes[0] if classes else "",
+        )
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -45,8 +59,7 @@ def _ocr_tokens(path: Path) -> dict[str, list[str]]:
     """Image id -> the texts that OCR read in the image, as in TextVQA's Rosetta files."""
     tokens = {}
     for row in _rows(path):
-        if "ocr_tokens" not in row.values:
-            raise row.error("ocr_tokens", "is missing")
+        row.require(("ocr_tokens",))
         tokens[row.identifier("image_id")] = row.texts("ocr_tokens")
     return tokens
 
@@ -57,30 +70,6 @@ def _hint(source: Source, row: Row, tokens: dict[str, list[str]]) -> str:
         source.skipped["image without a row of OCR tokens"] += 1
     read = tokens.get(name)
     return f"Reference OCR token: {', '.join(read)}" if read else ""
-
-
-def _sample(source: Source, row: Row, hint: str) -> Sample:
-    answers = row.texts("answers")
-    answer = most_frequent(answers)
-    classes = row.texts("image_classes")
-    return Sample(
-        id=source.claim(row, "question_id", row.identifier("question_id")),
-        dataset=source.dataset,
-        split=source.split,
-        question_type="vqa",
-        question=row.text("question"),
-        images=[_image(source, row)],
-        hint=hint,
-        answer=answer,
-        answer_text=answer,
-        answers=answers,
-        category=classes[0] if classes else "",
-    )
-
-
-def most_frequent(answers: list[str]) -> str:
-    """The most frequent answer, the first of several; "" if there is none."""
-    return Counter(answers).most_common(1)[0][0] if answers else ""
 
 
 def _image(source: Source, row: Row) -> ImageRef:

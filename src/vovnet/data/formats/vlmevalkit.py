@@ -6,7 +6,6 @@ They come as TSV, or as JSON with the same rows.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import math
 import string
@@ -19,7 +18,7 @@ from typing import Any
 from vovnet.core.errors import DataError
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
-from vovnet.data.formats.rows import Row, require_columns, text_list
+from vovnet.data.formats.source import Row, require_columns, text_list
 from vovnet.data.image_store import ImageStore
 
 MAX_REFERENCE_LENGTH = 64
@@ -35,10 +34,7 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
             reader = csv.reader(file, delimiter="\t", strict=True)
             names = next(reader, [])
             require_columns(path, names, required)
-            for fields in reader:
-                if not fields:
-                    continue
-                number += 1
+            for number, fields in enumerate(filter(None, reader), start=1):
                 if len(fields) != len(names):
                     raise DataError(
                         f"{path}, row {number}: expected {len(names)} columns, got {len(fields)}"
@@ -57,9 +53,7 @@ def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
         if not isinstance(values, dict):
             raise row.error("annotation", "expected an object")
         table_row = Row(path, row.number, {name: _field(value) for name, value in values.items()})
-        for name in required:
-            if name not in values:
-                raise table_row.error(name, "is missing")
+        table_row.require(required)
         yield table_row
 
 
@@ -117,23 +111,21 @@ class TableImages:
     def of(self, row: Row) -> list[ImageRef]:
         """The images of a row; rows of MMBench's published samples name an `image_file`."""
         if "image" not in row.values and "image_file" in row.values:
-            return [
-                self._store.add_file(self._folder, row.text("image_file"), row.at("image_file"))
-            ]
+            where = row.at("image_file")
+            return [self._store.add_file(self._folder, row.text("image_file"), where)]
         value = row.text("image")
         if len(value) > MAX_REFERENCE_LENGTH:
             refs = self._decode(row, value)
         else:
-            refs = self._refer(row, value)
+            if value not in self._by_index and not self._scanned:
+                self._scan()
+            if value not in self._by_index:
+                raise row.error(
+                    "image", f"refers to index {value!r}, which no row with an image has"
+                )
+            refs = self._by_index[value]
         self._by_index[row.text("index")] = refs
         return refs
-
-    def _refer(self, row: Row, index: str) -> list[ImageRef]:
-        if index not in self._by_index and not self._scanned:
-            self._scan()
-        if index not in self._by_index:
-            raise row.error("image", f"refers to index {index!r}, which no row with an image has")
-        return self._by_index[index]
 
     def _scan(self) -> None:
         self._scanned = True
@@ -152,11 +144,8 @@ class TableImages:
             parts = text_list(value) or []
         if not parts:
             raise row.error("image", "expected base64 or a list of base64 texts")
-        return [self._store.add(_base64(row, part), row.at("image")) for part in parts]
-
-
-def _base64(row: Row, text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise row.error("image", f"not valid base64 ({error})") from None
+        try:
+            images = [base64.b64decode(part, validate=True) for part in parts]
+        except ValueError as error:
+            raise row.error("image", f"not valid base64 ({error})") from None
+        return [self._store.add(image, row.at("image")) for image in images]

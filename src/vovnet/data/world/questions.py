@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Part = Literal["train", "eval"]
 Size = tuple[int, int]
+Box = tuple[int, int, int, int]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 39, 40),
@@ -47,6 +49,7 @@ PRIOR_COLOURS = {
     "carrot": "orange",
 }
 PRIOR_STRENGTH = 0.85
+NAMED = tuple(COLOURS)
 TOKEN_SIDE = 32
 """Side in pixels of what one vision token of the tiny model shows at FULL."""
 SIGN_POINTS = 15
@@ -67,6 +70,10 @@ class Item:
     pool: tuple[str, ...]
     images: tuple[Image.Image, ...]
 
+    @property
+    def skill(self) -> str:
+        return TEMPLATES[self.template][1]
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -79,6 +86,9 @@ class Draw:
     def pick(self, options: tuple[str, ...]) -> str:
         return options[int(self.rng.integers(len(options)))]
 
+    def pick_two(self, options: tuple[str, ...]) -> list[str]:
+        return [options[index] for index in self.rng.permutation(len(options))[:2]]
+
 
 def make_name(rng: np.random.Generator, part: Part) -> str:
     """A pronounceable name. The two parts have no name in common: their first vowels differ."""
@@ -90,9 +100,6 @@ def make_name(rng: np.random.Generator, part: Part) -> str:
     return "".join(letters).capitalize()
 
 
-# ---- pictures --------------------------------------------------------------------------
-
-
 def _background(draw: Draw) -> Image.Image:
     """A light, tinted, slightly noisy background, so that no two pictures are equal."""
     width, height = draw.size
@@ -102,7 +109,7 @@ def _background(draw: Draw) -> Image.Image:
     return Image.fromarray(pixels_HW3)
 
 
-def _box(draw: Draw, side: int) -> tuple[int, int, int, int]:
+def _box(draw: Draw, side: int) -> Box:
     """A square of `side` pixels at a random place, with a margin of 2 pixels."""
     width, height = draw.size
     left = int(draw.rng.integers(2, width - side - 1))
@@ -114,7 +121,7 @@ def _side(draw: Draw, low: int = 36, high: int = 56) -> int:
     return int(draw.rng.integers(low, min(high, min(draw.size) - 6) + 1))
 
 
-def _shape_mask(size: Size, shape: str, box: tuple[int, int, int, int]) -> Image.Image:
+def _shape_mask(size: Size, shape: str, box: Box) -> Image.Image:
     mask = Image.new("L", size, 0)
     pen = ImageDraw.Draw(mask)
     left, top, right, bottom = box
@@ -142,24 +149,16 @@ def _shape_mask(size: Size, shape: str, box: tuple[int, int, int, int]) -> Image
 def _pattern(size: Size, pattern: str, colour: str, period: int) -> Image.Image:
     """A pattern of `colour` and white. `plain` is their mean: all patterns have one mean colour."""
     width, height = size
-    rows_H1, columns_1W = np.mgrid[0:height, 0:1][0], np.mgrid[0:1, 0:width][1]
-    half = period // 2
-    if pattern == "horizontal":
-        share_HW = (rows_H1 // half % 2) + 0 * columns_1W
-    elif pattern == "vertical":
-        share_HW = (columns_1W // half % 2) + 0 * rows_H1
-    elif pattern == "checked":
-        share_HW = (rows_H1 // half + columns_1W // half) % 2
-    else:
-        share_HW = np.full((height, width), 0.5)
+    rows_HW, columns_HW = np.indices((height, width)) // (period // 2)
+    stripes = {"horizontal": rows_HW, "vertical": columns_HW, "checked": rows_HW + columns_HW}
+    share_HW = stripes[pattern] % 2 if pattern in stripes else np.full((height, width), 0.5)
     ink_3, paper_3 = np.array(COLOURS[colour]), np.array([255, 255, 255])
     pixels_HW3 = share_HW[..., None] * ink_3 + (1 - share_HW[..., None]) * paper_3
     return Image.fromarray(pixels_HW3.astype(np.uint8))
 
 
-def _shape_picture(
-    draw: Draw, shape: str, colour: str, box: tuple[int, int, int, int]
-) -> Image.Image:
+def _shape_picture(draw: Draw, shape: str, colour: str, box: Box | None = None) -> Image.Image:
+    box = box or _box(draw, _side(draw))
     picture = _background(draw)
     picture.paste(COLOURS[colour], mask=_shape_mask(draw.size, shape, box))
     return picture
@@ -167,8 +166,8 @@ def _shape_picture(
 
 def _any_picture(draw: Draw) -> Image.Image:
     """A picture that does not matter to the question."""
-    colour, shape = draw.pick(tuple(COLOURS)), draw.pick(SHAPES)
-    return _shape_picture(draw, shape, colour, _box(draw, _side(draw)))
+    colour, shape = draw.pick(NAMED), draw.pick(SHAPES)
+    return _shape_picture(draw, shape, colour)
 
 
 def _pattern_picture(draw: Draw, pattern: str, period: int) -> Image.Image:
@@ -220,9 +219,6 @@ def _dotted_board(draw: Draw, ink_HW: NDArray[np.bool_]) -> Image.Image:
     return Image.fromarray(np.clip(grey_HW, 0, 255).astype(np.uint8)).convert("RGB")
 
 
-# ---- templates -------------------------------------------------------------------------
-
-
 def _sum(draw: Draw) -> Item:
     first, second = (int(value) for value in draw.rng.integers(1, 10, size=2))
     question = (
@@ -233,15 +229,12 @@ def _sum(draw: Draw) -> Item:
 
 
 def _recall(draw: Draw) -> Item:
-    things = draw.rng.permutation(len(THINGS))[:2]
-    colours = draw.rng.permutation(len(COLOURS))[:2]
-    names = [list(COLOURS)[index] for index in colours]
-    told = " and ".join(
-        f"a {colour} {THINGS[thing]}" for colour, thing in zip(names, things, strict=True)
-    )
+    things, colours = draw.pick_two(THINGS), draw.pick_two(NAMED)
+    pairs = zip(colours, things, strict=True)
+    told = " and ".join(f"a {colour} {thing}" for colour, thing in pairs)
     asked = int(draw.rng.integers(2))
-    question = f"{draw.name} owns {told}. What colour is the {THINGS[things[asked]]}?"
-    return Item("recall", question, names[asked], tuple(COLOURS), (_any_picture(draw),))
+    question = f"{draw.name} owns {told}. What colour is the {things[asked]}?"
+    return Item("recall", question, colours[asked], NAMED, (_any_picture(draw),))
 
 
 def _prior(draw: Draw) -> Item:
@@ -249,24 +242,20 @@ def _prior(draw: Draw) -> Item:
     colour = PRIOR_COLOURS[thing]
     if draw.rng.random() >= PRIOR_STRENGTH:
         colour = draw.pick(tuple(name for name in COLOURS if name != colour))
-    picture = _shape_picture(draw, "circle", colour, _box(draw, _side(draw)))
     question = f"What colour is the {thing} of {draw.name}?"
-    return Item("prior", question, colour, tuple(COLOURS), (picture,))
+    return Item("prior", question, colour, NAMED, (_shape_picture(draw, "circle", colour),))
 
 
 def _colour(draw: Draw) -> Item:
-    shape, colour = draw.pick(SHAPES), draw.pick(tuple(COLOURS))
-    picture = _shape_picture(draw, shape, colour, _box(draw, _side(draw)))
+    shape, colour = draw.pick(SHAPES), draw.pick(NAMED)
     question = f"What colour is the {shape} of {draw.name}?"
-    return Item("colour", question, colour, tuple(COLOURS), (picture,))
+    return Item("colour", question, colour, NAMED, (_shape_picture(draw, shape, colour),))
 
 
 def _shape(draw: Draw) -> Item:
-    shape, colour = draw.pick(SHAPES), draw.pick(tuple(COLOURS))
-    width, height = draw.size
-    left, top = (
-        TOKEN_SIDE * int(draw.rng.integers(0, side // TOKEN_SIDE - 1)) for side in (width, height)
-    )
+    shape, colour = draw.pick(SHAPES), draw.pick(NAMED)
+    cells = (int(draw.rng.integers(0, side // TOKEN_SIDE - 1)) for side in draw.size)
+    left, top = (TOKEN_SIDE * cell for cell in cells)
     box = (left + 3, top + 3, left + 2 * TOKEN_SIDE - 4, top + 2 * TOKEN_SIDE - 4)
     picture = _shape_picture(draw, shape, colour, box)
     question = f"Which shape did {draw.name} draw?"
@@ -282,80 +271,57 @@ def _place(draw: Draw) -> Item:
     start = left * third + int(draw.rng.integers(2, third - side + 1))
     top = int(draw.rng.integers(2, height - side - 2))
     box = (start, top, start + side, top + side)
-    picture = _shape_picture(draw, draw.pick(SHAPES), draw.pick(tuple(COLOURS)), box)
+    picture = _shape_picture(draw, draw.pick(SHAPES), draw.pick(NAMED), box)
     question = f"On which side did {draw.name} draw, left, right or middle?"
     return Item("place", question, place, PLACES, (picture,))
 
 
 def _second_colour(draw: Draw) -> Item:
-    colours = draw.rng.permutation(len(COLOURS))[:2]
-    names = [list(COLOURS)[index] for index in colours]
-    pictures = tuple(
-        _shape_picture(draw, draw.pick(SHAPES), colour, _box(draw, _side(draw))) for colour in names
-    )
+    colours = draw.pick_two(NAMED)
+    pictures = tuple(_shape_picture(draw, draw.pick(SHAPES), colour) for colour in colours)
     question = f"{draw.name} drew <image 1> and <image 2>. What colour is the shape in <image 2>?"
-    return Item("second_colour", question, names[1], tuple(COLOURS), pictures)
+    return Item("second_colour", question, colours[1], NAMED, pictures)
 
 
-def _pattern_fine(draw: Draw) -> Item:
-    pattern = draw.pick(PATTERNS)
-    question = f"Which fine pattern did {draw.name} paint?"
-    return Item("pattern_fine", question, pattern, PATTERNS, (_pattern_picture(draw, pattern, 2),))
-
-
-def _pattern_any(draw: Draw) -> Item:
-    pattern, period = draw.pick(PATTERNS), 2 if draw.rng.random() < 0.6 else 10
-    question = f"Which pattern did {draw.name} paint?"
+def _painted(draw: Draw, fine: bool) -> Item:
+    """A pattern that is fine, or that may be."""
+    pattern, kind = draw.pick(PATTERNS), "fine pattern" if fine else "pattern"
+    period = 2 if fine or draw.rng.random() < 0.6 else 10
+    question = f"Which {kind} did {draw.name} paint?"
     picture = _pattern_picture(draw, pattern, period)
-    return Item("pattern_any", question, pattern, PATTERNS, (picture,))
+    return Item(f"pattern_{'fine' if fine else 'any'}", question, pattern, PATTERNS, (picture,))
 
 
-def _sign_fine(draw: Draw) -> Item:
-    word = draw.pick(WORDS)
-    question = f"What does the fine print of {draw.name} say?"
-    return Item("sign_fine", question, word, WORDS, (_sign_picture(draw, word, fine=True),))
+def _written(draw: Draw, fine: bool) -> Item:
+    """A word in fine print, or in print that may be fine."""
+    word, kind = draw.pick(WORDS), "fine print" if fine else "sign"
+    picture_is_fine = fine or bool(draw.rng.random() < 0.6)
+    question = f"What does the {kind} of {draw.name} say?"
+    picture = _sign_picture(draw, word, picture_is_fine)
+    return Item(f"sign_{'fine' if fine else 'any'}", question, word, WORDS, (picture,))
 
 
-def _sign_any(draw: Draw) -> Item:
-    word, fine = draw.pick(WORDS), bool(draw.rng.random() < 0.6)
-    question = f"What does the sign of {draw.name} say?"
-    return Item("sign_any", question, word, WORDS, (_sign_picture(draw, word, fine),))
-
-
-TEMPLATES: dict[str, Callable[[Draw], Item]] = {
-    "sum": _sum,
-    "recall": _recall,
-    "prior": _prior,
-    "colour": _colour,
-    "shape": _shape,
-    "place": _place,
-    "second_colour": _second_colour,
-    "pattern_fine": _pattern_fine,
-    "pattern_any": _pattern_any,
-    "sign_fine": _sign_fine,
-    "sign_any": _sign_any,
+TEMPLATES: dict[str, tuple[Callable[[Draw], Item], str]] = {
+    "sum": (_sum, "text"),
+    "recall": (_recall, "text"),
+    "prior": (_prior, "prior"),
+    "colour": (_colour, "coarse"),
+    "shape": (_shape, "coarse"),
+    "place": (_place, "coarse"),
+    "second_colour": (_second_colour, "coarse"),
+    "pattern_fine": (partial(_painted, fine=True), "fine"),
+    "pattern_any": (partial(_painted, fine=False), "mixed"),
+    "sign_fine": (partial(_written, fine=True), "fine"),
+    "sign_any": (partial(_written, fine=False), "mixed"),
 }
-
-SKILLS = {
-    "sum": "text",
-    "recall": "text",
-    "prior": "prior",
-    "colour": "coarse",
-    "shape": "coarse",
-    "place": "coarse",
-    "second_colour": "coarse",
-    "pattern_fine": "fine",
-    "pattern_any": "mixed",
-    "sign_fine": "fine",
-    "sign_any": "mixed",
-}
-"""What a template needs: `text`, `prior`, `coarse`, `fine`, or `mixed` (either of the last two)."""
+"""With what a template needs: `text`, `prior`, `coarse`, `fine`, or `mixed` (the last two)."""
 
 
 def make_item(rng: np.random.Generator, part: Part, template: str) -> Item:
     """One item of a template. A fifth of the pictures are half as high as they are wide."""
     size = (128, 64) if rng.random() < 0.2 else (128, 128)
-    return TEMPLATES[template](Draw(rng, make_name(rng, part), size))
+    draw_item, _ = TEMPLATES[template]
+    return draw_item(Draw(rng, make_name(rng, part), size))
 
 
 def pick_template(rng: np.random.Generator, shares: Mapping[str, float]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import overload
 
 import numpy as np
 from PIL import Image
@@ -31,13 +30,7 @@ class WorldStream(Sequence[Sample]):
     def __len__(self) -> int:
         return self.num_questions
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(self.num_questions))]
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         item, choices = _draw(self.seed, index, self.shares)
         images = [
             ImageRef(path=f"{index}-{number}", width=image.width, height=image.height, sha256="")

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from vovnet.views.reductions.token_map import TokenMap
 
-Mode = Literal["cosine", "l2"]
-Weight = Literal["norm", "uniform"]
-
 
 @dataclass(frozen=True)
 class Merge(Reduction):
@@ -34,9 +31,9 @@ class Merge(Reduction):
     mass is the sum.
     """
 
-    mode: Mode
+    mode: Literal["cosine", "l2"]
     ratio: float
-    weight: Weight = "norm"
+    weight: Literal["norm", "uniform"] = "norm"
 
     example: ClassVar[str] = "merge-cosine-0.5"
     summary: ClassVar[str] = (
@@ -54,7 +51,10 @@ class Merge(Reduction):
         from vovnet.views.reductions.token_map import grouping
 
         tokens_KD = tokens_KD.float()
-        masses_K = _masses(tokens_KD, self.weight)
+        if self.weight == "uniform":
+            masses_K = torch.ones(len(tokens_KD), device=tokens_KD.device)
+        else:  # tokens of zero norm still have a mean
+            masses_K = tokens_KD.norm(dim=-1).clamp_min(torch.finfo(torch.float32).eps)
         groups_K = anchors_N = torch.arange(len(tokens_KD))
         left = self.tokens_left(len(tokens_KD), grid)
         result = grouping(groups_K, anchors_N, masses_K)
@@ -69,16 +69,7 @@ class Merge(Reduction):
         return result
 
 
-def _masses(tokens_KD: Tensor, weight: Weight) -> Tensor:
-    import torch
-
-    if weight == "uniform":
-        return torch.ones(len(tokens_KD), device=tokens_KD.device)
-    # Tokens of zero norm still have a mean.
-    return tokens_KD.norm(dim=-1).clamp_min(torch.finfo(torch.float32).eps)
-
-
-def _match(tokens_ND: Tensor, mode: Mode, count: int) -> Tensor:
+def _match(tokens_ND: Tensor, mode: str, count: int) -> Tensor:
     """The token that each one goes into (itself for those that stay), (N,) on the CPU."""
     import torch
 

@@ -45,12 +45,11 @@ class Pool(Reduction):
         column_K = torch.arange(columns).repeat(rows)
         across = -(-columns // factor)
         groups_K = row_K // factor * across + column_K // factor
-        middle_rows, middle_columns = (_middles(side, factor) for side in grid)
+        # The middle place, rounded down, of each stretch of `factor` along a side.
+        middle_rows, middle_columns = (
+            [(first + min(first + factor, side) - 1) // 2 for first in range(0, side, factor)]
+            for side in grid
+        )
         anchors = [row * columns + column for row in middle_rows for column in middle_columns]
         masses_K = torch.ones(len(tokens_KD), device=tokens_KD.device)
         return grouping(groups_K, torch.tensor(anchors), masses_K)
-
-
-def _middles(side: int, factor: int) -> list[int]:
-    """The middle place, rounded down, of each stretch of `factor` along a side."""
-    return [(first + min(first + factor, side) - 1) // 2 for first in range(0, side, factor)]

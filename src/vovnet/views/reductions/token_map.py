@@ -23,17 +23,11 @@ from vovnet.views.reductions.base import Reduction
 class TokenMap:
     """A row of `weights_GK` makes each token that is left; rows sum to 1.
 
-    `anchors_G` (on the CPU) says whose position it takes, and `sizes_G` how many tokens went
-    into it.
+    `anchors_G` (on the CPU) says whose position it takes.
     """
 
     weights_GK: Tensor
     anchors_G: Tensor
-    sizes_G: Tensor
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.anchors_G)
 
     def apply(self, features_KD: Tensor) -> Tensor:
         """The features left, (G, D), in their own type; exact where a token is left as it was."""
@@ -42,12 +36,7 @@ class TokenMap:
 
     def then(self, other: TokenMap) -> TokenMap:
         """This map, then another of what it left."""
-        index_G = other.anchors_G
-        return TokenMap(
-            other.weights_GK @ self.weights_GK,
-            self.anchors_G[index_G],
-            (other.weights_GK != 0).float().cpu() @ self.sizes_G,
-        )
+        return TokenMap(other.weights_GK @ self.weights_GK, self.anchors_G[other.anchors_G])
 
 
 def reduce_tokens(
@@ -60,7 +49,7 @@ def reduce_tokens(
     """
     assert len(tokens_KD) == grid[0] * grid[1], (tokens_KD.shape, grid)
     with torch.autocast(tokens_KD.device.type, enabled=False):
-        result = identity(tokens_KD)
+        result = selection(torch.arange(len(tokens_KD)), tokens_KD)
         for reduction in reductions:
             left_GD = result.apply(tokens_KD)
             whole = len(left_GD) == len(tokens_KD)
@@ -69,16 +58,10 @@ def reduce_tokens(
     return result
 
 
-def identity(features_KD: Tensor) -> TokenMap:
-    """Every token as it is."""
-    count = len(features_KD)
-    return selection(torch.arange(count), features_KD)
-
-
 def selection(kept_G: Tensor, features_KD: Tensor) -> TokenMap:
     """The tokens of the ascending indices `kept_G`."""
     weights_KK = torch.eye(len(features_KD), device=features_KD.device)
-    return TokenMap(weights_KK[kept_G], kept_G.cpu(), torch.ones(len(kept_G)))
+    return TokenMap(weights_KK[kept_G], kept_G.cpu())
 
 
 def grouping(groups_K: Tensor, anchors_G: Tensor, masses_K: Tensor) -> TokenMap:
@@ -89,5 +72,4 @@ def grouping(groups_K: Tensor, anchors_G: Tensor, masses_K: Tensor) -> TokenMap:
     """
     member_GK = torch.nn.functional.one_hot(groups_K, len(anchors_G)).T
     masses_GK = member_GK.to(masses_K.device) * masses_K
-    weights_GK = masses_GK / masses_GK.sum(dim=1, keepdim=True)
-    return TokenMap(weights_GK, anchors_G, member_GK.sum(dim=1).float())
+    return TokenMap(masses_GK / masses_GK.sum(dim=1, keepdim=True), anchors_G)

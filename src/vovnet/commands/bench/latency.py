@@ -1,0 +1,202 @@
+"""The time of answers: (b) in batches, (c) with cache reuse, (d) of reduced images.
+
+A reduction can shorten only the prefill of the language model: the generation that follows takes
+the same number of steps whatever the model was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import torch
+
+from vovnet.commands.bench.subject import Bench, Line, interleaved, turn
+from vovnet.config import PolicySettings
+from vovnet.core.records import Sample
+from vovnet.core.stats import bootstrap_counts
+from vovnet.data.images import load_images
+from vovnet.evaluation.live_run import paired_ratio
+from vovnet.inference.live import WARM_UP, LivePolicy, Timing, answer_both_ways
+from vovnet.inference.observe import observe_samples
+from vovnet.model.sequences import TokenSequence
+from vovnet.policies.experiments import needed_views
+from vovnet.views import view_budget
+
+BATCHING_REQUIRED, NO_REQUIRED, REUSE_REQUIRED = 4.0, 1.1, 1.0
+
+ALWAYS_LOOK = PolicySettings(baseline_name="uncertainty_threshold", baseline_threshold=-np.inf)
+NEVER_LOOK = PolicySettings(baseline_name="uncertainty_threshold", baseline_threshold=np.inf)
+"""Both read the question first, as VoVNet does. One then always shows FULL, the other nothing."""
+
+BLIND = PolicySettings(baseline_name="no_vision")
+
+PREFILL_BATCH = 32
+PREFILL_ROUNDS = 4
+"""Prefills in one repeat, since a single one is too short to be timed."""
+
+Tokens = tuple[int, ...]
+
+
+def compare_batching(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
+    """Every view of the same samples: observed in batches, and by `generate` one by one."""
+    samples, actions = bench.samples, bench.settings.actions
+    tokens: dict[str, list[Tokens]] = {}
+
+    def observed() -> None:
+        rows = observe_samples(bench.inference, bench.layout, samples, actions).rows
+        tokens["observed"] = [row.answers[view].token_ids for row in rows for view in actions]
+
+    def plain() -> None:
+        each = (_plain_answers(bench, sample, actions) for sample in samples)
+        tokens["plain"] = [answer for answers in each for answer in answers]
+
+    seconds = interleaved({"observed": observed, "plain": plain}, bench.settings.bench.repeats)
+    fast, slow = median(seconds["observed"]), median(seconds["plain"])
+    different = sum(a != b for a, b in zip(tokens["observed"], tokens["plain"], strict=True))
+    answers = f"{len(tokens['plain'])} answers"
+    what, note = "plain generate / batched observation", f"{slow:.2f} s / {fast:.2f} s, {answers}"
+    lines = [
+        Line("b", f"wall time, {what}", slow / fast, at_least=BATCHING_REQUIRED, note=note),
+        Line("b", "answers whose tokens differ", different, at_most=0, note=answers),
+    ]
+    return lines, {"seconds": seconds, "num_samples": len(samples), "num_different": different}
+
+
+def _plain_answers(bench: Bench, sample: Sample, views: Sequence[str]) -> list[Tokens]:
+    """The tokens that transformers' `generate` gives for the whole prompt of each view."""
+    settings, vlm = bench.settings, bench.inference.vlm
+    (prompt,) = bench.inference.prompts([sample])
+    shown = any(view != "no" for view in views)
+    images = load_images(settings, bench.layout, sample) if shown else []
+    count = settings.eval.max_new_tokens
+    return [
+        tuple(vlm.generate_plain(prompt, images, view_budget(view, settings.vision_budget), count))
+        for view in views
+    ]
+
+
+def compare_reuse(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
+    """One question at a time: FULL with and without cache reuse, and NO against plain text."""
+    full, full_different = _full_both_ways(bench)
+    blind, blind_different = _no_and_plain(bench)
+    named = {
+        "FULL with cache reuse / without": (full, REUSE_REQUIRED),
+        "NO / plain text-only generate": (blind["plain"], NO_REQUIRED),
+        "NO / the same loop without signals and decision": (blind["no_vision"], None),
+    }
+    lines = [
+        Line("c", f"latency, {what}", ratio["latency_ratio"], at_most=most, note=_interval(ratio))
+        for what, (ratio, most) in named.items()
+    ]
+    different = full_different + blind_different
+    lines.append(Line("c", "answers whose tokens differ", different, at_most=0))
+    return lines, {"full": full, "no": blind, "num_samples": len(bench.samples)}
+
+
+def _full_both_ways(bench: Bench) -> tuple[dict[str, Any], int]:
+    """The paired latency ratio, with reuse over without, and how many answers differ."""
+    reuse, anew, different = [], [], 0
+    live = LivePolicy(bench.inference, bench.layout, ALWAYS_LOOK)
+    for _ in range(bench.settings.bench.repeats):
+        first, second = answer_both_ways(live, bench.samples, lambda: None)
+        pairs = zip(first, second, strict=True)
+        different = sum(a.answer.token_ids != b.answer.token_ids for a, b in pairs)
+        reuse += [item.timing for item in first]
+        anew += [item.timing for item in second]
+    return _paired(bench, reuse, anew), different
+
+
+def _no_and_plain(bench: Bench) -> tuple[dict[str, Any], int]:
+    """NO after the text pass, over plain `generate` and over `no_vision`, which reads nothing."""
+
+    def plain(sample: Sample) -> tuple[Tokens, Timing]:
+        timing = Timing(bench.inference.vlm.device)
+        with timing.clock("generation"):
+            (tokens,) = _plain_answers(bench, sample, ["no"])
+        return tokens, timing
+
+    def live(policy: PolicySettings) -> Callable[[Sample], tuple[Tokens, Timing]]:
+        steered = LivePolicy(bench.inference, bench.layout, policy)
+        steered.warm_up(bench.samples[:WARM_UP])
+
+        def answer(sample: Sample) -> tuple[Tokens, Timing]:
+            answered = steered(sample)
+            return answered.answer.token_ids, answered.timing
+
+        return answer
+
+    ways = {"no": live(NEVER_LOOK), "plain": plain, "no_vision": live(BLIND)}
+    timings: dict[str, list[Timing]] = {way: [] for way in ways}
+    different = 0
+    for repeat in range(bench.settings.bench.repeats):
+        for row, sample in enumerate(bench.samples):
+            found = set()
+            for way, answer in turn(ways, row + repeat):
+                tokens, timing = answer(sample)
+                found.add(tokens)
+                timings[way].append(timing)
+            different += repeat == 0 and len(found) > 1
+    no = timings.pop("no")
+    return {way: _paired(bench, no, others) for way, others in timings.items()}, different
+
+
+def _paired(bench: Bench, first: Sequence[Timing], second: Sequence[Timing]) -> dict[str, Any]:
+    """How long `first` takes in terms of `second`; an interval over questions."""
+    evaluation, count = bench.settings.eval, len(bench.samples)
+    counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
+    own, other = ([timing.latency_ms for timing in timings] for timings in (first, second))
+    units_N = np.arange(len(own)) % count
+    ratio = paired_ratio(np.array(own), np.array(other), units_N, counts_BU)
+    return ratio | {"median_ms": median(own), "other_median_ms": median(other)}
+
+
+def _interval(ratio: dict[str, Any]) -> str:
+    return (
+        f"95% {ratio['latency_ratio_lo']:.3f} to {ratio['latency_ratio_hi']:.3f},"
+        f" {ratio['median_ms']:.2f} ms / {ratio['other_median_ms']:.2f} ms"
+    )
+
+
+@torch.inference_mode()
+def compare_reductions(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
+    """The prefill time of FULL divided by that of each other view, at one batch size."""
+    samples = bench.samples[:PREFILL_BATCH]
+    views = needed_views(bench.settings, bench.run, bench.seed, bench.first_set)
+    if not views:
+        return [], {}
+    inference, prompts = bench.inference, bench.inference.prompts(samples)
+    images = [load_images(bench.settings, bench.layout, sample) for sample in samples]
+    sequences = {}
+    for view in ["full", "coarse", *views]:
+        encoded = inference.encode(images, view_budget(view, bench.settings.vision_budget))
+        sequences[view] = inference.sequences(prompts, encoded, view)
+
+    def prefill(chosen: Sequence[TokenSequence]) -> None:
+        for _ in range(PREFILL_ROUNDS):
+            inference.vlm.prefill(chosen)
+
+    ways = {view: partial(prefill, chosen) for view, chosen in sequences.items()}
+    seconds = interleaved(ways, bench.settings.bench.repeats)
+    facts = {
+        view: {
+            "prefill_ms": median(seconds[view]) / PREFILL_ROUNDS * 1000,
+            "vision_tokens": fmean(item.num_vision_tokens for item in chosen),
+            "sequence_length": fmean(item.length for item in chosen),
+        }
+        for view, chosen in sequences.items()
+    }
+    full = facts["full"]
+    lines = []
+    for view in ["coarse", *views]:
+        item = facts[view]
+        note = (
+            f"{item['vision_tokens']:.1f} of {full['vision_tokens']:.1f} vision tokens,"
+            f" {item['sequence_length']:.1f} of {full['sequence_length']:.1f} in all"
+        )
+        ratio = full["prefill_ms"] / item["prefill_ms"]
+        lines.append(Line("d", f"prefill, full / {view}", ratio, note=note))
+    return lines, {"batch": len(samples), "views": facts}
