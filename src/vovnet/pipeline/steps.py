@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vovnet.config import EvalSet, Settings, SplitRef, mmbench_part, run_settings
+from vovnet.config import Settings, SplitRef, mmbench_part, run_settings
 from vovnet.config import experiments as suite
 from vovnet.config.schema import EvalSettings, TrainingSettings
 from vovnet.core.layout import PAPER, ROUTER_FIT
@@ -97,7 +97,8 @@ def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
     observed = _unscored(_observed(settings, names, router_fit=not names))
-    return _model_step(value, run, [seed], observed, policy=SIGNAL_KEYS, eval=GENERATION_KEYS)
+    decided = _parts(value, policy=SIGNAL_KEYS, eval=GENERATION_KEYS)
+    return _model_step(value, run, [seed], observed, **decided)
 
 
 def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVALUATED) -> Value:
@@ -122,62 +123,56 @@ def match(settings: Settings, experiment: str) -> Value:
 def live(settings: Settings, experiment: str) -> Value:
     """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
     run, sets = settings.experiments[experiment].run, suite.experiment_sets(settings, experiment)
+    value, seeds = run_settings(settings, run), suite.experiment_seeds(settings, experiment)
     observed = _unscored(_observed(settings, sets, uses_router_fit(settings, experiment)))
-    return _model_step(
-        run_settings(settings, run),
-        run,
-        suite.experiment_seeds(settings, experiment),
-        observed,
-        policy=True,
-        eval=LIVE_KEYS,
-        experiments=_stanzas(settings, suite.with_matched(settings, experiment)),
-    )
-
-
-def reliability(settings: Settings) -> Value:
-    """The report, of the experiments that are cut into slices or have a fallback."""
-    sliced = [name for name, item in settings.experiments.items() if item.error_slices]
-    return _only(_report(settings), settings, [*sliced, *suite.fallback_experiments(settings)])
-
-
-def ablation_table(settings: Settings) -> Value:
-    """The report, of the default and the ablations."""
-    return _only(_report(settings), settings, suite.ablation_experiments(settings))
-
-
-def _only(value: Value, settings: Settings, names: Iterable[str]) -> Value:
-    """A report's configuration with some experiments, and those that they are matched to."""
-    kept = suite.with_sources(settings, names)
-    return value | {"experiments": {name: value["experiments"][name] for name in kept}}
+    decided = _parts(value, policy=True, eval=LIVE_KEYS)
+    stanzas = _stanzas(settings, suite.with_matched(settings, experiment))
+    return _model_step(value, run, seeds, observed, **decided, experiments=stanzas)
 
 
 def bench(settings: Settings) -> Value:
     names = suite.bench_experiments(settings)
     run = settings.experiments[names[0]].run
+    value = run_settings(settings, run)
     return _model_step(
-        run_settings(settings, run),
+        value,
         run,
         settings.seeds[:1],
         _observed(settings, settings.data.eval_sets, router_fit=True),
-        policy=True,
-        eval=LIVE_KEYS | {"bootstrap_samples"},
+        **_parts(value, policy=True, eval=LIVE_KEYS | {"bootstrap_samples"}),
         experiments=_stanzas(settings, names),
         bench=settings.bench.model_dump(),
     )
 
 
+# ---- reports ---------------------------------------------------------------------------
+
+
+def reliability(settings: Settings) -> Value:
+    """The report, of the experiments that are cut into slices or have a fallback."""
+    sliced = [name for name, item in settings.experiments.items() if item.error_slices]
+    return _report(settings, [*sliced, *suite.fallback_experiments(settings)])
+
+
+def ablation_table(settings: Settings) -> Value:
+    """The report, of the default and the ablations."""
+    return _report(settings, suite.ablation_experiments(settings))
+
+
 def shown(settings: Settings, report: str = PAPER) -> Value:
     """A report, of the experiments that it shows."""
-    names = suite.report_experiments(settings, report)
-    return _only(_report(settings, report), settings, names)
+    return _report(settings, suite.report_experiments(settings, report), report)
 
 
-def _report(settings: Settings, report: str = PAPER) -> Value:
-    """Tables and figures show everything, so they depend on everything but its execution."""
+def _report(settings: Settings, names: Iterable[str], report: str = PAPER) -> Value:
+    """Everything but its execution, of some experiments and those that they are matched to."""
     left_out = {"results_dir", "standalone", "targets", "bench", "resources", "quick"}
     value = settings.model_dump(exclude=left_out)
-    for stanza in value["experiments"].values():
+    stanzas = value["experiments"]
+    for stanza in stanzas.values():
         del stanza["targets"]
+    kept = suite.with_sources(settings, names)
+    value["experiments"] = {name: stanzas[name] for name in kept}
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
     value["report"].pop("target")
@@ -194,19 +189,12 @@ def _step(runs: Iterable[str] = (), **sections: Any) -> Value:
 
 
 def _model_step(
-    value: Settings,
-    run: str,
-    seeds: Sequence[int],
-    observed: Value,
-    policy: Keys,
-    eval: Keys,
-    **further: Value,
+    value: Settings, run: str, seeds: Sequence[int], observed: Value, **further: Any
 ) -> Value:
     """A step that runs a trained model on some sets; `value` are the settings of its run."""
     model = _parts(value, model=True, data=PROMPT_KEYS, vision_budget=True)
     model["data"] |= observed
-    decided = _parts(value, policy=policy, eval=eval)
-    return _step(actions=value.actions, runs=[run], seeds=seeds, **model, **decided, **further)
+    return _step(actions=value.actions, runs=[run], seeds=seeds, **model, **further)
 
 
 def _parts(settings: Settings, **keys: Keys) -> Value:
@@ -258,18 +246,18 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
 
 
 def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:
-    return {name: _eval_set(settings, settings.data.eval_sets[name]) for name in names}
+    caps = settings.eval.max_samples, settings.quick
+    sets = {name: settings.data.eval_sets[name] for name in names}
+    return {
+        name: item.model_dump() | {"max_samples": _smallest(item.max_samples, *caps)}
+        for name, item in sets.items()
+    }
 
 
 def _unscored(observed: Value) -> Value:
     """The sets for a step that runs the model, which scores nothing."""
     sets = {name: item | {"fuzzy": False} for name, item in observed["eval_sets"].items()}
     return observed | {"eval_sets": sets}
-
-
-def _eval_set(settings: Settings, chosen: EvalSet) -> Value:
-    cap = _smallest(chosen.max_samples, settings.eval.max_samples, settings.quick)
-    return chosen.model_dump() | {"max_samples": cap}
 
 
 def _smallest(*caps: int | None) -> int | None:
