@@ -86,7 +86,7 @@ def test_a_device_is_held_once_and_comes_back(tmp_path: Path) -> None:
     shared = environment(tmp_path, 3)
     first, second = take(2, shared), take(1, shared)
     assert first.devices + second.devices == ["0", "1", "2"]
-    assert first.environment()["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert devices.environment_of(first.devices)["CUDA_VISIBLE_DEVICES"] == "0,1"
     first.release()
     third = take(2, shared | {"CUDA_VISIBLE_DEVICES": "1,0"})
     assert third.devices == ["1", "0"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vovnet.commands.common import Flag, command
 from vovnet.core.errors import VovnetError
+from vovnet.machine.devices import environment_of
 from vovnet.machine.gpu_record import open_recorder
 from vovnet.machine.leases import Lease, take
 from vovnet.machine.run_to_end import run_to_end
@@ -40,12 +41,12 @@ def lease(args: argparse.Namespace) -> None:
     sys.exit(status)
 
 
-def _run_on(lease: Lease, command: list[str], record: Path | None) -> int:
-    environ = os.environ | lease.environment()
-    recorder = open_recorder(lease.devices) if record else None
+def _run_on(held: Lease, command: list[str], record: Path | None) -> int:
+    environ = os.environ | environment_of(held.devices)
+    recorder = open_recorder(held.devices) if record else None
     if record is None or recorder is None:
-        return run_to_end(command, environ, lease.files)
+        return run_to_end(command, environ, held.files)
     began = time.monotonic()
-    status = run_to_end(command, environ, lease.files, recorder.sample)
+    status = run_to_end(command, environ, held.files, recorder.sample)
     recorder.write(record, time.monotonic() - began)
     return status

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vovnet.machine.devices import VISIBLE, DeviceError, environment_of, visible_devices
+from vovnet.machine.devices import VISIBLE, DeviceError, visible_devices
 
 FOLDER = "VOVNET_LEASES"
 """Environment variable with the folder of the lock files, in place of `SHARED`."""
@@ -56,10 +56,6 @@ class Lease:
     devices: list[str]
     files: list[int]
     job_folder: Path | None
-
-    def environment(self) -> dict[str, str]:
-        """The environment in which a command uses these devices and no others."""
-        return environment_of(self.devices)
 
     def release(self) -> None:
         while self.files:
