@@ -39,7 +39,6 @@ class Scheduler(SchedulerBase):
         self._started_s: dict[Job, float] = {}  # of the jobs at work
         self._last_offer: tuple[set[Job], float] = (set(), 0.0)  # the ready jobs, and when
         self._jobs: dict[Job, None] = {}  # every job that was ever seen, in order
-        self._unfinished: set[Job] = set()  # those for which the estimates below were made
         self._measured: dict[Job, float] = {}
         self._durations: dict[Job, float] = {}
         self._tails: dict[Job, float] = {}
@@ -64,7 +63,10 @@ class Scheduler(SchedulerBase):
             if not selected and not self._started_s:
                 raise NoChoiceError("no job fits the free resources")
         except (NoChoiceError, UnknownRunTimeError) as error:
-            self._warn_once(f"gpu scheduler: {error}; the greedy scheduler chooses instead")
+            text = f"gpu scheduler: {error}; the greedy scheduler chooses instead"
+            if text not in self._warned:
+                self._warned.add(text)
+                self.logger.warning(text)
             return None
         return selected
 
@@ -114,23 +116,14 @@ class Scheduler(SchedulerBase):
         ]
 
     def _estimate(self) -> None:
-        """Estimate durations and tails again after jobs have ended, which were then measured."""
-        unfinished = set(self.dag.needrun_jobs())
-        if unfinished == self._unfinished:
-            return
-        self._jobs.update(dict.fromkeys(unfinished))
+        """Estimate durations and tails; those of the jobs that have ended are measured by now."""
+        self._jobs.update(dict.fromkeys(self.dag.needrun_jobs()))
         self._durations = durations(list(self._jobs), self._measured)
         needs = {
             job: [other for other in self.dag.job_dependencies(job) if other in self._jobs]
             for job in self._jobs
         }
         self._tails = tails(self._durations, needs)
-        self._unfinished = unfinished
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            self.logger.warning(text)
 
 
 def _asked(job: Job, name: str) -> int:
