@@ -82,10 +82,8 @@ def _resolve(entry: str, machine: Mapping[str, str]) -> str:
 def _ask_nvidia_smi() -> dict[str, str]:
     command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return {}
-    if result.returncode != 0:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (FileNotFoundError, subprocess.SubprocessError):
         return {}
     rows = (line.split(",") for line in result.stdout.splitlines() if "," in line)
     return {number.strip(): uuid.strip() for number, uuid in rows}

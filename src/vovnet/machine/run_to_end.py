@@ -62,13 +62,11 @@ def run_to_end(
         process.send_signal(missed)
     # On Ctrl-C the terminal interrupts the command itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
+    status = None
+    while status is None:
         watch()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(INTERVAL_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
     _end_descendants()
     return status if status >= 0 else 128 - status
 
