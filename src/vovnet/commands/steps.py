@@ -17,8 +17,6 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.progress import progress
 from vovnet.pipeline.catalogue import STEPS
 
-DATASET = Flag("--dataset", required=True, help="a key of data.datasets")
-EXPERIMENT = Flag("--experiment", required=True, help="a key of experiments")
 OBSERVED = (
     Flag("--run", required=True, help="a key of runs"),
     Flag("--seed", type=int, required=True, help="the seed it was trained with"),
@@ -33,7 +31,10 @@ OBSERVED = (
 )
 
 
-@configured("render a synthetic dataset as the raw files that its original has", DATASET)
+@configured(
+    "render a synthetic dataset as the raw files that its original has",
+    Flag("--dataset", required=True, help="a key of data.datasets, source synthetic"),
+)
 def synthesize(settings: Settings, args: Namespace) -> None:
     from vovnet.data.world.render import synthesize
 
@@ -42,7 +43,8 @@ def synthesize(settings: Settings, args: Namespace) -> None:
 
 
 @configured(
-    "download a dataset of the hub (source: hub) at its revision and check its files", DATASET
+    "download a dataset of the hub (source: hub) at its revision and check its files",
+    Flag("--dataset", required=True, help="a key of data.datasets, source hub"),
 )
 def fetch(settings: Settings, args: Namespace) -> None:
     from vovnet.data.hub import fetch
@@ -56,7 +58,7 @@ def fetch(settings: Settings, args: Namespace) -> None:
 
 @configured(
     "turn one split of a raw dataset into unified samples",
-    DATASET,
+    Flag("--dataset", required=True, help="a key of data.datasets"),
     Flag("--split", required=True, help="a key of the dataset's files"),
 )
 def prepare(settings: Settings, args: Namespace) -> None:
@@ -157,7 +159,8 @@ def gather(settings: Settings, args: Namespace) -> None:
 
 
 @configured(
-    "read the action ratios of another experiment's results and write matched.yaml", EXPERIMENT
+    "read the action ratios of another experiment's results and write matched.yaml",
+    Flag("--experiment", required=True, help="a key of experiments that has a key 'match'"),
 )
 def match(settings: Settings, args: Namespace) -> None:
     from vovnet.evaluation.match import write_matched
@@ -169,7 +172,7 @@ def match(settings: Settings, args: Namespace) -> None:
 
 @configured(
     "score what was observed or answered live: results.csv, summary.json, samples.parquet",
-    EXPERIMENT,
+    Flag("--experiment", required=True, help="a key of experiments"),
 )
 def evaluate(settings: Settings, args: Namespace) -> None:
     from vovnet.evaluation.experiment import evaluate_experiment
@@ -180,7 +183,7 @@ def evaluate(settings: Settings, args: Namespace) -> None:
 
 @configured(
     "run an experiment of mode live, sample by sample; `vovnet evaluate` scores the answers",
-    EXPERIMENT,
+    Flag("--experiment", required=True, help="a key of experiments, mode: live"),
 )
 def live(settings: Settings, args: Namespace) -> None:
     from vovnet.inference.live import live_experiment
