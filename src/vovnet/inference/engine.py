@@ -68,12 +68,8 @@ class Answer:
         return vars(self) | {f"flops_{part}": count for part, count in counted.items()}
 
 
-Clock = Callable[[str], AbstractContextManager[None]]
+Clock = Callable[[str], AbstractContextManager[object]]
 """Times the named part of an answer (`vovnet.evaluation.live_columns.PARTS`)."""
-
-
-def untimed(part: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ class Inference:
         self,
         images: Sequence[Sequence[Image.Image]],
         budget: ViewBudget | None,
-        clock: Clock = untimed,
+        clock: Clock = nullcontext,
     ) -> Encoded:
         """Each sample's images, encoded once for every view of this budget."""
         with clock("preprocessing"):
@@ -172,7 +168,7 @@ class Inference:
         images: Sequence[Sequence[Image.Image]],
         text_pass: TextPass | None = None,
         encoded: Encoded | None = None,
-        clock: Clock = untimed,
+        clock: Clock = nullcontext,
     ) -> list[Answer]:
         """Answer under a view by free generation.
 

@@ -110,8 +110,8 @@ def build_tokenizer(seed: int = 0, vocab_size: int = 640) -> PreTrainedTokenizer
     return fast
 
 
-def write_tiny_model(folder: Path, seed: int = 0) -> int:
-    """Write a randomly initialised tiny model to `folder`; returns its parameter count."""
+def write_tiny_model(folder: Path, seed: int = 0) -> None:
+    """Write a randomly initialised tiny model to `folder`."""
     tokenizer = build_tokenizer(seed)
     config = tiny_config(len(tokenizer))
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
@@ -135,4 +135,3 @@ def write_tiny_model(folder: Path, seed: int = 0) -> int:
         image_std=[0.5, 0.5, 0.5],
     )
     processor.save_pretrained(folder)
-    return sum(parameter.numel() for parameter in model.parameters())

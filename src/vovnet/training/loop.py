@@ -35,12 +35,6 @@ logger = logging.getLogger(__name__)
 LOG_NAME = "train_log.jsonl"
 
 
-def num_steps(settings: Settings, stage: int, num_samples: int) -> int:
-    training = settings.training
-    epochs = training.stage1_epochs if stage == 1 else training.stage2_epochs
-    return max(1, math.ceil(epochs * num_samples / training.batch_size))
-
-
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """(step, path) of every complete checkpoint, oldest first."""
     found = []
@@ -77,7 +71,8 @@ class Trainer:
         model = VoVNet(settings)
         if start_from is not None:
             load_weights(model, start_from, with_head=False)
-        self.total_steps = num_steps(settings, stage, len(samples))
+        epochs = training.stage1_epochs if stage == 1 else training.stage2_epochs
+        self.total_steps = max(1, math.ceil(epochs * len(samples) / training.batch_size))
         self.examples = TrainingSet(
             samples, load_images, model.vlm, settings, stage, self.total_steps * training.batch_size
         )

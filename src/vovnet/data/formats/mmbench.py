@@ -29,14 +29,14 @@ def read(source: Source) -> Iterator[Sample]:
     For a part of a divided file the whole file is read first, because the division depends on
     which questions share an image.
     """
-    images = TableImages(source.file, source.image_root, source.images)
+    images = TableImages(source)
     data, part = source.data, mmbench_part(source.data.dataset(source.dataset), source.split)
     division = None
     if part is not None:
         division = Division(*part, data.mmbench_train_fraction, data.mmbench_train_seed)
         source.facts["division"] = asdict(division)
     split = division.base if division else source.split
-    rows = rows_of_split(source.file, REQUIRED, split, source.skipped)
+    rows = rows_of_split(source, REQUIRED, split)
     samples = (_sample(source, row, images) for row in rows)
     yield from division.select(samples) if division else samples
 

@@ -42,8 +42,8 @@ BATCH_ROWS = 32
 def read(source: Source) -> Iterator[Sample]:
     """The samples in the order of the files (sorted by subject) and of their rows."""
     if _is_table(source.files[0]):
-        images = TableImages(source.file, source.image_root, source.images)
-        for row in rows_of_split(source.file, TABLE_REQUIRED, source.split, source.skipped):
+        images = TableImages(source)
+        for row in rows_of_split(source, TABLE_REQUIRED, source.split):
             choices = lettered_choices(row)
             name = "id" if "id" in row.values else "index"
             yield _sample(

@@ -10,7 +10,6 @@ import csv
 import math
 import string
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from typing import Any
 from vovnet.core.errors import DataError
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
-from vovnet.data.formats.source import Row, require_columns, text_list
-from vovnet.data.image_store import ImageStore
+from vovnet.data.formats.source import Row, Source, require_columns, text_list
 
 MAX_REFERENCE_LENGTH = 64
 """An `image` value of at most so many characters is the index of the row with the image."""
@@ -70,22 +68,21 @@ def read_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
     return read(path, required)
 
 
-def rows_of_split(
-    path: Path, required: tuple[str, ...], split: str, skipped: Counter[str]
-) -> Iterator[Row]:
+def rows_of_split(source: Source, required: tuple[str, ...], split: str) -> Iterator[Row]:
     """The rows of one split. A row without a `split` belongs to every split."""
     others: set[str] = set()
     kept = 0
-    for row in read_table(path, required):
+    for row in read_table(source.file, required):
         name = row.optional_text("split")
         if name in ("", split):
             kept += 1
             yield row
         else:
             others.add(name)
-            skipped["other split"] += 1
+            source.skipped["other split"] += 1
     if others and not kept:
-        raise DataError(f"{path}: no row has split {split!r}, the file has {sorted(others)}")
+        found = sorted(others)
+        raise DataError(f"{source.file}: no row has split {split!r}, the file has {found}")
 
 
 def lettered_choices(row: Row) -> dict[str, str]:
@@ -101,18 +98,16 @@ class TableImages:
     yet (a later one, or one of another split) costs one pass over the file.
     """
 
-    def __init__(self, path: Path, folder: Path, store: ImageStore) -> None:
-        self._path = path
-        self._folder = folder
-        self._store = store
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._by_index: dict[str, list[ImageRef]] = {}
         self._scanned = False
 
     def of(self, row: Row) -> list[ImageRef]:
         """The images of a row; rows of MMBench's published samples name an `image_file`."""
         if "image" not in row.values and "image_file" in row.values:
-            where = row.at("image_file")
-            return [self._store.add_file(self._folder, row.text("image_file"), where)]
+            images, folder = self._source.images, self._source.image_root
+            return [images.add_file(folder, row.text("image_file"), row.at("image_file"))]
         value = row.text("image")
         if len(value) > MAX_REFERENCE_LENGTH:
             refs = self._decode(row, value)
@@ -130,9 +125,9 @@ class TableImages:
     def _scan(self) -> None:
         self._scanned = True
         required = ("index", "image")
-        values = (row.optional_text("image") for row in read_table(self._path, required))
+        values = (row.optional_text("image") for row in read_table(self._source.file, required))
         references = {value for value in values if len(value) <= MAX_REFERENCE_LENGTH}
-        for row in read_table(self._path, required):
+        for row in read_table(self._source.file, required):
             index, value = row.optional_text("index"), row.optional_text("image")
             holds_image = len(value) > MAX_REFERENCE_LENGTH
             if holds_image and index in references and index not in self._by_index:
@@ -148,4 +143,4 @@ class TableImages:
             images = [base64.b64decode(part, validate=True) for part in parts]
         except ValueError as error:
             raise row.error("image", f"not valid base64 ({error})") from None
-        return [self._store.add(image, row.at("image")) for image in images]
+        return [self._source.images.add(image, row.at("image")) for image in images]
