@@ -42,7 +42,8 @@ def run_bench(settings: Settings) -> Path:
     for name, path in outputs.items():
         write_json(path, results[name][1])
     outputs |= {"csv": folder / "bench.csv", "md": folder / "bench.md"}
-    table = pd.DataFrame([line.columns for name in PARTS for line in results[name][0]])
+    lines = [line for name in PARTS for line in results[name][0]]
+    table = pd.DataFrame([vars(line) | {"verdict": line.verdict} for line in lines])
     with atomic_path(outputs["csv"]) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
     text = table.assign(value=table["value"].map("{:.3g}".format)).astype(object).fillna("")

@@ -131,11 +131,6 @@ class Line:
         high = math.inf if self.at_most is None else self.at_most
         return "pass" if low <= self.value <= high else "miss"
 
-    @property
-    def columns(self) -> dict[str, Any]:
-        """The line as a row of bench.csv."""
-        return vars(self) | {"verdict": self.verdict}
-
 
 def turn(ways: Mapping[str, T], number: int) -> list[tuple[str, T]]:
     """The ways in another order each time, so that none profits from a quiet moment."""
