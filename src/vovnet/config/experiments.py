@@ -37,15 +37,9 @@ class ResolvedExperiment:
             known = sorted(settings.experiments)
             raise ConfigError(f"experiments: no experiment named {name!r}, expected one of {known}")
         resolved = run_settings(settings, stanza.run)
-        return cls(
-            name,
-            stanza,
-            settings,
-            resolved,
-            policy_points(resolved, name),
-            experiment_seeds(settings, name),
-            experiment_sets(settings, name),
-        )
+        points = policy_points(resolved, name)
+        seeds, sets = experiment_seeds(settings, name), experiment_sets(settings, name)
+        return cls(name, stanza, settings, resolved, points, seeds, sets)
 
     @property
     def run(self) -> str:

@@ -51,7 +51,10 @@ def fetch(settings: Settings, dataset: str) -> Value:
 
 def prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
-    value = {key: _of_split(item, split) for key, item in definition.model_dump().items()}
+    value = definition.model_dump()
+    for key, item in value.items():
+        if isinstance(item, dict):  # such a mapping has an entry for each split
+            value[key] = {name: inner for name, inner in item.items() if name == split}
     ref = SplitRef(dataset=dataset, split=split)
     return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
 
@@ -213,13 +216,6 @@ def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
         )
         entry["files"][ref.split] = definition.files[ref.split]
     return datasets
-
-
-def _of_split(item: Any, split: str) -> Any:
-    """An entry of a dataset's definition, whose mappings are all by split, cut to one split."""
-    if not isinstance(item, dict):
-        return item
-    return {name: inner for name, inner in item.items() if name == split}
 
 
 def _division(settings: Settings, refs: Iterable[SplitRef]) -> Value:

@@ -23,36 +23,33 @@ class Summary:
     """
 
     tokens: dict[str, Counter[int]]
-    num_samples: int = 0
     num_questions: int = 0  # first passes only, where a question is asked several times
-    groups: set[str] = field(default_factory=set)
-    images: set[str] = field(default_factory=set)
     counts: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, sample: Sample, budget: VisionBudget) -> None:
-        self.num_samples += 1
         self.num_questions += sample.pass_index == 0
         self.counts["question types"][sample.question_type] += 1
         self.counts["answer types"][answer_type(sample)] += 1
         self.counts["categories"][sample.category or "(none)"] += 1
         self.counts["per question"][len(sample.images)] += 1
         if sample.group:
-            self.groups.add(sample.group)
+            self.counts["groups"][sample.group] += 1
         if sample.choices:
             self.counts["gold letters"][sample.answer or "(none)"] += 1
             self.counts["choices"][len(sample.choices)] += 1
         for image in sample.images:
-            if image.sha256 not in self.images:
-                self.images.add(image.sha256)
+            if image.sha256 not in self.counts["images"]:
                 self.counts["image width"][image.width] += 1
                 self.counts["image height"][image.height] += 1
+            self.counts["images"][image.sha256] += 1
         for view, counts in self.tokens.items():
             counts[sample_tokens(sample, budget, view)] += 1
 
     def lines(self) -> Iterator[str]:
         """The summary as text, with one line for each subject."""
-        grouped = f" in {len(self.groups)} circular groups" if self.groups else ""
-        yield f"samples: {self.num_samples}{grouped}"
+        num_groups = len(self.counts["groups"])
+        grouped = f" in {num_groups} circular groups" if num_groups else ""
+        yield f"samples: {self.counts['question types'].total()}{grouped}"
         for subject in ("question types", "answer types"):
             yield f"{subject}: {_listed(self.counts[subject].most_common())}"
         for subject in ("gold letters", "choices"):
@@ -60,7 +57,7 @@ class Summary:
                 yield f"{subject}: {_listed(sorted(self.counts[subject].items()))}"
         yield f"categories: {_listed(self.counts['categories'].most_common())}"
         per_question = _listed(sorted(self.counts["per question"].items()))
-        yield f"images: {len(self.images)} distinct, per question {per_question}"
+        yield f"images: {len(self.counts['images'])} distinct, per question {per_question}"
         for subject in ("image width", "image height"):
             yield f"{subject}: {_spread(self.counts[subject])} px"
         for view, counts in self.tokens.items():
