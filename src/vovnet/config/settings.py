@@ -10,21 +10,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from vovnet.config import schema
 from vovnet.config.data import DataSettings
-from vovnet.config.schema import (
-    ActionNames,
-    BenchSettings,
-    EvalSettings,
-    Experiment,
-    ModelSettings,
-    PolicySettings,
-    PretrainingPhase,
-    ReportSettings,
-    ResourceSettings,
-    Section,
-    TrainingSettings,
-    VisionBudget,
-)
+from vovnet.config.schema import Experiment, PolicySettings, Section
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.views import DEFAULT_ACTIONS
@@ -42,24 +30,24 @@ class Settings(Section):
     results_dir: str = RESULTS
     standalone: bool = False
     """Whether snakemake reads this suite without config/config.yaml below it."""
-    model: ModelSettings = ModelSettings()
+    model: schema.ModelSettings = schema.ModelSettings()
     data: DataSettings = DataSettings()
-    actions: ActionNames = Field(list(DEFAULT_ACTIONS))
+    actions: schema.ActionNames = Field(list(DEFAULT_ACTIONS))
     """The views among which policies choose."""
-    vision_budget: VisionBudget = VisionBudget()
+    vision_budget: schema.VisionBudget = schema.VisionBudget()
     policy: PolicySettings = PolicySettings()
-    training: TrainingSettings = TrainingSettings()
-    pretraining: dict[str, PretrainingPhase] = Field({})
+    training: schema.TrainingSettings = schema.TrainingSettings()
+    pretraining: dict[str, schema.PretrainingPhase] = Field({})
     """How the tiny base model is made, phase after phase."""
-    eval: EvalSettings = EvalSettings()
+    eval: schema.EvalSettings = schema.EvalSettings()
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
     """Training recipes: overrides of model, data, policy and training."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
-    report: ReportSettings = ReportSettings()
-    bench: BenchSettings = BenchSettings()
-    resources: ResourceSettings = ResourceSettings()
+    report: schema.ReportSettings = schema.ReportSettings()
+    bench: schema.BenchSettings = schema.BenchSettings()
+    resources: schema.ResourceSettings = schema.ResourceSettings()
     quick: int | None = Field(None, gt=0)
     """Evaluate at most this many samples of each set."""
 

@@ -7,14 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich import progress as bars
 
 LOG_INTERVAL_S = 10.0
 
@@ -23,8 +16,9 @@ LOG_INTERVAL_S = 10.0
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function of (done, total) that shows progress."""
     if sys.stderr.isatty():
-        ends = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(TextColumn("{task.description}"), *ends) as bar:
+        parts = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+        times = (bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
+        with bars.Progress(*parts, *times) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return

@@ -30,6 +30,8 @@ FAMILIES = "vovnet.model.families"
 REDUCTIONS = "vovnet.views.reductions"
 POLICIES = "vovnet.policies"
 SCORERS = "vovnet.evaluation.scoring"
+MODEL = (FAMILIES, REDUCTIONS)
+SCORED = (POLICIES, SCORERS)
 
 STEPS = {
     "synthesize": Step(
@@ -49,52 +51,39 @@ STEPS = {
         shared=True,
     ),
     "train": Step(
-        "train one stage of one run and seed",
-        "vovnet.training.stage",
-        (FAMILIES, REDUCTIONS),
-        shared=True,
+        "train one stage of one run and seed", "vovnet.training.stage", MODEL, shared=True
     ),
     "observe": Step(
-        "run a trained model on every view of a set",
-        "vovnet.inference.observe",
-        (FAMILIES, REDUCTIONS),
+        "run a trained model on every view of a set", "vovnet.inference.observe", MODEL
     ),
     "gather": Step("join the shards of an observation", "vovnet.inference.shards", reads="observe"),
     "match": Step(
         "read the action ratios that a random policy copies", "vovnet.evaluation.match", (POLICIES,)
     ),
     "evaluate": Step(
-        "score an experiment from stored observations",
-        "vovnet.evaluation.experiment",
-        (POLICIES, SCORERS),
+        "score an experiment from stored observations", "vovnet.evaluation.experiment", SCORED
     ),
     "live": Step(
         "run an experiment sample by sample, with timings",
         "vovnet.inference.live",
-        (FAMILIES, REDUCTIONS, POLICIES),
+        (*MODEL, POLICIES),
     ),
     "error_slices": Step(
-        "tell where an experiment errs",
-        "vovnet.evaluation.error_slices",
-        (POLICIES, SCORERS),
-        reads="match",
+        "tell where an experiment errs", "vovnet.evaluation.error_slices", SCORED, reads="match"
     ),
     "reliability": Step(
         "report errors, calibration and fallbacks",
         "vovnet.report.reliability",
-        (POLICIES, SCORERS),
+        SCORED,
         discovers=True,
     ),
     "ablation_table": Step(
-        "compare ablations with the default",
-        "vovnet.report.ablations",
-        (POLICIES, SCORERS),
-        discovers=True,
+        "compare ablations with the default", "vovnet.report.ablations", SCORED, discovers=True
     ),
     "hull_metrics": Step(
         "compare policies with the mixing hull",
         "vovnet.evaluation.hull_metrics",
-        (POLICIES, SCORERS),
+        SCORED,
         reads="shown",
     ),
     "tables": Step(
@@ -113,9 +102,7 @@ STEPS = {
         "put the tables and figures into one document", "vovnet.report.document", reads="shown"
     ),
     "bench": Step(
-        "measure what observing once saves",
-        "vovnet.commands.bench.all_parts",
-        (FAMILIES, REDUCTIONS, POLICIES, SCORERS),
+        "measure what observing once saves", "vovnet.commands.bench.all_parts", (*MODEL, *SCORED)
     ),
 }
 """By name, which is also that of the command."""
