@@ -14,14 +14,7 @@ from typing import Any
 
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 
-from snakemake_scheduler_plugin_gpu.choice import (
-    GPU,
-    RESERVED,
-    Candidate,
-    NoChoiceError,
-    Running,
-    choose,
-)
+from snakemake_scheduler_plugin_gpu import choice
 from snakemake_scheduler_plugin_gpu.run_times import UnknownRunTimeError, durations, tails
 
 Job = Any
@@ -59,10 +52,10 @@ class Scheduler(SchedulerBase):
         try:
             self._estimate()
             candidates = self._candidates(selectable_jobs, free)
-            selected: Sequence[Any] = choose(candidates, self._running(free, now_s), free)
+            selected: Sequence[Any] = choice.choose(candidates, self._running(free, now_s), free)
             if not selected and not self._started_s:
-                raise NoChoiceError("no job fits the free resources")
-        except (NoChoiceError, UnknownRunTimeError) as error:
+                raise choice.NoChoiceError("no job fits the free resources")
+        except (choice.NoChoiceError, UnknownRunTimeError) as error:
             text = f"gpu scheduler: {error}; the greedy scheduler chooses instead"
             if text not in self._warned:
                 self._warned.add(text)
@@ -84,28 +77,28 @@ class Scheduler(SchedulerBase):
             if job not in waiting and not self.dag.finished(job)
         }
 
-    def _running(self, free: Mapping[str, int], now_s: float) -> list[Running] | None:
+    def _running(self, free: Mapping[str, int], now_s: float) -> list[choice.Running] | None:
         """The jobs at work; None where they do not add up to the GPUs in use.
 
         They do not after a job has failed for good, which nobody tells a scheduler.
         """
         running = [
-            Running(
+            choice.Running(
                 max(started_s + self._durations[job] - now_s, MIN_LEFT_S),
-                {name: _asked(job, name) for name in RESERVED},
+                {name: _asked(job, name) for name in choice.RESERVED},
             )
             for job, started_s in self._started_s.items()
         ]
-        if GPU not in free:
+        if choice.GPU not in free:
             return running
         if self._num_gpus is None:
-            self._num_gpus = free[GPU]
-        in_use = sum(item.resources[GPU] for item in running)
-        return running if in_use == self._num_gpus - free[GPU] else None
+            self._num_gpus = free[choice.GPU]
+        in_use = sum(item.resources[choice.GPU] for item in running)
+        return running if in_use == self._num_gpus - free[choice.GPU] else None
 
-    def _candidates(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[Candidate]:
+    def _candidates(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[choice.Candidate]:
         return [
-            Candidate(
+            choice.Candidate(
                 key=job,
                 duration_s=self._durations[job],
                 tail_s=self._tails[job],
