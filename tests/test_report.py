@@ -24,7 +24,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import write_table
 from vovnet.evaluation import columns
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, Column, read_results, write_results
-from vovnet.report import discovery, text
+from vovnet.report import discovery, render
 from vovnet.report.checks import all_rules, write_sanity
 from vovnet.report.discovery import discover, made_by
 from vovnet.report.figures import write_figures
@@ -325,7 +325,7 @@ def test_the_report_needs_no_torch() -> None:
 
 TABLE = '''"""The number of questions per dataset."""
 
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import Inputs, operating_points
 from vovnet.report.render import Table
 
@@ -334,7 +334,7 @@ ORDER = 15
 
 def table(inputs: Inputs) -> Table:
     rows = operating_points(inputs)
-    columns = text.method(inputs.settings, rows) | text.value(rows, "num_samples")
+    columns = render.method(inputs.settings, rows) | render.value(rows, "num_samples")
     return Table("How many questions there are.", rows, columns)
 '''
 FIGURE = '''"""Nothing but an empty panel."""
@@ -431,7 +431,7 @@ def test_a_results_column_takes_one_entry(tmp_path: Path, monkeypatch: pytest.Mo
         "action_rate_no",
         "action_rate_full",
     ]
-    written = text.value(rows, "avg_looks")
+    written = render.value(rows, "avg_looks")
     assert {heading: list(texts) for heading, texts in written.items()} == {"Looks ↓": ["1.25"]}
 
 

@@ -16,7 +16,6 @@ from vovnet.core.files import atomic_path, write_json, write_text
 from vovnet.core.progress import progress
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import weights_file
-from vovnet.report.render import to_markdown
 
 PARTS = ("suite", "batching", "reuse", "reductions", "growth")
 """The parts, each of which leaves a JSON file beside the table."""
@@ -51,8 +50,8 @@ def run_bench(settings: Settings) -> Path:
         "{cpu}, {cores} cores, {torch_threads} torch threads, device {device}, torch {torch},"
         " load {load_average[0]:.1f} at the start"
     )
-    shown = to_markdown(text.astype(str))
-    write_text(outputs["md"], f"{shown}\n{where.format(**measured_on)}\n")
+    shown = text.astype(str).to_markdown(index=False, disable_numparse=True)
+    write_text(outputs["md"], f"{shown}\n\n{where.format(**measured_on)}\n")
     write_manifest(
         folder / "manifest.json",
         step="bench",

@@ -6,26 +6,25 @@ import pandas as pd
 
 from vovnet.config import Settings
 from vovnet.evaluation.ablations import MEASURES
-from vovnet.report import text
-from vovnet.report.render import DASH, Table, texts
+from vovnet.report import render
 
 ORDER = 100
 BRIEF = {"accuracy": "accuracy", "avg_cost": "cost", "gain_at_50": "gain"}
 
 
-def table(settings: Settings, rows: pd.DataFrame) -> Table:
+def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
     titles = rows["experiment"].map(lambda name: settings.experiments[name].title)
     columns = (
         {"Dataset": rows["dataset"], "Recipe": titles}
-        | text.value(rows, "accuracy", deviation=True)
-        | text.value(rows, "avg_cost", deviation=True)
-        | text.shares(rows, settings.actions)
-        | text.value(rows, "gain_at_50", "Gain at 50% ↑ [points]", deviation=True)
+        | render.value(rows, "accuracy", deviation=True)
+        | render.value(rows, "avg_cost", deviation=True)
+        | render.shares(rows, settings.actions)
+        | render.value(rows, "gain_at_50", "Gain at 50% ↑ [points]", deviation=True)
         | _difference(rows, "accuracy", "Δ accuracy [points]")
         | _difference(rows, "avg_cost", "Δ cost")
         | _difference(rows, "gain_at_50", "Δ gain [points]")
-        | {"Beyond": texts(rows.index, (_beyond(row) for _, row in rows.iterrows()))}
-        | text.seeds(rows)
+        | {"Beyond": render.texts(rows.index, (_beyond(row) for _, row in rows.iterrows()))}
+        | render.seeds(rows)
     )
     caption = (
         f"Ablations at λ = {settings.report.target_lambda:g}: means ± standard deviation over "
@@ -34,16 +33,16 @@ def table(settings: Settings, rows: pd.DataFrame) -> Table:
         "covers the choice of questions, not that of seeds, which the deviations show. Gain: "
         "accuracy over random mixing of the recipe's own fixed policies at 50% of FULL's cost."
     )
-    return Table(caption, rows, columns)
+    return render.Table(caption, rows, columns)
 
 
-def _difference(rows: pd.DataFrame, measure: str, heading: str) -> text.Text:
-    return text.value(rows, measure, heading, stem=f"difference_{measure}", ends=True)
+def _difference(rows: pd.DataFrame, measure: str, heading: str) -> render.Text:
+    return render.value(rows, measure, heading, stem=f"difference_{measure}", ends=True)
 
 
 def _beyond(row: pd.Series) -> str:
     """The measures that differ, "none" where no one does; a dash for the default."""
     if pd.isna(row["difference_accuracy"]):
-        return DASH
+        return render.DASH
     found = [BRIEF[name] for name in MEASURES if row[f"difference_{name}_beyond"]]
     return ", ".join(found) or "none"

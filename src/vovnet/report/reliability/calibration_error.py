@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import over_seeds
 from vovnet.report.reliability import KINDS, Errors
-from vovnet.report.render import Table, numbers
 
 ORDER = 130
 
 
-def table(errors: Errors) -> Table:
+def table(errors: Errors) -> render.Table:
     by = ["dataset", "experiment", "kind"]
     rows = over_seeds(errors.predictions, by, ("auc", "ece"), ("num_samples",))
     rows = errors.by_dataset(rows)
     columns = (
-        text.method(errors.settings, rows)
+        render.method(errors.settings, rows)
         | {"Prediction": rows["kind"].map(KINDS)}
-        | {"Answers": numbers(rows["num_samples"], digits=0)}
-        | text.value(rows, "auc", deviation=True)
-        | text.value(rows, "ece", deviation=True)
+        | {"Answers": render.numbers(rows["num_samples"], digits=0)}
+        | render.value(rows, "auc", deviation=True)
+        | render.value(rows, "ece", deviation=True)
     )
     caption = (
         f"What the policy head tells at λ = {errors.settings.report.target_lambda:g}: area under "
@@ -30,4 +29,4 @@ def table(errors: Errors) -> Table:
         "of the two is better. Neither is made to be the probability of that: a head that knows "
         "everything does not reach 0."
     )
-    return Table(caption, rows, columns)
+    return render.Table(caption, rows, columns)

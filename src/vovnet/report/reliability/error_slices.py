@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.error_slices import worst
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import over_seeds
 from vovnet.report.reliability import SKIPS, SLICE, Errors
-from vovnet.report.render import Table
 
 ORDER = 120
 WORST_PER_FIELD = 3
 
 
-def table(errors: Errors) -> Table:
+def table(errors: Errors) -> render.Table:
     by = ["dataset", "experiment", "point", "lambda_cost", "field", "value"]
     averages = (*SLICE, *rate_columns(errors.settings.actions), *SKIPS)
     rows = over_seeds(errors.slices, by, ("accuracy",), averages)
     rows = worst(rows, WORST_PER_FIELD, keys=("dataset", "experiment", "point"))
     rows = errors.by_dataset(rows)
     columns = (
-        text.method(errors.settings, rows)
+        render.method(errors.settings, rows)
         | {"Field": rows["field"], "Value": rows["value"]}
-        | text.value(rows, "num_questions")
-        | text.accuracy(rows)
-        | text.value(rows, "gap")
-        | text.value(rows, "false_skip_rate", stem="false_skip", ends=True)
+        | render.value(rows, "num_questions")
+        | render.accuracy(rows)
+        | render.value(rows, "gap")
+        | render.value(rows, "false_skip_rate", stem="false_skip", ends=True)
     )
     caption = (
         f"The {WORST_PER_FIELD} worst slices of each field at λ = "
         f"{errors.settings.report.target_lambda:g}: lowest upper end of Wilson's 95% interval, so "
         "that small slices do not come first by chance. Fields with one value are left out."
     )
-    return Table(caption, rows, columns, long=True)
+    return render.Table(caption, rows, columns, long=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from vovnet.evaluation.columns import rate_columns
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import over_seeds
 from vovnet.report.reliability import Errors
-from vovnet.report.render import Table, shares_heading
 
 ORDER = 140
 
 
-def table(errors: Errors) -> Table:
+def table(errors: Errors) -> render.Table:
     frame, settings, actions = errors.fallbacks, errors.settings, errors.settings.actions
     modes = frame["experiment"].map(lambda name: settings.experiments[name].policy["fallback_mode"])
     triggered = frame["fallback_trigger_rate"]
@@ -23,17 +22,17 @@ def table(errors: Errors) -> Table:
     averages = (*rate_columns(actions), *names, "accuracy_lo", "accuracy_hi")
     measures = ("fallback_trigger_rate", "accuracy", "avg_cost")
     rows = errors.by_dataset(over_seeds(frame, ["dataset", "experiment"], measures, averages))
-    heading = shares_heading(actions)
+    heading = render.shares_heading(actions)
     columns = (
-        text.method(settings, rows)
-        | text.value(rows, "fallback_trigger_rate", deviation=True)
-        | text.shares(rows, actions, names, f"{heading} before [%]")
-        | text.shares(rows, actions, heading=f"{heading} after [%]")
-        | text.accuracy(rows)
-        | text.value(rows, "avg_cost")
+        render.method(settings, rows)
+        | render.value(rows, "fallback_trigger_rate", deviation=True)
+        | render.shares(rows, actions, names, f"{heading} before [%]")
+        | render.shares(rows, actions, heading=f"{heading} after [%]")
+        | render.accuracy(rows)
+        | render.value(rows, "avg_cost")
     )
     caption = (
         f"Fallbacks at λ = {settings.report.target_lambda:g}: a NO is overruled where the text "
         "pass is unsure, and the view that is executed is paid for."
     )
-    return Table(caption, rows, columns)
+    return render.Table(caption, rows, columns)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from vovnet.evaluation.columns import rate_columns
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import METHOD, Inputs, of, summary
-from vovnet.report.render import Table, label
 
 ORDER = 40
 
 
-def table(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> render.Table:
     points = summary(inputs).pipe(of, mode="replay")
     points = points[points["action_rate_no_mean"].notna()].reset_index(drop=True)
     rates = dict(zip(inputs.actions, rate_columns(inputs.actions), strict=True))
     measures = (*rates.values(), "avg_cost", "accuracy")
     measured = [f"{name}_{end}" for name in measures for end in ("mean", "sd")]
     rows = points[[*METHOD, "point", "num_seeds", *inputs.setting_columns, *measured]]
-    columns = text.point(inputs.settings, rows)
+    columns = render.point(inputs.settings, rows)
     for action, rate in rates.items():
-        columns |= text.value(rows, rate, f"{label(action)} [%]", deviation=True)
-    columns |= text.value(rows, "avg_cost") | text.value(rows, "accuracy")
+        columns |= render.value(rows, rate, f"{render.label(action)} [%]", deviation=True)
+    columns |= render.value(rows, "avg_cost") | render.value(rows, "accuracy")
     caption = "Shares of the actions, mean ± standard deviation over seeds."
-    return Table(caption, rows, columns, long=True)
+    return render.Table(caption, rows, columns, long=True)

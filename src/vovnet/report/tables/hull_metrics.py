@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from vovnet.config import policy_points
 from vovnet.evaluation.columns import GAIN_SHARES
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import Inputs, hull_summary
-from vovnet.report.render import Table
 
 ORDER = 50
 
 
-def table(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> render.Table:
     rows = hull_summary(inputs)
-    columns: text.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
+    columns: render.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
     for name, share in GAIN_SHARES.items():
-        columns |= text.value(rows, name, ("Gain ↑ [points]", f"at {share:.0%}"), ends=True)
+        columns |= render.value(rows, name, ("Gain ↑ [points]", f"at {share:.0%}"), ends=True)
     for name in ("oracle", "bayes"):
         heading = ("Captured ↑ [%]", f"to {name.replace('b', 'B')}")
-        columns |= text.value(rows, f"hull_to_{name}_captured", heading)
+        columns |= render.value(rows, f"hull_to_{name}_captured", heading)
     for name in ("apgr", "aiq", "mcc"):
-        columns |= text.value(rows, name, ("", f"{name.upper()} ↑"))
+        columns |= render.value(rows, name, ("", f"{name.upper()} ↑"))
     caption = (
         "Gain in accuracy over the mixing hull of the fixed policies at 25, 50 and 75% of FULL's "
         "cost, with the paired bootstrap 95% interval (ends averaged over seeds); share of the "
@@ -34,5 +33,6 @@ def table(inputs: Inputs) -> Table:
         name: policy_points(inputs.settings, name)[0].baseline_name or "vovnet"
         for name in inputs.settings.experiments
     }
-    numbers = inputs.hull.drop(columns=["run", "mcc_point"])
-    return Table(caption, numbers.assign(policy=numbers["experiment"].map(policies)), columns)
+    kept = inputs.hull.drop(columns=["run", "mcc_point"])
+    kept = kept.assign(policy=kept["experiment"].map(policies))
+    return render.Table(caption, kept, columns)

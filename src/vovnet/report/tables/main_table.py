@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import Inputs, hull_summary, operating_points
 from vovnet.report.live_runs import live_latency
-from vovnet.report.render import Table, shares_note
 
 ORDER = 10
 
 
-def table(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> render.Table:
     gain = [f"gain_at_50{end}" for end in ("_mean", "_sd", "_lo", "_hi")]
     by = ["dataset", "experiment"]
     rows = operating_points(inputs).merge(
@@ -18,20 +17,20 @@ def table(inputs: Inputs) -> Table:
     )
     rows["latency_p50_ms"] = live_latency(inputs, rows)
     columns = (
-        text.point(inputs.settings, rows)
-        | text.accuracy(rows)
-        | text.value(rows, "avg_cost")
-        | text.shares(rows, inputs.actions)
-        | text.value(rows, "latency_p50_ms", "P50 ↓ [ms]")
-        | text.value(rows, "gain_at_50", "Gain at 50% ↑", ends=True)
-        | text.seeds(rows)
+        render.point(inputs.settings, rows)
+        | render.accuracy(rows)
+        | render.value(rows, "avg_cost")
+        | render.shares(rows, inputs.actions)
+        | render.value(rows, "latency_p50_ms", "P50 ↓ [ms]")
+        | render.value(rows, "gain_at_50", "Gain at 50% ↑", ends=True)
+        | render.seeds(rows)
     )
     caption = (
         f"Main results. VoVNet and the matched random policy at "
         f"λ = {inputs.settings.report.target_lambda:g}; other sweeps at the point nearest to "
-        f"VoVNet in mean cost. {text.SEEDS_NOTE} {shares_note(inputs.actions)} "
+        f"VoVNet in mean cost. {render.SEEDS_NOTE} {render.shares_note(inputs.actions)} "
         "P50: median latency of the same policy run live, question by question. Gain: points of "
         "accuracy over random mixing of the fixed policies at 50% of FULL's cost, with its 95% "
         "interval."
     )
-    return Table(caption, rows.drop(columns=["mode", "point"]), columns)
+    return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)

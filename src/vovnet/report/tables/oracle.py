@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import SAME, TOLERANCE, Inputs, of, operating_points
-from vovnet.report.render import DASH, Table, texts
 
 ORDER = 70
 ORACLES = ("oracle", "oracle_full_correct")
@@ -16,7 +15,7 @@ BESIDE = ("always_full", "bayes_router")
 CHECKS = {"as_accurate": "Accuracy ≥ VoVNet", "as_cheap": "Cost ≤ VoVNet"}
 
 
-def table(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> render.Table:
     """Both oracles, VoVNet at `report.target_lambda`, always FULL and the Bayes router.
 
     The two checks of an oracle are counted over seeds: accuracy at least, cost at most that of
@@ -27,12 +26,12 @@ def table(inputs: Inputs) -> Table:
     rows = points[_is_main(inputs, points) | points["experiment"].isin(shown)]
     rows = rows.merge(_checks(inputs, target), on=["dataset", "experiment"], how="left")
     columns = (
-        text.method(inputs.settings, rows)
-        | text.value(rows, "accuracy", deviation=True)
-        | text.value(rows, "avg_cost")
-        | text.shares(rows, inputs.actions)
-        | {heading: texts(rows.index, _held(rows, key)) for key, heading in CHECKS.items()}
-        | text.value(rows, "num_samples")
+        render.method(inputs.settings, rows)
+        | render.value(rows, "accuracy", deviation=True)
+        | render.value(rows, "avg_cost")
+        | render.shares(rows, inputs.actions)
+        | {heading: render.texts(rows.index, _held(rows, key)) for key, heading in CHECKS.items()}
+        | render.value(rows, "num_samples")
     )
     caption = (
         "What could be reached: the oracle takes the cheapest correct action, and NO where none "
@@ -41,7 +40,7 @@ def table(inputs: Inputs) -> Table:
         "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
         "costly."
     )
-    return Table(caption, rows.drop(columns=["mode", "point"]), columns)
+    return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)
 
 
 def _is_main(inputs: Inputs, rows: pd.DataFrame) -> pd.Series:
@@ -66,4 +65,4 @@ def _checks(inputs: Inputs, target: float) -> pd.DataFrame:
 def _held(rows: pd.DataFrame, check: str) -> Iterator[str]:
     for compared, held in zip(rows["seeds_compared"], rows[check], strict=True):
         words = f"{'yes' if held == compared else 'no'} ({held:g} of {compared:g})"
-        yield words if compared > 0 else DASH
+        yield words if compared > 0 else render.DASH

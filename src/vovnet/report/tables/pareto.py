@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import Inputs, summary
-from vovnet.report.render import Table
 
 ORDER = 30
 TIMINGS = ("latency_ms", "latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", "mem_peak_p90_mb")
 
 
-def table(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> render.Table:
     rows = summary(inputs, TIMINGS)
     columns = (
-        text.point(inputs.settings, rows)
-        | text.accuracy(rows)
-        | text.value(rows, "avg_cost", deviation=True)
-        | text.value(rows, "avg_vision_tokens")
-        | text.value(rows, "latency_p50_ms")
-        | text.seeds(rows)
+        render.point(inputs.settings, rows)
+        | render.accuracy(rows)
+        | render.value(rows, "avg_cost", deviation=True)
+        | render.value(rows, "avg_vision_tokens")
+        | render.value(rows, "latency_p50_ms")
+        | render.seeds(rows)
     )
-    caption = f"Every evaluated point. {text.SEEDS_NOTE}"
-    return Table(caption, rows, columns, long=True)
+    caption = f"Every evaluated point. {render.SEEDS_NOTE}"
+    return render.Table(caption, rows, columns, long=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vovnet.report import text
+from vovnet.report import render
 from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, of
-from vovnet.report.render import DASH, Table, numbers, texts
 
 ORDER = 60
 YES = {True: "yes", False: "no"}
 
 
-def table(inputs: Inputs) -> Table:
+def table(inputs: Inputs) -> render.Table:
     rows = equal_cost_gains(inputs)
     other = rows["reference_run_resolution"]
     foreign = other.notna() & (other != rows["run"])
@@ -22,16 +21,16 @@ def table(inputs: Inputs) -> Table:
             "Dataset": rows["dataset"],
             "Method": titles.where(~rows.duplicated(["dataset", "experiment"]), ""),
             "At": rows["at"].map(lambda at: "own cost" if at == OWN else f"{at}%"),
-            "Cost": numbers(rows["avg_cost"]),
+            "Cost": render.numbers(rows["avg_cost"]),
         }
         | _gain(rows, "mixing")
         | _gain(rows, "resolution")
         | {
             "In range": rows["within_range_resolution"]
             .map({True: "yes", False: "no"})
-            .fillna(DASH),
-            "Resolution scaling": rows["verdict_resolution"].fillna(DASH),
-            "Seeds": texts(rows.index, (f"{count:g}" for count in rows["num_seeds_mixing"])),
+            .fillna(render.DASH),
+            "Resolution scaling": rows["verdict_resolution"].fillna(render.DASH),
+            "Seeds": render.texts(rows.index, (f"{count:g}" for count in rows["num_seeds_mixing"])),
         }
     )
     caption = (
@@ -43,7 +42,7 @@ def table(inputs: Inputs) -> Table:
         "cost lies between those of the smallest and the largest image of the sweep. †: the run "
         "has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
-    return Table(caption, rows, columns, long=True)
+    return render.Table(caption, rows, columns, long=True)
 
 
 def sentence(rows: pd.DataFrame) -> str:
@@ -65,7 +64,7 @@ def sentence(rows: pd.DataFrame) -> str:
     )
 
 
-def _gain(rows: pd.DataFrame, reference: str) -> text.Text:
+def _gain(rows: pd.DataFrame, reference: str) -> render.Text:
     ending = f"_{reference}"
     side = rows.filter(like=ending).rename(columns=lambda name: name.removesuffix(ending))
-    return text.value(side, "gain", f"Over {reference} ↑ [points]", ends=True)
+    return render.value(side, "gain", f"Over {reference} ↑ [points]", ends=True)
