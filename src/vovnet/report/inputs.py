@@ -95,6 +95,11 @@ class Inputs:
         swept = [name for name in names if "lambda_cost" in self.settings.experiments[name].sweep]
         return next(iter(swept + names), None)
 
+    def is_main(self, rows: pd.DataFrame) -> pd.Series:
+        """Whether a row is of the experiment that stands for VoVNet on its dataset."""
+        mains = {dataset: self.main(dataset) for dataset in self.datasets()}
+        return rows["experiment"] == rows["dataset"].map(mains)
+
     def at_target(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows whose `lambda_cost` is `report.target_lambda`."""
         target = self.settings.report.target_lambda

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -122,7 +122,7 @@ def random_matches_cost(inputs: Inputs) -> Iterator[Finding]:
 def random_gains_nothing(inputs: Inputs) -> Iterator[Finding]:
     rows = baseline_rows(inputs, "random_policy_matched")
     names = [name for name in rows["experiment"].unique() if not _matches_buckets(inputs, name)]
-    for dataset, seed, row in each(_hull_rows(inputs, names)):
+    for dataset, seed, row in each(inputs.hull[inputs.hull["experiment"].isin(names)]):
         for name in GAIN_SHARES:
             low, high = row[f"{name}_lo"], row[f"{name}_hi"]
             if math.isnan(low) or math.isnan(high):
@@ -176,8 +176,7 @@ def full_answers(inputs: Inputs) -> Iterator[Finding]:
 def vovnet_follows_need(inputs: Inputs) -> Iterator[Finding]:
     """Need is the oracle's share of FULL; VoVNet must order the datasets alike."""
     need = _full_shares(baseline_rows(inputs, "oracle"))
-    rows = [of(inputs.points, dataset=name, experiment=inputs.main(name)) for name in need.index]
-    shares = _full_shares(inputs.at_target(pd.concat(rows)))
+    shares = _full_shares(inputs.at_target(inputs.points[inputs.is_main(inputs.points)]))
     known = [name for name in need.index if name in shares.index]
     if len(known) < 2:
         raise NotRunError("it needs two datasets or more")
@@ -231,19 +230,10 @@ def _matched(inputs: Inputs) -> Iterator[Place]:
             yield f"{dataset} {name}", seed, rows
 
 
-def _hull_rows(inputs: Inputs, names: Iterable[str]) -> pd.DataFrame:
-    return inputs.hull[inputs.hull["experiment"].isin(list(names))]
-
-
 def _vovnet_hull(inputs: Inputs) -> pd.DataFrame:
-    parts = [
-        of(_hull_rows(inputs, [name]), dataset=dataset)
-        for dataset in inputs.datasets()
-        if (name := inputs.main(dataset)) is not None
-    ]
-    if not parts:
+    if not any(map(inputs.main, inputs.datasets())):
         raise NotRunError("no experiment has the role 'vovnet'")
-    return pd.concat(parts)
+    return inputs.hull[inputs.is_main(inputs.hull)]
 
 
 def _full_shares(rows: pd.DataFrame) -> pd.Series:

@@ -23,7 +23,7 @@ def table(inputs: Inputs) -> render.Table:
     """
     points, target = operating_points(inputs), inputs.settings.report.target_lambda
     shown = inputs.experiments(*ORACLES, *BESIDE)
-    rows = points[_is_main(inputs, points) | points["experiment"].isin(shown)]
+    rows = points[inputs.is_main(points) | points["experiment"].isin(shown)]
     rows = rows.merge(_checks(inputs, target), on=["dataset", "experiment"], how="left")
     columns = (
         render.method(inputs.settings, rows)
@@ -43,17 +43,11 @@ def table(inputs: Inputs) -> render.Table:
     return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)
 
 
-def _is_main(inputs: Inputs, rows: pd.DataFrame) -> pd.Series:
-    """Whether a row is of the experiment that stands for VoVNet on its dataset."""
-    mains = {dataset: inputs.main(dataset) for dataset in inputs.datasets()}
-    return rows["experiment"] == rows["dataset"].map(mains)
-
-
 def _checks(inputs: Inputs, target: float) -> pd.DataFrame:
     """In how many seeds an oracle is on VoVNet's questions, and in how many each check holds."""
     points = of(inputs.points, mode="replay")
     there = (points["lambda_cost"] - target).abs() <= TOLERANCE
-    main = points[_is_main(inputs, points) & there]
+    main = points[inputs.is_main(points) & there]
     oracle = points[points["experiment"].isin(inputs.experiments(*ORACLES))]
     pairs = oracle.merge(main, on=SAME, suffixes=("", "_vovnet")).assign(seeds_compared=True)
     pairs["as_accurate"] = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
