@@ -163,10 +163,7 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     "objective": ([touch("training/objective.py")], {"train_stage1", "train_stage2"}),
     "scorer": ([touch("evaluation/scoring/textvqa.py")], EVALUATED),
     "statistic": ([touch("core/stats.py")], EVALUATED),
-    "results column": (
-        [touch("evaluation/columns.py")],
-        EVALUATED | {"match", "tables", "figures", "sanity"},
-    ),
+    "results column": ([touch("evaluation/columns.py")], EVALUATED | REPORTS | {"match"}),
     "reader of one format": ([touch("data/formats/mmmu.py")], {"prepare"}),
     "further view's reduction": ([touch("views/reductions/pool.py")], {"observe_views"}),
 }
