@@ -351,7 +351,7 @@ def figure(inputs: Inputs) -> Figure:
 '''
 CHECKS = '''"""A check of a block of its own."""
 
-from vovnet.report.checks._check import Finding, Rules
+from vovnet.report.checks import Finding, Rules
 
 RULES = Rules()
 

@@ -13,7 +13,7 @@ from support.replays import configuration
 from vovnet.config import merge, validate
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import result_columns
-from vovnet.report.checks._check import Check, run_check
+from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
 from vovnet.report.figures import reduced_views

@@ -14,7 +14,7 @@ from vovnet.config import merge, policy_points, validate
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import result_columns
-from vovnet.report.checks._check import Check, run_check
+from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
 from vovnet.report.inputs import Inputs

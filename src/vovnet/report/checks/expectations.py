@@ -11,7 +11,7 @@ import pandas as pd
 
 from vovnet.config import policy_points, run_settings
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
-from vovnet.report.checks._check import Finding, NotRunError, Rules, baseline_rows, beside_oracle
+from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows, beside_oracle
 from vovnet.report.inputs import TOLERANCE, Inputs, each, of, over_seeds, per_seed
 from vovnet.report.render import label, number, percent
 from vovnet.report.training_logs import load_calibration, load_train_log, train_logs

@@ -16,7 +16,7 @@ from vovnet.evaluation.columns import rate_columns
 from vovnet.pipeline.keys import step_key
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import experiment_views
-from vovnet.report.checks._check import Finding, NotRunError, Rules, baseline_rows, beside_oracle
+from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows, beside_oracle
 from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
 from vovnet.report.render import label, percent
 from vovnet.report.training_logs import load_train_log

@@ -16,7 +16,7 @@ from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.files import read_json
 from vovnet.core.records import read_table
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS as COLUMNS
-from vovnet.report.checks._check import Finding, NotRunError, Rules
+from vovnet.report.checks import Finding, NotRunError, Rules
 from vovnet.report.inputs import Inputs, of, per_seed
 from vovnet.report.live_runs import profiles
 from vovnet.report.render import percent

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
-from vovnet.report.checks._check import Finding, NotRunError, Rules, baseline_rows
+from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows
 from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
 from vovnet.report.render import percent
 from vovnet.report.training_logs import load_train_log

@@ -6,13 +6,20 @@ Lines are means over seeds, thin lines single seeds.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
 from vovnet.report.discovery import load
-from vovnet.report.inputs import finish, load_inputs
-from vovnet.report.style import draw_and_save
+from vovnet.report.inputs import Inputs, finish, load_inputs, of, over_seeds
+from vovnet.report.style import draw_and_save, legend_below, panel_grid, ticks
 from vovnet.report.training_logs import calibration_files, train_logs
 
 
@@ -25,3 +32,53 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     logs = [path for path, _, _ in train_logs(inputs, *inputs.main_run())]
     read = [*inputs.files, *logs, *calibration_files(inputs).values()]
     return finish(folder / "manifest.json", "figures", settings, layout, read, written)
+
+
+# ---- panels and curves of accuracy over vision tokens, which several figures draw ----------
+
+
+def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Line2D]]) -> Figure:
+    """A panel per dataset, in which `draw` draws the lines that the legend names."""
+    datasets = inputs.datasets()
+    x_label, y_label = "Average vision tokens", "Accuracy [%]"
+    figure, panels = panel_grid(len(datasets), 2.2, x_label=x_label, y_label=y_label)
+    legend: dict[str, Line2D] = {}
+    for axes, dataset in zip(panels, datasets, strict=True):
+        for line in draw(axes, inputs, dataset):
+            legend.setdefault(str(line.get_label()), line)
+        axes.margins(x=0.08, y=0.08)
+        axes.set_title(dataset)
+        ticks(axes.yaxis, 6)
+    legend_below(figure, list(legend.values()), columns=3)
+    return figure
+
+
+def curve_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
+    """The points of an experiment, averaged over its seeds, cheapest first."""
+    rows = of(inputs.points, dataset=dataset, experiment=name)
+    averages = ["accuracy", "accuracy_lo", "accuracy_hi", "avg_vision_tokens"]
+    curve = over_seeds(rows, ["point"], [], averages)
+    curve = curve.rename(columns={"avg_vision_tokens": "tokens"})
+    return curve.sort_values("tokens", kind="stable")
+
+
+def draw_line(axes: Axes, curve: pd.DataFrame, label: str, band: float = 0, **look: Any) -> Line2D:
+    """A curve, whose label the legend shows; `band` is the opacity of its 95% interval."""
+    (line,) = axes.plot(curve["tokens"], 100 * curve["accuracy"], label=label, **look)
+    if band:
+        low, high = 100 * curve["accuracy_lo"], 100 * curve["accuracy_hi"]
+        filled: dict[str, Any] = {"color": look["color"], "alpha": band, "lw": 0, "zorder": 1}
+        axes.fill_between(curve["tokens"], low, high, **filled)
+    return line
+
+
+def replayed(inputs: Inputs) -> dict[str, str]:
+    """Replayed experiments on the run of VoVNet -> their `baseline_name`."""
+    run, _ = inputs.main_run()
+    rows = of(inputs.points, mode="replay", run=run)
+    return dict(zip(rows["experiment"], rows["baseline_name"], strict=True))
+
+
+def chooses(inputs: Inputs, name: str) -> bool:
+    """Whether an experiment chooses among the actions, and does not show a view of its own."""
+    return bool(of(inputs.points, experiment=name)["action_rate_no"].notna().any())

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vovnet.evaluation.columns import MIXING_HULL
-from vovnet.report.figures._curves import chooses, curve_of, curve_panels, draw_line, replayed
+from vovnet.report.figures import chooses, curve_of, curve_panels, draw_line, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.render import label
 from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vovnet.report.figures._curves import chooses, curve_of, curve_panels, draw_line, replayed
+from vovnet.report.figures import chooses, curve_of, curve_panels, draw_line, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 
