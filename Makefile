@@ -39,8 +39,9 @@ $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
 	$(PIP) install --requirement envs/requirements-dev.txt
 	touch $@
 
+# Test files run side by side, one on each core: a test's own jobs would not share them well.
 test: checks
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-slurm: $(TOOLS)
 	VOVNET_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/test_slurm.py

@@ -1,25 +1,19 @@
-"""The whole DAG for real, once undisturbed, and once killed again and again."""
+"""The whole DAG for real: undisturbed, killed again and again, changed when it has finished."""
 
 from __future__ import annotations
 
-import os
+import json
 import random
-import signal
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
+import pandas as pd
 import pytest
 
-from support.projects import contents, copy_project
-from support.repository import ROOT
+from support.projects import Project
 
-TARGETS = ("paper_tables",)
-CONFIG = ("--configfile", "config/test.yaml", "small.yaml")
 SMALL = """\
 data: {synthetic: {num_eval_questions: 8, num_train_questions: 16}}
 training: {batch_size: 4, calibration_samples: 4}
@@ -33,75 +27,11 @@ LIVE = "profile_vovnet"
 pytestmark = pytest.mark.slow
 
 
-class Project:
-    """A copy of the project, in which the one command is called."""
-
-    def __init__(self, folder: Path, root: Path = ROOT) -> None:
-        self.folder = folder
-        self.results = folder / "results/test"
-        copy_project(folder, root)
-        (folder / "small.yaml").write_text(SMALL)
-
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "snakemake", *TARGETS, *CONFIG]
-        with (self.folder / "output.log").open("ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"PYTHONPATH": str(self.folder / "src")},
-            )
-
-    def finish(self) -> str:
-        """Run to the end; returns what was said meanwhile."""
-        before = len(self.output)
-        assert self.start().wait() == 0, self.output[-4000:]
-        return self.output[before:]
-
-    @property
-    def output(self) -> str:
-        path = self.folder / "output.log"
-        return path.read_text() if path.exists() else ""
-
-    def kill_when(self, moment: Callable[[], bool]) -> bool:
-        """Start, and kill -9 the whole process tree at a moment; False if it ended before."""
-        process = self.start()
-        while not moment():
-            if process.poll() is not None:
-                assert process.returncode == 0, self.output[-4000:]
-                return False
-            time.sleep(0.02)
-        kill_tree(process.pid)
-        process.wait()
-        return True
-
-    def contents(self) -> dict[str, object]:
-        return contents(self.results)
-
-
-def kill_tree(pid: int) -> None:
-    """Stop every process first, so that none starts another while the others are killed."""
-    parent = psutil.Process(pid)
-    tree: set[psutil.Process] = set()
-    while (found := {parent, *parent.children(recursive=True)}) - tree:
-        for process in found - tree:
-            tree.add(process)
-            signal_to(process, signal.SIGSTOP)
-    for process in tree:
-        signal_to(process, signal.SIGKILL)
-    psutil.wait_procs(tree - {parent}, timeout=10)
-
-
-def signal_to(process: psutil.Process, number: signal.Signals) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, float]:
     """A finished project, and how many seconds it took."""
-    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    project = Project(tmp_path_factory.mktemp("undisturbed"), "paper_tables")
+    project.configure(SMALL)
     began = time.monotonic()
     project.finish()
     return project, time.monotonic() - began
@@ -135,7 +65,8 @@ def test_killed_at_any_moment_it_finishes_with_the_same_bytes(
     The moments that wait for a file come before the random ones, which may run past them.
     """
     whole, took_s = undisturbed
-    project = Project(tmp_path, whole.folder)
+    project = Project(tmp_path, *whole.targets, root=whole.folder)
+    project.configure(SMALL)
     rng = random.Random(20)
 
     def after(share: float) -> Callable[[], bool]:
@@ -160,3 +91,135 @@ def test_killed_at_any_moment_it_finishes_with_the_same_bytes(
     expected, found = whole.contents(), project.contents()
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
+
+
+# ---- changes of a finished suite ---------------------------------------------------------
+
+RUN = "runs/vovnet/seed0"
+WEIGHTS = "model.safetensors"
+OTHER_RECIPE = SMALL + "policy: {entropy_weight: 2.0}\n"
+RENAMED = {
+    "src/vovnet/policies/__init__.py": ('"size_router":', '"image_size_router":'),
+    "src/vovnet/policies/router.py": ('"size_router":', '"image_size_router":'),
+    "config/test.yaml": ("baseline_name: size_router", "baseline_name: image_size_router"),
+}
+
+
+@pytest.fixture
+def changed(undisturbed: tuple[Project, float], tmp_path: Path) -> Project:
+    """A copy of the finished project, with what Snakemake remembers of it."""
+    whole, _ = undisturbed
+    shutil.copytree(whole.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project", *whole.targets)
+
+
+def written(project: Project) -> dict[str, tuple[bytes, int]]:
+    """Stage -> the bytes of its weights and when they were written."""
+    found = sorted((project.results / RUN).glob(f"stage*/{WEIGHTS}"))
+    return {path.parent.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def training_log(project: Project) -> str:
+    return (project.results / "logs/train/vovnet_seed0_stage2.log").read_text()
+
+
+def test_weights_outlive_a_change_and_are_taken_up_again(changed: Project) -> None:
+    """A policy's name trains nothing; another recipe is trained once, however often it changes."""
+    before = written(changed)
+    assert set(before) == {"stage1", "stage2"}
+
+    for name, (old, new) in RENAMED.items():
+        path = changed.folder / name
+        assert path.read_text().count(old) == 1, name
+        path.write_text(path.read_text().replace(old, new))
+    assert "rule evaluate:" in changed.finish()
+    assert written(changed) == before
+
+    changed.configure(OTHER_RECIPE)
+    changed.finish()
+    assert "set aside what another recipe made" in training_log(changed)
+    (aside,) = set(written(changed)) - set(before)
+    other = written(changed)["stage2"]
+    assert written(changed) == before | {aside: before["stage2"], "stage2": other}
+    assert other[0] != before["stage2"][0]
+
+    changed.configure(SMALL)
+    changed.finish()
+    assert "took up again what this recipe made" in training_log(changed)
+    (other_aside,) = set(written(changed)) - set(before)
+    assert written(changed) == before | {other_aside: other}
+
+    changed.configure(OTHER_RECIPE)
+    changed.finish()
+    assert written(changed) == before | {aside: before["stage2"], "stage2": other}
+    assert "Nothing to be done" in changed.finish()
+
+
+def test_a_new_evaluation_set_is_evaluated_in_the_same_call(changed: Project) -> None:
+    """The leakage gate reads the evaluation sets, and does not end the call."""
+    before = written(changed)
+    changed.configure(
+        SMALL.replace(
+            "data: {", "data: {eval_sets: {again: {dataset: synth_mmbench, split: dev}}, "
+        )
+    )
+    changed.targets = ("mvp",)
+    changed.finish()
+    for name in ("no_vision", "pareto_vovnet"):
+        table = pd.read_csv(changed.results / f"eval/{name}/results.csv")
+        assert "again" in set(table["dataset"])
+    assert "Nothing to be done" in changed.finish()
+    assert written(changed) == before
+
+
+def test_copied_results_are_recognised(undisturbed: tuple[Project, float], tmp_path: Path) -> None:
+    """In a clone without Snakemake's records, where every file is as new as any other."""
+    whole, _ = undisturbed
+    clone = Project(tmp_path / "clone", *whole.targets, root=whole.folder)
+    clone.configure(SMALL)
+    shutil.copytree(whole.results, clone.results, copy_function=shutil.copyfile, symlinks=True)
+    assert "Nothing to be done" in clone.finish()
+    assert clone.contents() == whole.contents()
+
+
+def test_quick_results_lie_beside_the_full_ones(changed: Project) -> None:
+    whole, before = changed.contents(), written(changed)
+    changed.targets = ("no_vision", "--config", "quick=4")
+    changed.finish()
+    table = pd.read_csv(changed.results / "quick-4/eval/no_vision/results.csv")
+    assert set(table["num_samples"]) == {4}
+    assert changed.contents() == whole
+    assert written(changed) == before
+    changed.targets = ("paper_tables",)
+    assert "Nothing to be done" in changed.finish()
+
+
+# ---- actions of one's own ----------------------------------------------------------------
+
+ACTIONS = ["no", "side-64", "side-96", "full", "full+merge-cosine-0.5"]
+FIVE_ACTIONS = SMALL + """\
+actions: [no, 64, 96, full, full+merge-cosine-0.5]
+experiments:
+  cascade:
+    title: Small, then FULL where unsure
+    targets: [paper, full, profiling]
+    mode: live
+    seeds: [0]
+    max_samples: 4
+    policy: {baseline_name: cascade, options: {views: [side-64, full], threshold: 0.5}}
+"""
+
+
+def test_five_actions_by_configuration_alone(
+    undisturbed: tuple[Project, float], tmp_path: Path
+) -> None:
+    """Every experiment of the suite, live runs among them, and a policy that looks twice."""
+    project = Project(tmp_path, "all", root=undisturbed[0].folder)
+    project.configure(FIVE_ACTIONS)
+    project.finish()
+    tables = project.results / "observations/vovnet/seed0/synth_mmmu"
+    assert all((tables / f"{action}.parquet").exists() for action in ACTIONS)
+    main = pd.read_csv(project.results / "paper/main_table.csv")
+    assert {"VoVNet", "Oracle (cheapest correct)", "Random, matched"} <= set(main["experiment"])
+    checks = json.loads((project.results / "suite/sanity.json").read_text())
+    assert checks == 0

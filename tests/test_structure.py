@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 
 import pytest
 
@@ -29,3 +30,12 @@ def test_test_files_stand_alone() -> None:
                 assert node.module not in names, path
             elif isinstance(node, ast.Import):
                 assert not names & {alias.name for alias in node.names}, path
+
+
+def test_every_module_can_be_imported() -> None:
+    """A type checker does not see an import of a module that is gone."""
+    source = ROOT / "src"
+    for path in source.rglob("*.py"):
+        if path.name != "__main__.py":
+            parts = path.relative_to(source).with_suffix("").parts
+            import_module(".".join(part for part in parts if part != "__init__"))

@@ -6,13 +6,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from support.repository import ROOT
 from vovnet.config import merge, read_yaml, validate
@@ -32,6 +36,76 @@ COMPARED = (
     "eval/_hull/*/*",
     "paper/*.*",
 )
+
+
+class Project:
+    """A copy of the project, in which Snakemake is called with the suite of config/test.yaml."""
+
+    def __init__(self, folder: Path, *targets: str, root: Path = ROOT) -> None:
+        """Copies the sources of `root` unless there is a project in `folder` already."""
+        self.folder, self.targets = folder, targets
+        self.results = folder / "results/test"
+        if not (folder / "Snakefile").exists():
+            copy_project(folder, root)
+
+    def configure(self, layer: str) -> None:
+        """Lay a layer of configuration over config/test.yaml."""
+        (self.folder / "layer.yaml").write_text(layer)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        configs = ("--configfile", "config/test.yaml", "layer.yaml")
+        with (self.folder / "output.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "snakemake", *self.targets, *configs],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": str(self.folder / "src")},
+            )
+
+    def finish(self) -> str:
+        """Run to the end; returns what was said."""
+        before = len(self.output)
+        assert self.start().wait() == 0, self.output[-4000:]
+        return self.output[before:]
+
+    @property
+    def output(self) -> str:
+        path = self.folder / "output.log"
+        return path.read_text() if path.exists() else ""
+
+    def kill_when(self, moment: Callable[[], bool]) -> bool:
+        """Start, and kill -9 the whole process tree at a moment; False if it ended before."""
+        process = self.start()
+        while not moment():
+            if process.poll() is not None:
+                assert process.returncode == 0, self.output[-4000:]
+                return False
+            time.sleep(0.02)
+        kill_tree(process.pid)
+        process.wait()
+        return True
+
+    def contents(self) -> dict[str, object]:
+        return contents(self.results)
+
+
+def kill_tree(pid: int) -> None:
+    """Stop every process first, so that none starts another while the others are killed."""
+    parent = psutil.Process(pid)
+    tree: set[psutil.Process] = set()
+    while (found := {parent, *parent.children(recursive=True)}) - tree:
+        for process in found - tree:
+            tree.add(process)
+            signal_to(process, signal.SIGSTOP)
+    for process in tree:
+        signal_to(process, signal.SIGKILL)
+    psutil.wait_procs(tree - {parent}, timeout=10)
+
+
+def signal_to(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
 
 
 def copy_project(folder: Path, root: Path = ROOT) -> None:
