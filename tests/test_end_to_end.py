@@ -196,18 +196,23 @@ def test_quick_results_lie_beside_the_full_ones(changed: Project) -> None:
 
 # ---- actions of one's own ----------------------------------------------------------------
 
+LIVE_EQUALS_REPLAY = "live equals replay, sample by sample (float32 on the CPU)"
 ACTIONS = ["no", "side-64", "side-96", "full", "full+merge-cosine-0.5"]
-FIVE_ACTIONS = SMALL + """\
+FIVE_ACTIONS = (
+    SMALL
+    + """\
 actions: [no, 64, 96, full, full+merge-cosine-0.5]
 experiments:
-  cascade:
+  cascade: &cascade
     title: Small, then FULL where unsure
-    targets: [paper, full, profiling]
-    mode: live
-    seeds: [0]
-    max_samples: 4
+    targets: [paper, full]
     policy: {baseline_name: cascade, options: {views: [side-64, full], threshold: 0.5}}
+  profile_cascade:
+    <<: *cascade
+    mode: live
+    max_samples: 4
 """
+)
 
 
 def test_five_actions_by_configuration_alone(
@@ -223,5 +228,10 @@ def test_five_actions_by_configuration_alone(
     assert {"pareto_vovnet", "oracle", "random_matched", "cascade"} <= set(main["experiment"])
     assert {f"action_rate_{action}" for action in ACTIONS} <= set(main)
     checks = json.loads((project.results / "suite/sanity.json").read_text())
-    (live,) = (item for item in checks if item["name"] == "live equals replay, sample by sample")
+    (live,) = (item for item in checks if item["name"].startswith(LIVE_EQUALS_REPLAY))
     assert live["passed"] is True
+    for names in (
+        "profile_vovnet (seed 0): 4 of 4 samples equal pareto_vovnet",
+        "profile_cascade (seed 0): 4 of 4 samples equal cascade",
+    ):
+        assert live["numbers"].count(names) == 3
