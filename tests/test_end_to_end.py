@@ -229,9 +229,5 @@ def test_five_actions_by_configuration_alone(
     assert {f"action_rate_{action}_mean" for action in ACTIONS} <= set(main)
     checks = json.loads((project.results / "suite/sanity.json").read_text())
     (live,) = (item for item in checks if item["name"].startswith(LIVE_EQUALS_REPLAY))
-    assert live["passed"] is True
-    for names in (
-        "profile_vovnet (seed 0): 4 of 4 samples equal pareto_vovnet",
-        "profile_cascade (seed 0): 4 of 4 samples equal cascade",
-    ):
-        assert live["numbers"].count(names) == 3
+    # Four live experiments on three sets, the one that looks twice among them.
+    assert live["passed"] is True and live["numbers"].startswith("12 of 12 hold")
