@@ -6,8 +6,6 @@ are to start whenever one has ended. `run_times` tells how long jobs are expecte
 chooses instead, and the log says why.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

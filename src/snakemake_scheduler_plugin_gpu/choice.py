@@ -10,8 +10,6 @@ several: a job that starts before it must end by the time at which the last of t
 leave enough beside it.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections import defaultdict

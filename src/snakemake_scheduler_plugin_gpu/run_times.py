@@ -1,7 +1,5 @@
 """How long jobs are expected to run, and how much of the DAG waits for each of them."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter

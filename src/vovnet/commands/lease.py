@@ -1,7 +1,5 @@
 """`vovnet lease`: run a command on GPUs that nobody else uses while it runs."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

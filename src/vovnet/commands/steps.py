@@ -3,8 +3,6 @@
 What a command works with is imported when it is called.
 """
 
-from __future__ import annotations
-
 import shutil
 from argparse import Namespace
 from importlib import import_module

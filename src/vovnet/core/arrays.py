@@ -3,8 +3,6 @@
 Shapes: N rows, U units (samples, or circular groups), K quantities.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

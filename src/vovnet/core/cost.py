@@ -6,8 +6,6 @@ The cost of a view is the number of vision tokens that enter the language model
 themselves; they check it against the tokens they really feed.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Every output of the project is written aside and renamed, so that a killed proce
 leaves nothing half-written behind.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

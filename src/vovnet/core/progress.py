@@ -1,7 +1,5 @@
 """Progress with rate and time left: a bar on a terminal, plain lines in a log file."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ are parquet tables with one row per sample. The columns of results are in
 `vovnet.evaluation.columns`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal

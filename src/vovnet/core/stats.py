@@ -6,8 +6,6 @@ P points of a curve, Q positions. Accuracies are shares in [0, 1], costs are in 
 bootstrap distribution come from one call.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt

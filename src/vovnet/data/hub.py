@@ -6,8 +6,6 @@ and with `HF_HUB_OFFLINE=1` only the cache is read. Every file is checked agains
 repository's own hash: the SHA-256 of a large file, the git object id of a small one.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import re

@@ -1,7 +1,5 @@
 """The store of prepared images: each distinct image once, as its original bytes."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import warnings

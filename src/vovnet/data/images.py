@@ -1,7 +1,5 @@
 """The one decoder of prepared images, for models and for contact sheets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from PIL import Image

@@ -5,8 +5,6 @@ content and by look, pairs of a question and an image, and ids within a dataset 
 replicas count as one id). It compares whole evaluation sets, whatever their caps are.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata

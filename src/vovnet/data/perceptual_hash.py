@@ -4,8 +4,6 @@ It is the difference hash (dHash): the image is shrunk to 17 x 16 grey pixels, a
 whether a pixel is clearly brighter than its left neighbour. Copies differ in few of the 256 bits.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 

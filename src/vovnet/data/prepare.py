@@ -1,7 +1,5 @@
 """From a raw dataset in its original layout to unified samples, images and a manifest."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The one definition of what a model is asked. It never reads a sample's answers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from vovnet.config import PromptTemplates

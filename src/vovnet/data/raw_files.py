@@ -4,8 +4,6 @@
 hub's layout `<folder>/<subject>/<split>-*.parquet`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The named sets that the later steps read: evaluation sets, the router set, the training mix."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

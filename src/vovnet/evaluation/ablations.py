@@ -6,8 +6,6 @@ So the interval says what other questions would change, and the deviation over s
 what other trainings would. Shapes: B resamples, of which the first is the data itself.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

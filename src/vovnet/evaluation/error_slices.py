@@ -11,8 +11,6 @@ higher. Score differences against loss differences are measured by training (cal
 Shapes: N rows, U questions, A actions, Q bins.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

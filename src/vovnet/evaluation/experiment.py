@@ -5,8 +5,6 @@ answered. Shapes: N rows, U units (questions: a sample, or a circular group of w
 must be right), B resamples, P outcomes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -12,8 +12,6 @@ Shapes: N rows, U questions, A actions, P points of a policy, S seeds, Q places,
 which the first is the data itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

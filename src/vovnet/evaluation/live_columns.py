@@ -1,7 +1,5 @@
 """Columns of live.parquet, apart from those of results, so that these run no model again."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 PARTS = (

@@ -3,8 +3,6 @@
 Times are milliseconds per part of an answer. Shapes: N samples, U questions, B resamples.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

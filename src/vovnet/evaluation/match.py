@@ -4,8 +4,6 @@ The ratios are those of all its questions, or with `match.buckets` those of each
 text pass's entropy: spending where the text is unsure, as the policy does, but no more.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

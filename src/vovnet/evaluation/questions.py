@@ -5,8 +5,6 @@ here, and is counted as `parse_fallback`.
 Shapes: N rows (samples), U units (questions: a sample, or a circular group of passes).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 

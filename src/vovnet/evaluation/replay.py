@@ -4,8 +4,6 @@ The texts of a (run, seed, set) are scored once for all views and sweep points; 
 is then a table operation. Shapes: N rows, A actions, U questions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path

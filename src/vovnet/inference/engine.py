@@ -4,8 +4,6 @@ Observation (batched) and live runs (sample by sample) both use it, so that they
 differ. Shapes: B samples, T tokens, D hidden size, V vocabulary.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Sequence

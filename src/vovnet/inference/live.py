@@ -5,8 +5,6 @@ what only a live run can measure. The batch size is 1, warm-up is discarded. Wha
 stored here, and scored by `vovnet evaluate`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

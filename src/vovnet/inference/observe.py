@@ -4,8 +4,6 @@ Batches are formed inside a block, so that the number of shards changes nothing;
 finished block are files, so that a killed job loses at most one block.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Sequence

@@ -6,8 +6,6 @@ view of each action, `views` a table for each further view. A set is cut into bl
 `eval.shard_rows` rows, each a file per table; shard i of n holds every n-th block.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +94,7 @@ def gather(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> None:
     """
     settings = trained.settings
     group = "views" if views else "actions"
+    expected = [sample.id for sample in load_set(settings, trained.layout, name)]
     count = settings.eval.num_shards
     folders = [trained.shard(name, group, shard, count) for shard in range(count)]
     manifest_files = {
@@ -109,7 +108,6 @@ def gather(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> None:
                 f"{folder}: observed from other inputs than {folders[0]}, observe it again"
             )
         blocks |= dict.fromkeys(manifest["blocks"], folder)
-    expected = [sample.id for sample in load_set(settings, trained.layout, name)]
 
     def paths(table: str) -> list[Path]:
         """The blocks of a table in the order of the set."""

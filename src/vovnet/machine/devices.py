@@ -4,8 +4,6 @@ CUDA_VISIBLE_DEVICES may name a device by its number or by its UUID, which may b
 every device is called by its number in nvidia-smi, so that two names never stand for one device.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -5,8 +5,6 @@ alone, so the memory in use on the device is the command's. Without a driver or 
 there is no record. A failure to record never fails the command.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -14,8 +14,6 @@ processes that compete, therefore, only one at a time holds a few devices and wa
 ticket is locked by an flock as well, so that the tickets of dead processes do not count.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

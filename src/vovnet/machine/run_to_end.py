@@ -6,8 +6,6 @@ process asks Linux to become the parent of every orphan among the command's desc
 subreaper), and can then find and end them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -3,8 +3,6 @@
 Shapes: B samples, T tokens, D hidden size, K image tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path

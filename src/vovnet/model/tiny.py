@@ -5,8 +5,6 @@ use. Its weights are random here; `config/pretrain.yaml` is the recipe by which 
 weights that come with the package were made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 It imports no other module, so that `vovnet --help` starts at once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

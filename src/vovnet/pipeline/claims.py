@@ -5,8 +5,6 @@ manifest says nothing about a folder which a job finds. What the folder was made
 `key.json`, and a copy of the manifest in `complete.json`; no rule declares them.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence

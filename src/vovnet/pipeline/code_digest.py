@@ -7,8 +7,6 @@ Modules that cannot change a result are left out: declarations (settings enter a
 and what only carries a result around.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator

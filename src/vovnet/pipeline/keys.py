@@ -6,8 +6,6 @@ changed setting touches. The code is the module that computes the result, and th
 the step's settings name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Manifests: from what an output was made."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 from collections.abc import Mapping

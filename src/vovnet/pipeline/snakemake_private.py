@@ -4,8 +4,6 @@ Tried with Snakemake 9.27. Another release may have changed any of it; what is r
 at least exist, and the tests of what runs again show whether it still does what it did.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections import deque

@@ -4,8 +4,6 @@ Each returns the sections of a complete configuration that holds what the step r
 nothing else. Keys are listed, so that a new setting enters only the steps that it is added to.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

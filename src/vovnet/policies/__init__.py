@@ -3,8 +3,6 @@
 Its module holds a `PolicyKind` for each of its names in `POLICIES`: see docs/policies.md.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from vovnet.config import PolicySettings

@@ -3,8 +3,6 @@
 Replays, live runs and the bench decide by it. Shapes: N samples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the policies of an experiment ask for, and whether they fit its configuration."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

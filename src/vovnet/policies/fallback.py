@@ -1,7 +1,5 @@
 """The fallback: a NO is overruled where the text pass is unsure (specification, block E1)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

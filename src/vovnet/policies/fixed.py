@@ -1,7 +1,5 @@
 """Policies that treat every sample alike."""
 
-from __future__ import annotations
-
 from vovnet.config import PolicySettings
 from vovnet.core.errors import ConfigError
 from vovnet.policies.base import Ints, PolicyInputs, PolicyKind

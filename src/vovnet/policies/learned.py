@@ -1,7 +1,5 @@
 """VoVNet: the policy head's scores against the cost of looking."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from vovnet.core.cost import allowed_actions, choose_actions

@@ -1,7 +1,5 @@
 """Oracles: they read correctness, and say what a perfect choice could reach."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from vovnet.core.arrays import Ints, unit_codes, unit_minima

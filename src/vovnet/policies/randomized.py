@@ -1,7 +1,5 @@
 """Random actions in given shares: the same spending as a policy, without its judgement."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """The four proxies, which show every image with fewer vision tokens than FULL."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from vovnet.config import PolicySettings

@@ -5,8 +5,6 @@ alone, `dataset_router` the dataset alone. Each is fitted on part of the trainin
 Shapes: N samples, A actions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Looking where the text pass is unsure."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from vovnet.config import PolicySettings

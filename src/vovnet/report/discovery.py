@@ -5,8 +5,6 @@ module has a function `table`, a figure's `figure`, and either may have `ORDER`,
 document. Both are read from the source, so that planning imports neither pandas nor matplotlib.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Every table and figure of a report in one document: proof that a paper can include them all."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile

@@ -4,8 +4,6 @@ Rows keep the order of the configuration: evaluation sets as in `data.eval_sets`
 experiments by role (baselines, VoVNet, references) and then as in `experiments`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What live runs measured: summary.json of each has a profile per dataset, seed and sweep point."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

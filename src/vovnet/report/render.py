@@ -4,8 +4,6 @@ Columns are written in one way: rows of numbers and the catalogue give heading -
 table joins them with `|`. A heading may be a pair, of a group of columns and of the column in it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How the figures look: Okabe-Ito colours, sizes for a two-column paper, reproducible files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What training left behind: the logs of both stages, and the calibration of the head's scores."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Only then does one head serve every lambda (see vovnet.training.objective). Shap
 samples, A actions, Q bins.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from itertools import combinations

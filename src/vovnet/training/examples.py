@@ -5,8 +5,6 @@ follow from (seed, stage, position in the run) alone: they depend neither on the
 processes nor on where a run was interrupted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

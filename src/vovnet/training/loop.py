@@ -4,8 +4,6 @@ Resuming at step s continues with exactly the examples, noise, optimizer and sch
 an undisturbed run would have had there, so the final weights are the same.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

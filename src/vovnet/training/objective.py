@@ -9,8 +9,6 @@ The head needs CE of every action, also of those that were not sampled; those ar
 without gradient into the model. Shapes: B samples, A actions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

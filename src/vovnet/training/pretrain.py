@@ -5,8 +5,6 @@ where no picture distracts; the last phase puts all of it together (configuratio
 `pretraining`).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

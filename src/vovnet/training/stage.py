@@ -1,7 +1,5 @@
 """One training stage as a step of the pipeline: from prepared samples to a manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The bench as a whole: its parts one after the other, and the files that they leave."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

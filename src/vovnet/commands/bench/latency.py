@@ -4,8 +4,6 @@ A reduction can shorten only the prefill of the language model: the generation t
 the same number of steps whatever the model was shown.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean, median

@@ -5,8 +5,6 @@ only the views that the policy of the row chose, make no text pass where the pol
 reuse its cache where there is one.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 

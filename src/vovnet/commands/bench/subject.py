@@ -1,7 +1,5 @@
 """What the bench measures, and how: one trained model with its experiments, lines and clocks."""
 
-from __future__ import annotations
-
 import math
 import os
 import platform

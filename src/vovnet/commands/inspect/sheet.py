@@ -1,7 +1,5 @@
 """A contact sheet: questions as the model is asked them, each with its gold answer below."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Counts over the samples of a prepared split, taken in one pass."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """`vovnet plan`: the jobs and GPU-hours of a suite and its possible schedules, before it runs."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Gantt charts of schedules: when each job holds which device, one panel for each schedule."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

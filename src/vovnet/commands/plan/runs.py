@@ -6,8 +6,6 @@ Snakemake itself runs, with all the work that it does besides choosing, and its 
 Devices are then counted (`--resources gpu=N`), but nobody holds them.
 """
 
-from __future__ import annotations
-
 import heapq
 import os
 import random

@@ -1,7 +1,5 @@
 """Schedules of one suite: under this project's scheduler, Snakemake's own, and packed by hand."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

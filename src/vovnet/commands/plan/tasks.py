@@ -1,7 +1,5 @@
 """The jobs of a plan, which are those of the Snakefile that are still to run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter

@@ -5,8 +5,6 @@ write its module and its entry here: the names that a configuration may give, th
 `vovnet prepare`, the scorer and the table in docs/datasets.md follow.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib import import_module
 

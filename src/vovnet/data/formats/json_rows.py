@@ -1,7 +1,5 @@
 """Rows of a large JSON array or JSONL file, one at a time."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ a policy decides per question. The published mix repeats ids: from the second on
 with an id is called `<id>~<n>`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from vovnet.core.records import Sample

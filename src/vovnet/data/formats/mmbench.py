@@ -5,8 +5,6 @@ evaluated on. All circular replicas of a question go to the same part, and so do
 about one image: what a model trains on tells nothing about what it is evaluated on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 

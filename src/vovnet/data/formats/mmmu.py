@@ -3,8 +3,6 @@
 Questions keep their `<image n>` marks; `Sample.images` holds the images in that order.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Iterator

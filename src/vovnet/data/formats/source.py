@@ -3,8 +3,6 @@
 The errors of a row say where it is: file, row and column.
 """
 
-from __future__ import annotations
-
 import ast
 import sqlite3
 import weakref

@@ -3,8 +3,6 @@
 Where the configuration names a file of OCR tokens, those of an image become the question's hint.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 They come as TSV, or as JSON with the same rows.
 """
 
-from __future__ import annotations
-
 import base64
 import csv
 import math

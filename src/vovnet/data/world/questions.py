@@ -12,8 +12,6 @@ Questions of the training part and the evaluation part never share a name, so th
 differ; their pictures differ by jitter and tint. Everything follows from one random generator.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

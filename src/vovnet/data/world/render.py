@@ -4,8 +4,6 @@ Question i of a split follows from (seed, dataset, split, i) alone. The name of 
 where each layout has its category, so that a router can be fitted per template.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

@@ -4,8 +4,6 @@ The tiny model is pretrained on it. Nothing is written to disk, and question i i
 whenever and wherever it is drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 

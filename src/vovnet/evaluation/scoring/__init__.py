@@ -4,8 +4,6 @@ A scorer's module holds one `SCORER`, a `vovnet.evaluation.scoring.base.Scorer`.
 names its scorer by the entry here.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib import import_module
 

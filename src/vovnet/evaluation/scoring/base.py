@@ -1,7 +1,5 @@
 """What a scorer declares, and what scorers share."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ This scorer is ours. Both texts are normalised as in the scorer of TextVQA; rout
 with it, and no table shows it as a benchmark's accuracy.
 """
 
-from __future__ import annotations
-
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring.base import Score, Scorer
 from vovnet.evaluation.scoring.textvqa import normalise

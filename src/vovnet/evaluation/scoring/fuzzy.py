@@ -5,8 +5,6 @@ an appendix, for models that paraphrase. Where MMBench's scorer infers an option
 counts; else difflib's ratio of matching characters decides.
 """
 
-from __future__ import annotations
-
 import re
 from difflib import SequenceMatcher
 

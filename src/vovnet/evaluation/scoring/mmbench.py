@@ -4,8 +4,6 @@ Source: VLMEvalKit, `can_infer` of vlmeval/utils/matching_util.py, commit e8e78f
 which it infers no option is read once more by `choice_named`; one that is still unclear scores 0.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

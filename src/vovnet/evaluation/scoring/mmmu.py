@@ -4,8 +4,6 @@ Source: MMMU-Benchmark/MMMU, mmmu/utils/eval_utils.py, commit bb0b95a. Where tha
 an option at random, the sample's id decides.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 

@@ -4,8 +4,6 @@ Source: facebookresearch/mmf, `TextVQAAccuracyEvaluator` of mmf/utils/m4c_evalua
 b0ffc7f. What looks like a slip there is kept, so that scores agree to the last digit.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

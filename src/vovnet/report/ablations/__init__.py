@@ -1,7 +1,5 @@
 """The ablations beside the default recipe. Made once, for the paper."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vovnet.config import Settings

@@ -1,7 +1,5 @@
 """A row per dataset and recipe at `report.target_lambda`, the default first."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from vovnet.config import Settings

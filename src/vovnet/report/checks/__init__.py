@@ -9,8 +9,6 @@ A failed invariant means that the numbers cannot be trusted: the report is then 
 only reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """What good results show. A failure is reported and stops nothing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import combinations

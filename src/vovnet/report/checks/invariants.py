@@ -1,7 +1,5 @@
 """What must hold, whatever was learned: if it does not, the numbers cannot be trusted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

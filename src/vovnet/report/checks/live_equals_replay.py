@@ -5,8 +5,6 @@ the shapes of batches, and in bf16 may turn a near tie between two tokens: there
 differing answers is tolerated, and more are reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product

@@ -1,7 +1,5 @@
 """Checks of reduced views (blocks B4 to B7), and of how the shares of the actions shift."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 

@@ -4,8 +4,6 @@ Every figure is as wide as the text of a two-column paper and is written as PDF 
 Lines are means over seeds, thin lines single seeds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any

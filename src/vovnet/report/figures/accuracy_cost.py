@@ -1,7 +1,5 @@
 """The main figure: accuracy against vision tokens, a panel per dataset."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import cycle
 from typing import Any

@@ -1,7 +1,5 @@
 """VoVNet's shares of all actions at every lambda, a panel per dataset."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch

@@ -1,7 +1,5 @@
 """What the head says that looking is worth against what it was worth, a panel per pair of views."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

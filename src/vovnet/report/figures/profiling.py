@@ -1,7 +1,5 @@
 """Where the time of an answer goes: a panel per dataset, a bar per live experiment."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch

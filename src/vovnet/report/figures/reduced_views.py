@@ -4,8 +4,6 @@ A panel per dataset, accuracy over average vision tokens. Lines are means over s
 intervals, averaged over seeds, of VoVNet and of resolution scaling.
 """
 
-from __future__ import annotations
-
 from itertools import cycle
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The figure of every method's gain over resolution scaling at equal cost."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

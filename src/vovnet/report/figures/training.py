@@ -1,7 +1,5 @@
 """VoVNet's training: the loss of both stages, then shares and expected cost in stage 2."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

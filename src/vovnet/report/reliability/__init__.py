@@ -4,8 +4,6 @@ All at `report.target_lambda`. Means and standard deviations (ddof 1) are over s
 intervals are averaged over seeds. Made once, for the paper.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

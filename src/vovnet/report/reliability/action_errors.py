@@ -1,7 +1,5 @@
 """Each action per dataset: how often, how good, how unsure, how dear, and wrongly blind."""
 
-from __future__ import annotations
-
 from vovnet.report import render
 from vovnet.report.inputs import of, over_seeds
 from vovnet.report.reliability import SKIPS, SLICE, Errors

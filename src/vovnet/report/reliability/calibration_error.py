@@ -1,7 +1,5 @@
 """How well both readings of the policy head tell apart what they are about."""
 
-from __future__ import annotations
-
 from vovnet.report import render
 from vovnet.report.inputs import over_seeds
 from vovnet.report.reliability import KINDS, Errors

@@ -1,7 +1,5 @@
 """The worst slices of each field of a dataset, by the upper end of their interval."""
 
-from __future__ import annotations
-
 from vovnet.evaluation.columns import rate_columns
 from vovnet.evaluation.error_slices import worst
 from vovnet.report import render

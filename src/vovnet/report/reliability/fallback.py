@@ -1,7 +1,5 @@
 """Fallbacks: how often a NO is overruled, the actions before and after, and the cost."""
 
-from __future__ import annotations
-
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report import render
 from vovnet.report.inputs import over_seeds

@@ -4,8 +4,6 @@ No diagonal is drawn: neither the probability of an action nor a difference of s
 probability of what is measured (see vovnet.evaluation.error_slices).
 """
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -6,8 +6,6 @@ was not measured is empty in CSV and an en dash elsewhere. The .tex files need b
 graphicx, and longtable (one-column pages) for those of more rows than fit on a page.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vovnet.config import Settings

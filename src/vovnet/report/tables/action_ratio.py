@@ -1,7 +1,5 @@
 """The shares of the actions at every point of every policy that chooses among them."""
 
-from __future__ import annotations
-
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report import render
 from vovnet.report.inputs import METHOD, Inputs, of, summary

@@ -1,7 +1,5 @@
 """The table over benchmarks: a row per method, a group of columns per dataset, and their mean."""
 
-from __future__ import annotations
-
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, measures, of, operating_points
 

@@ -1,7 +1,5 @@
 """Gains over the mixing hull: a row per dataset and method; the CSV has one per seed, too."""
 
-from __future__ import annotations
-
 from vovnet.config import policy_points
 from vovnet.evaluation.columns import GAIN_SHARES
 from vovnet.report import render

@@ -1,7 +1,5 @@
 """The main table: a row per dataset and method, at its operating point; latency where run live."""
 
-from __future__ import annotations
-
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, hull_summary, operating_points
 from vovnet.report.live_runs import live_latency

@@ -1,7 +1,5 @@
 """The oracles' table: what choosing the cheapest correct action would reach, beside VoVNet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Every point of every experiment, with timings where they were measured."""
 
-from __future__ import annotations
-
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, summary
 

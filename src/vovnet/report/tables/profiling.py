@@ -1,7 +1,5 @@
 """Live runs: a row per dataset and experiment with latency, memory and where the time goes."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from vovnet.report import render

@@ -1,7 +1,5 @@
 """Every method at equal cost: gains over random mixing and resolution scaling, and a verdict."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from vovnet.report import render

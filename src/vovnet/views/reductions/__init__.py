@@ -5,8 +5,6 @@ A reduction is a class of its module, named as the module and capitalised, that 
 the spelling of views, what they cost, and the columns of results.csv follow.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from vovnet.views.reductions.base import Reduction
