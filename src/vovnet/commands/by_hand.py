@@ -125,8 +125,7 @@ def checkpoint_settings(
 ) -> Settings:
     """The settings with one run and one experiment: this checkpoint, under this policy.
 
-    With `--dataset_config`, the evaluation sets that those files name are evaluated and no
-    others.
+    With `--dataset_config`, the evaluation sets that those files name are evaluated and no others.
     """
     paths = [*args.config, *args.dataset_config]
     settings = load(paths)

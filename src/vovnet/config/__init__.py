@@ -1,9 +1,8 @@
 """One schema for every setting: defaults, validation, layering and the resolved dump.
 
-Keys are those of the experiments' specification (`policy.baseline_name`,
-`policy.lambda_cost`, `vision_budget.*`, `eval.*`, `training.*` ...). Unknown keys are
-errors that name file and key. Layers are merged left to right: mappings key by key,
-everything else replaced.
+Keys are those of the experiments' specification (`policy.baseline_name`, `policy.lambda_cost`,
+`vision_budget.*`, `eval.*`, `training.*` ...). Unknown keys are errors that name file and key.
+Layers are merged left to right: mappings key by key, everything else replaced.
 """
 
 from vovnet.config.data import (

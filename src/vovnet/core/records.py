@@ -1,8 +1,7 @@
 """The records that travel between the steps, and how they are stored.
 
-A `Sample` is one line of the unified JSONL, see `vovnet.data.samples`. Signals and observations
-are parquet tables with one row per sample. The columns of results are in
-`vovnet.evaluation.columns`.
+A `Sample` is one line of the unified JSONL, see `vovnet.data.samples`. Signals and observations are
+parquet tables with one row per sample. The columns of results are in `vovnet.evaluation.columns`.
 """
 
 from collections.abc import Iterable, Sequence

@@ -244,8 +244,7 @@ def answer_both_ways(
 ) -> tuple[list[LiveAnswer], list[LiveAnswer]]:
     """Answers with cache reuse and without, of the same model.
 
-    The two take turns in going first, so that neither profits from a warm file or a quiet
-    moment.
+    The two take turns in going first, so that neither profits from a warm file or a quiet moment.
     """
     settings = live.inference.settings
     ways = []

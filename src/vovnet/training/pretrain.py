@@ -1,8 +1,7 @@
 """How the tiny base model is made: random weights, then phases of the synthetic world.
 
-The fine skills are learned where they are practised alone; what the text tells is learned
-where no picture distracts; the last phase puts all of it together (configuration:
-`pretraining`).
+The fine skills are learned where they are practised alone; what the text tells is learned where no
+picture distracts; the last phase puts all of it together (configuration: `pretraining`).
 """
 
 import time

@@ -250,8 +250,7 @@ SHARES = {
 """How often each template occurs, by format.
 
 COARSE gains over NO about a quarter of what FULL gains, and costs about a quarter of FULL. So no
-fixed policy lies far above the mixture of the other two, and a matched random choice gains
-nothing.
+fixed policy lies far above the mixture of the other two, and a matched random choice gains nothing.
 """
 
 
