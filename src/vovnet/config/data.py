@@ -1,8 +1,6 @@
 """The section `data`: datasets, the sets that are made of them, and how questions are asked."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -45,7 +43,7 @@ class DatasetSettings(Section):
         return self.model_extra or {}
 
     @model_validator(mode="after")
-    def _check(self) -> DatasetSettings:
+    def _check(self) -> Self:
         if self.source == "hub" and not self.repo_id:
             raise ValueError("source 'hub' needs a repo_id")
         return self
@@ -124,7 +122,7 @@ class DataSettings(Section):
         return self.datasets[name]
 
     @model_validator(mode="after")
-    def _leave_out_empty_parts(self) -> DataSettings:
+    def _leave_out_empty_parts(self) -> Self:
         if self.mmbench_train_fraction > 0:
             return self
         kept = {

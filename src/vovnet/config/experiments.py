@@ -1,10 +1,8 @@
 """What the experiments of a configuration are about: seeds, sets, reports, and shared stages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from vovnet.config.data import SplitRef
 from vovnet.config.schema import Experiment, PolicySettings
@@ -30,7 +28,7 @@ class ResolvedExperiment:
     sets: list[str]
 
     @classmethod
-    def of(cls, settings: Settings, name: str) -> ResolvedExperiment:
+    def of(cls, settings: Settings, name: str) -> Self:
         """The experiment of a name; an unknown name is an error that lists the known ones."""
         stanza = settings.experiments.get(name)
         if stanza is None:

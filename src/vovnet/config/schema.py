@@ -1,11 +1,9 @@
 """The sections of the configuration but for `data`: every key, its default, what is allowed."""
 
-from __future__ import annotations
-
 import math
 import re
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -183,7 +181,7 @@ class PolicySettings(Section):
     fallback_margin_threshold: Extended | None = None
 
     @model_validator(mode="after")
-    def _check(self) -> PolicySettings:
+    def _check(self) -> Self:
         rows = {"baseline_target_ratios": self.baseline_target_ratios}
         for index, row in enumerate(self.baseline_bucket_ratios or []):
             rows[f"baseline_bucket_ratios.{index}"] = row
@@ -235,7 +233,7 @@ class TrainingSettings(Section):
     """Held-out training samples for the calibration check."""
 
     @model_validator(mode="after")
-    def _check(self) -> TrainingSettings:
+    def _check(self) -> Self:
         check_shares("stage1_target_ratios", self.stage1_target_ratios)
         return self
 
@@ -253,7 +251,7 @@ class PretrainingPhase(Section):
     learning_rate: float = Field(5e-4, gt=0)
 
     @model_validator(mode="after")
-    def _check(self) -> PretrainingPhase:
+    def _check(self) -> Self:
         check_shares("view_shares", self.view_shares)
         return self
 
@@ -309,7 +307,7 @@ class Experiment(Section):
     targets: list[str] = Field([], description="Lists under `targets` that the experiment joins.")
 
     @model_validator(mode="after")
-    def _check(self) -> Experiment:
+    def _check(self) -> Self:
         if len(self.sweep) > 1:
             raise ValueError(f"sweep takes one key, got {sorted(self.sweep)}")
         if any(not values for values in self.sweep.values()):

@@ -1,11 +1,9 @@
 """All settings together: how files are layered, what must fit, what runs and sweeps override."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -57,7 +55,7 @@ class Settings(Section):
         return Layout(Path(self.results_dir), report=self.report.name, quick=self.quick)
 
     @model_validator(mode="after")
-    def _check_references(self) -> Settings:
+    def _check_references(self) -> Self:
         for name, overrides in self.runs.items():
             unknown = set(overrides) - {"model", "data", "policy", "training"}
             if unknown:

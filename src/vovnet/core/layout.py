@@ -1,9 +1,8 @@
 """Where every file of a results folder lies. The one definition of the file layout."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 ROUTER_FIT = "router_fit"
 """Name of the observed set on which routers are fitted (`data.router_fit`)."""
@@ -28,7 +27,7 @@ class Layout:
     report: str = field(default=PAPER, kw_only=True)
     quick: int | None = field(default=None, kw_only=True)
 
-    def of_report(self, report: str) -> Layout:
+    def of_report(self, report: str) -> Self:
         """The same files, and those of another report."""
         return replace(self, report=report)
 

@@ -4,8 +4,6 @@ A training mix has hundreds of thousands of samples, and every process of a trai
 its own copy of them. So only the place of each line is held in memory.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import weakref
@@ -37,7 +35,7 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     return count
 
 
-def read_samples(path: Path) -> SampleSet:
+def read_samples(path: Path) -> "SampleSet":
     """All samples of a unified JSONL, as they are stored."""
     file = SampleFile(path)
     return SampleSet.of([(file, range(len(file)))])
@@ -59,7 +57,7 @@ class SampleFile:
         if not len(self):
             raise DataError(f"{path}: the dataset is empty, expected at least one sample")
 
-    def __reduce__(self) -> tuple[Callable[[Path], SampleFile], tuple[Path]]:
+    def __reduce__(self) -> "tuple[Callable[[Path], SampleFile], tuple[Path]]":
         return SampleFile, (self.path,)  # a worker process opens the file itself
 
     def __len__(self) -> int:
@@ -111,7 +109,7 @@ class SampleSet(Sequence[Sample]):
         cls,
         parts: Sequence[tuple[SampleFile, ArrayLike]],
         change: Callable[[Sample], Sample] | None = None,
-    ) -> SampleSet:
+    ) -> "SampleSet":
         """The given rows of the given files, one part after the other."""
         rows = [np.asarray(chosen, dtype=np.int64) for _, chosen in parts]
         files_N = np.repeat(np.arange(len(parts)), [len(chosen) for chosen in rows])
@@ -123,14 +121,14 @@ class SampleSet(Sequence[Sample]):
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, index: slice) -> SampleSet: ...
-    def __getitem__(self, index: int | slice) -> Sample | SampleSet:
+    def __getitem__(self, index: slice) -> "SampleSet": ...
+    def __getitem__(self, index: int | slice) -> "Sample | SampleSet":
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
         sample = self.files[self.files_N[index]].sample(int(self.rows_N[index]))
         return self.change(sample) if self.change else sample
 
-    def take(self, indices: ArrayLike) -> SampleSet:
+    def take(self, indices: ArrayLike) -> "SampleSet":
         """The samples at these indices, in the order of the indices."""
         chosen = np.asarray(indices, dtype=np.int64)
         return replace(self, files_N=self.files_N[chosen], rows_N=self.rows_N[chosen])

@@ -1,11 +1,9 @@
 """What matched random policies draw from: the stored action ratios of another experiment."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
@@ -28,7 +26,7 @@ class Buckets(BaseModel):
     ratios: list[Shares]
 
     @model_validator(mode="after")
-    def _check(self) -> Buckets:
+    def _check(self) -> Self:
         if len(self.thresholds) != len(self.ratios) - 1:
             raise ValueError("one threshold lies between two buckets")
         return self

@@ -7,8 +7,6 @@ Shapes: N rows, U questions, A actions, P points of a policy, B resamples, of wh
 is the data itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -39,7 +37,7 @@ class Points:
     accuracies: Floats
 
     @property
-    def measured(self) -> Points:
+    def measured(self) -> "Points":
         """The data itself, without resamples."""
         return Points(self.costs[:1], self.accuracies[:1])
 
@@ -110,7 +108,7 @@ class Ground:
         return stats.upper_hull(ends.costs, ends.accuracies)
 
     @cached_property
-    def measured(self) -> Ground:
+    def measured(self) -> "Ground":
         """The data itself, without resamples."""
         return replace(
             self,

@@ -8,11 +8,9 @@ counted as if it were alone: what padding to the longest sample of a batch costs
 Tested against torch's counter on the tiny model. Loads no torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 Grid = tuple[int, int]
 """Rows and columns of an image's vision tokens, as the tower makes them."""
@@ -91,7 +89,7 @@ class ModelFlops:
     vision_tower: VisionTower
 
     @classmethod
-    def of_qwen3_vl(cls, config: Mapping[str, Any]) -> ModelFlops:
+    def of_qwen3_vl(cls, config: Mapping[str, Any]) -> Self:
         """From the contents of a Qwen3-VL's config.json."""
         text, vision = config["text_config"], config["vision_config"]
         values = vision["in_channels"] * vision["temporal_patch_size"] * vision["patch_size"] ** 2

@@ -3,8 +3,6 @@
 Shapes: B samples, T tokens, D hidden size, K image tokens, L deepstack levels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -71,7 +69,7 @@ class ImageFeatures:
     def num_tokens(self) -> int:
         return self.embeddings_KD.shape[0]
 
-    def reduced(self, reductions: Sequence[Reduction]) -> ImageFeatures:
+    def reduced(self, reductions: Sequence[Reduction]) -> "ImageFeatures":
         """The image after `reductions` of its whole grid: deepstack and positions follow.
 
         Which tokens are put together, and with which weights, is a constant to training: the
@@ -106,7 +104,7 @@ class TokenSequence:
     def next_position(self) -> int:
         return int(self.positions_3T.max()) + 1
 
-    def take(self, start: int, stop: int | None = None) -> TokenSequence:
+    def take(self, start: int, stop: int | None = None) -> "TokenSequence":
         """The tokens [start, stop); images must lie wholly inside or outside."""
         part = slice(start, stop)
         mask_T = self.image_mask_T[part]

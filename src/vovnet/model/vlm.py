@@ -8,8 +8,6 @@ how a sequence is laid out, and how its language model takes it.
 Shapes: B samples, T tokens, D hidden size, V vocabulary.
 """
 
-from __future__ import annotations
-
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -36,7 +34,7 @@ class Prefix:
     cache: DynamicCache
     mask_BT: Tensor
 
-    def copy(self, drop: int = 0) -> Prefix:
+    def copy(self, drop: int = 0) -> "Prefix":
         """A copy without the last `drop` tokens; growing it leaves this one as it is.
 
         The tensors are shared: a layer replaces its own and never writes into them.

@@ -3,8 +3,6 @@
 Shapes: B samples, T tokens, D hidden size, V vocabulary, A actions of the suite.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,7 +102,7 @@ class Reading:
     scores_BA: Tensor
     logits_BV: Tensor
 
-    def take(self, index_B: Tensor) -> Reading:
+    def take(self, index_B: Tensor) -> "Reading":
         """Of some questions of the batch."""
         return Reading(*(value[index_B] for value in vars(self).values()))
 

@@ -1,7 +1,5 @@
 """A trained model: what it was trained with, and where its files lie."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,7 +48,7 @@ class TrainedModel:
         return {"run": self.run, "seed": self.seed}
 
     @property
-    def stage1_model(self) -> TrainedModel:
+    def stage1_model(self) -> "TrainedModel":
         """The model whose stage 1 this one goes on from; runs with equal settings share it."""
         return replace(self, run=stage1_owner(self.suite, self.run))
 

@@ -4,12 +4,10 @@ Shapes: N samples, A actions, in the order of `settings.actions`. A view is know
 `PolicyInputs.views`: the actions come first, so that the index of an action is the action itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -62,13 +60,13 @@ class Confidence:
     log_probability: Floats
 
     @classmethod
-    def of(cls, answers: Iterable[Any]) -> Confidence:
+    def of(cls, answers: Iterable[Any]) -> Self:
         """The confidence of answers that have these three as attributes."""
         names = [item.name for item in fields(cls)]
         told = [[getattr(answer, name) for name in names] for answer in answers]
         return cls(*np.array(told, dtype=np.float64).reshape(-1, len(names)).T)
 
-    def take(self, rows: Ints | Bools) -> Confidence:
+    def take(self, rows: Ints | Bools) -> "Confidence":
         return Confidence(self.entropy[rows], self.margin[rows], self.log_probability[rows])
 
 
@@ -125,7 +123,7 @@ class PolicyInputs:
             raise DataError(f"signals, sample {sample!r}: {name} is missing, the policy needs it")
         return values_N
 
-    def take(self, rows: Ints) -> PolicyInputs:
+    def take(self, rows: Ints) -> "PolicyInputs":
         """What is told about some of the rows."""
         return replace(
             self,

@@ -1,8 +1,6 @@
 """A cascade: look cheaply first, and again where the answer is unsure."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,7 +23,7 @@ class CascadeOptions(Section):
     threshold: Extended | list[Extended]
 
     @model_validator(mode="after")
-    def _check(self) -> CascadeOptions:
+    def _check(self) -> Self:
         if len(self.views) < 2 or len(set(self.views)) < len(self.views):
             raise ValueError(f"views must be at least two different ones, got {self.views}")
         if isinstance(self.threshold, list) and len(self.threshold) != len(self.views) - 1:

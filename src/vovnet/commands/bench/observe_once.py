@@ -3,8 +3,6 @@
 For (e) the questions of an evaluation set are repeated under new ids until there are enough.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -62,7 +60,7 @@ class _Cost:
     fit_seconds: float = 0.0
 
     @property
-    def fitted_once(self) -> _Cost:
+    def fitted_once(self) -> "_Cost":
         """The same if all rows shared one observation of the routers' set."""
         spared = 1 - 1 / max(self.fits, 1)
         return _Cost(

@@ -8,8 +8,6 @@ in the order of their anchors on the grid.
 Shapes: K tokens of an image, row by row on its grid; G tokens left; D hidden size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +32,7 @@ class TokenMap:
         with torch.autocast(features_KD.device.type, enabled=False):
             return (self.weights_GK @ features_KD.float()).to(features_KD.dtype)
 
-    def then(self, other: TokenMap) -> TokenMap:
+    def then(self, other: "TokenMap") -> "TokenMap":
         """This map, then another of what it left."""
         return TokenMap(other.weights_GK @ self.weights_GK, self.anchors_G[other.anchors_G])
 
