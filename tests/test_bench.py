@@ -12,7 +12,7 @@ import pytest
 from support.models import save_stage2
 from support.worlds import settings_of
 from vovnet import cli
-from vovnet.commands.bench.all_parts import PARTS
+from vovnet.commands.bench import PARTS
 from vovnet.commands.bench.latency import compare_batching, compare_reductions, compare_reuse
 from vovnet.commands.bench.observe_once import compare_growth, compare_suite
 from vovnet.commands.bench.row_by_row import row_outcome

@@ -4,22 +4,18 @@ A command's module is imported only when that command is called, so that help is
 a table operation never loads torch.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from vovnet import __version__
+from vovnet.commands.common import Command
 from vovnet.core.errors import VovnetError, one_line
 from vovnet.pipeline.catalogue import STEPS
-
-if TYPE_CHECKING:
-    from vovnet.commands.common import Command
 
 BY_HAND = {
     "inspect": ("inspect", "look at a prepared dataset, with a contact sheet"),
@@ -54,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     chosen = _parser().parse_args(argv)
     try:
-        command = _command(chosen.command)
+        module, _ = COMMANDS[chosen.command]
+        command: Command = getattr(import_module(f"vovnet.commands.{module}"), chosen.command)
         parser = _Parser(
             prog=f"vovnet {chosen.command}", description=command.description, allow_abbrev=False
         )
@@ -72,11 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vovnet: interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def _command(name: str) -> Command:
-    command: Command = getattr(import_module(f"vovnet.commands.{COMMANDS[name][0]}"), name)
-    return command
 
 
 def _parser() -> argparse.ArgumentParser:

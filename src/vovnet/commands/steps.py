@@ -215,7 +215,7 @@ def error_slices(args: Namespace) -> None:
 
 @configured("measure how much time and how many model passes this design saves, side by side")
 def bench(settings: Settings, args: Namespace) -> None:
-    from vovnet.commands.bench.all_parts import run_bench
+    from vovnet.commands.bench import run_bench
 
     print(run_bench(settings).read_text(encoding="utf-8"))
 
@@ -237,7 +237,7 @@ def sanity(settings: Settings, args: Namespace) -> None:
     print(f"{sum(check.passed is True for check in checks)} of {len(checks)} checks pass")
 
 
-def _writing(step: str, writer: str, description: str) -> Command:
+def _writing(step: str, writer: str) -> Command:
     """A command that calls `writer` of the step's module, which returns the paths it wrote."""
 
     def run(settings: Settings, args: Namespace) -> None:
@@ -245,32 +245,12 @@ def _writing(step: str, writer: str, description: str) -> Command:
         for path in write(settings, settings.layout):
             print(path)
 
-    return configured(description)(run)
+    return configured(STEPS[step].help)(run)
 
 
-hull_metrics = _writing(
-    "hull_metrics",
-    "hull_metrics",
-    "compare every replayed experiment with the mixing hull: hull_metrics.csv, curves.csv",
-)
-tables = _writing(
-    "tables", "write_tables", "write the paper's tables from the results of every experiment"
-)
-figures = _writing(
-    "figures", "write_figures", "draw the paper's figures from the results of every experiment"
-)
-reliability = _writing(
-    "reliability",
-    "write_reliability",
-    "write the tables and the figure of errors, calibration and fallbacks",
-)
-ablation_table = _writing(
-    "ablation_table",
-    "write_ablations",
-    "compare every ablation with the default; writes the table of ablations",
-)
-paper_pdf = _writing(
-    "paper_pdf",
-    "write_document",
-    "compile a document of every table and figure of the report; needs TeX",
-)
+hull_metrics = _writing("hull_metrics", "hull_metrics")
+tables = _writing("tables", "write_tables")
+figures = _writing("figures", "write_figures")
+reliability = _writing("reliability", "write_reliability")
+ablation_table = _writing("ablation_table", "write_ablations")
+paper_pdf = _writing("paper_pdf", "write_document")

@@ -6,6 +6,7 @@ Shapes: N rows, U units (samples, or circular groups), K quantities.
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -15,8 +16,7 @@ Bools = NDArray[np.bool_]
 
 def unit_codes(names: Sequence[str]) -> Ints:
     """Number of each row's unit, counted by first appearance, (N,)."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+    return pd.factorize(np.array(names, dtype=object))[0]
 
 
 def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:

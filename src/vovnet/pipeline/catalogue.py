@@ -43,10 +43,7 @@ STEPS = {
         "compare the training mix with the evaluation sets", "vovnet.data.leakage", shared=True
     ),
     "pretrain": Step(
-        "make the tiny base model of the package",
-        "vovnet.training.pretrain",
-        (FAMILIES,),
-        shared=True,
+        "make the tiny base model", "vovnet.training.pretrain", (FAMILIES,), shared=True
     ),
     "train": Step(
         "train one stage of one run and seed", "vovnet.training.stage", MODEL, shared=True
@@ -61,28 +58,18 @@ STEPS = {
     "evaluate": Step(
         "score an experiment from stored observations", "vovnet.evaluation.experiment", SCORED
     ),
-    "live": Step(
-        "run an experiment sample by sample, with timings",
-        "vovnet.inference.live",
-        (*MODEL, POLICIES),
-    ),
+    "live": Step("run an experiment sample by sample", "vovnet.inference.live", (*MODEL, POLICIES)),
     "error_slices": Step(
         "tell where an experiment errs", "vovnet.evaluation.error_slices", SCORED, reads="match"
     ),
     "reliability": Step(
-        "report errors, calibration and fallbacks",
-        "vovnet.report.reliability",
-        SCORED,
-        discovers=True,
+        "report errors and fallbacks", "vovnet.report.reliability", SCORED, discovers=True
     ),
     "ablation_table": Step(
         "compare ablations with the default", "vovnet.report.ablations", SCORED, discovers=True
     ),
     "hull_metrics": Step(
-        "compare policies with the mixing hull",
-        "vovnet.evaluation.hull_metrics",
-        SCORED,
-        reads="shown",
+        "compare with the mixing hull", "vovnet.evaluation.hull_metrics", SCORED, reads="shown"
     ),
     "tables": Step(
         "write the paper's tables", "vovnet.report.tables", reads="shown", discovers=True
@@ -90,17 +77,10 @@ STEPS = {
     "figures": Step(
         "draw the paper's figures", "vovnet.report.figures", reads="shown", discovers=True
     ),
-    "sanity": Step(
-        "check that the results are what they must be",
-        "vovnet.report.checks",
-        reads="shown",
-        discovers=True,
-    ),
+    "sanity": Step("check the results", "vovnet.report.checks", reads="shown", discovers=True),
     "paper_pdf": Step(
-        "put the tables and figures into one document", "vovnet.report.document", reads="shown"
+        "compile a document of tables and figures (TeX)", "vovnet.report.document", reads="shown"
     ),
-    "bench": Step(
-        "measure what observing once saves", "vovnet.commands.bench.all_parts", (*MODEL, *SCORED)
-    ),
+    "bench": Step("measure what observing once saves", "vovnet.commands.bench", (*MODEL, *SCORED)),
 }
 """By name, which is also that of the command."""
