@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -55,7 +56,8 @@ def test_the_help_of_a_command_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_every_flag_is_described(name: str) -> None:
     parser = argparse.ArgumentParser()
-    cli._command(name).add_arguments(parser)
+    module, _ = cli.COMMANDS[name]
+    getattr(import_module(f"vovnet.commands.{module}"), name).add_arguments(parser)
     for action in parser._actions:
         assert action.help, action.option_strings
 
