@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -306,6 +307,22 @@ def test_too_large_a_batch_is_one_line(
     line = error_of(fresh, {}, capsys)
     assert "out of memory with 8 samples" in line
     assert "gradient_accumulation_steps" in line
+
+
+def test_a_gradient_that_is_not_finite_ends_training(
+    fresh: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is saved of a model that such a step would have ruined."""
+    forward = Objective.forward
+
+    def spoiled(objective: Objective, examples: Any) -> Any:
+        result = forward(objective, examples)
+        return replace(result, loss=result.loss * float("nan"))
+
+    monkeypatch.setattr(Objective, "forward", spoiled)
+    line = error_of(fresh, {}, capsys)
+    assert "the gradient of step 1 is not finite (loss nan)" in line
+    assert not list(fresh.root.rglob("model.safetensors"))
 
 
 def test_the_loss_curve_is_the_golden_one(fresh: Layout) -> None:

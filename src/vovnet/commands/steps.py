@@ -129,13 +129,7 @@ def train(settings: Settings, args: Namespace) -> None:
 @configured(
     "run a trained model on every view of a set; a killed call continues where it was",
     *OBSERVED,
-    Flag(
-        "--shard",
-        type=shard_argument,
-        default=(0, 1),
-        metavar="I/N",
-        help="part I (from 0) of N; all if left out",
-    ),
+    Flag("--shard", type=shard_argument, default=(0, 1), metavar="I/N", help="part I of N, from 0"),
 )
 def observe(settings: Settings, args: Namespace) -> None:
     from vovnet.inference.observe import observe_shard

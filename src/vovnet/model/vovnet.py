@@ -112,6 +112,7 @@ class VoVNet(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        torch.backends.cuda.enable_cudnn_sdp(False)  # NaN gradients of rows without any key
         self.settings = settings.model
         self.vlm = load_vlm(settings.model, settings.vision_budget)
         self.head = PolicyHead(self.vlm.hidden_size, len(settings.actions), settings.policy)

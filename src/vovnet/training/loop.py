@@ -138,7 +138,7 @@ class Trainer:
             seeds = np.random.SeedSequence(position).generate_state(1, np.uint64)
             torch.manual_seed(int(seeds[0]))
             try:
-                sums = self._step(batches)
+                sums = self._step(step + 1, batches)
             except torch.OutOfMemoryError:
                 raise ConfigError(
                     f"training: out of memory with {self.micro_batch} samples at once on a device;"
@@ -153,17 +153,20 @@ class Trainer:
             save_weights(self.model, self.folder / WEIGHTS_NAME)
         self.accelerator.wait_for_everyone()
 
-    def _step(self, batches: Iterator[list[Example]]) -> dict[str, float]:
+    def _step(self, step: int, batches: Iterator[list[Example]]) -> dict[str, float]:
         """One optimizer step over gradient_accumulation_steps micro-batches."""
-        totals: dict[str, float] = {}
+        totals, max_norm = dict[str, float](), self.settings.training.max_grad_norm
         for _ in range(self.settings.training.gradient_accumulation_steps):
             with self.accelerator.accumulate(self.objective):
                 result = self.objective(next(batches))
                 self.accelerator.backward(result.loss)
                 if self.accelerator.sync_gradients:
-                    self.accelerator.clip_grad_norm_(
-                        self.objective.parameters(), self.settings.training.max_grad_norm
-                    )
+                    norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), max_norm)
+                    if not torch.isfinite(norm):
+                        raise VovnetError(
+                            f"{self.folder}: the gradient of step {step} is not finite (loss"
+                            f" {result.loss.item():g}); training ends, and what it saved stays"
+                        )
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             for name, value in result.sums.items():
