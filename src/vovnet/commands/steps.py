@@ -19,13 +19,7 @@ OBSERVED = (
     Flag("--run", required=True, help="a key of runs"),
     Flag("--seed", type=int, required=True, help="the seed it was trained with"),
     Flag("--dataset", required=True, help="a key of data.eval_sets, or router_fit"),
-    Flag(
-        "--views",
-        nargs="+",
-        default=(),
-        metavar="VIEW",
-        help="further views such as full+prune-stride-0.5, instead of the actions",
-    ),
+    Flag("--views", nargs="+", default=(), metavar="VIEW", help="further views, not the actions"),
 )
 
 

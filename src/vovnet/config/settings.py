@@ -193,6 +193,8 @@ def validate(value: Mapping[str, Any], source: str) -> Settings:
         return Settings.model_validate(value)
     except ValidationError as error:
         raise ConfigError(f"{source}: {first_error(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def first_error(error: ValidationError) -> str:

@@ -41,16 +41,16 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Sorted keys and a final newline: equal values give equal bytes."""
-    text = json.dumps(_plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value for JSON, which has no infinity ("inf") and no missing number (null)."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
@@ -123,7 +123,8 @@ class HashCache:
         self._path = path
         self._known: dict[str, list[Any]] = {}
         with suppress(DataError):
-            self._known = read_json(path)
+            known = read_json(path)
+            self._known = known if isinstance(known, dict) else {}
 
     def hashes(self, paths: Iterable[Path]) -> dict[Path, str]:
         """The hash of each file."""

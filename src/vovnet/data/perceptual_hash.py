@@ -53,4 +53,4 @@ class NearHashes:
 
 def _bands(text: str) -> list[tuple[int, str]]:
     width = len(text) // (MAX_DISTANCE + 1)
-    return [(start, text[start : start + width]) for start in range(0, len(text), width)]
+    return [(at, text[at : at + width]) for at in range(0, len(text) - width + 1, width)]

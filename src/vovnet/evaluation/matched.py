@@ -80,7 +80,7 @@ def _update(
     ratios: dict[float, Shares | Buckets], where: str, lambda_cost: float, actions: Sequence[str]
 ) -> dict[str, Any]:
     """The policy's keys for one point; a point that the file lacks is an error."""
-    near = [item for key, item in ratios.items() if isclose(key, lambda_cost, abs_tol=NEAR)]
+    near = [x for key, x in ratios.items() if isclose(key, lambda_cost, rel_tol=0, abs_tol=NEAR)]
     if not near:
         raise DataError(f"{where}: no ratios for lambda_cost {lambda_cost:g}")
     found, where = near[0], f"{where}, lambda_cost {lambda_cost:g}"

@@ -67,7 +67,7 @@ def _named(settings: ModelSettings) -> Iterator[None]:
             f" ({one_line(error)})"
         ) from None
     except (OSError, ValueError) as error:
-        first_line = str(error).splitlines()[0]
+        name = settings.base_model_name
         raise CheckpointError(
-            f"model.base_model_name: cannot load {settings.base_model_name!r} ({first_line})"
+            f"model.base_model_name: cannot load {name!r} ({one_line(error)})"
         ) from None

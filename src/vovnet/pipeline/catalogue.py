@@ -58,7 +58,7 @@ STEPS = {
     "evaluate": Step(
         "score an experiment from stored observations", "vovnet.evaluation.experiment", SCORED
     ),
-    "live": Step("run an experiment sample by sample", "vovnet.inference.live", (*MODEL, POLICIES)),
+    "live": Step("run an experiment sample by sample", "vovnet.inference.live", (*MODEL, *SCORED)),
     "error_slices": Step(
         "tell where an experiment errs", "vovnet.evaluation.error_slices", SCORED, reads="match"
     ),

@@ -53,7 +53,7 @@ def code_files(module: str, plugins: Iterable[str] = ()) -> list[Path]:
     for name in waiting:
         if _source(name) is None:
             raise ValueError(f"{name}: no such module in {PACKAGE}")
-    own = module.rpartition(".")[0] if _is_left_out(module) else ""
+    own = _package(module) if _is_left_out(module) else ""
     while waiting:
         name = waiting.pop()
         if name not in found and (_is_in(name, own) or not _is_left_out(name)):
@@ -132,12 +132,15 @@ def _file(module: str) -> Path:
     return path
 
 
+def _package(module: str) -> str:
+    return module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
+
+
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     """Modules of the package that `module` imports itself, and the packages that hold it."""
-    path = _file(module)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    names = {module, *(name for node in ast.walk(_code(path)) for name in _names(node, package))}
+    nodes, package = ast.walk(_code(_file(module))), _package(module)
+    names = {module, *(name for node in nodes for name in _names(node, package))}
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
     return tuple(sorted(name for name in parents if _source(name) is not None))
 
@@ -175,4 +178,5 @@ class _Stripper(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
-        return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else node
+        test = ast.unparse(node.test)
+        return node.orelse if test in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node

@@ -64,7 +64,7 @@ def step_code(settings: Settings, step: str, views: Sequence[str] = (), **select
     computed_by = STEPS[step].computed_by
     modules = set(package_modules(computed_by) if STEPS[step].discovers else ())
     for registry in STEPS[step].plugins:
-        for name in _plugin_names(registry, settings, own, views):
+        for name in _plugin_names(step, registry, settings, own, views):
             if module := plugin_module(registry, name):
                 modules.add(module)
     return code_digest(computed_by, tuple(sorted(modules)))
@@ -81,7 +81,7 @@ def step_key(
 
 
 def _plugin_names(
-    registry: str, settings: Settings, own: Value, views: Sequence[str]
+    step: str, registry: str, settings: Settings, own: Value, views: Sequence[str]
 ) -> list[str | None]:
     """The names that a step's own settings, and the views that it shows, take from a registry."""
     if registry == FAMILIES:
@@ -94,7 +94,10 @@ def _plugin_names(
         points = [point for name in own["experiments"] for point in policy_points(settings, name)]
         fallback = any(point.fallback_mode is not None for point in points)
         return [*(point.baseline_name for point in points), *(["fallback"] if fallback else [])]
-    formats = [dataset["format"] for dataset in own["data"]["datasets"].values()]
+    datasets = own["data"]["datasets"]
+    if step == "live":  # it scores what its routers are fitted on, and nothing else
+        datasets = {ref["dataset"]: datasets[ref["dataset"]] for ref in own["data"]["router_fit"]}
+    formats = [dataset["format"] for dataset in datasets.values()]
     if registry == FORMATS:
         return formats
     # The scorers that the sets' formats name, and the lenient one where a set asks for it.

@@ -30,7 +30,7 @@ GroupKey = Literal["category", "image_size", "dataset"]
 """The one thing about a question that a router knows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Router:
     """Mean correctness and vision tokens of each action, (2, A): by group and over all."""
 
@@ -39,7 +39,8 @@ class Router:
 
     def expected(self, groups: Sequence[str]) -> tuple[Floats, Floats]:
         """Mean correctness and vision tokens, (N, A) each; an unseen group has those of all."""
-        found_N2A = np.array([self.means.get(name, self.overall) for name in groups])
+        found = [self.means.get(name, self.overall) for name in groups]
+        found_N2A = np.reshape(found, (-1, *self.overall.shape))
         return found_N2A[:, 0], found_N2A[:, 1]
 
     def unseen_rate(self, groups: Sequence[str]) -> float:
@@ -143,10 +144,6 @@ def yes(policy: PolicySettings) -> bool:
     return True
 
 
-def _no_views(policy: PolicySettings) -> list[str]:
-    return []
-
-
 @dataclass(frozen=True)
 class PolicyKind:
     """A policy, and all that is asked of it.
@@ -165,7 +162,7 @@ class PolicyKind:
     columns: Mapping[str, Callable[[PolicySettings], Any]] = field(default_factory=dict)
     """Columns of results.csv that tell its settings; None leaves one empty."""
 
-    views: Callable[[PolicySettings], list[str]] = _no_views  # that it may show beside the actions
+    views: Callable[[PolicySettings], list[str]] = lambda _: []  # it shows beside the actions
     reducible: bool = True  # whether `baseline_reduction` may reduce what it shows
     reads_text_pass: Callable[[PolicySettings], bool] = _no
     reads_answers: Callable[[PolicySettings], bool] = _no  # whether `again` needs log-probability
