@@ -19,13 +19,7 @@ from vovnet.machine.run_to_end import run_to_end
     " command finds its devices in CUDA_VISIBLE_DEVICES. They are free again when it has ended."
     " Processes that it leaves behind are ended first.",
     Flag("--gpus", type=int, required=True, metavar="N", help="how many devices"),
-    Flag(
-        "--record",
-        type=Path,
-        metavar="FILE",
-        help="where to write each device's model, peak memory and utilisation as JSON; without a"
-        " driver nothing is written",
-    ),
+    Flag("--record", type=Path, metavar="FILE", help="JSON of the devices' memory and utilisation"),
     Flag("command", nargs="+", help="after --: the command and its arguments"),
 )
 def lease(args: argparse.Namespace) -> None:

@@ -34,6 +34,8 @@ def _no_nan(value: float) -> float:
 Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
 """A number or infinity, which prices every look out, or is never exceeded."""
 
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """What is left of a running mean after a step."""
 
@@ -291,9 +293,9 @@ class Experiment(Section):
 
     title: str
     run: str = "vovnet"
-    datasets: list[str] | None = None
+    datasets: Annotated[list[str], Field(min_length=1)] | None = None
     """Evaluation sets; all of them if left out."""
-    seeds: list[int] | None = None
+    seeds: Seeds | None = None
     policy: dict[str, Any] = Field({})
     sweep: dict[str, list[Any]] = Field({})
     match: Match | None = None

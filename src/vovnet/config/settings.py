@@ -25,7 +25,7 @@ RESULTS = "results"
 class Settings(Section):
     """Everything. `Settings()` is valid and gives every default."""
 
-    results_dir: str = RESULTS
+    results_dir: str = Field(RESULTS, min_length=1)
     standalone: bool = False
     """Whether snakemake reads this suite without config/config.yaml below it."""
     model: schema.ModelSettings = schema.ModelSettings()
@@ -38,7 +38,7 @@ class Settings(Section):
     pretraining: dict[str, schema.PretrainingPhase] = Field({})
     """How the tiny base model is made, phase after phase."""
     eval: schema.EvalSettings = schema.EvalSettings()
-    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    seeds: schema.Seeds = Field([0, 1, 2])
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
     """Training recipes: overrides of model, data, policy and training."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
@@ -139,6 +139,8 @@ def _check_match(key: str, experiment: Experiment) -> None:
     """A match is the experiment's sweep; thresholds of its own cut as many buckets as asked."""
     if experiment.match is None:
         return
+    if key == f"experiments.{experiment.match.experiment}":
+        raise ValueError(f"{key}.match.experiment: expected another experiment than this one")
     if experiment.sweep:
         raise ValueError(
             f"{key}.sweep: a match has one point per match.lambda_costs, expected no sweep of"
@@ -171,6 +173,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: file not found") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}, expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f", line {line + 1}" if line is not None else ""
@@ -200,11 +204,11 @@ def validate(value: Mapping[str, Any], source: str) -> Settings:
 def first_error(error: ValidationError) -> str:
     """`key: what is wrong` of the first error."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"
-    elif "input" in first and not isinstance(first["input"], dict | Section):
+    elif ", got " not in message and not isinstance(first.get("input", {}), dict | Section):
         message += f", got {first['input']!r}"
     return f"{key + ': ' if key else ''}{message}"
 

@@ -20,6 +20,6 @@ class CheckpointError(VovnetError):
     """A model or training checkpoint cannot be read."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The text of a library's error, whose lines are joined."""
     return " ".join(str(error).split())

@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from vovnet.config import Settings, SplitRef
-from vovnet.core.errors import DataError
+from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
@@ -40,6 +40,8 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     training waits does not exist.
     """
     sets = {}
+    if not settings.data.eval_sets:
+        raise ConfigError("data.eval_sets: none, expected what to compare with data.train")
     for name, eval_set in settings.data.eval_sets.items():
         samples = read_samples(layout.samples(eval_set.dataset, eval_set.split))
         sets[name] = [(_reference(sample), sample_keys(sample)) for sample in samples]

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from vovnet.commands.common import Flag, command
+from vovnet.commands.common import Flag, command, count
 from vovnet.core.errors import VovnetError, one_line
 
 CORES_PER_GPU = 16
@@ -22,8 +22,8 @@ CORES_PER_GPU = 16
         metavar="FILE",
         help="as for snakemake; repeat it to layer files",
     ),
-    Flag("--gpus", type=int, help="devices to plan for (as many as are here)"),
-    Flag("--cores", type=int, help=f"CPU cores ({CORES_PER_GPU} per GPU)"),
+    Flag("--gpus", type=count, help="devices to plan for (as many as are here)"),
+    Flag("--cores", type=count, help=f"CPU cores ({CORES_PER_GPU} per GPU)"),
     Flag("--all_jobs", action="store_true", help="count finished jobs as well"),
     Flag(
         "--rehearse",
@@ -32,13 +32,7 @@ CORES_PER_GPU = 16
         help="also run Snakemake itself under each scheduler, with jobs that only sleep, so fast"
         " that the lower bound takes SECONDS",
     ),
-    Flag(
-        "--output",
-        type=Path,
-        default=Path("results/plan"),
-        metavar="DIR",
-        help="folder for the tables and the charts (results/plan if left out)",
-    ),
+    Flag("--output", type=Path, default="results/plan", metavar="DIR", help="for tables, charts"),
 )
 def plan(args: argparse.Namespace) -> None:
     import pandas as pd
@@ -59,8 +53,8 @@ def plan(args: argparse.Namespace) -> None:
         raise VovnetError(f"--rehearse {args.rehearse}: must be a number of seconds above 0")
     try:
         tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
-    except (ApiError, RuleException, WorkflowError) as error:
-        raise VovnetError(one_line(error)) from None
+    except (ApiError, RuleException, WorkflowError, SystemExit) as error:
+        raise VovnetError(one_line(error).removeprefix("vovnet: error: ")) from None
     if not tasks:
         print("nothing to be done")
         return
