@@ -10,130 +10,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from support.policies import (
+    CATEGORIES,
+    COARSE,
+    DEPLOYABLE,
+    FULL,
+    NO,
+    ROUTER,
+    ROWS,
+    actions,
+    blind_look,
+    choose,
+    decided,
+    names,
+    question,
+    signals,
+)
 from support.properties import given, st
 from vovnet.config import PolicySettings
 from vovnet.core.arrays import unit_codes, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.records import ImageRef, Sample, signal_columns
+from vovnet.core.records import ImageRef, Sample
 from vovnet.core.stats import best_choice
 from vovnet.policies import MODULES, kind_of, named_kind
-from vovnet.policies.base import Confidence, GroupKey
-from vovnet.policies.decide import Decision, decide, further_views, setting_columns
-from vovnet.policies.router import fit_router, group_of
-from vovnet.views import DEFAULT_ACTIONS as ACTIONS
-
-NO, COARSE, FULL = range(3)
-CATEGORIES = ["text", "colour", "print"]
-ROUTER = fit_router(
-    ["text"] * 2 + ["colour"] * 2 + ["print"] * 2,
-    np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 1, 1]], dtype=float),
-    np.array([[0, 4, 16]] * 4 + [[0, 2, 8]] * 2, dtype=float),
-)
-DEPLOYABLE: dict[str, dict[str, Any]] = {
-    "vovnet": {"lambda_cost": 0.05},
-    "binary": {"lambda_cost": 0.05, "action_space": "binary"},
-    "always_full": {"baseline_name": "always_full"},
-    "always_coarse": {"baseline_name": "always_coarse"},
-    "no_vision": {"baseline_name": "no_vision"},
-    "entropy": {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.5},
-    "margin": {
-        "baseline_name": "uncertainty_threshold",
-        "baseline_uncertainty": "margin",
-        "baseline_vision": "coarse",
-        "baseline_threshold": 0.5,
-    },
-    "random": {
-        "baseline_name": "random_policy_matched",
-        "baseline_target_ratios": (0.5, 0.2, 0.3),
-    },
-    "buckets": {
-        "baseline_name": "random_policy_matched",
-        "baseline_bucket_ratios": [(0.8, 0.1, 0.1), (0.1, 0.1, 0.8)],
-        "baseline_bucket_thresholds": [1.0],
-    },
-    "bayes": {"baseline_name": "bayes_router", "lambda_cost": 0.05},
-    "size": {"baseline_name": "size_router", "lambda_cost": 0.05},
-    "dataset": {"baseline_name": "dataset_router", "lambda_cost": 0.05},
-    "fallback": {
-        "lambda_cost": 0.1,
-        "fallback_mode": "coarse",
-        "fallback_entropy_threshold": 1.0,
-        "fallback_margin_threshold": 0.1,
-    },
-    "pruning": {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5},
-    "inside": {"lambda_cost": 0.05, "baseline_reduction": "merging", "baseline_merge_ratio": 0.5},
-}
-"""Policies that see no correctness, by a name for the test."""
-
-ROWS = st.lists(
-    st.tuples(
-        st.integers(0, 16),  # entropy, in eighths of a nat
-        st.integers(0, 16),  # margin, in sixteenths
-        st.tuples(*[st.integers(-40, 40)] * 3),  # scores, in quarters
-        st.sampled_from([(0, 4, 16), (0, 1, 1), (0, 8, 32)]),
-        st.sampled_from([*CATEGORIES, "unseen"]),
-    ),
-    min_size=1,
-    max_size=30,
-)
-
-
-def signals(rows: list[Any]) -> pd.DataFrame:
-    table = [
-        {
-            "id": f"q{index}",
-            "entropy": entropy / 8,
-            "margin": margin / 16,
-            **dict(
-                zip(("score_no", "score_coarse", "score_full"), np.array(scores) / 4, strict=True)
-            ),
-            "text_tokens": 20,
-            **{f"tokens_{view}": count for view, count in zip(ACTIONS, tokens, strict=True)},
-        }
-        for index, (entropy, margin, scores, tokens, _) in enumerate(rows)
-    ]
-    return pd.DataFrame(table, columns=list(signal_columns(ACTIONS)))
-
-
-def names(table: pd.DataFrame) -> list[str]:
-    """Every row a question of its own."""
-    return table["id"].tolist()
-
-
-def blind_look(rows: np.ndarray, views: np.ndarray) -> Confidence:
-    """Views are executed, and tell nothing."""
-    nothing = np.full(len(rows), np.nan)
-    return Confidence(nothing, nothing, nothing)
-
-
-def choose(policy: PolicySettings, table: pd.DataFrame, **told: Any) -> Decision:
-    """What a policy decides that looks once."""
-    return decide(policy, ACTIONS, table, blind_look, **told)
-
-
-def decided(policy: dict[str, Any], table: pd.DataFrame, groups: list[str]) -> Decision:
-    chosen = PolicySettings(**policy)
-    routed = kind_of(chosen).router is not None
-    return choose(
-        chosen,
-        table,
-        questions=names(table),
-        groups=groups if routed else None,
-        router=ROUTER if routed else None,
-    )
-
-
-def actions(policy: dict[str, Any], rows: list[Any]) -> list[int]:
-    return decided(policy, signals(rows), [row[-1] for row in rows]).actions.tolist()
-
-
-def question(
-    entropy: float = 0, margin: float = 1, scores: tuple[float, ...] = (0, 0, 0)
-) -> tuple[Any, ...]:
-    """A row for `signals`, in its units."""
-    return (entropy * 8, margin * 16, tuple(4 * score for score in scores), (0, 4, 16), "text")
-
+from vovnet.policies.base import GroupKey
+from vovnet.policies.decide import decide, setting_columns
+from vovnet.policies.router import group_of
 
 # ---- values by hand ----------------------------------------------------------------------
 
@@ -296,126 +199,6 @@ def test_fallback_overrules_an_unsure_no() -> None:
         actions({"fallback_mode": "full"}, rows)
 
 
-# ---- looking again -----------------------------------------------------------------------
-
-CONFIDENCE = {
-    "no": Confidence(*np.array([[0.9, 0.9, 0.1], [0.1, 0.1, 0.9], [-2, -2, -1]], dtype=float)),
-    "coarse": Confidence(*np.array([[0.2, 0.8, 0.8], [0.9, 0.3, 0.3], [-1, -9, -9]], dtype=float)),
-    "full": Confidence(*np.array([[0.7, 0.7, 0.7], [0.1, 0.1, 0.1], [-9, -9, -9]], dtype=float)),
-}
-"""How sure a model is of three questions under each view."""
-
-
-class Looks:
-    """Executes views on three questions, and remembers which."""
-
-    def __init__(self) -> None:
-        self.executed: list[tuple[int, str]] = []
-
-    def __call__(self, rows: np.ndarray, views: np.ndarray) -> Confidence:
-        pairs = list(zip(rows.tolist(), views.tolist(), strict=True))
-        self.executed += pairs
-        parts = [CONFIDENCE[view].take(np.array([row])) for row, view in pairs]
-        names = ("entropy", "margin", "log_probability")
-        return Confidence(*(np.array([getattr(part, name)[0] for part in parts]) for name in names))
-
-
-def cascade(**options: Any) -> tuple[Decision, list[tuple[int, str]]]:
-    """What a cascade decides on the three questions, and what it executed."""
-    policy = PolicySettings(baseline_name="cascade", options=options)
-    rows = [question(value, 1 - value) for value in (0.9, 0.9, 0.1)]
-    table, looks = signals(rows), Looks()
-    return decide(policy, ACTIONS, table, looks, questions=names(table)), looks.executed
-
-
-def test_a_cascade_goes_on_where_it_is_unsure() -> None:
-    decision, executed = cascade(threshold=0.5)
-    assert decision.executed.tolist() == ["coarse", "coarse>full", "coarse>full"]
-    assert decision.actions.tolist() == [COARSE, FULL, FULL]
-    assert decision.views.tolist() == ["coarse", "full", "full"]
-    assert executed == [(0, "coarse"), (1, "coarse"), (2, "coarse"), (1, "full"), (2, "full")]
-    assert not decision.fallback_triggered.any()
-    by_margin, _ = cascade(threshold=0.5, confidence="margin")
-    by_answer, _ = cascade(threshold=-5, confidence="log_probability")
-    for other in (by_margin, by_answer):
-        assert other.executed.tolist() == decision.executed.tolist()
-    never, executed = cascade(threshold=math.inf)
-    assert never.executed.tolist() == ["coarse"] * 3 and len(executed) == 3
-
-
-def test_a_no_that_the_text_pass_rules_out_is_not_executed() -> None:
-    """Its first token is known; the log-probability of its answer is not."""
-    views = ["no", "coarse", "full"]
-    decision, executed = cascade(views=views, threshold=[0.5, 0.5])
-    assert decision.executed.tolist() == ["coarse", "coarse>full", "no"]
-    assert [row for row, view in executed if view == "no"] == [2]
-    by_answer, executed = cascade(views=views, threshold=-1.5, confidence="log_probability")
-    assert by_answer.executed.tolist() == ["no>coarse", "no>coarse>full", "no"]
-    assert [row for row, view in executed if view == "no"] == [0, 1, 2]
-
-
-def test_each_view_has_its_threshold() -> None:
-    decision, _ = cascade(views=["no", "coarse", "full"], threshold=[0.95, 0.5])
-    assert decision.executed.tolist() == ["no"] * 3
-    assert setting_columns(PolicySettings(baseline_name="cascade", options={"threshold": 0.5})) == {
-        "baseline_name": "cascade",
-        "threshold": 0.5,
-    }
-
-
-def test_a_cascade_may_show_views_that_are_no_actions() -> None:
-    policy = PolicySettings(
-        baseline_name="cascade", options={"views": [64, "full+pool-2"], "threshold": 0.5}
-    )
-    assert further_views(policy, ACTIONS) == ["side-64", "full+pool-2"]
-    assert further_views(policy, ["no", "side-64", "full"]) == ["full+pool-2"]
-    table = signals([question()] * 2)
-    decision = decide(
-        policy, ACTIONS, table, lambda rows, views: sure(rows, views == "full+pool-2"),
-        questions=names(table),
-    )  # fmt: skip
-    assert decision.executed.tolist() == ["side-64>full+pool-2"] * 2
-    assert decision.actions.tolist() == [-1, -1]
-
-
-def sure(rows: np.ndarray, where: np.ndarray) -> Confidence:
-    entropy_N = np.where(where, 0.0, 9.0)
-    return Confidence(entropy_N, entropy_N, np.full(len(rows), np.nan))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, r"policy\.options\.threshold: Field required"),
-        ({"threshold": 1, "treshold": 2}, r"policy\.options\.treshold: unknown key"),
-        ({"threshold": [1, 2]}, r"policy\.options: threshold must be a number or 1 of them"),
-        ({"threshold": 1, "views": ["full"]}, "at least two different"),
-        ({"threshold": 1, "views": ["full", "small"]}, "view 'small' is unknown"),
-    ],
-)
-def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        further_views(PolicySettings(baseline_name="cascade", options=options), ACTIONS)
-
-
-def test_a_missing_confidence_names_its_sample() -> None:
-    with pytest.raises(DataError, match="sample 'q0': the entropy of a view is missing"):
-        decided(
-            {"baseline_name": "cascade", "options": {"threshold": 1}}, signals([question()]), []
-        )
-
-
-def test_a_cascade_takes_no_fallback() -> None:
-    policy = PolicySettings(
-        baseline_name="cascade",
-        options={"threshold": 1},
-        fallback_mode="full",
-        fallback_entropy_threshold=1,
-    )
-    with pytest.raises(ConfigError, match=r"policy\.fallback_mode: 'cascade' decides itself"):
-        kind_of(policy)
-
-
 # ---- any number of actions ---------------------------------------------------------------
 
 MANY = ("no", "side-64", "full", "full+merge-cosine-0.5")
@@ -546,90 +329,6 @@ def test_results_show_what_a_policy_reads() -> None:
     assert setting_columns(random, matched=True)["lambda_cost"] == 0.1
 
 
-# ---- reduced views -----------------------------------------------------------------------
-
-PRUNED = {"baseline_name": "vision_token_pruning_proxy", "baseline_pruning_ratio": 0.5}
-MERGED = {"baseline_name": "token_merge_prune_proxy", "baseline_merge_ratio": 0.25}
-RESCALED = {"baseline_name": "resolution_scaling_proxy"}
-POOLED = {"baseline_name": "multi_granularity_proxy", "baseline_pool_factor": 2}
-
-
-@pytest.mark.parametrize(
-    ("policy", "view", "columns"),
-    [
-        (PRUNED, "full+prune-stride-0.5", {"pruning_ratio": 0.5}),
-        (
-            PRUNED | {"baseline_pruning_mode": "topk_norm", "baseline_pruning_ratio": 1},
-            "full+prune-topk_norm-1",
-            {"pruning_ratio": 1.0},
-        ),
-        (MERGED, "full+merge-cosine-0.25", {"merge_ratio": 0.25}),
-        (
-            MERGED
-            | {"baseline_merge_mode": "l2", "baseline_merge_weight": "uniform"}
-            | {"baseline_enable_prune": True, "baseline_pruning_ratio": 0.5},
-            "full+merge-l2-uniform-0.25+prune-stride-0.5",
-            {"merge_ratio": 0.25, "pruning_ratio": 0.5},
-        ),
-        (RESCALED | {"baseline_long_side": 336}, "side-336", {"long_side": 336}),
-        (
-            RESCALED | {"baseline_budget_mode": "max_pixels", "baseline_max_pixels": 4096},
-            "pixels-4096",
-            {"max_pixels": 4096},
-        ),
-        (POOLED, "full+pool-2", {"pool_factor": 2}),
-    ],
-)
-def test_a_proxy_always_shows_its_view(
-    policy: dict[str, Any], view: str, columns: dict[str, float]
-) -> None:
-    chosen = PolicySettings(**policy)
-    decision = decided(policy, signals([question()] * 3), [])
-    assert decision.actions.tolist() == [-1] * 3
-    assert decision.views.tolist() == decision.executed.tolist() == [view] * 3
-    assert further_views(chosen, ACTIONS) == [view]
-    assert setting_columns(chosen) == {"baseline_name": chosen.baseline_name} | columns
-
-
-def test_a_reduction_inside_changes_no_action() -> None:
-    rows = [question(scores=(-2.0, -1.0, -0.9)), question(scores=(-1.0, -0.99, -0.98))]
-    rows.append(question(scores=(-3.0, -2.0, -0.1)))
-    plain = {"lambda_cost": 0.05}
-    inside = plain | {"baseline_reduction": "pruning", "baseline_pruning_ratio": 0.5}
-    policy, table = PolicySettings(**inside), signals(rows)
-    decision = decided(inside, table, [])
-    assert (
-        decision.actions.tolist()
-        == decided(plain, table, []).actions.tolist()
-        == [COARSE, NO, FULL]
-    )
-    views = ["coarse+prune-stride-0.5", "no", "full+prune-stride-0.5"]
-    assert decision.views.tolist() == views
-    assert further_views(policy, ACTIONS) == ["coarse+prune-stride-0.5", "full+prune-stride-0.5"]
-    assert setting_columns(policy) == {
-        "baseline_name": "",
-        "lambda_cost": 0.05,
-        "pruning_ratio": 0.5,
-    }
-    assert decided(plain, table, []).views.tolist() == ["coarse", "no", "full"]
-    assert further_views(PolicySettings(**plain), ACTIONS) == []
-
-
-@pytest.mark.parametrize(
-    ("policy", "message"),
-    [
-        (RESCALED, r"policy\.baseline_long_side: .* needs a number of pixels"),
-        (RESCALED | {"baseline_budget_mode": "max_pixels"}, r"policy\.baseline_max_pixels: "),
-        (MERGED | {"baseline_enable_prune": True}, r"baseline_pruning_ratio below 1"),
-        (POOLED | {"baseline_reduction": "pruning"}, r"baseline_reduction: .* once more"),
-        ({"baseline_name": "oracle", "baseline_reduction": "pruning"}, "by the signals"),
-    ],
-)
-def test_reductions_that_make_no_sense(policy: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        further_views(PolicySettings(**policy), ACTIONS)
-
-
 # ---- properties --------------------------------------------------------------------------
 
 
@@ -689,110 +388,3 @@ def test_a_stricter_threshold_looks_less(rows: list[Any], eighths: list[int]) ->
     margin = {"baseline_uncertainty": "margin"}
     looked = zip(actions(low | margin, rows), actions(high | margin, rows), strict=True)
     assert all(a <= b for a, b in looked)
-
-
-# ---- random matching ---------------------------------------------------------------------
-
-
-def random_actions(ratios: tuple[float, float, float] | None, seed: int, count: int) -> np.ndarray:
-    policy = PolicySettings(
-        baseline_name="random_policy_matched", baseline_target_ratios=ratios, baseline_seed=seed
-    )
-    table = signals([question()] * count)
-    return choose(policy, table, questions=names(table)).actions
-
-
-@pytest.mark.parametrize(
-    "ratios", [(0.5, 0.2, 0.3), (0.0, 0.9, 0.1), (0.05, 0.05, 0.9), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
-)
-@pytest.mark.parametrize("seed", [0, 42])
-def test_shares_are_met_within_sampling_error(
-    ratios: tuple[float, float, float], seed: int
-) -> None:
-    """Four standard errors; shares of 0 and 1 are met exactly."""
-    count = 5000
-    drawn = random_actions(ratios, seed, count)
-    for action, share in enumerate(ratios):
-        error = math.sqrt(share * (1 - share) / count)
-        assert abs((drawn == action).mean() - share) <= 4 * error
-
-
-def test_draws_follow_from_seed_and_id() -> None:
-    ratios = (0.4, 0.3, 0.3)
-    first = random_actions(ratios, 0, 2000)
-    assert (random_actions(ratios, 0, 2000) == first).all()
-    assert (random_actions(ratios, 0, 500) == first[:500]).all()
-    agreeing = (random_actions(ratios, 1, 2000) == first).mean()
-    assert agreeing == pytest.approx(0.4**2 + 2 * 0.3**2, abs=0.05)  # independent of each other
-
-
-def test_passes_of_a_question_draw_alike() -> None:
-    """Also across buckets: the number that is drawn is the question's, the shares are the row's."""
-    policy = PolicySettings(
-        baseline_name="random_policy_matched", baseline_target_ratios=(0.4, 0.2, 0.4)
-    )
-    table = signals([question(value) for value in (0.0, 2.0)] * 500)
-    asked = [f"q{row // 2}" for row in range(1000)]
-    drawn_U2 = choose(policy, table, questions=asked).actions.reshape(500, 2)
-    assert (drawn_U2[:, 0] == drawn_U2[:, 1]).all()
-    assert set(drawn_U2[:, 0]) == {NO, COARSE, FULL}
-    alone = choose(policy, table, questions=names(table)).actions.reshape(500, 2)
-    assert (alone[:, 0] != alone[:, 1]).any()
-    buckets = {
-        "baseline_bucket_ratios": [(0.8, 0, 0.2), (0.2, 0, 0.8)],
-        "baseline_bucket_thresholds": [1.0],
-    }
-    unlike = policy.model_copy(update=buckets)
-    drawn_U2 = choose(unlike, table, questions=asked).actions.reshape(500, 2)
-    assert (drawn_U2[:, 0] <= drawn_U2[:, 1]).all()
-    assert (drawn_U2 == FULL).mean(axis=0) == pytest.approx([0.2, 0.8], abs=0.08)
-
-
-def test_random_needs_shares() -> None:
-    with pytest.raises(ConfigError, match=r"policy\.baseline_target_ratios"):
-        random_actions(None, 0, 1)
-
-
-def test_buckets_have_shares_of_their_own() -> None:
-    """An entropy at a threshold belongs to the surer bucket."""
-    policy = PolicySettings(
-        baseline_name="random_policy_matched",
-        baseline_bucket_ratios=[(1, 0, 0), (0, 1, 0), (0, 0, 1)],
-        baseline_bucket_thresholds=[0.5, 1.0],
-    )
-    table = signals([question(value) for value in (0.0, 0.5, 0.625, 1.0, 1.25)])
-    assert choose(policy, table, questions=names(table)).actions.tolist() == [
-        NO,
-        NO,
-        COARSE,
-        COARSE,
-        FULL,
-    ]
-    thirds = policy.model_copy(update={"baseline_bucket_thresholds": None})
-    table = signals([question(value) for value in (1.5, 0.25, 0.5, 2.0, 1.0, 0.0)])
-    assert choose(thirds, table, questions=names(table)).actions.tolist() == [
-        FULL,
-        NO,
-        COARSE,
-        FULL,
-        COARSE,
-        NO,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"baseline_bucket_ratios": [(1, 0, 0), (0.5, 0, 0)]}, r"bucket_ratios\.1 must be shares"),
-        ({"baseline_bucket_thresholds": [1.0]}, "one fewer than the 3 rows"),
-        ({"baseline_bucket_thresholds": [1.0, 0.5]}, "must ascend"),
-    ],
-)
-def test_buckets_that_make_no_sense(change: dict[str, Any], message: str) -> None:
-    good = {
-        "baseline_bucket_ratios": [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
-        "baseline_bucket_thresholds": [0.5, 1.0],
-    }
-    PolicySettings(**good)
-    with pytest.raises(ValueError, match=message):
-        PolicySettings(**good | change)
