@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from vovnet.commands.by_hand import checkpoint_flags, evaluate_checkpoint
 from vovnet.commands.common import Command, Flag, command, number
 from vovnet.config import PolicySettings
-from vovnet.core.files import plain, write_json
+from vovnet.core.files import json_ready, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,7 +212,7 @@ def oracle_action(args: argparse.Namespace) -> None:
     evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})
     results = read_results(args.output_dir / "results.csv").groupby("dataset", sort=False)
     path = args.output_dir / "analysis_oracle.json"
-    write_json(path, plain({str(dataset): _analysis(rows) for dataset, rows in results}))
+    write_json(path, json_ready({str(dataset): _analysis(rows) for dataset, rows in results}))
     rename_results(args)
     print(path)
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -44,8 +45,13 @@ Shares = Annotated[list[float], Field(min_length=2)]
 """One share per action, in their order."""
 
 
+def are_shares(ratios: Sequence[float]) -> bool:
+    """Whether none is negative and their sum is 1."""
+    return min(ratios) >= 0 and abs(sum(ratios) - 1) <= 1e-4
+
+
 def check_shares(key: str, ratios: Shares | None) -> None:
-    if ratios is not None and (min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-4):
+    if ratios is not None and not are_shares(ratios):
         raise ValueError(f"{key} must be shares that sum to 1, one per action, got {ratios}")
 
 

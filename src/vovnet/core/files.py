@@ -45,12 +45,12 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """The value for JSON, which has no infinity ("inf") and no missing number (null)."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [json_ready(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value

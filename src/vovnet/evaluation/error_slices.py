@@ -23,7 +23,7 @@ from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.cost import allowed_actions, choose_actions, expected_cost
 from vovnet.core.errors import DataError
-from vovnet.core.files import plain, sha256_file, write_json
+from vovnet.core.files import json_ready, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.core.stats import wilson_interval
@@ -84,7 +84,7 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
         "worst": worst(frame).to_dict("records"),
         "reliability": reliability,
     }
-    write_json(outputs[1], plain(facts))
+    write_json(outputs[1], json_ready(facts))
     return outputs
 
 

@@ -15,7 +15,7 @@ from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
-from vovnet.core.files import plain, read_json, sha256_file, sha256_json, write_json
+from vovnet.core.files import json_ready, read_json, sha256_file, sha256_json, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
 from vovnet.core.stats import LEVEL, bootstrap_counts, percentile_interval, resampled_means
@@ -249,12 +249,12 @@ def _write(
     folder, actions = layout.eval(experiment.name), experiment.settings.actions
     table = pd.concat(samples, ignore_index=True)
     write_table(folder / "samples.parquet", table, SAMPLE_RESULT_COLUMNS)
-    write_json(folder / "summary.json", plain(summary))
+    write_json(folder / "summary.json", json_ready(summary))
     columns = result_columns(actions, rows)
     for key in list(experiment.stanza.sweep)[:1]:
         name = SHORT_NAMES.get(key, key.rpartition(".")[2].removeprefix("baseline_"))
         for stem in [f"pareto_{name}", *(["eval_matrix"] if name == "lambda" else [])]:
             write_results(folder / f"{stem}.csv", rows, actions)
             values = [{column: row.get(column) for column in columns} for row in rows]
-            write_json(folder / f"{stem}.json", plain(values))
+            write_json(folder / f"{stem}.json", json_ready(values))
     write_results(folder / "results.csv", rows, actions)

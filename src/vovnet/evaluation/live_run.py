@@ -31,7 +31,7 @@ class LiveRun:
         table, path = layout.live_table(name), layout.live_facts(name)
         if not path.exists():
             raise DataError(f"{path}: file not found, `vovnet live --experiment {name}` writes it")
-        self.rows, facts = read_table(table, LIVE_COLUMNS), read_json(path)
+        self.table, self.rows, facts = table, read_table(table, LIVE_COLUMNS), read_json(path)
         self.cache_reuse: bool = facts["cache_reuse"]
         self.facts: Facts = {
             **{key: item for key, item in facts.items() if key != "key"},
@@ -75,7 +75,7 @@ class LiveRun:
         found = self.rows[own].reset_index(drop=True)
         if found["id"].tolist() != [sample.id for sample in questions.samples]:
             raise DataError(
-                f"live.parquet: the samples of {questions.name}, seed {seed}, point {point} are not"
+                f"{self.table}: the samples of {questions.name}, seed {seed}, point {point} are not"
                 " those of the set, run `vovnet live` again"
             )
         return found

@@ -9,11 +9,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 from vovnet.config import PolicySettings, read_yaml
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.config.schema import are_shares
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 
-NEAR, SUM_TOLERANCE = 1e-9, 1e-4
-"""Differences up to which a `lambda_cost` is the same, and shares sum to 1."""
+NEAR = 1e-9
+"""The difference up to which a `lambda_cost` is the same."""
 
 Shares = list[float]
 """One share per action."""
@@ -91,8 +92,7 @@ def _update(
 
 
 def check_shares(shares: Shares, where: str, actions: Sequence[str]) -> Shares:
-    whole = abs(sum(shares) - 1) <= SUM_TOLERANCE and min(shares) >= 0
-    if not whole or len(shares) != len(actions):
+    if len(shares) != len(actions) or not are_shares(shares):
         raise DataError(
             f"{where}: expected shares of {list(actions)} that sum to 1, got {list(shares)}"
         )

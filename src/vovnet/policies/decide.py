@@ -22,12 +22,8 @@ from vovnet.views.reductions.base import ratio_text
 Look = Callable[[Ints, NDArray[np.object_]], Confidence]
 """Executes for each of some rows the view of its name, and tells the confidence under it."""
 
-Clock = Callable[[str], AbstractContextManager[None]]
+Clock = Callable[[str], AbstractContextManager[object]]
 """Times what is done inside, under a name."""
-
-
-def untimed(part: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def decide(
     scores_NA_correct: Floats | None = None,
     groups: Sequence[str] | None = None,
     router: Router | None = None,
-    clock: Clock = untimed,
+    clock: Clock = nullcontext,
 ) -> Decision:
     """Choose a view per row of `signals` (columns: `records.signal_columns`), and look.
 

@@ -11,6 +11,7 @@ from accelerate import PartialState
 
 from vovnet.core.files import sha256_file, write_json
 from vovnet.data.images import load_images
+from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_train
 from vovnet.model.loading import base_model_digest
 from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
@@ -41,24 +42,14 @@ def train_stage(
     settings = trained.settings
     samples = load_train(settings, trained.layout)
     kept, held_out = split_held_out(samples, settings.training.calibration_samples)
-    base_model = base_model_digest(settings.model)
-
-    def key_of(model: TrainedModel, stage: int, start_from: str) -> dict[str, str]:
-        made_of = model.key("train", stage=stage)
-        return made_of | {"samples": samples.content_key(), "start_from": start_from}
-
+    base_model, choose = base_model_digest(settings.model), recipe_folder if beside else _own_folder
     start_from, origin = None, base_model
     if stage == 2:
         owner = trained.stage1_model
-        first = owner.stage(1)
-        if beside:
-            first = recipe_folder(first, key_of(owner, 1, base_model))
-        start_from = weights_file(first)
+        start_from = weights_file(choose(owner.stage(1), _key(owner, 1, samples, base_model)))
         origin = sha256_file(start_from)
-    key = key_of(trained, stage, origin)
-    folder = trained.stage(stage)
-    if beside:
-        folder = recipe_folder(folder, key)
+    key = _key(trained, stage, samples, origin)
+    folder = choose(trained.stage(stage), key)
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     # One process holds the folder for all of them.
     with claimed_folder(folder, key) if state.is_main_process else nullcontext():
@@ -93,4 +84,15 @@ def train_stage(
             num_processes=state.num_processes,
             device=str(state.device),
         )
+    return folder
+
+
+def _key(trained: TrainedModel, stage: int, samples: SampleSet, start_from: str) -> dict[str, str]:
+    """The hashes of what a stage is made from; `start_from` is that of the weights before it."""
+    made_of = {"samples": samples.content_key(), "start_from": start_from}
+    return trained.key("train", stage=stage) | made_of
+
+
+def _own_folder(folder: Path, key: dict[str, str]) -> Path:
+    """A stage's own folder, whatever recipe lies in it."""
     return folder

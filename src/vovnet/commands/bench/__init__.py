@@ -10,7 +10,7 @@ from vovnet.commands.bench.latency import compare_batching, compare_reductions, 
 from vovnet.commands.bench.observe_once import compare_growth, compare_suite
 from vovnet.commands.bench.subject import machine, open_bench
 from vovnet.config import Settings
-from vovnet.core.files import atomic_path, plain, write_json, write_text
+from vovnet.core.files import atomic_path, json_ready, write_json, write_text
 from vovnet.core.progress import progress
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import weights_file
@@ -37,7 +37,7 @@ def run_bench(settings: Settings) -> Path:
     shutil.rmtree(folder / "work")
     outputs = {name: folder / f"{name}.json" for name in PARTS}
     for name, path in outputs.items():
-        write_json(path, plain(results[name][1]))
+        write_json(path, json_ready(results[name][1]))
     outputs |= {"csv": folder / "bench.csv", "md": folder / "bench.md"}
     lines = [line for name in PARTS for line in results[name][0]]
     table = pd.DataFrame([vars(line) | {"verdict": line.verdict} for line in lines])
