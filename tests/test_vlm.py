@@ -23,7 +23,7 @@ from vovnet.data.world import questions as world
 from vovnet.data.world.stream import WorldStream
 from vovnet.inference.engine import Inference
 from vovnet.model.loading import base_model_digest, load_vlm
-from vovnet.model.qwen3_vl import Qwen3VL
+from vovnet.model.qwen_vl import Qwen3VL
 from vovnet.model.sequences import pad_left
 from vovnet.model.vovnet import VoVNet
 from vovnet.views import num_vision_tokens, parse_view, view_budget

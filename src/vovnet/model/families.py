@@ -15,7 +15,7 @@ from vovnet.core.errors import ConfigError
 if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
 
-FAMILIES = {"qwen3_vl": "vovnet.model.qwen3_vl"}
+FAMILIES = {"qwen3_vl": "vovnet.model.qwen_vl"}
 
 
 def family_class(name: str) -> type[VisionLanguageModel]:
