@@ -10,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from support.families import model_of
 from support.models import make_inference
 from support.worlds import settings_of
 from vovnet.core.layout import Layout
@@ -40,11 +41,16 @@ def torch_flops(run: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize(
+    "family, reuse", [("qwen3_vl", True), ("qwen3_vl", False), ("qwen2_5_vl", True)]
+)
 @pytest.mark.parametrize("view", VIEWS)
-def test_flops_of_a_view_are_those_of_torch(fresh: Layout, view: str, reuse: bool) -> None:
+def test_flops_of_a_view_are_those_of_torch(
+    fresh: Layout, view: str, family: str, reuse: bool
+) -> None:
     """Text pass, tower and language model of questions with one image and with several."""
-    settings = settings_of(fresh, {"eval": {"cache_reuse": reuse}})
+    model = model_of(family, fresh.root / "model")
+    settings = settings_of(fresh, {"model": model, "eval": {"cache_reuse": reuse}})
     inference = make_inference(settings)
     budget = view_budget(view, settings.vision_budget)
     samples = load_set(settings, fresh, "synth_mmmu")
@@ -96,6 +102,13 @@ def test_images_attend_to_themselves_alone() -> None:
     tower = VisionTower(2, 8, 16, 12, 2, 4, 1)
     assert tower.encode([(2, 3), (4, 1)]) == tower.encode([(2, 3)]) + tower.encode([(4, 1)])
     assert tower.encode([]) == 0
+
+
+def test_layers_with_windows_count_the_pairs_within_them() -> None:
+    """A grid of 2 x 5 tokens is cut into windows of 2 x 2, 2 x 2 and 2 x 1."""
+    plain, windowed = (VisionTower(3, 8, 16, 12, 2, 4, 1, 3, layers, 2) for layers in (0, 2))
+    saved = (2 * 5 * 4) ** 2 - 2 * (2 * 2 * 4) ** 2 - (2 * 1 * 4) ** 2
+    assert plain.encode([(2, 5)]) - windowed.encode([(2, 5)]) == 2 * 2 * 2 * 8 * saved
 
 
 def test_counting_does_not_depend_on_the_batch(fresh: Layout) -> None:

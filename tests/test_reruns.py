@@ -155,7 +155,7 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     ),
     "backbone": (
         [
-            write("model/new_vlm.py", "from vovnet.model.qwen_vl import MODEL\n"),
+            write("model/new_vlm.py", "from vovnet.model.qwen3_vl import MODEL\n"),
             replace("model/families.py", "= {", '= {"new_vlm": "vovnet.model.new_vlm", '),
         ],
         set(),

@@ -1,4 +1,4 @@
-"""The tiny Qwen3-VL against transformers' own code, and what may never change an answer."""
+"""A tiny model of each family against transformers' own code; what never changes an answer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from support.families import FAMILIES, model_of
 from support.models import encode_images
 from support.repository import TINY_MODEL
 from support.samples import make_sample
@@ -23,7 +24,7 @@ from vovnet.data.world import questions as world
 from vovnet.data.world.stream import WorldStream
 from vovnet.inference.engine import Inference
 from vovnet.model.loading import base_model_digest, load_vlm
-from vovnet.model.qwen_vl import Qwen3VL
+from vovnet.model.qwen_vl import QwenVL
 from vovnet.model.sequences import pad_left
 from vovnet.model.vovnet import VoVNet
 from vovnet.views import num_vision_tokens, parse_view, view_budget
@@ -33,9 +34,16 @@ TOLERANCE = 2e-5
 """Of logits in float32 between two ways of computing the same; measured below 1e-5."""
 
 
-@pytest.fixture(scope="module")
-def vlm() -> Qwen3VL:
-    return load_vlm(ModelSettings(base_model_name=str(TINY_MODEL)), BUDGETS).eval()
+CLASSES = {
+    "qwen3_vl": Qwen3VLForConditionalGeneration,
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> QwenVL:
+    model = model_of(request.param, tmp_path_factory.mktemp("model"))
+    return load_vlm(ModelSettings(**model), BUDGETS).eval()
 
 
 def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
@@ -52,7 +60,7 @@ def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
 
 
 @torch.inference_mode()
-def last_logits(vlm: Qwen3VL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
+def last_logits(vlm: QwenVL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
     """Logits (B, V) at the answer's first position, for a batch of whole prompts."""
     budget = view_budget(view, BUDGETS)
     features = encode_images(vlm, [images for _, images in items], budget) if budget else None
@@ -64,9 +72,9 @@ def last_logits(vlm: Qwen3VL, items: Sequence[tuple[str, list[Image.Image]]], vi
     return vlm.logits(hidden_BTD[:, -1])
 
 
-def test_logits_are_those_of_transformers(vlm: Qwen3VL) -> None:
+def test_logits_are_those_of_transformers(vlm: QwenVL) -> None:
     """The same ids and pixels through the class's own forward, one sample at a time."""
-    assert isinstance(vlm.model, Qwen3VLForConditionalGeneration)
+    assert type(vlm.model) is CLASSES[vlm.model.config.model_type]
     for text, images in questions(6):
         (features,) = encode_images(vlm, [images], view_budget("full", BUDGETS))
         sequence = vlm.sequence(vlm.prompt(text), features)
@@ -80,10 +88,12 @@ def test_logits_are_those_of_transformers(vlm: Qwen3VL) -> None:
             ).logits[0]
         ours_V = last_logits(vlm, [(text, images)], "full")[0]
         torch.testing.assert_close(ours_V, theirs_TV[-1], atol=TOLERANCE, rtol=0)
+        blind_V = last_logits(vlm, [(text, images)], "no")[0]
+        assert (ours_V - blind_V).abs().max() > 0.1, "the image counts"
 
 
 @pytest.mark.parametrize("view", ["no", "coarse", "full"])
-def test_padding_changes_nothing(vlm: Qwen3VL, view: str) -> None:
+def test_padding_changes_nothing(vlm: QwenVL, view: str) -> None:
     items = questions(8)
     together_BV = last_logits(vlm, items, view)
     for row, item in enumerate(items):
@@ -92,7 +102,7 @@ def test_padding_changes_nothing(vlm: Qwen3VL, view: str) -> None:
 
 
 @pytest.mark.parametrize("view", ["coarse", "full"])
-def test_extended_prefix_gives_the_logits_of_the_whole_prompt(vlm: Qwen3VL, view: str) -> None:
+def test_extended_prefix_gives_the_logits_of_the_whole_prompt(vlm: QwenVL, view: str) -> None:
     """Contract 4: crop the text pass back to the question, then go on with the image."""
     items = questions(8)
     prompts = [vlm.prompt(text) for text, _ in items]
@@ -110,7 +120,7 @@ def test_extended_prefix_gives_the_logits_of_the_whole_prompt(vlm: Qwen3VL, view
     torch.testing.assert_close(cached_BV, last_logits(vlm, items, view), atol=TOLERANCE, rtol=0)
 
 
-def test_greedy_generation_is_that_of_transformers(vlm: Qwen3VL) -> None:
+def test_greedy_generation_is_that_of_transformers(vlm: QwenVL) -> None:
     for text, images in questions(6):
         prompt, budget = vlm.prompt(text), view_budget("full", BUDGETS)
         assert budget is not None
@@ -127,7 +137,7 @@ def test_greedy_generation_is_that_of_transformers(vlm: Qwen3VL) -> None:
 @pytest.mark.parametrize("size", [(128, 128), (128, 64), (200, 90), (31, 500), (40, 40)])
 @pytest.mark.parametrize("view", ["coarse", "full"])
 def test_counted_tokens_are_the_predicted_cost(
-    vlm: Qwen3VL, size: tuple[int, int], view: str
+    vlm: QwenVL, size: tuple[int, int], view: str
 ) -> None:
     """Contract 6: what enters the language model is what the policy was told."""
     budget = view_budget(view, BUDGETS)
@@ -148,7 +158,7 @@ def test_coarse_costs_a_quarter_of_full() -> None:
     assert (coarse, full) == (4, 16)
 
 
-def test_text_pass_holds_text_alone(vlm: Qwen3VL) -> None:
+def test_text_pass_holds_text_alone(vlm: QwenVL) -> None:
     """Contract 2: no image token, no padding to an image's length."""
     prompt = vlm.prompt("Which shape did Bim draw?")
     sequence = vlm.sequence(prompt)
@@ -157,7 +167,7 @@ def test_text_pass_holds_text_alone(vlm: Qwen3VL) -> None:
     assert not special & set(prompt.text_ids)
 
 
-def test_special_tokens_in_a_question_are_text(vlm: Qwen3VL) -> None:
+def test_special_tokens_in_a_question_are_text(vlm: QwenVL) -> None:
     hostile = "<|im_end|><|image_pad|><|vision_start|>"
     ids = set(vlm.prompt(hostile).question)
     assert not ids & {vlm.end_id, vlm.image_token_id, vlm.vision_start_id}
@@ -181,7 +191,7 @@ def test_a_base_model_is_known_by_its_content(
     assert base_model_digest(hub) == "someone/model@c0ffee"
 
 
-def test_only_a_whole_answer_ends(vlm: Qwen3VL) -> None:
+def test_only_a_whole_answer_ends(vlm: QwenVL) -> None:
     whole = vlm.answer_ids("red circle left of the blue square", 32)
     assert whole[-1] == vlm.end_id
     assert len(whole) > 3
@@ -190,7 +200,7 @@ def test_only_a_whole_answer_ends(vlm: Qwen3VL) -> None:
         assert vlm.answer_ids("red circle left of the blue square", limit) == whole[:limit]
 
 
-def test_sampling_depends_on_the_seed_of_each_sample_alone(vlm: Qwen3VL) -> None:
+def test_sampling_depends_on_the_seed_of_each_sample_alone(vlm: QwenVL) -> None:
     logits_BV = last_logits(vlm, questions(4), "no")
 
     def draw(rows: list[int]) -> list[tuple[int, ...]]:
@@ -261,14 +271,14 @@ SIZES = [(128, 128), (128, 96), (90, 128), (40, 128), (33, 60), (31, 500)]
 """Of images in pixels: grids of 4 x 4, 3 x 4, 4 x 3, 4 x 1, 2 x 1 and 4 x 1 tokens at FULL."""
 
 
-def reduced_sequence(vlm: Qwen3VL, text: str, images: list[Image.Image], view: str):
+def reduced_sequence(vlm: QwenVL, text: str, images: list[Image.Image], view: str):
     (features,) = encode_images(vlm, [images], view_budget(view, BUDGETS))
     reductions = parse_view(view).reductions
     return vlm.sequence(vlm.prompt(text), tuple(image.reduced(reductions) for image in features))
 
 
 @torch.inference_mode()
-def view_logits(vlm: Qwen3VL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
+def view_logits(vlm: QwenVL, items: Sequence[tuple[str, list[Image.Image]]], view: str):
     sequences = [reduced_sequence(vlm, text, images, view) for text, images in items]
     hidden_BTD, _, _ = vlm.prefill(sequences)
     return vlm.logits(hidden_BTD[:, -1])
@@ -281,7 +291,7 @@ def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 @pytest.mark.parametrize("view", [*REDUCED, *UNREDUCED, "full"])
 def test_the_language_model_processes_the_counted_tokens(
-    vlm: Qwen3VL, view: str, monkeypatch: pytest.MonkeyPatch
+    vlm: QwenVL, view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Contract 5: read from the tensors that enter the real class, with two images a sample."""
     language_model = vlm.model.model.language_model
@@ -303,14 +313,15 @@ def test_the_language_model_processes_the_counted_tokens(
         length = len(vlm.prompt("What?").text_ids) + around + counted
         assert inputs["inputs_embeds"].shape[1] == inputs["attention_mask"].shape[1] == length
         assert inputs["position_ids"].shape == (3, 1, length)
-        assert int(inputs["visual_pos_masks"].sum()) == counted
         assert inputs["past_key_values"].get_seq_length() == length
-        assert len(inputs["deepstack_visual_embeds"]) == 2
-        assert all(len(level) == counted for level in inputs["deepstack_visual_embeds"])
+        if vlm.model.config.model_type == "qwen3_vl":
+            assert int(inputs["visual_pos_masks"].sum()) == counted
+            assert len(inputs["deepstack_visual_embeds"]) == 2
+            assert all(len(level) == counted for level in inputs["deepstack_visual_embeds"])
 
 
 @pytest.mark.parametrize("view", REDUCED)
-def test_a_reduced_view_is_shorter(vlm: Qwen3VL, view: str) -> None:
+def test_a_reduced_view_is_shorter(vlm: QwenVL, view: str) -> None:
     with torch.inference_mode():
         lengths = {
             name: reduced_sequence(vlm, "What?", [picture((128, 128))], name).length
@@ -320,7 +331,7 @@ def test_a_reduced_view_is_shorter(vlm: Qwen3VL, view: str) -> None:
 
 
 @pytest.mark.parametrize("view", UNREDUCED)
-def test_nothing_reduced_gives_the_logits_of_full(vlm: Qwen3VL, view: str) -> None:
+def test_nothing_reduced_gives_the_logits_of_full(vlm: QwenVL, view: str) -> None:
     items = [*questions(6), ("Which?", [picture((90, 128)), picture((33, 60))])]
     logits_BV = view_logits(vlm, items, view)
     assert torch.equal(logits_BV, view_logits(vlm, items, "full"))
@@ -329,7 +340,7 @@ def test_nothing_reduced_gives_the_logits_of_full(vlm: Qwen3VL, view: str) -> No
 
 
 @pytest.mark.parametrize("view", UNREDUCED)
-def test_nothing_reduced_gives_every_logit_of_full(vlm: Qwen3VL, view: str) -> None:
+def test_nothing_reduced_gives_every_logit_of_full(vlm: QwenVL, view: str) -> None:
     """At every position, with two images on grids of odd sides in the prompt."""
     images = [picture((128, 96)), picture((90, 128))]
     with torch.inference_mode():
@@ -342,7 +353,7 @@ def test_nothing_reduced_gives_every_logit_of_full(vlm: Qwen3VL, view: str) -> N
 
 
 @pytest.mark.parametrize("view", ["full+prune-stride-0.5", "full+merge-cosine-0.25", "full+pool-2"])
-def test_padding_changes_nothing_of_a_reduced_view(vlm: Qwen3VL, view: str) -> None:
+def test_padding_changes_nothing_of_a_reduced_view(vlm: QwenVL, view: str) -> None:
     items = [*questions(5), ("Which?", [picture((90, 128)), picture((33, 60))])]
     together_BV = view_logits(vlm, items, view)
     for row, item in enumerate(items):
@@ -350,7 +361,7 @@ def test_padding_changes_nothing_of_a_reduced_view(vlm: Qwen3VL, view: str) -> N
         torch.testing.assert_close(together_BV[row], alone_V, atol=TOLERANCE, rtol=0)
 
 
-def test_deepstack_and_positions_follow_the_kept_tokens(vlm: Qwen3VL) -> None:
+def test_deepstack_and_positions_follow_the_kept_tokens(vlm: QwenVL) -> None:
     """Pruning is the same as masking the dropped tokens out of FULL: nothing else moves."""
     text, image, view = "Which shape?", picture((128, 96)), "full+prune-stride-0.5"
     with torch.inference_mode():
@@ -368,7 +379,7 @@ def test_deepstack_and_positions_follow_the_kept_tokens(vlm: Qwen3VL) -> None:
     torch.testing.assert_close(pruned_BV, masked_BV, atol=TOLERANCE, rtol=0)
 
 
-def test_reduced_features_keep_their_grid(vlm: Qwen3VL) -> None:
+def test_reduced_features_keep_their_grid(vlm: QwenVL) -> None:
     with torch.inference_mode():
         ((image,),) = encode_images(vlm, [[picture((128, 96))]], view_budget("full", BUDGETS))
     pooled = image.reduced(parse_view("full+pool-2").reductions)
@@ -380,7 +391,7 @@ def test_reduced_features_keep_their_grid(vlm: Qwen3VL) -> None:
 
 
 def test_the_processors_own_limits_do_not_count(
-    vlm: Qwen3VL, monkeypatch: pytest.MonkeyPatch
+    vlm: QwenVL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Contract 6: a processor that would enlarge small images leaves a view's budget alone."""
     limits = {"shortest_edge": 512 * 512, "longest_edge": 1024 * 1024}

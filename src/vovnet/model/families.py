@@ -15,7 +15,10 @@ from vovnet.core.errors import ConfigError
 if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
 
-FAMILIES = {"qwen3_vl": "vovnet.model.qwen_vl"}
+FAMILIES = {
+    "qwen2_5_vl": "vovnet.model.qwen2_5_vl",
+    "qwen3_vl": "vovnet.model.qwen3_vl",
+}
 
 
 def family_class(name: str) -> type[VisionLanguageModel]:

@@ -44,7 +44,10 @@ class LanguageModel:
 
 @dataclass(frozen=True)
 class VisionTower:
-    """A vision transformer whose patches are merged into tokens, at its end and for deepstack."""
+    """A vision transformer whose patches are merged into tokens, at its end and for deepstack.
+
+    In `num_window_layers` of its layers patches attend within squares of `window` tokens a side.
+    """
 
     num_layers: int
     hidden_size: int
@@ -52,21 +55,31 @@ class VisionTower:
     patch_values: int
     merge_size: int
     out_hidden_size: int
-    num_mergers: int
+    num_mergers: int = 1
+    mlp_matrices: int = 2
+    num_window_layers: int = 0
+    window: int = 1
 
     def encode(self, grids: Sequence[Grid]) -> int:
         """Of images that attend to themselves alone, with the mergers."""
         area, hidden = self.merge_size**2, self.hidden_size
         merged = area * hidden
-        layer = 4 * hidden**2 + 2 * hidden * self.intermediate_size
+        layer = 4 * hidden**2 + self.mlp_matrices * hidden * self.intermediate_size
         weights = self.patch_values * hidden + self.num_layers * layer
         merger = merged**2 + merged * self.out_hidden_size
         total = 0
         for rows, columns in grids:
             patches = rows * columns * area
-            attention = self.num_layers * 2 * patches**2 * hidden
+            in_windows = area**2 * self._squares(rows) * self._squares(columns)
+            pairs = (self.num_layers - self.num_window_layers) * patches**2
+            attention = 2 * hidden * (pairs + self.num_window_layers * in_windows)
             total += patches * weights + attention + self.num_mergers * rows * columns * merger
         return 2 * total
+
+    def _squares(self, side: int) -> int:
+        """Sum of the squares of the parts into which windows cut a side of an image."""
+        whole, rest = divmod(side, self.window)
+        return whole * self.window**2 + rest**2
 
 
 @dataclass(frozen=True)
@@ -91,18 +104,22 @@ class ModelFlops:
     @classmethod
     def of_qwen3_vl(cls, config: Mapping[str, Any]) -> Self:
         """From the contents of a Qwen3-VL's config.json."""
+        vision = config["vision_config"]
+        mergers = 1 + len(vision["deepstack_visual_indexes"])
+        return cls(_language_model(config["text_config"]), _tower(vision, num_mergers=mergers))
+
+    @classmethod
+    def of_qwen2_5_vl(cls, config: Mapping[str, Any]) -> Self:
+        """From the contents of a Qwen2.5-VL's config.json."""
         text, vision = config["text_config"], config["vision_config"]
-        values = vision["in_channels"] * vision["temporal_patch_size"] * vision["patch_size"] ** 2
-        tower = VisionTower(
-            num_layers=vision["depth"],
-            hidden_size=vision["hidden_size"],
-            intermediate_size=vision["intermediate_size"],
-            patch_values=values,
-            merge_size=vision["spatial_merge_size"],
-            out_hidden_size=vision["out_hidden_size"],
-            num_mergers=1 + len(vision["deepstack_visual_indexes"]),
+        head_dim = text["hidden_size"] // text["num_attention_heads"]
+        tower = _tower(
+            vision,
+            mlp_matrices=3,
+            num_window_layers=vision["depth"] - len(vision["fullatt_block_indexes"]),
+            window=vision["window_size"] // (vision["patch_size"] * vision["spatial_merge_size"]),
         )
-        return cls(LanguageModel(*(text[item.name] for item in fields(LanguageModel))), tower)
+        return cls(_language_model({**text, "head_dim": head_dim}), tower)
 
     def answer(
         self, grids: Sequence[Grid], length: int, steps: int, cached: int | None = None
@@ -121,3 +138,22 @@ class ModelFlops:
             new = length - cached
             after_text_pass = decoding + (self.language_model.prefill(new, cached) if new else 0)
         return AnswerFlops(self.vision_tower.encode(grids), after_text_pass, alone)
+
+
+def _language_model(text: Mapping[str, Any]) -> LanguageModel:
+    return LanguageModel(*(text[item.name] for item in fields(LanguageModel)))
+
+
+def _tower(vision: Mapping[str, Any], **parts: int) -> VisionTower:
+    """What every family's vision_config names alike, and the parts in which the towers differ."""
+    return VisionTower(
+        num_layers=vision["depth"],
+        hidden_size=vision["hidden_size"],
+        intermediate_size=vision["intermediate_size"],
+        patch_values=vision["in_channels"]
+        * vision["temporal_patch_size"]
+        * vision["patch_size"] ** 2,
+        merge_size=vision["spatial_merge_size"],
+        out_hidden_size=vision["out_hidden_size"],
+        **parts,
+    )

@@ -1,4 +1,4 @@
-"""Qwen3-VL. Source: transformers' Qwen3VLForConditionalGeneration.
+"""What the families of Qwen's vision-language models share. Source: transformers' classes.
 
 Shapes: B samples, T tokens, D hidden size, K image tokens.
 """
@@ -6,28 +6,33 @@ Shapes: B samples, T tokens, D hidden size, K image tokens.
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoTokenizer, DynamicCache, Qwen3VLForConditionalGeneration
+from transformers import AutoTokenizer, DynamicCache, PreTrainedModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import CheckpointError
-from vovnet.model.flops import ModelFlops
 from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, assemble
 from vovnet.model.vlm import VisionLanguageModel
 
 
-class Qwen3VL(VisionLanguageModel):
-    """The model with its tokenizer and image processor."""
+class QwenVL(VisionLanguageModel):
+    """The model with its tokenizer and image processor.
+
+    A family names its class of transformers as `architecture`, and counts its operations.
+    """
+
+    architecture: type[PreTrainedModel]
 
     def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
         super().__init__(settings, budget)
         name, revision = settings.base_model_name, settings.revision
-        self.model = Qwen3VLForConditionalGeneration.from_pretrained(
+        self.model = self.architecture.from_pretrained(
             name,
             revision=revision,
             dtype=getattr(torch, settings.dtype),
@@ -51,7 +56,6 @@ class Qwen3VL(VisionLanguageModel):
         self.vision_end_id: int = self.model.config.vision_end_token_id
         self.end_id: int = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.pad_id: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
-        self.flops = ModelFlops.of_qwen3_vl(self.model.config.to_dict())
 
     def save_base(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
@@ -82,7 +86,7 @@ class Qwen3VL(VisionLanguageModel):
             return_dict=True,
         )
         merge = self.model.config.vision_config.spatial_merge_size
-        levels = [_flatten(level) for level in output.deepstack_features]
+        levels = [_flatten(level) for level in self.deepstack_features(output)]
         tokens_KD = _flatten(output.pooler_output)
         features, start = [], 0
         for _, patch_rows, patch_columns in grids_N3.tolist():
@@ -110,23 +114,27 @@ class Qwen3VL(VisionLanguageModel):
 
     def forward(self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor) -> Tensor:
         embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
-        deepstack = None
         if batch.images:
             tokens_KD = torch.cat([image.embeddings_KD for image in batch.images])
             embeds_BTD = embeds_BTD.clone()
             embeds_BTD[batch.image_mask_BT] = tokens_KD.to(embeds_BTD.dtype)
-            levels = zip(*(image.deepstack for image in batch.images), strict=True)
-            deepstack = [torch.cat(level) for level in levels]
         output = self.model.model.language_model(
             inputs_embeds=embeds_BTD,
             attention_mask=mask_BT,
             position_ids=batch.positions_3BT,
             past_key_values=cache,
             use_cache=cache is not None,
-            visual_pos_masks=batch.image_mask_BT if batch.images else None,
-            deepstack_visual_embeds=deepstack,
+            **self.deepstack_inputs(batch),
         )
         return output.last_hidden_state
+
+    def deepstack_features(self, output: Any) -> Sequence[Tensor | Sequence[Tensor]]:
+        """The levels of a tower's output that enter deeper layers, where a family has them."""
+        return ()
+
+    def deepstack_inputs(self, batch: Batch) -> dict[str, Any]:
+        """How the language model is told of these levels."""
+        return {}
 
     def generate_plain(
         self,
@@ -163,6 +171,3 @@ class Qwen3VL(VisionLanguageModel):
 
 def _flatten(features: Tensor | Sequence[Tensor]) -> Tensor:
     return features if isinstance(features, Tensor) else torch.cat(list(features))
-
-
-MODEL = Qwen3VL

@@ -126,7 +126,7 @@ class Batch:
 def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int) -> TokenSequence:
     """Join text segments and images on the CPU; each image takes the positions of its grid.
 
-    Rope positions follow Qwen3-VL: text advances all three axes by one per token; an image
+    Rope positions follow Qwen's: text advances all three axes by one per token; an image
     at position p has time p, rows p.. and columns p.., and the text after it goes on at
     p + max(rows, columns) of its full grid, also where tokens were dropped from it.
     """
