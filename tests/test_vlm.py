@@ -72,12 +72,14 @@ def last_logits(vlm: QwenVL, items: Sequence[tuple[str, list[Image.Image]]], vie
     return vlm.logits(hidden_BTD[:, -1])
 
 
-def test_logits_are_those_of_transformers(vlm: QwenVL) -> None:
+@pytest.mark.parametrize("image_first", [False, True])
+def test_logits_are_those_of_transformers(vlm: QwenVL, image_first: bool) -> None:
     """The same ids and pixels through the class's own forward, one sample at a time."""
     assert type(vlm.model) is CLASSES[vlm.model.config.model_type]
-    for text, images in questions(6):
+    two_images = ("Which?", [picture((128, 96)), picture((64, 128))])
+    for text, images in [*questions(6), two_images]:
         (features,) = encode_images(vlm, [images], view_budget("full", BUDGETS))
-        sequence = vlm.sequence(vlm.prompt(text), features)
+        sequence = vlm.sequence(vlm.prompt(text, image_first=image_first), features)
         inputs = vlm.image_processor(images=images, do_resize=False, return_tensors="pt")
         with torch.inference_mode():
             theirs_TV = vlm.model(
@@ -86,10 +88,37 @@ def test_logits_are_those_of_transformers(vlm: QwenVL) -> None:
                 mm_token_type_ids=sequence.image_mask_T[None].int(),
                 **inputs,
             ).logits[0]
-        ours_V = last_logits(vlm, [(text, images)], "full")[0]
-        torch.testing.assert_close(ours_V, theirs_TV[-1], atol=TOLERANCE, rtol=0)
+            hidden_BTD, _, _ = vlm.prefill([sequence])
+            ours_TV = vlm.logits(hidden_BTD[0])
+        torch.testing.assert_close(ours_TV, theirs_TV, atol=TOLERANCE, rtol=0)
         blind_V = last_logits(vlm, [(text, images)], "no")[0]
-        assert (ours_V - blind_V).abs().max() > 0.1, "the image counts"
+        assert (ours_TV[-1] - blind_V).abs().max() > 0.1, "the image counts"
+
+
+@pytest.mark.parametrize("image_first", [False, True])
+def test_positions_are_those_of_transformers(vlm: QwenVL, image_first: bool) -> None:
+    """Of a text alone, and of one image and several, on grids of odd sides and of one row."""
+    images = [picture(size) for size in SIZES]
+    budget = view_budget("full", BUDGETS)
+    for count in (0, 1, len(images)):
+        shown = images[:count]
+        (features,) = encode_images(vlm, [shown], budget)
+        sequence = vlm.sequence(vlm.prompt("Which?", image_first=image_first), features)
+        pixels = vlm.preprocess(shown, budget)
+        theirs_31T, deltas_11 = vlm.model.model.get_rope_index(
+            sequence.ids_T[None],
+            mm_token_type_ids=sequence.image_mask_T[None].int(),
+            image_grid_thw=None if pixels is None else pixels.grids_N3,
+        )
+        assert torch.equal(sequence.positions_3T, theirs_31T[:, 0])
+        assert sequence.next_position == sequence.length + int(deltas_11)
+
+
+def test_a_saved_base_is_the_same_model(vlm: QwenVL, tmp_path: Path) -> None:
+    vlm.save_base(tmp_path)
+    settings = ModelSettings(base_model_name=str(tmp_path), family=vlm.model.config.model_type)
+    again, items = load_vlm(settings, BUDGETS).eval(), questions(4)
+    assert torch.equal(last_logits(again, items, "full"), last_logits(vlm, items, "full"))
 
 
 @pytest.mark.parametrize("view", ["no", "coarse", "full"])
