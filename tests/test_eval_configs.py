@@ -1,14 +1,17 @@
-"""The evaluation layers under config/: each loads on the paper's suite and says what it says."""
+"""Files under config/ beside the suites of the DAG's tests: each loads, and says what it says."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from support.projects import planned
 from support.repository import ROOT
 from vovnet.commands.by_hand import checkpoint_settings
 from vovnet.config import Settings, load, mmbench_part
+from vovnet.views import num_vision_tokens
 
 CONFIG = ROOT / "config"
 PAPER = CONFIG / "paper.yaml"
@@ -76,3 +79,31 @@ def test_the_training_part_of_mmbench_is_never_evaluated() -> None:
     evaluated = settings.data.eval_sets["mmbench_dev"]
     assert mmbench_part(settings.data.datasets["mmbench"], evaluated.split) == ("dev", "eval")
     assert not any(part.dataset == "mmbench" for part in load([PAPER]).data.train)
+
+
+def test_the_suite_of_one_card_is_a_part_of_the_papers(project: Path) -> None:
+    """The same questions, budgets and experiments, of a smaller model that is trained less."""
+    settings, paper = load([CONFIG / "single_gpu.yaml"]), load([PAPER])
+    assert settings.data.datasets == paper.data.datasets
+    assert settings.data.eval_sets == paper.data.eval_sets
+    assert settings.vision_budget == paper.vision_budget
+    assert settings.policy == paper.policy
+    assert settings.experiments.items() <= paper.experiments.items()
+    assert settings.targets["mvp"] == paper.targets["mvp"]
+    jobs = planned(project, "mvp", "--configfile", "config/single_gpu.yaml")
+    assert (jobs["train_stage1"], jobs["train_stage2"], jobs["evaluate"]) == (1, 1, 4)
+    assert jobs["observe"] == len(settings.data.eval_sets)
+
+
+def test_the_second_family_shows_as_many_tokens(project: Path) -> None:
+    files = ("config/paper.yaml", "config/qwen2_5_vl.yaml")
+    suites = [load([PAPER]), load([ROOT / name for name in files])]
+    assert [suite.vision_budget.factor for suite in suites] == [32, 28]
+    tokens = []
+    for suite in suites:
+        sides = suite.experiments["resolution"].sweep["baseline_long_side"]
+        views = ["coarse", "full", *(f"side-{side}" for side in sides)]
+        tokens.append([num_vision_tokens([(4000, 3000)], v, suite.vision_budget) for v in views])
+    assert tokens[0] == tokens[1]
+    jobs = planned(project, "mvp", "--configfile", *files)
+    assert (jobs["train_stage1"], jobs["evaluate"]) == (3, 4)

@@ -110,7 +110,7 @@ class ModelFlops:
 
     @classmethod
     def of_qwen2_5_vl(cls, config: Mapping[str, Any]) -> Self:
-        """From the contents of a Qwen2.5-VL's config.json."""
+        """From a Qwen2.5-VL's configuration, as transformers writes it."""
         text, vision = config["text_config"], config["vision_config"]
         head_dim = text["hidden_size"] // text["num_attention_heads"]
         tower = _tower(
