@@ -106,9 +106,11 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"runs": {"soft": {"policy": {"entropy_weight": 2}}}}, {"soft"}),
     ({"seeds": [0, 1, 2]}, {"match", "pareto", "random", "router"}),
     ({"resources": {"train": {"mem_mb": 9}}, "targets": {"mvp": []}}, set()),
+    ({"plan": {"start_s": 9}}, set()),
 ]  # fmt: skip
 REPORT_UNMOVED = ({"resources": {"train": {"mem_mb": 9}}, "targets": {"mvp": []}},
-                  {"eval": {"num_shards": 5}}, {"training": {"num_workers": 3}})  # fmt: skip
+                  {"plan": {"start_s": 9}}, {"eval": {"num_shards": 5}},
+                  {"training": {"num_workers": 3}})  # fmt: skip
 
 
 def settings(change: dict[str, Any] | None = None) -> Settings:

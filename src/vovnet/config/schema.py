@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    model_validator,
+)
 
 from vovnet.core.errors import ConfigError
 from vovnet.views import parse_view
@@ -333,6 +341,32 @@ class BenchSettings(Section):
     growth: list[int] = Field([500, 1000, 2000, 4000], min_length=2)
     """Numbers of samples over which cost is followed; questions are repeated."""
     num_threads: int = Field(1, gt=0, description="Of torch on the CPU.")
+
+
+class SplitSize(Section):
+    """How large a split is. Circular replicas are samples of one question."""
+
+    samples: int = Field(gt=0)
+    questions: int | None = Field(None, gt=0, description="As many as samples if left out.")
+
+
+class PlanSettings(Section):
+    """What `vovnet plan` estimates run times with; no result depends on it."""
+
+    throughput: str | None = None
+    """A file of `vovnet bench_gpu`; the measurement that the package brings if left out."""
+    price_per_gpu_hour: float | None = Field(None, ge=0, description="In any currency.")
+    sizes: dict[str, dict[str, SplitSize]] = Field({})
+    """Dataset -> split -> its size, of splits that are not prepared yet."""
+    image_size: tuple[PositiveInt, PositiveInt] = (1024, 768)
+    """Mean width and height of images that are not prepared yet."""
+    prompt_tokens: int = Field(45, gt=0, description="Likewise, of a question.")
+    training_answer_tokens: int = Field(16, gt=0, description="Likewise, of a training answer.")
+    answer_tokens: int = Field(6, gt=0, description="Of a generated answer.")
+    characters_per_token: float = Field(4.0, gt=0, description="Of prepared questions and answers.")
+    start_s: float = Field(60.0, ge=0, description="Until a job with GPUs has loaded its model.")
+    prepare_per_s: float = Field(200.0, gt=0, description="Samples that a split's job prepares.")
+    light_s: float = Field(120.0, ge=0, description="Of any other job that runs no model.")
 
 
 class ReportSettings(Section):

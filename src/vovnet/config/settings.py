@@ -45,6 +45,7 @@ class Settings(Section):
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: schema.ReportSettings = schema.ReportSettings()
     bench: schema.BenchSettings = schema.BenchSettings()
+    plan: schema.PlanSettings = schema.PlanSettings()
     resources: schema.ResourceSettings = schema.ResourceSettings()
     quick: int | None = Field(None, gt=0)
     """Evaluate at most this many samples of each set."""

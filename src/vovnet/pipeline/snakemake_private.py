@@ -7,7 +7,7 @@ at least exist, and the tests of what runs again show whether it still does what
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +143,24 @@ def set_limit(workflow: Any, resource: str, amount: int) -> None:
 
 @contextlib.contextmanager
 def planned_dag(
-    targets: Sequence[str], configfiles: Sequence[Path], everything: bool, cores: int
+    targets: Sequence[str],
+    configfiles: Sequence[Path],
+    everything: bool,
+    cores: int,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Iterator[Any]:
-    """The DAG behind `targets` of the Snakefile here, as `snakemake --dag` builds it."""
+    """The DAG behind `targets` of the Snakefile here, as `snakemake --dag` builds it.
+
+    `overrides` are what `--config` would say.
+    """
     with (
         Path(os.devnull).open("w") as sink,
         contextlib.redirect_stderr(sink),
         SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api,
     ):
         workflow = api.workflow(
-            ResourceSettings(cores=cores), ConfigSettings(configfiles=list(configfiles))
+            ResourceSettings(cores=cores),
+            ConfigSettings(config=dict(overrides or {}), configfiles=list(configfiles)),
         )
         dag_api = workflow.dag(DAGSettings(targets=set(targets), forceall=everything))
         # The interface itself only prints.
@@ -160,6 +168,11 @@ def planned_dag(
         built._prepare_dag(forceall=everything, ignore_incomplete=True, lock_warn_only=True)
         built._build_dag()
         yield built.dag
+
+
+def settings_of(dag: Any) -> Any:
+    """The settings that the Snakefile of a DAG made its `plan` of."""
+    return dag.workflow.globals["plan"].settings
 
 
 def own_schedulers() -> dict[str, tuple[type, Any]]:

@@ -167,7 +167,7 @@ def shown(settings: Settings, report: str = PAPER) -> Value:
 
 def _report(settings: Settings, names: Iterable[str], report: str = PAPER) -> Value:
     """Everything but its execution, of some experiments and those that they are matched to."""
-    left_out = {"results_dir", "standalone", "targets", "bench", "resources", "quick"}
+    left_out = {"results_dir", "standalone", "targets", "bench", "plan", "resources", "quick"}
     value = settings.model_dump(exclude=left_out)
     stanzas = value["experiments"]
     for stanza in stanzas.values():

@@ -38,9 +38,10 @@ def plan(args: argparse.Namespace) -> None:
     import pandas as pd
     from snakemake.exceptions import ApiError, RuleException, WorkflowError
 
+    from vovnet.commands.plan.costs import SUBSET, basis, headline, stage_rows, subset_rows
     from vovnet.commands.plan.gantt import draw_gantt
-    from vovnet.commands.plan.schedules import Schedule, compare, schedule_rows, stage_rows
-    from vovnet.commands.plan.tasks import load_tasks, lower_bound_s
+    from vovnet.commands.plan.schedules import Schedule, compare, schedule_rows
+    from vovnet.commands.plan.tasks import load_suite, lower_bound_s
     from vovnet.core.files import atomic_path
     from vovnet.machine.devices import visible_devices
 
@@ -52,7 +53,13 @@ def plan(args: argparse.Namespace) -> None:
     if args.rehearse is not None and not 0 < args.rehearse < math.inf:
         raise VovnetError(f"--rehearse {args.rehearse}: must be a number of seconds above 0")
     try:
-        tasks = load_tasks(args.targets, args.configfile, args.all_jobs)
+        suite = load_suite(args.targets, args.configfile, args.all_jobs)
+        settings, tasks = suite.settings, suite.tasks
+        seed = settings.seeds[0]
+        smallest = None
+        if SUBSET in settings.targets and any(task.gpus for task in tasks):
+            one_seed = {"seeds": [seed]}
+            smallest = load_suite([SUBSET], args.configfile, args.all_jobs, one_seed)
     except (ApiError, RuleException, WorkflowError, SystemExit) as error:
         raise VovnetError(one_line(error).removeprefix("vovnet: error: ")) from None
     if not tasks:
@@ -62,7 +69,7 @@ def plan(args: argparse.Namespace) -> None:
 
     def show(title: str, rows: list[dict[str, object]], name: str) -> None:
         table, path = pd.DataFrame(rows), args.output / f"{name}.csv"
-        print(f"{title}\n\n{table.to_string(index=False, float_format='{:,.3f}'.format)}\n")
+        print(f"{title}\n\n{table.to_string(index=False, float_format=_readable)}\n")
         with atomic_path(path) as partial:
             table.to_csv(partial, index=False, lineterminator="\n")
         print(path)
@@ -72,11 +79,17 @@ def plan(args: argparse.Namespace) -> None:
         for path in draw_gantt(schedules, gpus, bound_s, args.output, f"{prefix}gantt"):
             print(path)
 
-    gpu_hours = sum(task.gpu_hours for task in tasks)
     schedules = compare(tasks, gpus, cores)
-    show(f"{len(tasks)} jobs, {gpu_hours:,.1f} GPU-hours", stage_rows(tasks), "stages")
+    show(headline(suite), stage_rows(suite), "stages")
+    print("", *basis(suite), sep="\n")
+    if smallest is not None and smallest.tasks:
+        show("\nthe cheapest useful part:", subset_rows(smallest, seed), "subset")
     bound = f"on {gpus} GPUs and {cores} cores, lower bound {bound_s / 3600:,.2f} hours"
     show_schedules(f"\n{bound}:", schedules, "")
     if args.rehearse is not None:
         title = f"\nrehearsed in {args.rehearse / bound_s:.2g} of the time, {bound}:"
         show_schedules(title, compare(tasks, gpus, cores, args.rehearse), "rehearsed_")
+
+
+def _readable(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.3f}"

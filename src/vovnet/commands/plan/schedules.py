@@ -55,22 +55,6 @@ def compare(
     return [*schedules, Schedule(BY_HAND, [pack_by_hand(tasks, gpus)])]
 
 
-def stage_rows(tasks: Sequence[Task]) -> list[dict[str, object]]:
-    """Jobs and GPU-hours of each stage, and its longest job, in the order of the stages."""
-    stages: dict[str, list[Task]] = {}
-    for task in tasks:
-        stages.setdefault(task.stage, []).append(task)
-    return [
-        {
-            "stage": stage,
-            "jobs": len(members),
-            "gpu_hours": sum(task.gpu_hours for task in members),
-            "hours_per_job": max(task.duration_s for task in members) / 3600,
-        }
-        for stage, members in stages.items()
-    ]
-
-
 def schedule_rows(schedules: Sequence[Schedule], bound_s: float) -> list[dict[str, object]]:
     """The shortest and longest run of each schedule, in hours and as multiples of the bound."""
     return [

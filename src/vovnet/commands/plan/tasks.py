@@ -1,14 +1,21 @@
 """The jobs of a plan, which are those of the Snakefile that are still to run."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snakemake_scheduler_plugin_gpu.run_times import durations, tails
+from vovnet.commands.plan.estimates import NO_ESTIMATE, Estimate, Estimator
+from vovnet.config import Settings
+from vovnet.model.throughput import PACKAGED, Throughput, load_throughput
 
 SHARDS = {"part", "parts"}
+Known = Literal["measured", "estimated", "limit"]
+"""Where a run time comes from."""
+
 MANY_CORES = 10**6
 """More than any rule asks for, so that none is scaled down."""
 
@@ -17,8 +24,8 @@ MANY_CORES = 10**6
 class Task:
     """One job, and what is known of it before it runs.
 
-    `stage` is the name of its rule. `unit` is what a person would type as one command: the shards
-    of an observation share it. `needs` are names of other tasks.
+    `stage` is what it is counted under. `unit` is what a person would type as one command: the
+    shards of an observation share it. `needs` are names of other tasks.
     """
 
     name: str
@@ -28,6 +35,8 @@ class Task:
     cores: int
     duration_s: float
     needs: tuple[str, ...] = ()
+    known_from: Known = "limit"
+    estimate: Estimate = NO_ESTIMATE
 
     @property
     def gpu_hours(self) -> float:
@@ -44,31 +53,95 @@ class Span:
     devices: tuple[int, ...]
 
 
-def load_tasks(targets: Sequence[str], configfiles: Sequence[Path], everything: bool) -> list[Task]:
-    """The jobs behind `targets`, in an order in which they could run.
+@dataclass(frozen=True)
+class Suite:
+    """The jobs of a target, in an order in which they could run, and what their times rest on.
 
-    Run times are those that were measured before, else the declared ones.
+    `assumed` names the splits whose samples are assumed, and `unknown` says of which not even
+    the size is known.
     """
-    from vovnet.pipeline.snakemake_private import planned_dag
 
-    with planned_dag(targets, configfiles, everything, MANY_CORES) as dag:
+    settings: Settings
+    throughput: Throughput
+    source: Path
+    tasks: list[Task]
+    assumed: list[str]
+    unknown: list[str]
+
+
+def load_suite(
+    targets: Sequence[str],
+    configfiles: Sequence[Path],
+    everything: bool,
+    overrides: Mapping[str, Any] | None = None,
+) -> Suite:
+    """The jobs behind `targets`.
+
+    A job's run time is the one that was measured before. Else it is estimated from its work, times
+    what the measured jobs of its kind took in terms of their estimates. Where nothing is known of
+    its work, it is the mean of the measured jobs of its kind, or else the declared limit.
+    """
+    from vovnet.pipeline.snakemake_private import planned_dag, settings_of
+
+    with planned_dag(targets, configfiles, everything, MANY_CORES, overrides) as dag:
+        settings = settings_of(dag)
+        source = Path(settings.plan.throughput or PACKAGED)
+        throughput = load_throughput(source)
+        estimator = Estimator(settings, throughput)
         jobs = list(dag.needrun_jobs())
-        times = durations(jobs, {})
-        return in_order(_task(job, times[job], dag) for job in jobs)
+        measured: dict[Any, float] = {}
+        limits = durations(jobs, measured)
+        estimates = {job: estimator(job.rule.name, job.wildcards_dict, _gpus(job)) for job in jobs}
+        expected = expected_times(jobs, measured, estimates)
+        tasks = in_order(
+            _task(job, dag, estimates[job], *expected.get(job, (limits[job], "limit")))
+            for job in jobs
+        )
+    assumed, unknown = sorted(estimator.sizes.assumed), sorted(estimator.unknown)
+    return Suite(settings, throughput, source, tasks, assumed, unknown)
 
 
-def _task(job: Any, duration_s: float, dag: Any) -> Task:
+def expected_times(
+    jobs: Sequence[Any], measured: Mapping[Any, float], estimates: Mapping[Any, Estimate]
+) -> dict[Any, tuple[float, Known]]:
+    """Seconds of the jobs of which more is known than a limit, and from where."""
+    alike: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for job in jobs:
+        alike[job.rule.name, estimates[job].stage].append(job)
+    found: dict[Any, tuple[float, Known]] = {}
+    for kind in alike.values():
+        took_s = {job: measured[job] for job in kind if job in measured}
+        alone_s = {job: estimates[job].seconds or 0.0 for job in kind}
+        estimated_s = sum(alone_s[job] for job in took_s)
+        factor = sum(took_s.values()) / estimated_s if estimated_s else 1.0
+        for job in kind:
+            if job in took_s:
+                found[job] = (took_s[job], "measured")
+            elif estimates[job].seconds is not None:
+                found[job] = (0.0 if job.is_norun else alone_s[job] * factor, "estimated")
+            elif took_s:
+                found[job] = (sum(took_s.values()) / len(took_s), "estimated")
+    return found
+
+
+def _task(job: Any, dag: Any, estimate: Estimate, duration_s: float, known_from: Known) -> Task:
     needs = (_name(other) for other in dag.job_dependencies(job) if dag.needrun(other))
     wildcards = {key: value for key, value in job.wildcards_dict.items() if key not in SHARDS}
     return Task(
         name=_name(job),
-        stage=job.rule.name,
+        stage=estimate.stage,
         unit=" ".join([job.rule.name, *wildcards.values()]),
-        gpus=int(job.scheduler_resources.get("gpu", 0)),
+        gpus=_gpus(job),
         cores=int(job.scheduler_resources["_cores"]),
         duration_s=duration_s,
         needs=tuple(sorted(needs)),
+        known_from=known_from,
+        estimate=estimate,
     )
+
+
+def _gpus(job: Any) -> int:
+    return int(job.scheduler_resources.get("gpu", 0))
 
 
 def _name(job: Any) -> str:
