@@ -22,7 +22,8 @@ from vovnet.config import ModelSettings, Settings, merge
 from vovnet.core.errors import CheckpointError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
-from vovnet.model.architectures import PUBLIC, model_flops
+from vovnet.model.architectures import COUNTED, PUBLIC, model_flops
+from vovnet.model.families import FAMILIES
 from vovnet.model.flops import LanguageModel, ModelFlops, VisionTower
 from vovnet.model.throughput import PACKAGED, load_throughput
 
@@ -88,6 +89,7 @@ def test_models_are_counted_from_their_folder_or_by_their_public_sizes(tmp_path:
     assert model_flops(named) == PUBLIC["Qwen3-VL-8B"]
     tiny = model_flops(settings_of(Layout(tmp_path)).model)
     assert tiny.language_model.num_hidden_layers == 4
+    assert COUNTED.keys() == FAMILIES.keys()
     with pytest.raises(CheckpointError, match="sizes of 'nobody/knows' are not known"):
         model_flops(ModelSettings(base_model_name="nobody/knows"))
     (tmp_path / "config.json").write_text("{}")
