@@ -8,7 +8,7 @@
 rule observe:
     input:
         plan.set_samples,
-        checkpoint=plan.stage2,
+        checkpoint=plan.checkpoint,
     output:
         plan.shard("{run}", "{seed}", "{eval_set}", "{group}", "{part}", "{parts}"),
     log:

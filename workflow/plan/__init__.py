@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vovnet.config import Settings, run_settings, validate
+from vovnet.config.experiments import trained_runs
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.data.formats import check_formats
@@ -40,7 +41,7 @@ class Plan(ReportPlan):
         super().__init__(settings)
         _check_names(settings)
         check_formats(settings)
-        for run in settings.runs:
+        for run in trained_runs(settings):
             _check_devices(settings, run)
         for name in settings.experiments:
             resolve_experiment(settings, name)  # a fault of its policies is an error before any job

@@ -60,14 +60,14 @@ class EvaluationPlan(ObservationPlan):
         return [self.layout.live_table(experiment), self.layout.live_facts(experiment)]
 
     def live_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """Checkpoints and samples of an experiment that runs the model itself."""
+        """The models and samples of an experiment that runs the model itself."""
         name = wildcards.experiment
         run, data = self.settings.experiments[name].run, self.settings.data
         seeds = experiment_seeds(self.settings, name)
         fitted = self.router_observations(name) if uses_router_fit(self.settings, name) else []
         sets = [data.eval_sets[eval_set] for eval_set in experiment_sets(self.settings, name)]
         return [
-            *(self.stage(run, seed, 2) for seed in seeds),
+            *(path for seed in seeds for path in self.model_files(run, seed)),
             *self.samples(sets),
             *fitted,
             *self.matched(wildcards),

@@ -15,6 +15,7 @@ from vovnet.config.experiments import (
     fallback_experiments,
     report_experiments,
     report_names,
+    run_seeds,
     target_experiments,
 )
 from vovnet.core.layout import SUITE
@@ -130,6 +131,7 @@ class ReportPlan(EvaluationPlan):
             (settings.experiments[name].run, seed)
             for name in self.reported[wildcards.report]
             for seed in experiment_seeds(settings, name)
+            if settings.experiments[name].run in self.owners
         ]
         stages = [
             self.stage(owner, seed, stage)
@@ -176,14 +178,14 @@ class ReportPlan(EvaluationPlan):
         return [self.layout.bench / name for name in BENCH_FILES]
 
     def bench_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """The trained model of the first seed, the evaluation sets and the routers' set."""
+        """The model of the first seed, the evaluation sets and the routers' set."""
         data = self.settings.data
         names = bench_experiments(self.settings)
         if not names:
             return []
         run = self.settings.experiments[names[0]].run
         samples = self.samples([*data.eval_sets.values(), *data.router_fit])
-        return [self.stage(run, self.settings.seeds[0], 2), *samples]
+        return [*self.model_files(run, run_seeds(self.settings, run)[0]), *samples]
 
 
 def _exit(message: str) -> NoReturn:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from vovnet.config import run_settings
-from vovnet.config.experiments import stage1_owner
+from vovnet.config import is_base, run_settings
+from vovnet.config.experiments import stage1_owner, trained_runs
 from vovnet.model.loading import base_model_files
 from workflow.plan.data import DataPlan
 from workflow.plan.jobs import Wildcards
@@ -27,14 +27,23 @@ class TrainingPlan(DataPlan):
     @cached_property
     def owners(self) -> dict[str, str]:
         """Run -> the run whose stage 1 it starts from."""
-        return {run: stage1_owner(self.settings, run) for run in self.settings.runs}
+        return {run: stage1_owner(self.settings, run) for run in trained_runs(self.settings)}
 
     def stage1(self, wildcards: Wildcards) -> Path:
         """The stage that stage 2 starts from; runs with equal stage-1 settings share it."""
         return self.stage(self.owners[wildcards.run], wildcards.seed, 1)
 
-    def stage2(self, wildcards: Wildcards) -> Path:
-        return self.stage(wildcards.run, wildcards.seed, 2)
+    def checkpoint(self, wildcards: Wildcards) -> list[Path]:
+        return self.model_files(wildcards.run, wildcards.seed)
+
+    def model_files(self, run: str, seed: int) -> list[Path]:
+        """What a run's model is loaded from: its last stage, or of a base run the base model.
+
+        A base model of the hub has no files here.
+        """
+        if is_base(self.settings, run):
+            return base_model_files(run_settings(self.settings, run).model)
+        return [self.stage(run, seed, 2)]
 
     def stage(self, run: str, seed: int, stage: int) -> Path:
         return self.layout.stage(run, seed, stage) / "manifest.json"

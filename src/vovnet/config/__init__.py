@@ -24,9 +24,11 @@ from vovnet.config.schema import (
     VisionBudget,
 )
 from vovnet.config.settings import (
+    BASE_SEED,
     Settings,
     check_prompt_order,
     first_error,
+    is_base,
     load,
     merge,
     policy_points,

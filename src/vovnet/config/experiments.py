@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from vovnet.config.data import SplitRef
 from vovnet.config.schema import Experiment, PolicySettings
-from vovnet.config.settings import Settings, policy_points, run_settings
+from vovnet.config.settings import BASE_SEED, Settings, is_base, policy_points, run_settings
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER, SUITE
 
@@ -46,8 +46,18 @@ class ResolvedExperiment:
 
 def experiment_seeds(settings: Settings, name: str) -> list[int]:
     """The seeds an experiment evaluates."""
-    seeds = settings.experiments[name].seeds
-    return settings.seeds if seeds is None else seeds
+    seeds, run = settings.experiments[name].seeds, settings.experiments[name].run
+    return run_seeds(settings, run) if seeds is None else seeds
+
+
+def run_seeds(settings: Settings, run: str) -> list[int]:
+    """The seeds of a run: those of the suite, or the only one of a base run."""
+    return [BASE_SEED] if is_base(settings, run) else settings.seeds
+
+
+def trained_runs(settings: Settings) -> list[str]:
+    """The runs that are trained."""
+    return [run for run in settings.runs if not is_base(settings, run)]
 
 
 def experiment_sets(settings: Settings, name: str) -> list[str]:
@@ -113,8 +123,9 @@ def bench_experiments(settings: Settings) -> list[str]:
 
 
 def train_parts(settings: Settings) -> list[SplitRef]:
-    """The parts of every run's training mix, each once."""
-    parts = [part for run in settings.runs for part in run_settings(settings, run).data.train]
+    """The parts of every training mix, each once."""
+    runs = trained_runs(settings)
+    parts = [part for run in runs for part in run_settings(settings, run).data.train]
     return [part for index, part in enumerate(parts) if part not in parts[:index]]
 
 
@@ -141,8 +152,11 @@ def stage1_reads_actions(settings: Settings) -> bool:
 
 def stage1_owner(settings: Settings, run: str) -> str:
     """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
+    if is_base(settings, run):
+        raise ConfigError(f"runs.{run}: nothing of a run with base: true is trained")
     wanted = _stage1_settings(settings, run)
-    return next(name for name in settings.runs if _stage1_settings(settings, name) == wanted)
+    runs = trained_runs(settings)
+    return next(name for name in runs if _stage1_settings(settings, name) == wanted)
 
 
 def _stage1_settings(settings: Settings, run: str) -> tuple[Any, ...]:

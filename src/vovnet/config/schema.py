@@ -280,6 +280,7 @@ class EvalSettings(Section):
     temperature: float = Field(1.0, gt=0)
     seed: int = 0
     cache_reuse: bool = True
+    """Answers go on from the cache of the text pass, unless images come before the question."""
     num_shards: int = Field(1, gt=0)
     shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
     max_samples: int | None = Field(None, gt=0)

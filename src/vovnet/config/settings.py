@@ -18,6 +18,9 @@ from vovnet.views import DEFAULT_ACTIONS
 # That of libyaml where PyYAML was built with it: ten times faster.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+BASE_SEED = 0
+"""The seed of a base run, which has no training to repeat."""
+
 RESULTS = "results"
 """The results folder of config/config.yaml, and of what is layered on it."""
 
@@ -40,7 +43,8 @@ class Settings(Section):
     eval: schema.EvalSettings = schema.EvalSettings()
     seeds: schema.Seeds = Field([0, 1, 2])
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
-    """Training recipes: overrides of model, data, policy and training."""
+    """Training recipes: overrides of model, data, policy and training. With `base: true` nothing is
+    trained: the base model is observed as it is, and only model and data may be overridden."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: schema.ReportSettings = schema.ReportSettings()
@@ -58,9 +62,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check_references(self) -> Self:
         for name, overrides in self.runs.items():
-            unknown = set(overrides) - {"model", "data", "policy", "training"}
-            if unknown:
-                raise ValueError(f"runs.{name}: unknown key {sorted(unknown)[0]!r}")
+            _check_overrides(f"runs.{name}", overrides)
         if self.standalone and self.results_dir == RESULTS:
             raise ValueError(
                 "results_dir: a suite with `standalone: true` needs a folder of its own,"
@@ -73,6 +75,11 @@ class Settings(Section):
                 raise ValueError(f"{key}: {named!r} is not in {place}")
         for name, experiment in self.experiments.items():
             _check_match(f"experiments.{name}", experiment)
+            if experiment.seeds not in (None, [BASE_SEED]) and is_base(self, experiment.run):
+                raise ValueError(
+                    f"experiments.{name}.seeds: the base run {experiment.run!r} is not trained and"
+                    f" has the seed {BASE_SEED} alone, got {experiment.seeds}"
+                )
             for swept in experiment.sweep:
                 if swept.partition(".")[0] not in PolicySettings.model_fields:
                     raise ValueError(f"experiments.{name}.sweep: policy has no key {swept!r}")
@@ -122,6 +129,23 @@ class Settings(Section):
                     policy_points(value, name)
         except ValueError as error:
             raise ValueError(f"runs.{run}: {error}") from None
+
+
+def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
+    """A run overrides sections; one that trains nothing has no say in how training is done."""
+    unknown = set(overrides) - {"base", "model", "data", "policy", "training"}
+    if unknown:
+        raise ValueError(f"{key}: unknown key {sorted(unknown)[0]!r}")
+    base = overrides.get("base", False)
+    if not isinstance(base, bool):
+        raise ValueError(f"{key}.base: expected true or false, got {base!r}")
+    trained = [name for name in ("policy", "training") if name in overrides]
+    trained += ["model.lora"] if (overrides.get("model") or {}).get("lora") else []
+    if base and trained:
+        raise ValueError(
+            f"{key}.{trained[0]}: nothing is trained with base: true, expected overrides of model"
+            " and data alone"
+        )
 
 
 def _check_parts(data: DataSettings) -> None:
@@ -224,18 +248,30 @@ def load(paths: Iterable[Path | str]) -> Settings:
 def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
     """Settings of one training recipe and seed: the run's overrides applied.
 
-    Only the sections that the run overrides are validated again; it is called for every job.
+    A base run has no adapters. Images before the question leave no cache to reuse. Only the
+    sections that the run overrides are validated again; it is called for every job.
     """
     if run not in settings.runs:
         raise ConfigError(f"runs: no run named {run!r}, expected one of {list(settings.runs)}")
     changed: dict[str, Any] = {
         name: _overridden(getattr(settings, name), overrides, f"runs.{run}: {name}")
         for name, overrides in settings.runs[run].items()
+        if name != "base"
     }
+    if is_base(settings, run):
+        model = changed.get("model", settings.model)
+        changed["model"] = model.model_copy(update={"lora": None})
+    if changed.get("data", settings.data).prompt_order == "image_first":
+        changed["eval"] = settings.eval.model_copy(update={"cache_reuse": False})
     if seed is not None:
         training = changed.get("training", settings.training)
         changed["training"] = training.model_copy(update={"seed": seed})
     return settings.model_copy(update=changed)
+
+
+def is_base(settings: Settings, run: str) -> bool:
+    """Whether a run is the base model as it is, of which nothing is trained."""
+    return bool(settings.runs.get(run, {}).get("base", False))
 
 
 def _overridden(section: Section, overrides: Any, key: str) -> Section:

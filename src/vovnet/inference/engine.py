@@ -124,7 +124,8 @@ class Inference:
         read = torch.cat(
             [reading.entropy_B[:, None], reading.margin_B[:, None], reading.scores_BA], dim=1
         )
-        names = ["entropy", "margin", *(f"score_{name}" for name in actions)]
+        scored = actions[: reading.scores_BA.shape[1]]  # a base model scores no action
+        names = ["entropy", "margin", *(f"score_{name}" for name in scored)]
         signals: list[Signals] = []
         for sample, sequence, values in zip(
             samples, sequences, read.double().tolist(), strict=True

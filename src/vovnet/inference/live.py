@@ -27,6 +27,7 @@ from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions, question_of
 from vovnet.evaluation.replay import load_routers
 from vovnet.inference.engine import Answer, Inference, TextPass
+from vovnet.model.loading import weights_digest
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
@@ -204,8 +205,8 @@ def live_experiment(
     for seed in experiment.seeds:
         trained = TrainedModel(settings, layout, experiment.run, seed)
         model = load_trained(resolved, trained.checkpoint, pick_device())
-        inference, weights = Inference(model, resolved), trained.weights
-        checkpoints.append({"seed": seed, "path": str(weights), "sha256": sha256_file(weights)})
+        inference = Inference(model, resolved)
+        checkpoints.append({"seed": seed} | _weights_facts(trained))
         routers = load_routers(trained, experiment.points)
         for questions in sets:
             for point, policy in enumerate(points_on(experiment, layout, questions.name, seed)):
@@ -237,6 +238,14 @@ def live_experiment(
         "device": device_name(),
     }
     write_json(layout.live_facts(name), facts)
+
+
+def _weights_facts(trained: TrainedModel) -> Row:
+    """Which weights answered."""
+    digest = weights_digest(trained)
+    if trained.is_base:
+        return {"base_model": digest}
+    return {"path": str(trained.weights), "sha256": digest}
 
 
 def answer_both_ways(

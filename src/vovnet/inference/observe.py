@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_states, write_table
 from vovnet.data.images import load_images
@@ -33,6 +32,7 @@ from vovnet.inference.shards import (
     claimed_tables,
     shard_blocks,
 )
+from vovnet.model.loading import weights_digest
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel
@@ -92,7 +92,7 @@ def observe_shard(
             folder / "manifest.json",
             step="observe",
             settings=trained.settings,
-            inputs={"checkpoint": trained.weights},
+            inputs={} if trained.is_base else {"checkpoint": trained.weights},
             set=name,
             shard=shard,
             num_shards=num_shards,
@@ -110,7 +110,7 @@ def _keys(
     """The hashes of what each table is made from; the code of a view is its reductions' also."""
     shared = {
         "block_rows": str(trained.settings.eval.shard_rows),
-        "checkpoint": sha256_file(trained.weights),
+        "checkpoint": weights_digest(trained),
         "samples": samples.content_key(),
     }
     shown = {table: [] if table in (SIGNALS, STATES) else [table] for table in tables}
@@ -150,7 +150,10 @@ class Observation:
         return pd.DataFrame(rows, columns=list(VIEW_COLUMNS))
 
     def write(self, table: str, path: Path) -> None:
-        """Write a table as a block; a number in it that is not finite is an error."""
+        """Write a table as a block; a number in it that is not finite is an error.
+
+        Scores that a base model does not tell are left empty.
+        """
         if table == STATES:
             states_NF = np.stack([row.state for row in self.rows if row.state is not None])
             self._check_finite(table, "a state", np.isfinite(states_NF.sum(axis=1, dtype=float)))
@@ -159,7 +162,8 @@ class Observation:
         rows = self.signals if table == SIGNALS else self.view(table)
         columns = signal_columns(self.actions) if table == SIGNALS else VIEW_COLUMNS
         for column, kind in columns.items():
-            if kind == pa.float64():
+            told = table != SIGNALS or column in (self.rows[0].signals or ())
+            if kind == pa.float64() and told:
                 self._check_finite(table, column, np.isfinite(rows[column].to_numpy()))
         write_table(path, rows, columns)
 

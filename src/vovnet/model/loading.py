@@ -11,6 +11,7 @@ from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import sha256_file, sha256_json
 from vovnet.model.families import family_class
+from vovnet.pipeline.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -31,6 +32,13 @@ def base_model_digest(settings: ModelSettings) -> str:
         return sha256_json({path.name: sha256_file(path) for path in files})
     commit = getattr(_load_config(settings), "_commit_hash", None) or settings.revision
     return f"{settings.base_model_name}@{commit}"
+
+
+def weights_digest(trained: TrainedModel) -> str:
+    """Hash of the weights of a model: its trained ones, or those of the base model as it is."""
+    if trained.is_base:
+        return base_model_digest(trained.settings.model)
+    return sha256_file(trained.weights)
 
 
 def load_vlm(settings: ModelSettings, budget: VisionBudget) -> VisionLanguageModel:

@@ -66,6 +66,20 @@ class PolicyHead(nn.Module):
                 features.append(margin_B[:, None])
             return self.out(nn.functional.gelu(self.hidden(torch.cat(features, dim=-1))))
 
+    @property
+    def flops(self) -> int:
+        """Of scoring one question."""
+        return sum(2 * layer.in_features * layer.out_features for layer in (self.hidden, self.out))
+
+
+class NoHead(nn.Module):
+    """In place of the head of a base model, for which none was trained: it scores no action."""
+
+    flops = 0
+
+    def forward(self, pooled_BF: Tensor, entropy_B: Tensor, margin_B: Tensor) -> Tensor:
+        return pooled_BF.new_empty(len(pooled_BF), 0)
+
 
 def action_distribution(
     scores_BA: Tensor,
@@ -90,7 +104,7 @@ def straight_through(pi_BA: Tensor, gumbel_BA: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the head reads of a text pass, and its scores (B, A).
+    """What the head reads of a text pass, and its scores (B, A), or (B, 0) of a base model.
 
     `states_BF` are the pooled states, `logits_BV` those of the first answer token, whose entropy
     and margin are (B,) each.
@@ -108,14 +122,16 @@ class Reading:
 
 
 class VoVNet(nn.Module):
-    """`vlm` answers; `head` scores the actions from the text pass."""
+    """`vlm` answers; `head` scores the actions from the text pass, where one is trained."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, with_head: bool = True) -> None:
         super().__init__()
         torch.backends.cuda.enable_cudnn_sdp(False)  # NaN gradients of rows without any key
         self.settings = settings.model
         self.vlm = load_vlm(settings.model, settings.vision_budget)
-        self.head = PolicyHead(self.vlm.hidden_size, len(settings.actions), settings.policy)
+        self.head: PolicyHead | NoHead = NoHead()
+        if with_head:
+            self.head = PolicyHead(self.vlm.hidden_size, len(settings.actions), settings.policy)
         if settings.model.lora is not None:
             _add_lora(self, settings)
 
@@ -135,9 +151,7 @@ class VoVNet(nn.Module):
 
     def text_pass_flops(self, num_tokens: int) -> int:
         """Of reading a question of `num_tokens`, the head included."""
-        layers = (self.head.hidden, self.head.out)
-        head = sum(2 * layer.in_features * layer.out_features for layer in layers)
-        return self.vlm.flops.language_model.prefill(num_tokens) + head
+        return self.vlm.flops.language_model.prefill(num_tokens) + self.head.flops
 
 
 def _add_lora(model: VoVNet, settings: Settings) -> None:
@@ -258,10 +272,14 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
 
 
-def load_trained(settings: Settings, checkpoint: Path, device: torch.device) -> VoVNet:
-    """The model with trained weights, ready to be observed."""
-    model = VoVNet(settings)
-    load_weights(model, checkpoint)
+def load_trained(settings: Settings, checkpoint: Path | None, device: torch.device) -> VoVNet:
+    """The model with trained weights, or without a checkpoint the base model as it is.
+
+    It is ready to be observed.
+    """
+    model = VoVNet(settings, with_head=checkpoint is not None)
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
     return model.to(device).eval()
 
 

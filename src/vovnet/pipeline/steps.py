@@ -7,7 +7,7 @@ nothing else. Keys are listed, so that a new setting enters only the steps that 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vovnet.config import Settings, SplitRef, mmbench_part, run_settings
+from vovnet.config import Settings, SplitRef, is_base, mmbench_part, run_settings
 from vovnet.config import experiments as suite
 from vovnet.config.schema import EvalSettings, TrainingSettings
 from vovnet.core.layout import PAPER, ROUTER_FIT
@@ -89,16 +89,18 @@ def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     if stage == 1:
         drawn = {"actions": True} if suite.stage1_reads_actions(value) else {}
         sections |= _parts(value, **drawn, training=STAGE1_KEYS)
-        return _step(runs=[run], seeds=[seed], **sections)
+        return _step(_runs(settings, run), seeds=[seed], **sections)
     sections |= _parts(value, actions=True, policy=SIGNAL_KEYS | OBJECTIVE_KEYS, training=True)
-    return _step(runs=[suite.stage1_owner(settings, run), run], seeds=[seed], **sections)
+    owner = suite.stage1_owner(settings, run)
+    return _step(_runs(settings, owner, run), seeds=[seed], **sections)
 
 
 def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
     observed = _unscored(_observed(settings, names, router_fit=not names))
-    decided = _parts(value, policy=SIGNAL_KEYS, eval=GENERATION_KEYS)
+    scored = {} if is_base(settings, run) else {"policy": SIGNAL_KEYS}
+    decided = _parts(value, **scored, eval=GENERATION_KEYS)
     return _model_step(value, run, [seed], observed, **decided)
 
 
@@ -106,13 +108,16 @@ def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVA
     names = suite.with_matched(settings, experiment)
     value = run_settings(settings, settings.experiments[experiment].run)
     sets = [name for source in names for name in suite.experiment_sets(settings, source)]
+    evaluated = set(eval_keys)
+    if evaluated and not value.eval.cache_reuse:  # only then it changes the FLOPs that are told
+        evaluated.add("cache_reuse")
     return _step(
+        _runs(settings, *(settings.experiments[name].run for name in names)),
         actions=settings.actions,
-        runs=[settings.experiments[name].run for name in names],
         seeds=suite.experiment_seeds(settings, experiment),
         data=_observed(settings, dict.fromkeys(sets), uses_router_fit(settings, experiment)),
         policy=value.policy.model_dump(),
-        eval=value.eval.model_dump(include=set(eval_keys)),
+        eval=value.eval.model_dump(include=evaluated),
         experiments=_stanzas(settings, names),
     )
 
@@ -138,7 +143,7 @@ def bench(settings: Settings) -> Value:
     return _model_step(
         value,
         run,
-        settings.seeds[:1],
+        suite.run_seeds(settings, run)[:1],
         _observed(settings, settings.data.eval_sets, router_fit=True),
         **_parts(value, policy=True, eval=LIVE_KEYS | {"bootstrap_samples"}),
         experiments=_stanzas(settings, names),
@@ -184,9 +189,14 @@ def _report(settings: Settings, names: Iterable[str], report: str = PAPER) -> Va
 # ---- parts of a configuration ----------------------------------------------------------
 
 
-def _step(runs: Iterable[str] = (), **sections: Any) -> Value:
-    """Sections whose runs need no overrides, because they are applied already."""
-    return {"runs": {run: {} for run in runs}, "experiments": {}, **sections}
+def _step(runs: Value | None = None, **sections: Any) -> Value:
+    """The sections of a step, and its runs."""
+    return {"runs": runs or {}, "experiments": {}, **sections}
+
+
+def _runs(settings: Settings, *names: str) -> Value:
+    """Runs without their overrides, which are applied already."""
+    return {run: {"base": True} if is_base(settings, run) else {} for run in names}
 
 
 def _model_step(
@@ -195,7 +205,7 @@ def _model_step(
     """A step that runs a trained model on some sets; `value` are the settings of its run."""
     model = _parts(value, model=True, data=PROMPT_KEYS, vision_budget=True)
     model["data"] |= observed
-    return _step(actions=value.actions, runs=[run], seeds=seeds, **model, **further)
+    return _step(_runs(value, run), actions=value.actions, seeds=seeds, **model, **further)
 
 
 def _parts(settings: Settings, **keys: Keys) -> Value:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings, run_settings
+from vovnet.config import Settings, is_base, run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import CheckpointError
 from vovnet.core.layout import Layout
@@ -29,7 +29,8 @@ def weights_file(checkpoint: Path) -> Path:
 class TrainedModel:
     """A run of the suite with a seed: its resolved settings, its folders and files.
 
-    `suite` are the settings before the run's own are applied.
+    `suite` are the settings before the run's own are applied. A base run is a model of which
+    nothing was trained: it has no weights of its own.
     """
 
     suite: Settings
@@ -43,6 +44,11 @@ class TrainedModel:
         return run_settings(self.suite, self.run, self.seed)
 
     @property
+    def is_base(self) -> bool:
+        """Whether it is the base model as it is."""
+        return is_base(self.suite, self.run)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """How manifests name the model."""
         return {"run": self.run, "seed": self.seed}
@@ -53,14 +59,14 @@ class TrainedModel:
         return replace(self, run=stage1_owner(self.suite, self.run))
 
     @property
-    def checkpoint(self) -> Path:
-        """Folder of the finished model."""
-        return self.stage(2)
+    def checkpoint(self) -> Path | None:
+        """Folder of the finished model; None of a base run, which has no weights of its own."""
+        return None if self.is_base else self.stage(2)
 
     @property
     def weights(self) -> Path:
         """File of the finished model's weights; a missing one is an error."""
-        return weights_file(self.checkpoint)
+        return weights_file(self.stage(2))
 
     def stage(self, number: int) -> Path:
         """Folder in which this run trains a stage."""

@@ -165,6 +165,7 @@ class PolicyKind:
     views: Callable[[PolicySettings], list[str]] = lambda _: []  # it shows beside the actions
     reducible: bool = True  # whether `baseline_reduction` may reduce what it shows
     reads_text_pass: Callable[[PolicySettings], bool] = _no
+    reads_scores: bool = False  # the trained head's, which a base run does not have
     reads_answers: Callable[[PolicySettings], bool] = _no  # whether `again` needs log-probability
     reads_correctness: bool = False  # an oracle, which cannot be deployed
     router: GroupKey | None = None  # what it knows of a question, where it is fitted

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, Settings
+from vovnet.config import PolicySettings, Settings, is_base
 from vovnet.config.experiments import ResolvedExperiment, experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError
 from vovnet.core.records import signal_columns
-from vovnet.policies import kind_of
+from vovnet.policies import baseline_names, kind_of
 from vovnet.policies.base import PolicyInputs, read_options
 from vovnet.policies.decide import choices, further_views, shown_views
 
@@ -60,6 +60,13 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
     elif policy.options:
         raise ConfigError(f"policy.options.{next(iter(policy.options))}: unknown key")
     shown_views(policy, actions)
+    if kind.reads_scores and is_base(experiment.given, experiment.run):
+        raise ConfigError(
+            "policy.baseline_name: VoVNet reads the scores of a trained head, which the base run"
+            f" {experiment.run!r} does not have, expected one of {baseline_names()}"
+        )
+    if experiment.stanza.compare_cache_reuse:
+        _check_reuse(experiment.settings)
     if experiment.stanza.mode == "live":
         check_live(policy)
     if experiment.stanza.match is not None:
@@ -80,6 +87,14 @@ def check_live(policy: PolicySettings) -> None:
         )
     if kind.check_live is not None:
         kind.check_live(policy)
+
+
+def _check_reuse(settings: Settings) -> None:
+    if settings.data.prompt_order == "image_first":
+        raise ConfigError(
+            "compare_cache_reuse: with data.prompt_order image_first there is no cache to reuse,"
+            " expected false"
+        )
 
 
 def _check_match(policy: PolicySettings) -> None:

@@ -22,5 +22,6 @@ POLICIES = {
         settings=("lambda_cost", "action_space"),
         columns={"lambda_cost": lambda_cost},
         reads_text_pass=yes,
+        reads_scores=True,
     )
 }

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from vovnet.config import Settings, run_settings, validate
-from vovnet.config.experiments import bench_experiments
+from vovnet.config import Settings, is_base, run_settings, validate
+from vovnet.config.experiments import bench_experiments, run_seeds
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Answer, Inference, TextPass
 from vovnet.model.vovnet import device_name, load_trained, pick_device
+from vovnet.pipeline.trained_model import TrainedModel
 
 T = TypeVar("T")
 
@@ -82,8 +83,9 @@ class Bench:
 def open_bench(settings: Settings, layout: Layout, folder: Path) -> Bench:
     """Load the trained model that the bench measures. What it makes goes to `folder`."""
     settings = _cut_down(settings)
-    checkpoint = layout.stage(next(iter(settings.runs)), settings.seeds[0], 2)
-    model = load_trained(settings, checkpoint, pick_device())
+    (run,), (seed,) = settings.runs, settings.seeds
+    trained = TrainedModel(settings, layout, run, seed)
+    model = load_trained(settings, trained.checkpoint, pick_device())
     return Bench(settings, BenchLayout(folder, layout), CountingInference(model, settings))
 
 
@@ -95,7 +97,8 @@ def _cut_down(settings: Settings) -> Settings:
     names = bench_experiments(settings)
     if not names:
         raise ConfigError("experiments: the bench needs a replayed experiment, there is none")
-    run, seed = settings.experiments[names[0]].run, settings.seeds[0]
+    run = settings.experiments[names[0]].run
+    seed = run_seeds(settings, run)[0]
     value = run_settings(settings, run, seed).model_dump()
     count = settings.bench.num_samples
     for chosen in value["data"]["eval_sets"].values():
@@ -104,7 +107,8 @@ def _cut_down(settings: Settings) -> Settings:
         half = max(1, count // 2)
         part["max_samples"] = min(part["max_samples"] or half, half)
     stanzas = {name: value["experiments"][name] | {"seeds": [seed]} for name in names}
-    whole = {"runs": {run: {}}, "seeds": [seed], "experiments": stanzas, "targets": {}}
+    runs = {run: {"base": True} if is_base(settings, run) else {}}
+    whole = {"runs": runs, "seeds": [seed], "experiments": stanzas, "targets": {}}
     whole |= {"report": {}, "eval": value["eval"] | {"num_shards": 1}}
     return validate(value | whole, "bench")
 
