@@ -83,7 +83,8 @@ def write_suite(
     for seed in seeds:
         write_training(layout, seed, actions)
     nothing = {kind: {"count": 0, "examples": []} for kind in ("question", "image", "id")}
-    report = {"fail_on": ["image", "id"], "sets": dict.fromkeys(sets, nothing)}
+    mix = [{"dataset": "world", "split": "train", "max_samples": None}]
+    report = {"fail_on": ["image", "id"], "train": mix, "sets": dict.fromkeys(sets, nothing)}
     write_json(layout.leakage_report, report)
     return settings, layout
 

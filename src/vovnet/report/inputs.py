@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, Settings, policy_points
+from vovnet.config import PolicySettings, Settings, is_base, policy_points
 from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
@@ -80,6 +80,11 @@ class Inputs:
             found.setdefault(item.run, {}).update(dict.fromkeys(seeds))
         return {run: list(seeds) for run, seeds in found.items()}
 
+    def trained_runs(self) -> dict[str, list[int]]:
+        """Those of them that are trained -> their seeds."""
+        runs = self.runs().items()
+        return {run: seeds for run, seeds in runs if not is_base(self.settings, run)}
+
     def experiments(self, *baselines: str) -> list[str]:
         """Replayed experiments with one of these `baseline_name`s ("" is the learned policy)."""
         chosen = of(self.points, mode="replay")
@@ -104,12 +109,15 @@ class Inputs:
         return rows[np.isclose(rows["lambda_cost"].astype(float), target)]
 
     def main_run(self) -> tuple[str, list[int]]:
-        """The run and the seeds of VoVNet, for the figures of its training."""
-        for name in map(self.main, self.datasets()):
-            if name is not None:
-                run = self.settings.experiments[name].run
-                return run, experiment_seeds(self.settings, name)
-        raise ConfigError("experiments: none has the role 'vovnet', the report needs one")
+        """The run that figures are about, and its seeds: VoVNet's, or the first where it is not."""
+        mains = filter(None, map(self.main, self.datasets()))
+        name = next(mains, next(iter(self.settings.experiments)))
+        return self.settings.experiments[name].run, experiment_seeds(self.settings, name)
+
+    def trained_main_run(self) -> tuple[str, list[int]] | None:
+        """The same where it is trained, for what is about its training."""
+        run, seeds = self.main_run()
+        return None if is_base(self.settings, run) else (run, seeds)
 
     def twins(self, mode: str, run: str, policy: PolicySettings) -> Iterator[tuple[str, int]]:
         """Experiments of a mode, and their points, with this run and policy and no other aim."""
@@ -231,7 +239,8 @@ def operating_points(inputs: Inputs) -> pd.DataFrame:
     """One row of `summary` per dataset and replayed method, at comparable cost.
 
     VoVNet and the matched random policy stand at `report.target_lambda`; any other sweep at the
-    point whose mean cost is nearest to that of VoVNet there.
+    point whose mean cost is nearest to that of VoVNet there, or to half of FULL's where VoVNet was
+    not evaluated.
     """
     points = summary(inputs).pipe(of, mode="replay")
     costs = {dataset: _target_cost(inputs, points, dataset) for dataset in inputs.datasets()}
@@ -242,11 +251,23 @@ def operating_points(inputs: Inputs) -> pd.DataFrame:
     return points.loc[chosen].reset_index(drop=True)
 
 
+def operating_note(inputs: Inputs) -> str:
+    """Where the operating points are, for captions."""
+    if not any(map(inputs.main, inputs.datasets())):
+        return "Sweeps at the point nearest to half of FULL's cost."
+    return (
+        f"VoVNet and the matched random policy at λ = {inputs.settings.report.target_lambda:g};"
+        " other sweeps at the point nearest to VoVNet in mean cost."
+    )
+
+
 def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | None:
-    """VoVNet's mean cost at `report.target_lambda`; None where VoVNet was not evaluated."""
+    """The mean cost at which methods are compared; None where nothing tells one."""
     name, target = inputs.main(dataset), inputs.settings.report.target_lambda
     if name is None:
-        return None
+        full = points[points["experiment"].isin(inputs.experiments("always_full"))]
+        costs = of(full, dataset=dataset)["avg_cost_mean"]
+        return float(costs.iloc[0]) / 2 if len(costs) else None
     rows = of(points, dataset=dataset, experiment=name)
     there = inputs.at_target(rows)
     if there.empty:

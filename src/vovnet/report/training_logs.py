@@ -35,8 +35,11 @@ def train_logs(inputs: Inputs, run: str, seeds: list[int]) -> list[tuple[Path, i
 
 
 def calibration_files(inputs: Inputs) -> dict[int, Path]:
-    """The calibration of each seed of VoVNet; none where the configuration asks for none."""
-    run, seeds = inputs.main_run()
+    """The calibration of each seed of VoVNet; none where it is not measured."""
+    trained = inputs.trained_main_run()
+    if trained is None:
+        return {}
+    run, seeds = trained
     if run_settings(inputs.settings, run).training.calibration_samples == 0:
         return {}
     return {seed: inputs.layout.stage(run, seed, 2) / "calibration.json" for seed in seeds}

@@ -31,7 +31,7 @@ RULES = Rules()
 
 @RULES.expectation("A0", "checkpoints are kept every training.save_every steps")
 def checkpoints_on_schedule(inputs: Inputs) -> Iterator[Finding]:
-    for run, seeds in inputs.runs().items():
+    for run, seeds in inputs.trained_runs().items():
         every = run_settings(inputs.settings, run).training.save_every
         log = load_train_log(inputs, run, seeds)
         for path, seed, stage in train_logs(inputs, run, seeds):
@@ -65,7 +65,7 @@ def shares_shift(inputs: Inputs) -> Iterator[Finding]:
 @RULES.expectation("A2", f"accuracy varies by at most {100 * MAX_SEED_SD:g} points (sd) over seeds")
 def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
     by = ["dataset", "experiment", "point"]
-    for dataset in inputs.datasets():
+    for dataset in filter(inputs.main, inputs.datasets()):
         rows = of(inputs.points, dataset=dataset, experiment=inputs.main(dataset))
         spread = over_seeds(rows, by, ["accuracy"])
         if (spread["num_seeds"] < 2).any():

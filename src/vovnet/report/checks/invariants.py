@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vovnet.config import policy_points
+from vovnet.config import is_base, policy_points
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
@@ -41,7 +41,9 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
     sets = [*settings.data.eval_sets, *([ROUTER_FIT] if settings.data.router_fit else [])]
     for run, seeds in inputs.runs().items():
         for seed in seeds:
-            for stage, owner in ((1, stage1_owner(settings, run)), (2, run)):
+            trained = not is_base(settings, run)
+            stages = ((1, stage1_owner(settings, run)), (2, run)) if trained else ()
+            for stage, owner in stages:
                 path = layout.stage(owner, seed, stage) / "manifest.json"
                 key = step_key(settings, "train", run=owner, seed=seed, stage=stage)
                 yield "stages", path, key
@@ -60,7 +62,7 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
 
 @RULES.invariant("A0", "training log shows stage 1, then stage 2")
 def stages_in_order(inputs: Inputs) -> Iterator[Finding]:
-    for run, seeds in inputs.runs().items():
+    for run, seeds in inputs.trained_runs().items():
         log = load_train_log(inputs, run, seeds)
         for seed in seeds:
             steps = [len(of(log, seed=seed, folder_stage=stage)) for stage in (1, 2)]
@@ -148,6 +150,8 @@ def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
     if not inputs.layout.leakage_report.exists():
         raise NotRunError(f"{inputs.layout.leakage_report} does not exist")
     report = read_json(inputs.layout.leakage_report)
+    if not report["train"]:
+        raise NotRunError("nothing is trained or fitted, so that there is nothing to share")
     for name, compared in report["sets"].items():
         counts = {kind: compared[kind]["count"] for kind in report["fail_on"]}
         text = ", ".join(f"{kind} {count}" for kind, count in counts.items())

@@ -149,7 +149,7 @@ def textvqa_is_looked_at(inputs: Inputs) -> Iterator[Finding]:
 @RULES.invariant("D2", "a soft mixture trains: every loss is a number")
 def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
     """A mixture of losses mixes no image tokens, so views of any length go together."""
-    for run, seeds in inputs.runs().items():
+    for run, seeds in inputs.trained_runs().items():
         if run_settings(inputs.settings, run).policy.use_straight_through:
             continue
         log = load_train_log(inputs, run, seeds)

@@ -27,7 +27,8 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     written: list[Path] = []
     for name, module in load("vovnet.report.figures").items():
         written += draw_and_save(module.figure, inputs, folder, name)
-    logs = [path for path, _, _ in train_logs(inputs, *inputs.main_run())]
+    trained = inputs.trained_main_run()
+    logs = [path for path, _, _ in train_logs(inputs, *trained)] if trained else []
     read = [*inputs.files, *logs, *calibration_files(inputs).values()]
     return finish(folder / "manifest.json", "figures", settings, layout, read, written)
 
@@ -71,7 +72,7 @@ def draw_line(axes: Axes, curve: pd.DataFrame, label: str, band: float = 0, **lo
 
 
 def replayed(inputs: Inputs) -> dict[str, str]:
-    """Replayed experiments on the run of VoVNet -> their `baseline_name`."""
+    """Replayed experiments on the run that figures are about -> their `baseline_name`."""
     run, _ = inputs.main_run()
     rows = of(inputs.points, mode="replay", run=run)
     return dict(zip(rows["experiment"], rows["baseline_name"], strict=True))

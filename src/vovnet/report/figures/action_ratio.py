@@ -12,8 +12,10 @@ from vovnet.report.style import action_looks, legend_below, panel_grid
 ORDER = 20
 
 
-def figure(inputs: Inputs) -> Figure:
+def figure(inputs: Inputs) -> Figure | None:
     datasets = [name for name in inputs.datasets() if inputs.main(name) is not None]
+    if not datasets:
+        return None
     looks, rates = action_looks(inputs.actions), rate_columns(inputs.actions)
     x_label = r"$\lambda_\mathrm{cost}$ [nats per unit of cost]"
     y_label = "Share of questions [%]"

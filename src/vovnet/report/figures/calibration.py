@@ -16,7 +16,9 @@ from vovnet.report.training_logs import load_calibration
 ORDER = 40
 
 
-def figure(inputs: Inputs) -> Figure:
+def figure(inputs: Inputs) -> Figure | None:
+    if inputs.trained_main_run() is None:
+        return None
     bins = load_calibration(inputs)
     every = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(inputs.actions, 2)}
     pairs = {name: pair for name, pair in every.items() if name in set(bins["pair"])}

@@ -15,8 +15,11 @@ SMOOTHING = 0.04
 """Share of a stage over which the running mean of a training curve is taken."""
 
 
-def figure(inputs: Inputs) -> Figure:
-    log = load_train_log(inputs, *inputs.main_run())
+def figure(inputs: Inputs) -> Figure | None:
+    trained = inputs.trained_main_run()
+    if trained is None:
+        return None
+    log = load_train_log(inputs, *trained)
     first, second = (of(log, folder_stage=stage) for stage in (1, 2))
     made, panels = style.panel_grid(4, height_in=1.75, columns=4, x_label="Step")
     _draw_log(panels[0], first, "loss", VERMILLION)

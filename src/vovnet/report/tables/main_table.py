@@ -1,7 +1,7 @@
 """The main table: a row per dataset and method, at its operating point; latency where run live."""
 
 from vovnet.report import render
-from vovnet.report.inputs import Inputs, hull_summary, operating_points
+from vovnet.report.inputs import Inputs, hull_summary, operating_note, operating_points
 from vovnet.report.live_runs import live_latency
 
 ORDER = 10
@@ -24,9 +24,8 @@ def table(inputs: Inputs) -> render.Table:
         | render.seeds(rows)
     )
     caption = (
-        f"Main results. VoVNet and the matched random policy at "
-        f"λ = {inputs.settings.report.target_lambda:g}; other sweeps at the point nearest to "
-        f"VoVNet in mean cost. {render.SEEDS_NOTE} {render.shares_note(inputs.actions)} "
+        f"Main results. {operating_note(inputs)} {render.SEEDS_NOTE} "
+        f"{render.shares_note(inputs.actions)} "
         "P50: median latency of the same policy run live, question by question. Gain: points of "
         "accuracy over random mixing of the fixed policies at 50% of FULL's cost, with its 95% "
         "interval."
