@@ -95,6 +95,21 @@ def test_the_suite_of_one_card_is_a_part_of_the_papers(project: Path) -> None:
     assert jobs["observe"] == len(settings.data.eval_sets)
 
 
+def test_the_main_table_without_training_is_of_the_papers_questions(project: Path) -> None:
+    settings, paper = load([CONFIG / "base_8b.yaml"]), load([PAPER])
+    assert settings.data.eval_sets == paper.data.eval_sets
+    assert settings.model.base_model_name == paper.model.base_model_name
+    assert settings.vision_budget == paper.vision_budget
+    assert settings.policy.cost_scale == paper.policy.cost_scale
+    for name, dataset in settings.data.datasets.items():
+        known = paper.data.datasets[name]
+        assert dataset.files.items() <= known.files.items() and dataset.root == known.root
+    assert settings.targets["mvp"] == list(settings.experiments)
+    jobs = planned(project, "mvp", "--configfile", "config/base_8b.yaml")
+    assert not [rule for rule in jobs if rule.startswith(("train", "leakage"))]
+    assert (jobs["prepare"], jobs["observe"]) == (3, 6)
+
+
 def test_the_second_family_shows_as_many_tokens(project: Path) -> None:
     files = ("config/paper.yaml", "config/qwen2_5_vl.yaml")
     suites = [load([PAPER]), load([ROOT / name for name in files])]
