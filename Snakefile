@@ -95,6 +95,13 @@ rule paper_pdf:
         plan.pdf_file(PAPER),
 
 
+# Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.
+is_local = private.runs_jobs_itself(workflow)
+
+# A timed job on this machine takes every core, so that nothing runs beside it.
+cores_alone = (is_local and workflow.cores) or plan.threads("observe")
+
+
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/pretrain.smk"
@@ -115,8 +122,6 @@ for name, files in plan.named_targets({rule.name for rule in workflow.rules}).it
         localrule: True
 
 
-# Jobs on this machine share its GPUs; those of a cluster are counted by the cluster.
-is_local = private.runs_jobs_itself(workflow)
 declared_gpus = private.declared(workflow, "gpu")
 gpu_limit = private.limit_of(workflow, "gpu")
 if gpu_limit is not None:

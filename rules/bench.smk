@@ -1,5 +1,5 @@
-# Ratios measured side by side, printed and written; no part of `all`. The job takes every core,
-# so that nothing runs beside it; torch has the threads of bench.num_threads.
+# Ratios measured side by side, printed and written; no part of `all`. Nothing runs beside the job;
+# torch has the threads of bench.num_threads.
 
 
 rule bench:
@@ -11,9 +11,9 @@ rule bench:
         plan.log("bench"),
     conda:
         "../envs/environment.yaml"
-    threads: workflow.cores or 1
+    threads: cores_alone
     resources:
-        **plan.resources("observe"),
+        **plan.resources("observe", alone=True),
     params:
         config=plan.config("bench"),
         code=plan.code("bench"),

@@ -1,5 +1,6 @@
 # Decisions over stored observations: seconds per experiment, no model. Live experiments run
-# the model sample by sample instead, for timings; their answers are scored by the same rule.
+# the model sample by sample instead, for timings, with nothing beside them; their answers are
+# scored by the same rule.
 
 
 rule match:
@@ -88,13 +89,13 @@ rule live:
     retries: 1
     conda:
         "../envs/environment.yaml"
-    threads: plan.threads("observe")
+    threads: cores_alone
     resources:
-        **plan.resources("observe"),
+        **plan.resources("observe", alone=True),
     params:
         config=plan.config("live"),
         code=plan.code("live", plan.live_views),
-        launcher=plan.leased("live", "{experiment}"),
+        launcher=plan.timed("live", "{experiment}"),
     shell:
         "{params.launcher} live --config {params.config} --experiment {wildcards.experiment}"
         " > {log} 2>&1"

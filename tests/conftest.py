@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from support.replays import EVEN, GRADED, World, evaluate_all, write_world
 from support.worlds import SETS, world_config
 from vovnet import cli
 from vovnet.core.layout import Layout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Timed runs are alone, whatever test files run beside this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOVNET_LEASES", str(tmp_path_factory.mktemp("leases")))
+        yield
 
 
 @pytest.fixture(scope="session")

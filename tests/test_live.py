@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,8 @@ from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Outcome, load_observed, replay, scored_outcome
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
+from vovnet.machine.alone import NAME
+from vovnet.machine.leases import open_lock, shared_folder
 from vovnet.pipeline.trained_model import TrainedModel
 
 SAME = (
@@ -314,6 +318,20 @@ def test_profiling_by_hand_gives_the_columns(observed: Layout, tmp_path: Path) -
     pd.testing.assert_frame_equal(found["profile"][same], found["plain"][same])
     summary = read_json(tmp_path / "out_profile" / "summary.json")
     assert all(item["tokens_s"] > 0 for item in summary["profile"])
+
+
+def test_a_run_beside_others_has_no_latency(observed: Layout) -> None:
+    settings = live_settings(observed)
+    another = open_lock(shared_folder() / NAME)
+    fcntl.flock(another, fcntl.LOCK_SH)
+    live_experiment(settings, observed, "no_vision")
+    os.close(another)
+    evaluate_experiment(settings, observed, "no_vision")
+    assert read_json(observed.live_facts("no_vision"))["alone"] is False
+    results = read_results(observed.eval("no_vision") / "results.csv")
+    assert results[["latency_ms", "latency_p50_ms", "latency_p90_ms"]].isna().all().all()
+    summary = read_json(observed.eval("no_vision") / "summary.json")
+    assert not any({"latency_p50_ms", "tokens_s"} & item.keys() for item in summary["profile"])
 
 
 @pytest.mark.parametrize("profiled", [False, True])

@@ -9,12 +9,14 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
 from vovnet import __version__
 from vovnet.commands.common import Command
 from vovnet.core.errors import VovnetError, one_line
+from vovnet.machine.alone import at_work
 from vovnet.pipeline.catalogue import STEPS
 
 BY_HAND = {
@@ -33,6 +35,9 @@ BY_HAND = {
 
 COMMANDS = {name: ("steps", step.help) for name, step in STEPS.items()} | BY_HAND
 """Name -> (module of `vovnet.commands` with an object of that name, one line of help)."""
+
+WORKING = {"steps", "sweeps"}
+"""Modules whose commands compute, so that a timed run beside them is not alone."""
 
 INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -56,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog=f"vovnet {chosen.command}", description=command.description, allow_abbrev=False
         )
         command.add_arguments(parser)
-        command.run(parser.parse_args(chosen.arguments))
+        arguments = parser.parse_args(chosen.arguments)
+        with at_work() if module in WORKING else nullcontext():
+            command.run(arguments)
         return 0
     except VovnetError as error:
         print(f"vovnet: error: {error}", file=sys.stderr)

@@ -86,6 +86,19 @@ class Jobs:
         lease = LEASE.format(gpus, record.format(**wildcards) + ".gpu.json") + " " if gpus else ""
         return f"{lease}python -m vovnet"
 
+    def timed(self, rule: str, *parts: str) -> Params:
+        """A parameter function: how a command starts that has the machine for itself.
+
+        It computes with the threads of its kind, whatever cores are kept free for it.
+        """
+        return partial(self._timed, self.leased(rule, *parts))
+
+    def _timed(self, leased: Params, wildcards: Wildcards, resources: Any, threads: int) -> str:
+        share = min(threads, self.threads("observe"))
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        limits = " ".join(f"{name}={share}" for name in names)
+        return f"{limits} {leased(wildcards, resources)}"
+
     def launcher(self, rule: str, *parts: str) -> Params:
         """A parameter function: how training starts, on as many devices as the run asks for.
 
@@ -129,10 +142,11 @@ class Jobs:
         folder = self.layout.root if shared else self.layout.results
         return str(folder / kind / rule / ("_".join(parts) or "all"))
 
-    def resources(self, kind: str) -> dict[str, Any]:
+    def resources(self, kind: str, *, alone: bool = False) -> dict[str, Any]:
         """What the scheduler is told; `gpu` only where devices are asked for.
 
-        A job that ran out of memory or time is tried again with more of both.
+        A job that ran out of memory or time is tried again with more of both. A job that must be
+        `alone` has a node of Slurm for itself.
         """
         asked: Resources = getattr(self.settings.resources, kind)
         values: dict[str, Any] = {
@@ -150,6 +164,8 @@ class Jobs:
                 values["gpu_model"] = asked.gpu_model
         if asked.gpu > 1:
             values["nodes"] = 1
+        if alone:
+            values["slurm_extra"] = "--exclusive"
         return values
 
     def threads(self, kind: str) -> int:

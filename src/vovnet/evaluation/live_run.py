@@ -22,6 +22,9 @@ from vovnet.policies import kind_of
 
 Facts = dict[str, Any]
 
+TIMED = ("latency_ms", "latency_p50_ms", "latency_p90_ms", "tokens_s")
+"""What is left out of a run that was not alone on its machine."""
+
 
 class LiveRun:
     """Outcomes and timings of a finished live run; `facts` are those of its live.json."""
@@ -33,6 +36,7 @@ class LiveRun:
             raise DataError(f"{path}: file not found, `vovnet live --experiment {name}` writes it")
         self.table, self.rows, facts = table, read_table(table, LIVE_COLUMNS), read_json(path)
         self.cache_reuse: bool = facts["cache_reuse"]
+        self.alone: bool = facts["alone"]
         self.facts: Facts = {
             **{key: item for key, item in facts.items() if key != "key"},
             "profile": [],
@@ -53,14 +57,20 @@ class LiveRun:
         for point, policy in enumerate(self.experiment.points):
             rows = self._answers(questions, seed, point)
             facts = {"dataset": questions.name, "seed": seed, "point": point}
-            facts |= {"text_pass": kind_of(policy).reads_text_pass(policy), **profile_facts(rows)}
+            facts |= {"text_pass": kind_of(policy).reads_text_pass(policy)}
+            facts |= self._valid(profile_facts(rows))
             if self.experiment.stanza.compare_cache_reuse:
                 without = self._answers(questions, seed, point, cache_reuse=False)
                 compared = compare_ways(rows, without, questions.units, counts_BU)
+                compared["without"] = self._valid(compared["without"])
                 facts["cache_reuse_comparison"] = compared
             self.facts["profile"].append(facts)
-            columns.append(profile_columns(rows))
+            columns.append(self._valid(profile_columns(rows)))
         return columns
+
+    def _valid(self, measured: Facts) -> Facts:
+        """Times count only where nobody else was at work."""
+        return {key: item for key, item in measured.items() if self.alone or key not in TIMED}
 
     def _answers(
         self, questions: Questions, seed: int, point: int, cache_reuse: bool | None = None

@@ -27,6 +27,7 @@ from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions, question_of
 from vovnet.evaluation.replay import load_routers
 from vovnet.inference.engine import Answer, Inference, TextPass
+from vovnet.machine.alone import alone
 from vovnet.model.loading import weights_digest
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
@@ -179,7 +180,21 @@ def live_experiment(
     name: str,
     on_sample: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Run an experiment of mode live on every set, seed and sweep point; write what it answered."""
+    """Run an experiment of mode live on every set, seed and sweep point; write what it answered.
+
+    Beside others at work on the machine it answers as well, and live.json says so.
+    """
+    with alone() as is_alone:
+        _live_experiment(settings, layout, name, on_sample, is_alone)
+
+
+def _live_experiment(
+    settings: Settings,
+    layout: Layout,
+    name: str,
+    on_sample: Callable[[int, int], None] | None,
+    is_alone: bool,
+) -> None:
     stanza = settings.experiments.get(name)
     if stanza is None or stanza.mode != "live":
         known = [key for key, item in settings.experiments.items() if item.mode == "live"]
@@ -236,6 +251,7 @@ def live_experiment(
         "source_digest": source_digest(),
         "versions": package_versions(),
         "device": device_name(),
+        "alone": is_alone,
     }
     write_json(layout.live_facts(name), facts)
 

@@ -99,13 +99,17 @@ def lease_folder(environ: Mapping[str, str] = os.environ) -> Path:
     A Slurm job has a folder of its own, which is removed with its last lease. Nobody else uses its
     devices, and the same number may stand for another device in another job.
     """
+    folder, job = shared_folder(environ), environ.get("SLURM_JOB_ID")
+    return folder / f"slurm-{job}" if job else folder
+
+
+def shared_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of locks that all users and jobs of this machine share."""
     folder = Path(environ.get(FOLDER) or SHARED)
-    job = environ.get("SLURM_JOB_ID")
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        # All users of a machine share its devices.
         folder.chmod(0o777)
-    return folder / f"slurm-{job}" if job else folder
+    return folder
 
 
 def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
@@ -114,7 +118,7 @@ def _draw_ticket(folder: Path, devices: Sequence[str]) -> _Ticket:
         # The clock is one for all processes of the machine.
         path = folder / f"{TICKET}{time.monotonic_ns():020d}-{os.getpid()}"
         partial = folder / f"new-{path.name}"
-        file = _open(partial)
+        file = open_lock(partial)
         fcntl.flock(file, fcntl.LOCK_EX)
         os.write(file, "\n".join(devices).encode())
         # It is locked before it has its name, so that nobody takes it for that of a dead process.
@@ -128,7 +132,7 @@ def _turnstile(folder: Path) -> Iterator[None]:
     while True:
         folder.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            file = _open(folder / TURNSTILE)
+            file = open_lock(folder / TURNSTILE)
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink > 0:
                 break
@@ -176,7 +180,7 @@ def _wait_for_turn(folder: Path, ticket: _Ticket, devices: Sequence[str]) -> Non
 def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Lock the devices that nobody holds; yield the name and the open file of each."""
     for name in names:
-        file = _open(folder / f"gpu-{name.replace('/', '_')}.lock")
+        file = open_lock(folder / f"gpu-{name.replace('/', '_')}.lock")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -185,7 +189,8 @@ def _free(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, int]]:
             yield name, file
 
 
-def _open(path: Path) -> int:
+def open_lock(path: Path) -> int:
+    """Open a file for locking, which every user of the machine may open."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     if os.fstat(file).st_uid == os.getuid():
         os.fchmod(file, 0o666)

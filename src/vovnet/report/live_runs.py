@@ -33,12 +33,13 @@ def profiles(inputs: Inputs) -> pd.DataFrame:
     by = ["dataset", "experiment", "title", "run", "point"]
     found = pd.DataFrame(
         [facts for name in dict.fromkeys(live["experiment"]) for facts in _facts(inputs, name)],
-        columns=["experiment", "dataset", "seed", "point", *MEASURES, "num_different"],
+        columns=["experiment", "dataset", "seed", "point", *MEASURES, "num_different", "place"],
     )
     known = live[by].drop_duplicates()
     joined = known.merge(found, on=["dataset", "experiment", "point"], how="left")
     rows = over_seeds(joined, by, [], MEASURES)
-    worst = joined.groupby(by, sort=False)["num_different"].max()
+    groups = joined.groupby(by, sort=False)
+    worst, places = groups["num_different"].max(), groups["place"].first()
     labels = [
         f", {point_label(inputs.settings, name, point)}"
         if len(policy_points(inputs.settings, name)) > 1
@@ -46,7 +47,8 @@ def profiles(inputs: Inputs) -> pd.DataFrame:
         for name, point in zip(rows["experiment"], rows["point"], strict=True)
     ]
     # As text also where there is no row, so that it can be joined to the title.
-    return rows.assign(num_different=worst.to_numpy(), label=texts(rows.index, labels))
+    label, place = texts(rows.index, labels), texts(rows.index, places)
+    return rows.assign(num_different=worst.to_numpy(), label=label, place=place)
 
 
 def live_latency(inputs: Inputs, rows: pd.DataFrame) -> list[float]:
@@ -68,14 +70,16 @@ def _facts(inputs: Inputs, name: str) -> list[dict[str, Any]]:
     path = inputs.layout.eval(name) / "summary.json"
     rows = []
     try:
-        for item in read_json(path)["profile"]:
+        summary = read_json(path)
+        place = f"{summary['device']}, {'alone' if summary['alone'] else 'not alone'}"
+        for item in summary["profile"]:
             row = {key: item[key] for key in ("dataset", "seed", "point", "num_samples")}
             row |= {key: item.get(key) for key in COLUMNS}
             row |= {f"share_{part}": item["time_shares"][part] for part in PARTS}
             row |= {f"{part}_ms": item["parts_ms"][part] for part in PARTS}
             compared = item.get("cache_reuse_comparison", {})
             row |= {key: compared.get(key) for key in (*RATIO, "num_different")}
-            rows.append({"experiment": name} | row)
+            rows.append({"experiment": name, "place": place} | row)
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not the summary of a live run, {error} is missing") from None
     return rows

@@ -160,8 +160,13 @@ def makespan_s(spans: Iterable[Span]) -> float:
 
 
 def lower_bound_s(tasks: Sequence[Task], gpus: int) -> float:
-    """No schedule is shorter than its longest path, or than its GPU work spread over all GPUs."""
+    """No schedule is shorter than its longest path, or than its GPU work spread over all GPUs.
+
+    While a job takes every core, no other GPU is in use.
+    """
     times = {task.name: task.duration_s for task in tasks}
     longest_path_s = max(tails(times, {task.name: task.needs for task in tasks}).values())
-    work_s = sum(task.gpus * task.duration_s for task in tasks)
-    return max(longest_path_s, work_s / gpus if gpus else 0.0)
+    alone_s = sum(task.duration_s for task in tasks if task.cores == MANY_CORES)
+    shared = [task for task in tasks if task.cores != MANY_CORES]
+    work_s = sum(task.gpus * task.duration_s for task in shared)
+    return max(longest_path_s, alone_s + (work_s / gpus if gpus else 0.0))

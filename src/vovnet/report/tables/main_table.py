@@ -26,8 +26,8 @@ def table(inputs: Inputs) -> render.Table:
     caption = (
         f"Main results. {operating_note(inputs)} {render.SEEDS_NOTE} "
         f"{render.shares_note(inputs.actions)} "
-        "P50: median latency of the same policy run live, question by question. Gain: points of "
-        "accuracy over random mixing of the fixed policies at 50% of FULL's cost, with its 95% "
-        "interval."
+        "P50: median latency of the same policy run live, question by question, alone on its "
+        "machine (table `profiling` names the device). Gain: points of accuracy over random "
+        "mixing of the fixed policies at 50% of FULL's cost, with its 95% interval."
     )
     return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)

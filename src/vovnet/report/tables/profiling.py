@@ -14,6 +14,7 @@ def table(inputs: Inputs) -> render.Table:
     columns: render.Text = {
         ("", "Dataset"): rows["dataset"],
         ("", "Method"): rows["title"] + rows["label"],
+        ("", "Measured on"): rows["place"],
     }
     for group, name in (("Latency ↓ [ms]", "latency_{}_ms"), ("Memory ↓ [MB]", "mem_peak_{}_mb")):
         for part in ("p50", "p90"):
@@ -29,9 +30,10 @@ def table(inputs: Inputs) -> render.Table:
     }
     caption = (
         "Live runs, one question at a time: latency and peak memory per question (a dash where "
-        "the device tells none, as the CPU), generated tokens per second, and each part's share "
-        "of the time. Cache reuse: whether the same tokens come with and without it, and the "
-        "geometric mean of the paired ratios of latency, with over without, with its 95% interval."
+        "the device tells none, as the CPU, and for times where the run was not alone on its "
+        "machine), generated tokens per second, and each part's share of the time. Cache reuse: "
+        "whether the same tokens come with and without it, and the geometric mean of the paired "
+        "ratios of latency, with over without, with its 95% interval."
     )
     return render.Table(caption, rows.drop(columns="label"), columns)
 
