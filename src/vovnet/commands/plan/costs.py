@@ -49,9 +49,11 @@ def _cost(tasks: Sequence[Task], suite: Suite) -> Row:
 
 
 def subset_rows(suite: Suite, seed: int) -> list[Row]:
-    """What the smallest suite costs, with its trainings and without them."""
+    """What the smallest suite costs; where it trains, also what is left without that."""
     untrained = [task for task in suite.tasks if not task.stage.startswith("train_")]
-    named = {f"{SUBSET}, seed {seed}": suite.tasks, "the same without training": untrained}
+    named = {f"{SUBSET}, seed {seed}": suite.tasks}
+    if len(untrained) < len(suite.tasks):
+        named["the same without training"] = untrained
     return [
         {"subset": name, "jobs": len(tasks), **_cost(tasks, suite)} for name, tasks in named.items()
     ]
