@@ -165,7 +165,13 @@ def _listed(findings: list[Finding]) -> str:
 
 
 def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
-    names = inputs.experiments(baseline)
+    """The points of a baseline as it is, which a fallback would make another policy."""
+    stanzas = inputs.settings.experiments
+    names = [
+        name
+        for name in inputs.experiments(baseline)
+        if not stanzas[name].policy.get("fallback_mode")
+    ]
     if not names:
         raise NotRunError(f"no experiment has the policy {baseline}")
     return inputs.points[inputs.points["experiment"].isin(names)]

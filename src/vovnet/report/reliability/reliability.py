@@ -22,10 +22,15 @@ Y_LABELS = {"action": "Share that is the best action", "value": "Accuracy of FUL
 
 def figure(errors: Errors) -> Figure:
     """A row of panels per kind of prediction of the first experiment; each seed is a line."""
+    if errors.predictions.empty:
+        made, (axes,) = style.panel_grid(1, 1.0)
+        axes.text(0.5, 0.5, "No experiment with slices follows a policy head", ha="center")
+        axes.set_axis_off()
+        return made
     first = errors.predictions["experiment"].iloc[:1].tolist()
     predictions = errors.predictions[errors.predictions["experiment"].isin(first)]
     datasets = list(dict.fromkeys(predictions["dataset"]))
-    made, panels = style.panel_grid(len(KINDS) * max(1, len(datasets)), 2.35, columns=len(datasets))
+    made, panels = style.panel_grid(len(KINDS) * len(datasets), 2.35, columns=len(datasets))
     places = [(kind, dataset) for kind in KINDS for dataset in datasets]
     for axes, (kind, dataset) in zip(panels, places, strict=False):
         rows = of(predictions, dataset=dataset, kind=kind)

@@ -17,9 +17,10 @@ def table(inputs: Inputs) -> render.Table:
     """Both oracles, VoVNet at `report.target_lambda`, always FULL and the Bayes router.
 
     The two checks of an oracle are counted over seeds: accuracy at least, cost at most that of
-    VoVNet on the same questions.
+    VoVNet on the same questions. They are left out where VoVNet was not evaluated.
     """
     points, target = operating_points(inputs), inputs.settings.report.target_lambda
+    checks = CHECKS if any(map(inputs.main, inputs.datasets())) else {}
     shown = inputs.experiments(*ORACLES, *BESIDE)
     rows = points[inputs.is_main(points) | points["experiment"].isin(shown)]
     rows = rows.merge(_checks(inputs, target), on=["dataset", "experiment"], how="left")
@@ -28,16 +29,18 @@ def table(inputs: Inputs) -> render.Table:
         | render.value(rows, "accuracy", deviation=True)
         | render.value(rows, "avg_cost")
         | render.shares(rows, inputs.actions)
-        | {heading: render.texts(rows.index, _held(rows, key)) for key, heading in CHECKS.items()}
+        | {heading: render.texts(rows.index, _held(rows, key)) for key, heading in checks.items()}
         | render.value(rows, "num_samples")
     )
     caption = (
         "What could be reached: the oracle takes the cheapest correct action, and NO where none "
-        "is; the second oracle only where FULL is correct, and FULL elsewhere. VoVNet at "
-        f"λ = {target:g}, the router at the point nearest to it in "
-        "cost. Checks: in how many seeds the oracle is at least as accurate, and at most as "
-        "costly."
+        "is; the second oracle only where FULL is correct, and FULL elsewhere."
     )
+    if checks:
+        caption += (
+            f" VoVNet at λ = {target:g}, the router at the point nearest to it in cost. Checks: in"
+            " how many seeds the oracle is at least as accurate, and at most as costly."
+        )
     return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)
 
 
