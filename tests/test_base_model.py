@@ -64,6 +64,24 @@ SUITE: dict[str, Any] = {
         },
     },
 }
+FURTHER: dict[str, Any] = {
+    "no_vision": {"role": "fixed", "policy": {"baseline_name": "no_vision"}},
+    "fallback": {
+        "policy": {
+            "baseline_name": "no_vision",
+            "fallback_mode": "full",
+            "fallback_entropy_threshold": 0.6,
+        },
+        "error_slices": True,
+    },
+    "cascade": {"policy": {"baseline_name": "cascade", "options": {"threshold": 0.5}}},
+    "random": {
+        "role": "random",
+        "policy": {"baseline_name": "random_policy_matched"},
+        "match": {"experiment": "entropy_last", "thresholds": [0.2, 0.6]},
+    },
+    "oracle": {"role": "reference", "policy": {"baseline_name": "oracle"}},
+}
 MAIN_TABLE = "results/base/paper/main_table.csv"
 LIVE_EQUALS_REPLAY = "live equals replay, sample by sample (float32 on the CPU)"
 
@@ -95,16 +113,28 @@ def test_the_main_table_has_each_run_once(finished: Path) -> None:
     assert "half of FULL's cost" in caption and "VoVNet" not in caption
 
 
-def test_the_report_needs_no_trained_model(
+def test_every_other_policy_and_its_report_need_no_trained_model(
     finished: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stanzas = {name: {"title": name, "run": "image_last"} | item for name, item in FURTHER.items()}
+    (finished / "further.yaml").write_text(yaml_text({"experiments": stanzas}))
     monkeypatch.chdir(finished)
-    for command in ("figures", "sanity"):
-        assert cli.main([command, "--config", "base.yaml"]) == 0
+    commands = [["match", "--experiment", "random"]]
+    commands += [["evaluate", "--experiment", name] for name in FURTHER]
+    commands += [["error_slices", "--experiment", "fallback"], ["reliability"]]
+    commands += [["hull_metrics"], ["tables"], ["figures"], ["sanity"]]
+    for command, *arguments in commands:
+        configs = ["--config", "base.yaml", "--config", "further.yaml"]
+        assert cli.main([command, *configs, *arguments]) == 0, command
+    rows = pd.read_csv(layout.paper / "main_table.csv").set_index("experiment")
+    assert set(FURTHER) <= set(rows.index)
+    assert "VoVNet" not in (layout.paper / "oracle.md").read_text()
     checks = {item["name"]: item for item in read_json(layout.paper / "sanity.json")}
     assert not [item for item in checks.values() if item["block"] == "A0" and item["passed"]]
     live = checks[LIVE_EQUALS_REPLAY]
     assert live["passed"] is True and live["numbers"].startswith("2 of 2 hold")
+    fallback = checks["a fallback turns as many NOs into its view as it is triggered"]
+    assert fallback["passed"] is True
     assert (layout.paper / "figures/accuracy_cost.pdf").exists()
     assert not (layout.paper / "figures/training.pdf").exists()
 
@@ -233,10 +263,6 @@ def test_a_policy_that_a_base_model_cannot_follow_is_refused(
         resolve_experiment(settings, "mine")
 
 
-def test_a_base_run_is_not_trained_by_hand(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "base.yaml"
-    config.write_text(yaml_text(SUITE))
-    assert cli.main(["train", "--config", str(config), "--run", "image_last"]) == 2
-    assert "runs.image_last: nothing of a run with base: true is trained" in capsys.readouterr().err
+def test_a_base_run_is_not_trained_by_hand() -> None:
+    with pytest.raises(ConfigError, match=r"runs\.image_last: nothing of a run with base: true"):
+        stage1_owner(validate(SUITE, "test"), "image_last")

@@ -239,6 +239,35 @@ def test_a_run_may_not_bring_ratios_to_a_match(world: World) -> None:
         resolve_experiment(validate(value, "test"), "random")
 
 
+def test_rows_are_known_by_thresholds_too(world: World) -> None:
+    settings, layout = world
+    matched = {"lambda_costs": None, "experiment": "entropy", "thresholds": [0.3, 0.9]}
+    overrides = {
+        "entropy": {"sweep": {"baseline_threshold": [0.3, 0.9]}},
+        "random": {"match": matched},
+    }
+    settings = validate(merge(settings.model_dump(), {"experiments": overrides}), "test")
+    for name in ("entropy", "random"):
+        if name == "random":
+            write_matched(settings, layout, name)
+        evaluate_experiment(settings, layout, name)
+    target, drawn = (read_results(layout.eval(name) / "results.csv") for name in overrides)
+    assert drawn["threshold"].tolist() == target["threshold"].tolist()
+    assert drawn["lambda_cost"].isna().all()
+    rates = [f"action_rate_{view}" for view in ACTIONS]
+    assert (target[rates] - drawn[rates]).abs().max(axis=None) < 0.1
+    assert target["action_rate_no"].nunique() > 1
+
+
+@pytest.mark.parametrize("change", [{}, {"lambda_costs": [0.1], "thresholds": [0.1]}])
+def test_a_match_names_its_rows_in_one_way(change: dict[str, Any]) -> None:
+    match = {"experiment": "vovnet"} | change
+    stanzas = {name: {"title": name} for name in ("vovnet", "random")}
+    stanzas["random"] |= {"match": match}
+    with pytest.raises(ConfigError, match="match needs either lambda_costs or thresholds"):
+        validate({"experiments": stanzas}, "test")
+
+
 def test_an_experiment_without_match(world: World) -> None:
     settings, layout = world
     with pytest.raises(ConfigError, match=r"experiments\.oracle: no match"):

@@ -27,7 +27,7 @@ from support.policies import (
     signals,
 )
 from support.properties import given, st
-from vovnet.config import PolicySettings
+from vovnet.config import Match, PolicySettings
 from vovnet.core.arrays import unit_codes, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError, DataError
@@ -326,7 +326,8 @@ def test_results_show_what_a_policy_reads() -> None:
     assert shown["bayes"] == {"baseline_name": "bayes_router", "lambda_cost": 0.05}
     random = PolicySettings(baseline_name="random_policy_matched", lambda_cost=0.1)
     assert setting_columns(random) == {"baseline_name": "random_policy_matched"}
-    assert setting_columns(random, matched=True)["lambda_cost"] == 0.1
+    matched = Match(experiment="other", lambda_costs=[0.1])
+    assert setting_columns(random, matched)["lambda_cost"] == 0.1
 
 
 # ---- properties --------------------------------------------------------------------------

@@ -289,15 +289,43 @@ class EvalSettings(Section):
     bootstrap_samples: int = Field(2000, gt=0)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Match(Section):
     """Match a random policy to the action ratios of another experiment's rows.
 
-    With `buckets`, the ratios are taken in that many buckets of the text pass's entropy.
+    The rows are known by their `lambda_costs` or by their `thresholds`. With `buckets`, the ratios
+    are taken in that many buckets of the text pass's entropy.
     """
 
     experiment: str
-    lambda_costs: list[Extended] = Field(min_length=1)
+    lambda_costs: list[Extended] | None = Field(None, min_length=1)
+    thresholds: list[Extended] | None = Field(None, min_length=1, exclude_if=_is_none)
+    """Left out of what is stored where there are none, as in earlier results."""
     buckets: int | None = Field(None, gt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.lambda_costs is None) == (self.thresholds is None):
+            raise ValueError("match needs either lambda_costs or thresholds")
+        return self
+
+    @property
+    def column(self) -> str:
+        """The column of results.csv by which the rows are known."""
+        return "lambda_cost" if self.thresholds is None else "threshold"
+
+    @property
+    def key(self) -> str:
+        """The key of a matched policy that holds the value of its row."""
+        return "lambda_cost" if self.thresholds is None else "baseline_threshold"
+
+    @property
+    def values(self) -> list[float]:
+        """The values by which the rows are known, one per point."""
+        return self.lambda_costs or self.thresholds or []
 
 
 class Experiment(Section):

@@ -168,7 +168,7 @@ def _check_match(key: str, experiment: Experiment) -> None:
         raise ValueError(f"{key}.match.experiment: expected another experiment than this one")
     if experiment.sweep:
         raise ValueError(
-            f"{key}.sweep: a match has one point per match.lambda_costs, expected no sweep of"
+            f"{key}.sweep: a match has one point per matched row, expected no sweep of"
             f" {next(iter(experiment.sweep))!r}"
         )
     buckets, limits = experiment.match.buckets, experiment.policy.get("baseline_bucket_thresholds")
@@ -295,7 +295,7 @@ def check_prompt_order(settings: Settings) -> None:
 def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     """The policies of an experiment's sweep, one per results row (one if there is no sweep).
 
-    A matched experiment has one point per matched lambda; its ratios are filled in from
+    A matched experiment has one point per matched row; its ratios are filled in from
     the matched results when it is evaluated.
     """
     experiment = settings.experiments[name]
@@ -304,7 +304,7 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     for key, values in experiment.sweep.items():
         points = [merge(base, _nested(key, value)) for value in values]
     if experiment.match is not None:
-        points = [base | {"lambda_cost": value} for value in experiment.match.lambda_costs]
+        points = [base | {experiment.match.key: value} for value in experiment.match.values]
     try:
         return [PolicySettings.model_validate(point) for point in points]
     except ValidationError as error:

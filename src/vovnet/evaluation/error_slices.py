@@ -200,7 +200,7 @@ def _points(
                     entropy=observed.signals["entropy"].to_numpy(),
                     false_skip=(rows["action"] == NO) & (full_N > rows["score"]),
                 )
-                told = setting_columns(policy, matched=experiment.stanza.match is not None)
+                told = setting_columns(policy, experiment.stanza.match)
                 values = (dataset, seed, point, told.get("lambda_cost"))
                 yield dict(zip(KEYS, values, strict=True)), policy, observed, passes
 

@@ -46,7 +46,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     experiment = resolve_experiment(settings, name)
     is_live = experiment.stanza.mode == "live"
     source = LiveRun(experiment, layout) if is_live else Replay(experiment, layout)
-    evaluation, matched = experiment.settings.eval, experiment.stanza.match is not None
+    evaluation, match = experiment.settings.eval, experiment.stanza.match
     rows: list[Facts] = []
     tables: list[pd.DataFrame] = []
     slices: list[Facts] = []
@@ -63,7 +63,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                 measured = [told | timed for told, timed in zip(measured, profiles, strict=True)]
             keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
             for point, policy in enumerate(experiment.points):
-                told = keys | setting_columns(policy, matched=matched) | {"scoring": scoring}
+                told = keys | setting_columns(policy, match) | {"scoring": scoring}
                 rows.append(told | measured[point])
                 table = outcomes[point].rows
                 tables.append(table.assign(dataset=dataset, seed=seed, point=point))

@@ -33,11 +33,11 @@ def write_matched(settings: Settings, layout: Layout, name: str) -> None:
     results, actions = read_results(path), experiment.settings.actions
     samples = SampleResults(layout, match.experiment) if match.buckets else None
     ratios: dict[str, Any] = {}
-    for dataset, seed, value in product(experiment.sets, experiment.seeds, match.lambda_costs):
+    for dataset, seed, value in product(experiment.sets, experiment.seeds, match.values):
         own = (results["dataset"] == dataset) & (results["seed"] == seed)
         points = results[own].reset_index(drop=True)
-        points = points[np.isclose(points["lambda_cost"], value, rtol=0, atol=NEAR)]
-        where = f"{dataset}, seed {seed}, lambda_cost {value:g}"
+        points = points[np.isclose(points[match.column], value, rtol=0, atol=NEAR)]
+        where = f"{dataset}, seed {seed}, {match.column} {value:g}"
         if points.empty:
             raise DataError(f"{path}: no row for {where}")
         if samples is None:

@@ -14,7 +14,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 
 NEAR = 1e-9
-"""The difference up to which a `lambda_cost` is the same."""
+"""The difference up to which a `lambda_cost` or a threshold is the same."""
 
 Shares = list[float]
 """One share per action."""
@@ -34,7 +34,7 @@ class Buckets(BaseModel):
 
 
 MatchedRatios = dict[str, dict[int, dict[float, Shares | Buckets]]]
-"""The shares of the actions by dataset, seed and `lambda_cost`."""
+"""The shares of the actions by dataset, seed, and `lambda_cost` or threshold."""
 
 
 def matched_path(layout: Layout, name: str) -> Path:
@@ -63,14 +63,15 @@ def points_on(
     Each trained seed of a matched policy has draws of its own, so that seeds are independent
     repetitions.
     """
-    if experiment.stanza.match is None:
+    match = experiment.stanza.match
+    if match is None:
         return experiment.points
     path = matched_path(layout, experiment.name)
     ratios = read_matched(layout, experiment.name).get(dataset, {}).get(seed, {})
-    actions = experiment.settings.actions
+    actions, where = experiment.settings.actions, f"{path}: {dataset}, seed {seed}"
     return [
         point.model_copy(
-            update=_update(ratios, f"{path}: {dataset}, seed {seed}", point.lambda_cost, actions)
+            update=_update(ratios, where, match.column, getattr(point, match.key), actions)
             | {"baseline_seed": point.baseline_seed + seed}
         )
         for point in experiment.points
@@ -78,13 +79,17 @@ def points_on(
 
 
 def _update(
-    ratios: dict[float, Shares | Buckets], where: str, lambda_cost: float, actions: Sequence[str]
+    ratios: dict[float, Shares | Buckets],
+    where: str,
+    column: str,
+    value: float,
+    actions: Sequence[str],
 ) -> dict[str, Any]:
     """The policy's keys for one point; a point that the file lacks is an error."""
-    near = [x for key, x in ratios.items() if isclose(key, lambda_cost, rel_tol=0, abs_tol=NEAR)]
+    near = [x for key, x in ratios.items() if isclose(key, value, rel_tol=0, abs_tol=NEAR)]
     if not near:
-        raise DataError(f"{where}: no ratios for lambda_cost {lambda_cost:g}")
-    found, where = near[0], f"{where}, lambda_cost {lambda_cost:g}"
+        raise DataError(f"{where}: no ratios for {column} {value:g}")
+    found, where = near[0], f"{where}, {column} {value:g}"
     if not isinstance(found, Buckets):
         return {"baseline_target_ratios": check_shares(found, where, actions)}
     rows = [check_shares(row, where, actions) for row in found.ratios]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vovnet.config import PolicySettings
+from vovnet.config import Match, PolicySettings
 from vovnet.core.errors import ConfigError
 from vovnet.core.records import signal_columns
 from vovnet.policies import kind_of
@@ -168,15 +168,15 @@ def further_views(policy: PolicySettings, actions: Sequence[str]) -> list[str]:
     return [name for name in names if name not in actions]
 
 
-def setting_columns(policy: PolicySettings, *, matched: bool = False) -> dict[str, str | float]:
+def setting_columns(policy: PolicySettings, match: Match | None = None) -> dict[str, str | float]:
     """What results.csv says about a policy: its name, and the settings that it follows.
 
-    A policy `matched` to another's action ratios carries the `lambda_cost` of its match.
+    A policy matched to another's action ratios carries the value of its match.
     """
     kind = kind_of(policy)
     columns: dict[str, str | float] = {"baseline_name": policy.baseline_name or ""}
-    if matched:
-        columns["lambda_cost"] = policy.lambda_cost
+    if match is not None:
+        columns[match.column] = getattr(policy, match.key)
     told = {name: tell(policy) for name, tell in kind.columns.items()}
     columns |= {name: value for name, value in told.items() if value is not None}
     # Of several views of its own the last one is the dearest, and tells them apart.

@@ -311,7 +311,7 @@ def point_label(settings: Settings, name: str, point: int) -> str:
     """The swept value of a point as a reader wants it, such as "λ = 0.02"; "" without a sweep."""
     experiment = settings.experiments[name]
     policy = policy_points(settings, name)[point]
-    swept = ["lambda_cost"] if experiment.match else list(experiment.sweep)
+    swept = [experiment.match.key] if experiment.match else list(experiment.sweep)
     if not swept and experiment.role == "vovnet":
         swept = ["lambda_cost"]
     return ", ".join(_assignment(policy, key) for key in swept)

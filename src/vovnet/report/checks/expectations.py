@@ -221,7 +221,7 @@ def _matched(inputs: Inputs) -> Iterator[Place]:
         match = inputs.settings.experiments[name].match
         if match is None:
             continue
-        by = ["dataset", "seed", "lambda_cost"]
+        by = ["dataset", "seed", match.column]
         target = of(inputs.points, experiment=match.experiment)
         joined = of(inputs.points, experiment=name).merge(target, on=by, suffixes=("", "_target"))
         for dataset, seed, rows in per_seed(joined):
