@@ -15,7 +15,6 @@ from vovnet.config.data import (
 )
 from vovnet.config.schema import (
     Extended,
-    Match,
     ModelSettings,
     PolicySettings,
     PretrainingPhase,
@@ -37,3 +36,4 @@ from vovnet.config.settings import (
     validate,
     yaml_text,
 )
+from vovnet.config.stanzas import Match

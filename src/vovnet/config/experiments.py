@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from vovnet.config.data import SplitRef
-from vovnet.config.schema import Experiment, PolicySettings
+from vovnet.config.schema import PolicySettings
 from vovnet.config.settings import BASE_SEED, Settings, is_base, policy_points, run_settings
+from vovnet.config.stanzas import Experiment
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER, SUITE
 

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from vovnet.config import schema
 from vovnet.config.data import DataSettings
-from vovnet.config.schema import Experiment, PolicySettings, Section
+from vovnet.config.schema import PolicySettings, Section
+from vovnet.config.stanzas import Experiment
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.views import DEFAULT_ACTIONS
