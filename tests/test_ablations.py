@@ -72,7 +72,7 @@ def test_a_soft_mixture_trains_every_view(fresh: Layout) -> None:
     entropy_B = -(pi_BA * pi_BA.log()).sum(dim=1)
     expected_B = (pi_BA * (losses_BA + policy.lambda_cost * costs_BA)).sum(dim=1)
     expected_B -= policy.entropy_weight * entropy_B
-    torch.testing.assert_close(result.loss, expected_B.mean(), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(result.loss, expected_B.sum(), atol=1e-3, rtol=1e-5)
     assert objective._look_losses(examples).requires_grad
     hard, same = ablation(fresh, "vovnet")
     with torch.no_grad():

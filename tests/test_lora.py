@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -23,7 +24,7 @@ from vovnet.data.sets import load_train
 from vovnet.inference.engine import Inference
 from vovnet.inference.observe import observe_samples
 from vovnet.model.tiny import write_tiny_model
-from vovnet.model.vovnet import VoVNet, load_trained, save_weights
+from vovnet.model.vovnet import VoVNet, load_trained, load_weights, save_weights
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training.loop import list_checkpoints
 from vovnet.training.stage import train_stage
@@ -55,13 +56,42 @@ def test_adapters_are_float32_over_a_base_in_half_precision(fresh: Layout, dtype
         for value in adapters.values():
             value.fill_(1 / 3)  # no number of 16 bits
     save_weights(model, fresh.root / "model.safetensors")
-    loaded = load_trained(settings, fresh.root / "model.safetensors", CPU)
+    loaded = load_adapters(settings, fresh.root / "model.safetensors")
     assert_equal(all_weights(loaded), all_weights(model))
     sequence = loaded.vlm.sequence(loaded.vlm.prompt("What is shown?"))
     with torch.inference_mode():
         hidden_BTD, _ = loaded.vlm.hidden_states([sequence])
     assert hidden_BTD.dtype == getattr(torch, dtype)
     assert bool(hidden_BTD.isfinite().all())
+
+
+def load_adapters(settings: Settings, path: Path) -> VoVNet:
+    """As training resumes: the adapters beside their base."""
+    model = VoVNet(settings)
+    load_weights(model, path)
+    return model
+
+
+def test_merged_adapters_answer_alike(fresh: Layout) -> None:
+    """In float32: the same tokens, and scores within rounding; no adapter is left."""
+    settings = settings_of(fresh, {"model": {"lora": LORA}})
+    torch.manual_seed(0)
+    model = VoVNet(settings).eval()
+    for name, value in model.named_parameters():
+        if "lora_" in name or name.startswith("head.out"):
+            torch.nn.init.normal_(value, std=0.05)
+    save_weights(model, fresh.root / "model.safetensors")
+    merged = load_trained(settings, fresh.root / "model.safetensors", CPU)
+    assert not any("lora_" in name for name, _ in merged.named_parameters())
+    samples = load_train(settings, fresh)[:12]
+    apart, together = (
+        observe_samples(Inference(each, settings), fresh, samples, ["no", "coarse", "full"])
+        for each in (model, merged)
+    )
+    for one, other in zip(apart.rows, together.rows, strict=True):
+        for view, answer in one.answers.items():
+            assert answer.token_ids == other.answers[view].token_ids
+    pd.testing.assert_frame_equal(apart.signals, together.signals, rtol=0, atol=1e-4)
 
 
 def all_weights(model: VoVNet) -> dict[str, torch.Tensor]:
@@ -164,13 +194,18 @@ def train_by_two(settings: Settings, layout: Layout) -> None:
 def test_the_training_of_large_models(fresh: Layout) -> None:
     """All that config/paper.yaml switches on: trained, resumed, loaded and observed."""
     overrides = {
-        "model": {"dtype": "bfloat16", "gradient_checkpointing": True, "lora": LORA},
+        "model": {
+            "dtype": "bfloat16",
+            "attn_implementation": "varlen",
+            "gradient_checkpointing": True,
+            "lora": LORA,
+        },
         "training": {
             **TRAINING,
             "num_processes": 2,
             "num_workers": 2,
             "mixed_precision": "bf16",
-            "gradient_accumulation_steps": 2,
+            "micro_batch_tokens": 100,
         },
     }
     settings = settings_of(fresh, overrides)
@@ -181,15 +216,16 @@ def test_the_training_of_large_models(fresh: Layout) -> None:
     undo(stage_of(fresh, 2), 1)
     train_by_two(settings, fresh)
     assert path.read_bytes() == whole
-    trained = load_trained(settings, path, CPU)
+    trained = load_adapters(settings, path)
     for name, value in trained.named_parameters():
         learned = "lora_" in name or name.startswith("head.")
         assert value.dtype == (torch.float32 if learned else torch.bfloat16), name
         assert torch.equal(value, base[name]) != learned, name
     assert set(load_file(path)) == set(trained.state_dict())
     checkpoint = list_checkpoints(path.parent)[-1][1]
-    assert_equal(all_weights(load_trained(settings, checkpoint, CPU)), all_weights(trained))
+    assert_equal(all_weights(load_adapters(settings, checkpoint)), all_weights(trained))
     samples = load_train(settings, fresh)[:3]
-    signals = observe_samples(Inference(trained, settings), fresh, samples, ["full"]).signals
+    merged = load_trained(settings, path, CPU)
+    signals = observe_samples(Inference(merged, settings), fresh, samples, ["full"]).signals
     assert list(signals["id"]) == [sample.id for sample in samples]
     assert signals["score_full"].notna().all()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_model
 
 from support.models import objective_of
 from support.worlds import settings_of, world_config
@@ -36,6 +37,7 @@ from vovnet.model.vovnet import (
     load_trained,
     load_weights,
     pooled_features,
+    save_weights,
     straight_through,
 )
 from vovnet.pipeline.trained_model import TrainedModel
@@ -93,8 +95,11 @@ def log_of(layout: Layout, stage: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+RATES = {"samples_per_s", "tokens_per_s", "tflops"}
+
+
 def without_rate(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in line.items() if key != "samples_per_s"} for line in log]
+    return [{key: value for key, value in line.items() if key not in RATES} for line in log]
 
 
 def weights(layout: Layout, stage: int) -> bytes:
@@ -306,23 +311,61 @@ def test_too_large_a_batch_is_one_line(
     monkeypatch.setattr(Objective, "forward", fail)
     line = error_of(fresh, {}, capsys)
     assert "out of memory with 8 samples" in line
-    assert "gradient_accumulation_steps" in line
+    assert "lower training.micro_batch_tokens" in line
 
 
-def test_a_gradient_that_is_not_finite_ends_training(
-    fresh: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is saved of a model that such a step would have ruined."""
-    forward = Objective.forward
+def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Have the loss of these forward passes (counted from 1) be NaN, and so their gradients."""
+    forward, calls = Objective.forward, count(1)
 
     def spoiled(objective: Objective, examples: Any) -> Any:
         result = forward(objective, examples)
-        return replace(result, loss=result.loss * float("nan"))
+        return replace(result, loss=result.loss * float("nan")) if next(calls) in steps else result
 
     monkeypatch.setattr(Objective, "forward", spoiled)
-    line = error_of(fresh, {}, capsys)
-    assert "the gradient of step 1 is not finite (loss nan)" in line
+
+
+def test_gradients_that_are_not_finite_end_training(
+    fresh: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line names step, samples and loss, and no weights are written."""
+    spoil(monkeypatch, {1, 2})
+    line = error_of(fresh, {"training": {"max_skipped_steps": 1}}, capsys)
+    assert "step 2 is not finite (loss " in line
+    assert "gradient norm nan, samples synth_" in line
+    assert "training ends after 2 such steps" in line
     assert not list(fresh.root.rglob("model.safetensors"))
+
+
+def test_a_step_that_is_not_finite_is_left_out(
+    fresh: Layout, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The weights after it are those before it, to the bit, and training goes on."""
+    spoil(monkeypatch, {3})
+    with pytest.raises(KillError):
+        train(settings_of(fresh, merge(SHORT, {"training": {"save_every": 1}})), fresh, 1, 4)
+    assert "step 3 is not finite" in caplog.text
+    folder = fresh.stage("vovnet", 0, 1)
+    states = [load_file(path / "model.safetensors") for _, path in list_checkpoints(folder)]
+    same = [
+        all(torch.equal(value, after[name]) for name, value in before.items())
+        for before, after in pairwise(states)
+    ]
+    assert same == [False, True, False]
+    assert all(bool(value.isfinite().all()) for value in states[-1].values())
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(
+    trained: Layout, tmp_path: Path
+) -> None:
+    model = VoVNet(settings_of(trained, SHORT))
+    torch.nn.init.constant_(model.head.out.bias, float("nan"))
+    with pytest.raises(CheckpointError, match=r"weight 'head.out.bias' is not finite"):
+        save_weights(model, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    save_model(model, str(tmp_path / "bad.safetensors"))
+    with pytest.raises(CheckpointError, match=r"bad.safetensors: weight 'head.out.bias' is not"):
+        load_weights(model, tmp_path / "bad.safetensors")
 
 
 def test_the_loss_curve_is_the_golden_one(fresh: Layout) -> None:
@@ -462,8 +505,8 @@ def test_calibration_of_a_perfect_and_of_a_doubled_prediction() -> None:
     assert calibration_of(predicted_N * 0, predicted_N)["slope"] is None
 
 
-def test_gradient_accumulation_changes_no_step(trained: Layout, fresh: Layout) -> None:
-    training = {**SHORT["training"], "gradient_accumulation_steps": 2}
+def test_smaller_parts_change_no_step(trained: Layout, fresh: Layout) -> None:
+    training = {**SHORT["training"], "micro_batch_tokens": 100}
     train(settings_of(fresh, {"training": training}), fresh, 1)
     alone, accumulated = log_of(trained, 1), log_of(fresh, 1)
     assert largest_difference(alone, accumulated) < REORDERED_TOLERANCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,9 +42,18 @@ CLASSES = {
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> QwenVL:
+def padded_vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> QwenVL:
     model = model_of(request.param, tmp_path_factory.mktemp("model"))
     return load_vlm(ModelSettings(**model), BUDGETS).eval()
+
+
+@pytest.fixture(scope="module", params=itertools.product(FAMILIES, ["sdpa", "varlen"]))
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> QwenVL:
+    """With padded batches, and with packed ones."""
+    family, attention = request.param
+    model = model_of(family, tmp_path_factory.mktemp("model"))
+    settings = ModelSettings(**model, attn_implementation=attention)
+    return load_vlm(settings, BUDGETS).eval()
 
 
 def questions(count: int) -> list[tuple[str, list[Image.Image]]]:
@@ -114,11 +124,13 @@ def test_positions_are_those_of_transformers(vlm: QwenVL, image_first: bool) -> 
         assert sequence.next_position == sequence.length + int(deltas_11)
 
 
-def test_a_saved_base_is_the_same_model(vlm: QwenVL, tmp_path: Path) -> None:
-    vlm.save_base(tmp_path)
-    settings = ModelSettings(base_model_name=str(tmp_path), family=vlm.model.config.model_type)
+def test_a_saved_base_is_the_same_model(padded_vlm: QwenVL, tmp_path: Path) -> None:
+    padded_vlm.save_base(tmp_path)
+    settings = ModelSettings(
+        base_model_name=str(tmp_path), family=padded_vlm.model.config.model_type
+    )
     again, items = load_vlm(settings, BUDGETS).eval(), questions(4)
-    assert torch.equal(last_logits(again, items, "full"), last_logits(vlm, items, "full"))
+    assert torch.equal(last_logits(again, items, "full"), last_logits(padded_vlm, items, "full"))
 
 
 @pytest.mark.parametrize("view", ["no", "coarse", "full"])
@@ -320,10 +332,10 @@ def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 @pytest.mark.parametrize("view", [*REDUCED, *UNREDUCED, "full"])
 def test_the_language_model_processes_the_counted_tokens(
-    vlm: QwenVL, view: str, monkeypatch: pytest.MonkeyPatch
+    padded_vlm: QwenVL, view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Contract 5: read from the tensors that enter the real class, with two images a sample."""
-    language_model = vlm.model.model.language_model
+    language_model = padded_vlm.model.model.language_model
     entered: list[dict[str, Any]] = []
     forward = language_model.forward
 
@@ -335,15 +347,15 @@ def test_the_language_model_processes_the_counted_tokens(
     for first, second in zip(SIZES, reversed(SIZES), strict=True):
         images = [picture(first, 1), picture(second, 2)]
         entered.clear()
-        view_logits(vlm, [("What?", images)], view)
+        view_logits(padded_vlm, [("What?", images)], view)
         (inputs,) = entered
         counted = num_vision_tokens([first, second], view, BUDGETS)
         around = 2 * len(images)  # an image stands between two marks
-        length = len(vlm.prompt("What?").text_ids) + around + counted
+        length = len(padded_vlm.prompt("What?").text_ids) + around + counted
         assert inputs["inputs_embeds"].shape[1] == inputs["attention_mask"].shape[1] == length
         assert inputs["position_ids"].shape == (3, 1, length)
         assert inputs["past_key_values"].get_seq_length() == length
-        if vlm.model.config.model_type == "qwen3_vl":
+        if padded_vlm.model.config.model_type == "qwen3_vl":
             assert int(inputs["visual_pos_masks"].sum()) == counted
             assert len(inputs["deepstack_visual_embeds"]) == 2
             assert all(len(level) == counted for level in inputs["deepstack_visual_embeds"])
@@ -390,20 +402,20 @@ def test_padding_changes_nothing_of_a_reduced_view(vlm: QwenVL, view: str) -> No
         torch.testing.assert_close(together_BV[row], alone_V, atol=TOLERANCE, rtol=0)
 
 
-def test_deepstack_and_positions_follow_the_kept_tokens(vlm: QwenVL) -> None:
+def test_deepstack_and_positions_follow_the_kept_tokens(padded_vlm: QwenVL) -> None:
     """Pruning is the same as masking the dropped tokens out of FULL: nothing else moves."""
     text, image, view = "Which shape?", picture((128, 96)), "full+prune-stride-0.5"
     with torch.inference_mode():
-        full = reduced_sequence(vlm, text, [image], "full")
-        pruned = reduced_sequence(vlm, text, [image], view)
-        batch = pad_left([full], vlm.pad_id, vlm.device)
+        full = reduced_sequence(padded_vlm, text, [image], "full")
+        pruned = reduced_sequence(padded_vlm, text, [image], view)
+        batch = pad_left([full], padded_vlm.pad_id, padded_vlm.device)
         kept_T = batch.image_mask_BT[0].clone()
         places = kept_T.nonzero().flatten()
         kept_T[places[1::2]] = False
         mask_BT = (kept_T | ~batch.image_mask_BT[0])[None].long()
-        masked_BV = vlm.logits(vlm(batch, None, mask_BT)[:, -1])
-        hidden_BTD, _, _ = vlm.prefill([pruned])
-        pruned_BV = vlm.logits(hidden_BTD[:, -1])
+        masked_BV = padded_vlm.logits(padded_vlm(batch, None, mask_BT)[:, -1])
+        hidden_BTD, _, _ = padded_vlm.prefill([pruned])
+        pruned_BV = padded_vlm.logits(hidden_BTD[:, -1])
     assert torch.equal(pruned.positions_3T, full.positions_3T[:, mask_BT[0].bool()])
     torch.testing.assert_close(pruned_BV, masked_BV, atol=TOLERANCE, rtol=0)
 

@@ -128,8 +128,15 @@ class ModelSettings(Section):
     family: str = Field("qwen3_vl", description="A key of vovnet.model.families.FAMILIES.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attn_implementation: str = "sdpa"
+    """A name of transformers, or `varlen`: packed sequences without padding, for GPUs."""
+    compile: bool = False
+    """Compile the layers (torch.compile): a minute at the start, and fewer and faster kernels."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: all of a layer's, or
+    with `compile` those that are cheap, so that half of the memory is needed."""
     lora: LoraSettings | None = None
+    random_weights: bool = False
+    """Random weights in the sizes of config.json instead of the model's own, for measuring."""
 
 
 class VisionBudget(Section):
@@ -225,7 +232,9 @@ class TrainingSettings(Section):
     """Devices; equals the rule's gpu resource on GPUs."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     batch_size: int = Field(32, gt=0, description="Samples per optimizer step, over all devices.")
-    gradient_accumulation_steps: int = Field(1, gt=0)
+    micro_batch_tokens: int | None = Field(None, gt=0)
+    """About how many tokens a device takes at once; a step is cut into as many parts of like work
+    as it needs. All samples of a device's step at once if left out."""
     stage1_epochs: float = Field(1.0, gt=0)
     stage1_baseline_name: Literal[
         "always_full", "always_coarse", "no_vision", "random_policy_matched"
@@ -240,6 +249,8 @@ class TrainingSettings(Section):
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     max_grad_norm: float = Field(1.0, gt=0)
+    max_skipped_steps: int = Field(3, ge=0)
+    """Steps that are left out because they are not finite, before training ends."""
     max_answer_tokens: int = Field(32, gt=0)
     save_every: int = Field(100, gt=0)
     num_workers: int = Field(0, ge=0, description="Processes that load images, per device.")
@@ -273,7 +284,10 @@ class PretrainingPhase(Section):
 
 
 class EvalSettings(Section):
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, description="The most questions at once.")
+    batch_tokens: int | None = Field(None, gt=0)
+    """The most tokens at once, prompts with images; on a GPU as its memory allows if left out."""
+    num_workers: int = Field(0, ge=0, description="Processes that load images ahead.")
     max_new_tokens: int = Field(16, gt=0)
     num_beams: int = Field(1, gt=0)
     do_sample: bool = False

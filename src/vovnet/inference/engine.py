@@ -20,7 +20,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.model.flops import AnswerFlops
-from vovnet.model.sequences import ImageFeatures, Prompt, TokenSequence
+from vovnet.model.sequences import ImageFeatures, Pixels, Prompt, TokenSequence
 from vovnet.model.vlm import Generated, Prefix, log_probabilities
 from vovnet.model.vovnet import Reading, VoVNet, uncertainty
 from vovnet.views import num_vision_tokens, parse_view, view_budget
@@ -118,9 +118,9 @@ class Inference:
         """Run the questions alone and read the signals where the answer would begin."""
         prompts, actions = self.prompts(samples), self.settings.actions
         sequences = [self.vlm.sequence(prompt) for prompt in prompts]
-        hidden_BTD, batch, prefix = self.vlm.prefill(sequences)
+        hidden_BTD, mask_BT, prefix = self.vlm.prefill(sequences)
         last_B = torch.full((len(samples),), hidden_BTD.shape[1] - 1, device=hidden_BTD.device)
-        reading = self.model.read(hidden_BTD, batch.mask_BT, last_B)
+        reading = self.model.read(hidden_BTD, mask_BT, last_B)
         read = torch.cat(
             [reading.entropy_B[:, None], reading.margin_B[:, None], reading.scores_BA], dim=1
         )
@@ -147,7 +147,28 @@ class Inference:
         with clock("preprocessing"):
             pixels = [self.vlm.preprocess(shown, budget) for shown in images]
         with clock("vision_encoding"):
-            return self.vlm.encode(pixels)
+            return self.encode_pixels(pixels)
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: Sequence[Pixels | None]) -> Encoded:
+        """Each sample's images, preprocessed before."""
+        return self.vlm.encode(pixels)
+
+    def batch_tokens(self) -> int | None:
+        """The most tokens at once: as configured, or what the GPU's free memory has room for.
+
+        A token needs its keys and values twice, in the cache of the prompt and in that of the
+        answer, and the activations of one layer.
+        """
+        device = self.vlm.device
+        if self.settings.eval.batch_tokens is not None or device.type != "cuda":
+            return self.settings.eval.batch_tokens
+        free, _ = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        size = self.vlm.flops.language_model
+        cached = 4 * size.num_hidden_layers * size.num_key_value_heads * size.head_dim
+        numbers = cached + 8 * size.hidden_size + 4 * size.intermediate_size
+        return max(1, int(0.8 * free / (numbers * self.vlm.model.dtype.itemsize)))
 
     def sequences(
         self, prompts: Sequence[Prompt], encoded: Encoded, view: str

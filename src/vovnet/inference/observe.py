@@ -4,10 +4,13 @@ Batches are formed inside a block, so that the number of shards changes nothing;
 finished block are files, so that a killed job loses at most one block.
 """
 
+from __future__ import annotations
+
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +20,15 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from vovnet.config import Settings
+from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_states, write_table
-from vovnet.data.images import load_images
 from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Answer, Inference, Signals
+from vovnet.inference.images import Loaded, images_ahead
 from vovnet.inference.shards import (
     SIGNALS,
     STATES,
@@ -75,12 +80,13 @@ def observe_shard(
                 model = load_trained(trained.settings, trained.checkpoint, pick_device())
                 inference = Inference(model, trained.settings)
             before = inference.halved_batches
-            waiting = [(index, rows) for index, rows in blocks if missing[index]]
-            for done, (index, rows) in enumerate(waiting, start=1):
-                chosen = [samples[row] for row in rows]
-                shown = [table for table in missing[index] if table not in (SIGNALS, STATES)]
-                read = len(shown) < len(missing[index])
-                observed = observe_samples(inference, trained.layout, chosen, shown, read)
+            waiting = {
+                index: Block([samples[row] for row in rows], missing[index])
+                for index, rows in blocks
+                if missing[index]
+            }
+            observations = observe_blocks(inference, trained.layout, list(waiting.values()))
+            for done, (index, observed) in enumerate(zip(waiting, observations, strict=True), 1):
                 for table in missing[index]:
                     observed.write(table, block_path(folder, index, table))
                 if on_block is not None:
@@ -173,6 +179,23 @@ class Observation:
             raise DataError(f"sample {sample.id!r}, {table}: {what} is not a finite number")
 
 
+@dataclass(frozen=True)
+class Block:
+    """Samples, and the tables that are wanted of them."""
+
+    samples: Sequence[Sample]
+    tables: Sequence[str]
+
+    @property
+    def views(self) -> list[str]:
+        return [table for table in self.tables if table not in (SIGNALS, STATES)]
+
+    @property
+    def reads(self) -> bool:
+        """Whether the signals and states of the text pass are wanted."""
+        return len(self.views) < len(self.tables)
+
+
 def observe_samples(
     inference: Inference,
     layout: Layout,
@@ -181,49 +204,98 @@ def observe_samples(
     read: bool = True,
 ) -> Observation:
     """Observe `views` of samples, and the signals and states of their text pass if `read`."""
+    tables = [SIGNALS, STATES, *views] if read else views
+    (observed,) = observe_blocks(inference, layout, [Block(samples, tables)])
+    return observed
+
+
+def observe_blocks(
+    inference: Inference, layout: Layout, blocks: Sequence[Block]
+) -> Iterator[Observation]:
+    """Observe one block after the other, while worker processes load the images of the next.
+
+    A view's budget is that of its images, which are encoded once for the views that share it.
+    """
     settings = inference.settings
-    budgets = {view: view_budget(view, settings.vision_budget) for view in views}
-
-    def observe(batch: Sequence[Sample]) -> list[SampleObservation]:
-        """One text pass for all views, where they or the signals need one; images once per budget.
-
-        The latency of a view counts the encoding of its images, which it would need alone.
-        """
-        text_pass = inference.text_pass(batch) if read or settings.eval.cache_reuse else None
-        rows = [SampleObservation() for _ in batch]
-        if text_pass is not None and read:
-            states_BF = text_pass.reading.states_BF.half().cpu().numpy()
-            for row, signals, state_F in zip(rows, text_pass.signals, states_BF, strict=True):
-                row.signals, row.state = signals, state_F
-        images = [load_images(settings, layout, sample) for sample in batch]
-        for budget in dict.fromkeys(budgets.values()):
-            began = time.perf_counter()
-            encoded = inference.encode(images, budget)
-            encoding_s = time.perf_counter() - began
-            for view in (view for view in views if budgets[view] == budget):
-                began = time.perf_counter()
-                answers = inference.answer(batch, view, images, text_pass, encoded)
-                latency_ms = (time.perf_counter() - began + encoding_s) * 1000 / len(batch)
-                for row, answer in zip(rows, answers, strict=True):
-                    row.answers[view], row.latency_ms[view] = answer, latency_ms
-        return rows
+    plans = [batches(inference, block.samples, block.views) for block in blocks]
+    wanted = [
+        (block.samples[row], _budgets(settings, block.views))
+        for block, plan in zip(blocks, plans, strict=True)
+        for chosen in plan
+        for row in chosen
+    ]
+    images = images_ahead(settings, layout, inference.vlm, wanted)
 
     def on_half() -> None:
         inference.halved_batches += 1
 
-    rows: dict[int, SampleObservation] = {}
-    for chosen in batches(inference, samples):
-        observed = _as_fits([samples[row] for row in chosen], observe, on_half)
-        rows.update(zip(chosen, observed, strict=True))
-    return Observation(samples, [rows[row] for row in sorted(rows)], settings.actions)
+    for block, plan in zip(blocks, plans, strict=True):
+        rows: dict[int, SampleObservation] = {}
+        for chosen in plan:
+            batch = [(block.samples[row], next(images)) for row in chosen]
+            observed = _as_fits(batch, partial(_observe_batch, inference, block), on_half)
+            rows.update(zip(chosen, observed, strict=True))
+        yield Observation(block.samples, [rows[row] for row in sorted(rows)], settings.actions)
 
 
-def batches(inference: Inference, samples: Sequence[Sample]) -> list[list[int]]:
-    """Indices of `samples` in batches of questions of like length."""
+def _observe_batch(
+    inference: Inference, block: Block, batch: Sequence[tuple[Sample, Loaded]]
+) -> list[SampleObservation]:
+    """One text pass for all views, where they or the signals need one; images once per budget.
+
+    The latency of a view counts the preparing and encoding of its images, which it needs alone.
+    """
+    settings = inference.settings
+    samples, loaded = [sample for sample, _ in batch], [images for _, images in batch]
+    text_pass = None
+    if block.reads or settings.eval.cache_reuse:
+        text_pass = inference.text_pass(samples)
+    rows = [SampleObservation() for _ in batch]
+    if text_pass is not None and block.reads:
+        states_BF = text_pass.reading.states_BF.half().cpu().numpy()
+        for row, signals, state_F in zip(rows, text_pass.signals, states_BF, strict=True):
+            row.signals, row.state = signals, state_F
+    budgets = {view: view_budget(view, settings.vision_budget) for view in block.views}
+    for budget in dict.fromkeys(budgets.values()):
+        began = time.perf_counter()
+        encoded = inference.encode_pixels([item.pixels.get(budget) for item in loaded])
+        encoding_s = time.perf_counter() - began
+        encoding_s += sum(item.seconds.get(budget, 0.0) for item in loaded)
+        for view in (view for view in block.views if budgets[view] == budget):
+            began = time.perf_counter()
+            images = [item.images for item in loaded]
+            answers = inference.answer(samples, view, images, text_pass, encoded)
+            latency_ms = (time.perf_counter() - began + encoding_s) * 1000 / len(batch)
+            for row, answer in zip(rows, answers, strict=True):
+                row.answers[view], row.latency_ms[view] = answer, latency_ms
+    return rows
+
+
+def batches(
+    inference: Inference, samples: Sequence[Sample], views: Sequence[str]
+) -> list[list[int]]:
+    """Indices of `samples` in batches of questions of like length, as many as fit at once."""
     lengths = [len(prompt.text_ids) for prompt in inference.prompts(samples)]
     order = sorted(range(len(samples)), key=lengths.__getitem__)
-    size = inference.settings.eval.batch_size
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    size, limit = inference.settings.eval.batch_size, inference.batch_tokens()
+    if limit is None:
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    found: list[list[int]] = []
+    room = 0
+    for row in order:
+        shown = max((inference.view_tokens(samples[row], view) for view in views), default=0)
+        tokens = lengths[row] + shown + inference.settings.eval.max_new_tokens
+        if not found or len(found[-1]) == size or tokens > room:
+            found.append([])
+            room = limit
+        found[-1].append(row)
+        room -= tokens
+    return found
+
+
+def _budgets(settings: Settings, views: Sequence[str]) -> list[ViewBudget]:
+    found = dict.fromkeys(view_budget(view, settings.vision_budget) for view in views)
+    return [budget for budget in found if budget is not None]
 
 
 def _as_fits(

@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, DynamicCache, PreTrainedModel
+from transformers.initialization import no_init_weights
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import CheckpointError
+from vovnet.model import varlen
 from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, assemble
 from vovnet.model.vlm import VisionLanguageModel
 
@@ -32,7 +34,8 @@ class QwenVL(VisionLanguageModel):
     def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
         super().__init__(settings, budget)
         name, revision = settings.base_model_name, settings.revision
-        self.model = self.architecture.from_pretrained(
+        load = self._random_model if settings.random_weights else self.architecture.from_pretrained
+        self.model = load(
             name,
             revision=revision,
             dtype=getattr(torch, settings.dtype),
@@ -48,7 +51,9 @@ class QwenVL(VisionLanguageModel):
                 f" {budget.spatial_merge_size}, but {name!r} has {vision.patch_size} and"
                 f" {vision.spatial_merge_size}"
             )
-        if settings.gradient_checkpointing:
+        if settings.attn_implementation == varlen.NAME:
+            varlen.tell_tower(self.model)
+        if settings.gradient_checkpointing and not settings.compile:
             self.model.activation_checkpointing_enable()
         self.factor = budget.factor
         self.image_token_id: int = self.model.config.image_token_id
@@ -56,6 +61,28 @@ class QwenVL(VisionLanguageModel):
         self.vision_end_id: int = self.model.config.vision_end_token_id
         self.end_id: int = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.pad_id: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+
+    def _random_model(
+        self, name: str, revision: str | None, dtype: torch.dtype, attn_implementation: str
+    ) -> PreTrainedModel:
+        """Weights drawn where the model will run: a large model's would take minutes elsewhere."""
+        config = self.architecture.config_class.from_pretrained(name, revision=revision)
+        torch.manual_seed(0)
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"), no_init_weights():
+            model = self.architecture._from_config(
+                config, dtype=dtype, attn_implementation=attn_implementation
+            )
+            with torch.no_grad():
+                for name, value in model.named_parameters():
+                    if value.dim() > 1:
+                        value.normal_(0, 0.02)
+                    else:
+                        value.fill_(name.endswith("weight"))  # of a norm, whose bias is 0
+        return model.eval()
+
+    @property
+    def tower(self) -> nn.Module:
+        return self.model.model.visual
 
     def save_base(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
@@ -73,7 +100,7 @@ class QwenVL(VisionLanguageModel):
             bicubic = Image.Resampling.BICUBIC
             resized.append(image if image.size == size else image.resize(size, bicubic))
         inputs = self.image_processor(images=resized, do_resize=False, return_tensors="pt")
-        return Pixels(inputs["pixel_values"], inputs["image_grid_thw"])
+        return Pixels(inputs["pixel_values"].to(self.model.dtype), inputs["image_grid_thw"])
 
     def encode(self, pixels: Sequence[Pixels | None]) -> list[tuple[ImageFeatures, ...]]:
         shown = [item for item in pixels if item is not None]
@@ -81,7 +108,7 @@ class QwenVL(VisionLanguageModel):
             return [() for _ in pixels]
         grids_N3 = torch.cat([item.grids_N3 for item in shown])
         output = self.model.model.get_image_features(
-            torch.cat([item.values_PC for item in shown]).to(self.device),
+            torch.cat([item.values_PC.to(self.device, non_blocking=True) for item in shown]),
             grids_N3.to(self.device),
             return_dict=True,
         )
@@ -112,7 +139,9 @@ class QwenVL(VisionLanguageModel):
             shown += [[self.vision_start_id], image, [self.vision_end_id]]
         return assemble([*prompt.around(shown), list(answer)], self.image_token_id)
 
-    def forward(self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor) -> Tensor:
+    def forward(
+        self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor | None, **lengths: Any
+    ) -> Tensor:
         embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
         if batch.images:
             tokens_KD = torch.cat([image.embeddings_KD for image in batch.images])
@@ -125,6 +154,7 @@ class QwenVL(VisionLanguageModel):
             past_key_values=cache,
             use_cache=cache is not None,
             **self.deepstack_inputs(batch),
+            **lengths,
         )
         return output.last_hidden_state
 

@@ -52,6 +52,10 @@ class Pixels:
     values_PC: Tensor
     grids_N3: Tensor
 
+    def pin_memory(self) -> "Pixels":
+        """In memory from which a GPU reads by itself; called by torch's data loader."""
+        return Pixels(self.values_PC.pin_memory(), self.grids_N3)
+
 
 @dataclass(frozen=True)
 class ImageFeatures:
@@ -114,7 +118,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class Batch:
-    """Left-padded sequences; `mask_BT` is 1 at real tokens."""
+    """Left-padded sequences, or packed ones as a single row; `mask_BT` is 1 at real tokens."""
 
     ids_BT: Tensor
     mask_BT: Tensor
@@ -172,3 +176,17 @@ def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torc
     ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
     positions_3BT, image_mask_BT = positions_3BT.to(device), image_mask_BT.to(device)
     return Batch(ids_BT, mask_BT, positions_3BT, image_mask_BT, tuple(images))
+
+
+def pack(sequences: Sequence[TokenSequence], device: torch.device) -> Batch:
+    """Sequences one after the other, as a batch of one row without padding."""
+    ids_1T = torch.cat([sequence.ids_T for sequence in sequences])[None].to(device)
+    positions_3T = torch.cat([sequence.positions_3T for sequence in sequences], dim=1)
+    image_mask_T = torch.cat([sequence.image_mask_T for sequence in sequences])
+    return Batch(
+        ids_1T,
+        torch.ones_like(ids_1T),
+        positions_3T[:, None].to(device),
+        image_mask_T[None].to(device),
+        tuple(image for sequence in sequences for image in sequence.images),
+    )

@@ -8,11 +8,11 @@ how a sequence is laid out, and how its language model takes it.
 Shapes: B samples, T tokens, D hidden size, V vocabulary.
 """
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,30 +21,17 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget
+from vovnet.model import varlen
 from vovnet.model.flops import ModelFlops
-from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, pad_left
+from vovnet.model.packed import PackedPasses
+from vovnet.model.padded import PaddedPasses
+from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence
 
 _QUESTION_MARK = "\x00question\x00"
 
 
-@dataclass
-class Prefix:
-    """A batch that has been processed: its cache, and the mask of the cached tokens."""
-
-    cache: DynamicCache
-    mask_BT: Tensor
-
-    def copy(self, drop: int = 0) -> "Prefix":
-        """A copy without the last `drop` tokens; growing it leaves this one as it is.
-
-        The tensors are shared: a layer replaces its own and never writes into them.
-        """
-        cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
-        length = self.mask_BT.shape[1] - drop
-        if drop:
-            cache.crop(-drop)
-        return Prefix(cache, self.mask_BT[:, :length])
+Prefix = Any
+"""Sequences that have been processed: a `padded.Prefix` or a `packed.PackedCache`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,8 @@ class Generated:
 class VisionLanguageModel(nn.Module, ABC):
     """A model with its tokenizer; a family's module names its subclass as `MODEL`.
 
-    `model` is the transformers model. `pad_id` fills batches, `end_id` ends an answer.
+    `model` is the transformers model, which `passes` runs over batches. `pad_id` fills batches,
+    `end_id` ends an answer.
     """
 
     model: PreTrainedModel
@@ -80,11 +68,18 @@ class VisionLanguageModel(nn.Module, ABC):
     def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
         """A subclass loads the model here; one that does not fit `budget` is an error."""
         super().__init__()
+        self.packs = settings.attn_implementation == varlen.NAME
+        self.passes = PackedPasses(self) if self.packs else PaddedPasses(self)
         self._frames: dict[str, tuple[list[int], list[int]]] = {}
 
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    @abstractmethod
+    def tower(self) -> nn.Module:
+        """The vision tower, whose layers are its `blocks`."""
 
     @property
     def hidden_size(self) -> int:
@@ -117,10 +112,13 @@ class VisionLanguageModel(nn.Module, ABC):
         """The whole sequence of a view (no images: the text pass), with the answer in training."""
 
     @abstractmethod
-    def forward(self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor) -> Tensor:
+    def forward(
+        self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor | None, **lengths: Any
+    ) -> Tensor:
         """Run the language model over `batch` after what `cache` holds; returns hidden_BTD.
 
-        `mask_BT` covers the cached and the new tokens. The cache, if any, grows in place.
+        `mask_BT` covers the cached and the new tokens. The cache, if any, grows in place. Of packed
+        sequences `lengths` tells `vovnet.model.varlen.attention` instead.
         """
 
     @abstractmethod
@@ -166,26 +164,19 @@ class VisionLanguageModel(nn.Module, ABC):
     def decode_text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
 
-    def hidden_states(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Batch]:
-        """Hidden states of whole sequences, as training needs them (nothing is cached)."""
-        batch = pad_left(sequences, self.pad_id, self.device)
-        return self(batch, None, batch.mask_BT), batch
+    def hidden_states(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, D) of whole sequences, as training needs them, and their mask."""
+        return self.passes.hidden_states(sequences)
 
     def prefill(
         self, sequences: Sequence[TokenSequence], prefix: Prefix | None = None
-    ) -> tuple[Tensor, Batch, Prefix]:
+    ) -> tuple[Tensor, Tensor, Prefix]:
         """Process sequences, after `prefix` if given (which is used up).
 
-        Returns hidden_BTD of the new tokens, their batch, and the grown prefix.
+        Returns the hidden states (B, T, D) of the new tokens, padded on the left, their mask, and
+        the grown prefix.
         """
-        batch = pad_left(sequences, self.pad_id, self.device)
-        if prefix is None:
-            cache = DynamicCache(config=self.model.config.get_text_config())
-            mask_BT = batch.mask_BT
-        else:
-            cache, mask_BT = prefix.cache, torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
-        hidden_BTD = self(batch, cache, mask_BT)
-        return hidden_BTD, batch, Prefix(cache, mask_BT)
+        return self.passes.prefill(sequences, prefix)
 
     def generate(
         self,
@@ -208,6 +199,7 @@ class VisionLanguageModel(nn.Module, ABC):
         done_B = torch.zeros(len(logits_BV), dtype=torch.bool, device=logits_BV.device)
         total_B = torch.zeros(len(logits_BV), device=logits_BV.device)
         steps: list[Tensor] = []
+        decoder = self.passes.decoder(prefix, max_new_tokens)
         for step in range(max_new_tokens):
             token_B = _pick(logits_BV, temperature, generators)
             token_B = torch.where(done_B, self.end_id, token_B)
@@ -216,26 +208,13 @@ class VisionLanguageModel(nn.Module, ABC):
             done_B = done_B | (token_B == self.end_id)
             if bool(done_B.all()) or step + 1 == max_new_tokens:
                 break
-            logits_BV, prefix = self._next(token_B, next_positions_B + step, prefix)
+            logits_BV = decoder(token_B, next_positions_B + step)
         answers = []
         for row, total in zip(torch.stack(steps, dim=1).tolist(), total_B.tolist(), strict=True):
             ended = self.end_id in row
             tokens = row[: row.index(self.end_id)] if ended else row
             answers.append(Generated(tuple(tokens), ended, total))
         return answers
-
-    def _next(self, token_B: Tensor, positions_B: Tensor, prefix: Prefix) -> tuple[Tensor, Prefix]:
-        """Feed one token of each sample; logits of the next one, (B, V), and the grown prefix."""
-        batch = Batch(
-            token_B[:, None],
-            torch.ones_like(token_B)[:, None],
-            positions_B.expand(3, -1)[..., None],
-            torch.zeros_like(token_B, dtype=torch.bool)[:, None],
-            (),
-        )
-        mask_BT = torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
-        hidden_B1D = self(batch, prefix.cache, mask_BT)
-        return self.logits(hidden_B1D[:, -1]), Prefix(prefix.cache, mask_BT)
 
 
 def log_probabilities(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:

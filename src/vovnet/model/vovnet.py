@@ -4,21 +4,24 @@ Shapes: B samples, T tokens, D hidden size, V vocabulary, A actions of the suite
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import torch._dynamo.config as dynamo
+import torch._functorch.config as functorch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
-from vovnet.config import PolicySettings, Settings
+from vovnet.config import ModelSettings, PolicySettings, Settings
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import atomic_path, read_json
 from vovnet.model.loading import base_model_digest, load_vlm
+from vovnet.model.vlm import VisionLanguageModel
 from vovnet.pipeline.trained_model import weights_file
 
 
@@ -134,6 +137,8 @@ class VoVNet(nn.Module):
             self.head = PolicyHead(self.vlm.hidden_size, len(settings.actions), settings.policy)
         if settings.model.lora is not None:
             _add_lora(self, settings)
+        if settings.model.compile:
+            _compile_layers(self.vlm, settings.model)
 
     def read(self, hidden_BTD: Tensor, text_mask_BT: Tensor, last_B: Tensor) -> Reading:
         """The head's reading of a text pass.
@@ -179,6 +184,29 @@ def _add_lora(model: VoVNet, settings: Settings) -> None:
     _leave_out_the_base(model.vlm)
 
 
+def _compile_layers(vlm: VisionLanguageModel, settings: ModelSettings) -> None:
+    """Have each layer compiled at its first pass, once for layers of a kind and for any length."""
+    dynamo.recompile_limit = 64  # training, prefill and decoding are kinds of passes
+    dynamo.optimize_ddp = False  # it would cut them again where processes exchange gradients
+    functorch.activation_memory_budget = 0.5 if settings.gradient_checkpointing else 1.0
+    for layer in [*vlm.model.get_decoder().layers, *vlm.tower.get_submodule("blocks").children()]:
+        layer.forward = torch.compile(layer.forward, dynamic=True)
+
+
+def merge_adapters(model: VoVNet) -> None:
+    """Add trained adapters into the base's weights, for inference; they cannot be taken out again.
+
+    In 16 bits the sum is rounded to the weights' precision.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for parent in list(model.vlm.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, BaseTunerLayer):
+                module.merge()
+                setattr(parent, name, module.get_base_layer())
+
+
 def _leave_out_the_base(vlm: nn.Module) -> None:
     """States hold the adapters alone, and are loaded over the base, which they leave as it is."""
     trained = {name for name, value in vlm.named_parameters() if value.requires_grad}
@@ -199,10 +227,19 @@ def _leave_out_the_base(vlm: nn.Module) -> None:
 def save_weights(model: VoVNet, path: Path) -> None:
     """Write the weights as safetensors, atomically; tied tensors are stored once.
 
-    Of a model with adapters these are the adapters and the head, without the frozen base.
+    Of a model with adapters these are the adapters and the head, without the frozen base. Weights
+    that are not finite are an error.
     """
+    check_finite(path, model.state_dict())
     with atomic_path(path) as partial:
         save_model(model, str(partial))
+
+
+def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Weights that are not finite are never written to `path`, nor taken from it."""
+    for name, value in state.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: weight {name!r} is not finite")
 
 
 def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> None:
@@ -215,6 +252,7 @@ def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> 
     if model.settings.lora is not None:
         _check_base(model, path)
     state = _read_state(path)
+    check_finite(path, state)
     if all(name.startswith("model.") for name in state):  # saved by accelerate with its wrapper
         state = _below("model.", state)
     target: nn.Module = model
@@ -275,12 +313,14 @@ def _last_line(error: Exception) -> str:
 def load_trained(settings: Settings, checkpoint: Path | None, device: torch.device) -> VoVNet:
     """The model with trained weights, or without a checkpoint the base model as it is.
 
-    It is ready to be observed.
+    It is ready to be observed; adapters are merged into the base.
     """
     model = VoVNet(settings, with_head=checkpoint is not None)
     if checkpoint is not None:
         load_weights(model, checkpoint)
-    return model.to(device).eval()
+    model.to(device).eval()
+    merge_adapters(model)
+    return model
 
 
 def pick_device() -> torch.device:

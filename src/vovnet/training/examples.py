@@ -6,7 +6,7 @@ processes nor on where a run was interrupted.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.model.sequences import Pixels, Prompt
 from vovnet.model.vlm import VisionLanguageModel
-from vovnet.views import DEFAULT_ACTIONS, view_budget
+from vovnet.views import DEFAULT_ACTIONS, num_vision_tokens, view_budget
 
 ImageLoader = Callable[[Sample], list[Image.Image]]
 
@@ -36,12 +36,18 @@ class Example:
     stage's views need; `sizes` are those of the original images, (width, height).
     """
 
+    id: str
     prompt: Prompt
     answer_ids: list[int]
     sizes: list[tuple[int, int]]
     pixels: dict[ViewBudget, Pixels | None]
     view: str
     gumbel_A: Tensor
+
+    def pin_memory(self) -> "Example":
+        """With pinned images; called by torch's data loader."""
+        pinned = {size: shown and shown.pin_memory() for size, shown in self.pixels.items()}
+        return replace(self, pixels=pinned)
 
 
 def sample_order(num_samples: int, num_positions: int, seed: int, stage: int) -> np.ndarray:
@@ -84,6 +90,7 @@ class TrainingSet(Dataset[Example]):
         budgets = dict.fromkeys(view_budget(name, self.settings.vision_budget) for name in shown)
         image_first = data.prompt_order == "image_first"
         return Example(
+            id=sample.id,
             prompt=self.vlm.prompt(question, data.system_prompt, image_first),
             answer_ids=self.vlm.answer_ids(sample.answer_text, training.max_answer_tokens),
             sizes=[image.size for image in images],
@@ -91,6 +98,20 @@ class TrainingSet(Dataset[Example]):
             view=view,
             gumbel_A=_gumbel_noise(actions, rng),
         )
+
+    def num_tokens(self, position: int) -> int:
+        """About how many tokens the largest pass over an example takes, without opening images.
+
+        Those of its images are exact; of its text, four characters are taken for a token.
+        """
+        sample = self.samples[int(self.order[position])]
+        rng = np.random.default_rng((self.settings.training.seed, self.stage, 1, position))
+        shown = [self._stage1_view(rng)] if self.stage == 1 else self.settings.actions
+        sizes = [(image.width, image.height) for image in sample.images]
+        budget = self.settings.vision_budget
+        vision = max(num_vision_tokens(sizes, view, budget) for view in shown)
+        text = question_text(sample, self.settings.data.prompt_template)
+        return vision + len(text + sample.answer_text) // 4 + 16
 
     def _stage1_view(self, rng: np.random.Generator) -> str:
         training, actions = self.settings.training, self.settings.actions

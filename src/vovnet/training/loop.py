@@ -9,7 +9,10 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +20,17 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vovnet.config import Settings
 from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
 from vovnet.core.files import atomic_path, write_text
 from vovnet.core.records import Sample
-from vovnet.model.vovnet import VoVNet, load_weights, save_weights
+from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
 from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet, stage1_views
-from vovnet.training.objective import Objective
+from vovnet.training.objective import Objective, Work
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,24 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
         if step.isdigit():
             found.append((int(step), path))
     return sorted(found)
+
+
+@dataclass
+class Step:
+    """What was asked of the device in a step: the answers are read while the next one runs.
+
+    `sums` are those of all processes, named by `names`; `losses_B` are of this process's `ids`, and
+    `work` is what this process has done so far.
+    """
+
+    number: int
+    names: list[str]
+    sums: Tensor
+    norm: Tensor
+    ids: list[str]
+    losses_B: Tensor
+    learning_rate: float
+    work: Work
 
 
 class Trainer:
@@ -60,11 +82,10 @@ class Trainer:
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),  # several processes on the CPU talk over gloo
             mixed_precision=training.mixed_precision,
-            gradient_accumulation_steps=training.gradient_accumulation_steps,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
             step_scheduler_with_optimizer=False,
         )
-        self.micro_batch = self._micro_batch_size()
+        self.samples_per_process = self._samples_per_process()
         set_seed(training.seed)
         model = VoVNet(settings)
         if start_from is not None:
@@ -82,7 +103,8 @@ class Trainer:
             self.bare_objective, optimizer, scheduler
         )
 
-    def _micro_batch_size(self) -> int:
+    def _samples_per_process(self) -> int:
+        """Of a step; exactly so many where their work is equal."""
         training = self.settings.training
         world = self.accelerator.num_processes
         if world != training.num_processes:
@@ -90,13 +112,12 @@ class Trainer:
                 f"training.num_processes is {training.num_processes}, but {world} processes were"
                 " launched"
             )
-        pieces = world * training.gradient_accumulation_steps
-        if training.batch_size % pieces:
+        if training.batch_size < world:
             raise ConfigError(
-                f"training.batch_size: {training.batch_size} is not a multiple of num_processes"
-                f" times gradient_accumulation_steps, {pieces}"
+                f"training.batch_size: expected at least num_processes, {world}, got"
+                f" {training.batch_size}"
             )
-        return training.batch_size // pieces
+        return training.batch_size // world
 
     def _optimizer(self, model: VoVNet) -> torch.optim.Optimizer:
         training = self.settings.training
@@ -131,72 +152,141 @@ class Trainer:
         self._trim_log(start)
         self.objective.train()
         batches = self._batches(start)
-        rank, began = self.accelerator.process_index, time.perf_counter()
+        rank, self.began, self.start = self.accelerator.process_index, time.perf_counter(), start
+        self.num_skipped, self.asked_for = 0, Work()
+        asked: Step | None = None
         for step in range(start, self.total_steps):
             # What dropout draws follows from the position in the run alone, on CPU and GPUs.
             position = (training.seed, self.stage, step, rank)
             seeds = np.random.SeedSequence(position).generate_state(1, np.uint64)
             torch.manual_seed(int(seeds[0]))
             try:
-                sums = self._step(step + 1, batches)
+                before, asked = asked, self._step(step + 1, batches)
             except torch.OutOfMemoryError:
                 raise ConfigError(
-                    f"training: out of memory with {self.micro_batch} samples at once on a device;"
-                    " raise gradient_accumulation_steps or lower batch_size"
+                    f"training: out of memory with {self.at_once} samples at once on a device;"
+                    " lower training.micro_batch_tokens"
                 ) from None
-            self._log(step + 1, sums, (step + 1 - start) / (time.perf_counter() - began))
+            if before is not None:
+                self._finish(before)
+            saves = (step + 1) % training.save_every == 0 or step + 1 == self.total_steps
+            if saves or self.accelerator.device.type == "cpu":  # which has done it by now
+                self._finish(asked)
+                asked = None
+            if saves:
+                self._save(step + 1)
             if on_step is not None:
                 on_step(step + 1, self.total_steps)
-            if (step + 1) % training.save_every == 0 or step + 1 == self.total_steps:
-                self._save(step + 1)
         if self.accelerator.is_main_process:
             save_weights(self.model, self.folder / WEIGHTS_NAME)
         self.accelerator.wait_for_everyone()
 
-    def _step(self, step: int, batches: Iterator[list[Example]]) -> dict[str, float]:
-        """One optimizer step over gradient_accumulation_steps micro-batches."""
-        totals, max_norm = dict[str, float](), self.settings.training.max_grad_norm
-        for _ in range(self.settings.training.gradient_accumulation_steps):
-            with self.accelerator.accumulate(self.objective):
-                result = self.objective(next(batches))
-                self.accelerator.backward(result.loss)
-                if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), max_norm)
-                    if not torch.isfinite(norm):
-                        raise VovnetError(
-                            f"{self.folder}: the gradient of step {step} is not finite (loss"
-                            f" {result.loss.item():g}); training ends, and what it saved stays"
-                        )
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+    def _step(self, number: int, batches: Iterator[tuple[list[Example], bool]]) -> Step:
+        """Ask for one optimizer step, by the mean over the samples of all processes."""
+        training, last = self.settings.training, False
+        share = self.accelerator.num_processes / training.batch_size
+        sums = dict[str, Tensor]()
+        ids: list[str] = []
+        losses: list[Tensor] = []
+        while not last:
+            examples, last = next(batches)
+            self.at_once = len(examples)
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                result = self.objective(examples)
+                self.accelerator.backward(result.loss * share)
             for name, value in result.sums.items():
-                totals[name] = totals.get(name, 0.0) + value
+                sums[name] = sums[name] + value if name in sums else value
+            ids += [example.id for example in examples]
+            losses.append(result.losses_B)
+            self.asked_for += result.work
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), training.max_grad_norm)
+        if self.accelerator.scaler is None:
+            # The fused optimizer leaves out, on the device, a step in which it is told of infinity.
+            self.optimizer.optimizer.found_inf = 1 - torch.isfinite(norm).float()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         self.scheduler.step()
-        return totals
+        names, total_K = self._total(sums)
+        rate = self.scheduler.get_last_lr()[0]
+        return Step(number, names, total_K, norm, ids, torch.cat(losses), rate, self.asked_for)
 
-    def _batches(self, start: int) -> Iterator[list[Example]]:
-        """This process's micro-batches from step `start` on."""
-        training, rank = self.settings.training, self.accelerator.process_index
-        world, size = self.accelerator.num_processes, self.micro_batch
-        batches = []
-        for step in range(start, self.total_steps):
-            for piece in range(training.gradient_accumulation_steps):
-                first = step * training.batch_size + (piece * world + rank) * size
-                batches.append(list(range(first, first + size)))
+    def _total(self, sums: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
+        """Names and sums over all processes, not read yet."""
+        # A process lacks the sums of a view where its share of a step shows no example in it.
+        views = stage1_views(self.settings) if self.stage == 1 else []
+        names = sorted({*sums, *(f"{kind}_{view}" for kind in ("ce", "count") for view in views)})
+        zero = torch.zeros((), device=self.accelerator.device)
+        local_K = torch.stack([sums.get(name, zero).float() for name in names])
+        return names, self.accelerator.reduce(local_K, "sum")
+
+    def _finish(self, step: Step) -> None:
+        """Log a step. One that is not finite was left out; too many of them end training."""
+        total = dict(zip(step.names, step.sums.tolist(), strict=True))
+        finite = math.isfinite(total["loss"])
+        if self.accelerator.scaler is None:  # which meets infinite gradients on its way
+            finite = finite and bool(torch.isfinite(step.norm))
+        self._log(step, total)
+        if finite:
+            return
+        self.num_skipped += 1
+        limit = self.settings.training.max_skipped_steps
+        wrong = [
+            name
+            for name, is_finite in zip(step.ids, step.losses_B.isfinite().tolist(), strict=True)
+            if not is_finite
+        ] or step.ids
+        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        loss = total["loss"] / self.settings.training.batch_size
+        text = (
+            f"{self.folder}: step {step.number} is not finite (loss {loss:g}, gradient norm"
+            f" {float(step.norm):g}, samples {shown})"
+        )
+        if self.num_skipped > limit:
+            raise VovnetError(
+                f"{text}; training ends after {self.num_skipped} such steps, what it saved stays"
+            )
+        logger.warning("%s; it was left out, %d of at most %d", text, self.num_skipped, limit)
+
+    def _parts(self, step: int) -> list[list[int]]:
+        """This process's micro-batches of a step: positions of equal work, within the budget."""
+        training, world = self.settings.training, self.accelerator.num_processes
+        positions = range(step * training.batch_size, (step + 1) * training.batch_size)
+        budget = training.micro_batch_tokens
+        if world == 1 and budget is None:
+            return [list(positions)]
+        work = {position: self.examples.num_tokens(position) for position in positions}
+        mine = balanced(work, world)[self.accelerator.process_index]
+        own = {position: work[position] for position in mine}
+        count = 1 if budget is None else min(len(own), math.ceil(sum(own.values()) / budget))
+        return balanced(own, count)
+
+    def _batches(self, start: int) -> Iterator[tuple[list[Example], bool]]:
+        """This process's micro-batches from step `start` on, and whether each ends its step."""
+        training, counts = self.settings.training, deque[int]()
+
+        def plan() -> Iterator[list[int]]:
+            for step in range(start, self.total_steps):
+                parts = self._parts(step)
+                counts.append(len(parts))
+                yield from parts
+
         loader: DataLoader[Example | VovnetError] = DataLoader(
             LoadedExamples(self.examples),
-            batch_sampler=batches,
+            batch_sampler=plan(),
             collate_fn=list,
             num_workers=training.num_workers,
+            pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # dropout's own is left alone
         )
+        waiting = 0
         for items in loader:
             examples = []
             for item in items:
                 if isinstance(item, VovnetError):
                     raise item
                 examples.append(item)
-            yield examples
+            waiting = (waiting or counts.popleft()) - 1
+            yield examples, waiting == 0
 
     @property
     def _objects(self) -> dict[str, Any]:
@@ -232,6 +322,7 @@ class Trainer:
         """
         training, main = self.settings.training, self.accelerator.is_main_process
         path = self.folder / f"checkpoint-{step}"
+        check_finite(path, self.model.state_dict())
         partial = path.with_name(f".{path.name}.partial")
         if main:
             shutil.rmtree(partial, ignore_errors=True)
@@ -266,28 +357,38 @@ class Trainer:
                 continue
         write_text(path, "".join(kept))
 
-    def _log(self, step: int, sums: dict[str, float], steps_per_s: float) -> None:
-        """Append the step's means over all processes."""
-        # A process lacks the sums of a view where its share of a step shows no example in it.
-        views = stage1_views(self.settings) if self.stage == 1 else []
-        names = sorted({*sums, *(f"{kind}_{view}" for kind in ("ce", "count") for view in views)})
-        local_K = torch.tensor(
-            [sums.get(name, 0.0) for name in names], device=self.accelerator.device
-        )
-        total_K = self.accelerator.reduce(local_K, "sum")
+    def _log(self, step: Step, total: Mapping[str, float]) -> None:
+        """Append the step's means over all processes, and how fast the run has been so far."""
         if not self.accelerator.is_main_process:
             return
-        total = dict(zip(names, total_K.tolist(), strict=True))
         batch_size = self.settings.training.batch_size
-        line: dict[str, Any] = {"step": step, "stage": self.stage}
+        line: dict[str, Any] = {"step": step.number, "stage": self.stage}
         for name, value in total.items():
             if name.startswith("count_"):
                 continue
             kind, _, view = name.partition("_")
             count = total.get(f"count_{view}", batch_size) if kind == "ce" else batch_size
             if count:
-                line[name] = round(value / count, 6)
-        line["learning_rate"] = self.scheduler.get_last_lr()[0]
-        line["samples_per_s"] = round(steps_per_s * batch_size, 1)
+                line[name] = round(value / count, 6) if math.isfinite(value) else None
+        line["learning_rate"] = step.learning_rate
+        elapsed_s = time.perf_counter() - self.began
+        line["samples_per_s"] = round((step.number - self.start) * batch_size / elapsed_s, 1)
+        line["tokens_per_s"] = round(step.work.tokens / elapsed_s, 1)
+        line["tflops"] = round(step.work.flops / elapsed_s / 1e12, 3)
         with (self.folder / LOG_NAME).open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def balanced(work: Mapping[int, int], count: int) -> list[list[int]]:
+    """`count` lists of the keys with nearly the same work each: the largest goes where least is.
+
+    Graham (1969), "Bounds on multiprocessing timing anomalies", section 3. Each list ascends, and
+    none is empty where there are keys enough.
+    """
+    parts: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for key in sorted(work, key=lambda key: (-work[key], key)):
+        least = min(range(count), key=lambda part: (loads[part], len(parts[part])))
+        parts[least].append(key)
+        loads[least] += work[key]
+    return [sorted(part) for part in parts]

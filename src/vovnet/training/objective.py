@@ -17,17 +17,39 @@ from torch import Tensor
 
 from vovnet.config import Settings
 from vovnet.core.cost import allowed_actions
+from vovnet.model.flops import Grid
+from vovnet.model.sequences import TokenSequence
 from vovnet.model.vovnet import VoVNet, action_distribution, straight_through
 from vovnet.training.examples import Example
 from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 
+@dataclass(frozen=True)
+class Work:
+    """Tokens that entered the language model, and the FLOPs that the objective needs of the model.
+
+    A backward pass counts as much as the forward pass, and twice as much where the weights have
+    gradients themselves. What is computed again to save memory does not count.
+    """
+
+    tokens: int = 0
+    flops: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.tokens + other.tokens, self.flops + other.flops)
+
+
 @dataclass
 class StepResult:
-    """`loss` is the mean over the batch; `sums` are sums over it, for the log."""
+    """`loss` is the sum of `losses_B`; `sums` are sums over the batch as well, for the log.
+
+    All of them stay on the device: reading a number there would wait for all the work before it.
+    """
 
     loss: Tensor
-    sums: dict[str, float]
+    losses_B: Tensor
+    sums: dict[str, Tensor]
+    work: Work
 
 
 class Objective(torch.nn.Module):
@@ -38,8 +60,12 @@ class Objective(torch.nn.Module):
         self.model = model
         self.settings = settings
         self.stage = stage
+        self.work = Work()
+        self.language_passes = _passes(model.vlm.model.get_decoder())
+        self.tower_passes = _passes(model.vlm.tower)
 
     def forward(self, examples: Sequence[Example]) -> StepResult:
+        self.work = Work()
         if self.stage == 1:
             return self._stage1(examples)
         return self._stage2(examples)
@@ -48,15 +74,19 @@ class Objective(torch.nn.Module):
         """Cross-entropy under the fixed policy: each example is shown in its own view."""
         views = [example.view for example in examples]
         ce_B = self.cross_entropy(examples, views)
-        sums = {"loss": float(ce_B.detach().sum())}
+        sums = {"loss": ce_B.detach().sum()}
         for view in dict.fromkeys(views):
             rows = [row for row, shown in enumerate(views) if shown == view]
-            sums[f"ce_{view}"] = float(ce_B.detach()[rows].sum())
-            sums[f"count_{view}"] = len(rows)
-        return StepResult(ce_B.mean(), sums)
+            sums[f"ce_{view}"] = ce_B.detach()[rows].sum()
+            sums[f"count_{view}"] = torch.tensor(float(len(rows)), device=ce_B.device)
+        return StepResult(ce_B.sum(), ce_B.detach(), sums, self.work)
 
     def _stage2(self, examples: Sequence[Example]) -> StepResult:
         policy = self.settings.policy
+        ready = None
+        if self.model.vlm.packs:
+            # Asked for before the scores are waited for, so that a GPU has work meanwhile.
+            ready = self._look_sequences(examples)
         scores_BA, ce_no_B = self._text_pass(examples)
         costs_BA = self.costs(examples).to(scores_BA.device)
         allowed = allowed_actions(self.settings.actions, policy.action_space)
@@ -68,16 +98,16 @@ class Objective(torch.nn.Module):
             gumbel_BA = torch.stack([example.gumbel_A for example in examples])
             weights_BA = straight_through(pi_BA, gumbel_BA.to(pi_BA.device))
         sampled_BA = weights_BA.detach() > 0.5 if policy.use_straight_through else None
-        ce_BA = torch.cat([ce_no_B[:, None], self._look_losses(examples, sampled_BA)], dim=1)
+        ce_BA = torch.cat([ce_no_B[:, None], self._look_losses(examples, sampled_BA, ready)], dim=1)
         entropy_B = -(pi_BA * pi_BA.clamp_min(1e-20).log()).sum(dim=1)
         cost_B = (pi_BA * costs_BA).sum(dim=1)
         loss_B = (weights_BA * ce_BA).sum(dim=1) + policy.lambda_cost * cost_B
         loss_B = loss_B - policy.entropy_weight * entropy_B
-        sums = {"loss": float(loss_B.detach().sum()), "expected_cost": float(cost_B.detach().sum())}
+        sums = {"loss": loss_B.detach().sum(), "expected_cost": cost_B.detach().sum()}
         for action, view in enumerate(self.settings.actions):
-            sums[f"ce_{view}"] = float(ce_BA[:, action].detach().sum())
-            sums[f"action_share_{view}"] = float(pi_BA[:, action].detach().sum())
-        return StepResult(loss_B.mean(), sums)
+            sums[f"ce_{view}"] = ce_BA[:, action].detach().sum()
+            sums[f"action_share_{view}"] = pi_BA[:, action].detach().sum()
+        return StepResult(loss_B.sum(), loss_B.detach(), sums, self.work)
 
     def evaluate(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Scores and CE of every action (B, A), without sampling any."""
@@ -88,20 +118,38 @@ class Objective(torch.nn.Module):
         """Scores (B, A) and CE of NO (B,) from one pass: the answer follows the text pass."""
         vlm = self.model.vlm
         sequences = [vlm.sequence(example.prompt, (), example.answer_ids) for example in examples]
-        hidden_BTD, batch = vlm.hidden_states(sequences)
+        hidden_BTD, mask_BT = vlm.hidden_states(sequences)
+        self._count(sequences, [])
         ce_B = self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
         num_tokens = hidden_BTD.shape[1]
         ends = [num_tokens - len(example.answer_ids) for example in examples]
         end_B = torch.tensor(ends, device=hidden_BTD.device)
         position_T = torch.arange(num_tokens, device=hidden_BTD.device)
-        text_mask_BT = batch.mask_BT * (position_T < end_B[:, None])
+        text_mask_BT = mask_BT * (position_T < end_B[:, None])
         return self.model.read(hidden_BTD, text_mask_BT, end_B - 1).scores_BA, ce_B
 
-    def _look_losses(self, examples: Sequence[Example], sampled_BA: Tensor | None = None) -> Tensor:
-        """CE of every action but NO, (B, A - 1); with `sampled_BA`, gradient only where sampled."""
-        actions = self.settings.actions
-        looks = range(1, len(actions))
-        pairs = [(row, action) for row in range(len(examples)) for action in looks]
+    def _pairs(self, num_examples: int) -> list[tuple[int, int]]:
+        """Each example with each action but NO."""
+        looks = range(1, len(self.settings.actions))
+        return [(row, action) for row in range(num_examples) for action in looks]
+
+    def _look_sequences(self, examples: Sequence[Example]) -> list[TokenSequence]:
+        """The sequences of all pairs."""
+        pairs, actions = self._pairs(len(examples)), self.settings.actions
+        shown = [examples[row] for row, _ in pairs]
+        return self._sequences(shown, [actions[action] for _, action in pairs])
+
+    def _look_losses(
+        self,
+        examples: Sequence[Example],
+        sampled_BA: Tensor | None = None,
+        ready: Sequence[TokenSequence] | None = None,
+    ) -> Tensor:
+        """CE of every action but NO, (B, A - 1); with `sampled_BA`, gradient only where sampled.
+
+        `ready` holds the sequences of all pairs where their images are encoded already.
+        """
+        actions, pairs = self.settings.actions, self._pairs(len(examples))
         taken = pairs
         if sampled_BA is not None:
             chosen = sampled_BA.tolist()
@@ -112,16 +160,20 @@ class Objective(torch.nn.Module):
             if part:
                 with torch.set_grad_enabled(with_grad):
                     shown = [examples[row] for row, _ in part]
-                    views = [actions[action] for _, action in part]
-                    parts.append(self.cross_entropy(shown, views))
+                    if ready is None:
+                        sequences = self._sequences(shown, [actions[action] for _, action in part])
+                    else:
+                        sequences = [ready[pairs.index(pair)] for pair in part]
+                    parts.append(self._losses(sequences, shown))
         order = sorted(range(len(pairs)), key=[*taken, *rest].__getitem__)
-        return torch.cat(parts)[order].reshape(len(examples), len(looks))
+        return torch.cat(parts)[order].reshape(len(examples), -1)
 
     def cross_entropy(self, examples: Sequence[Example], views: Sequence[str]) -> Tensor:
-        """CE (nats, summed over the answer's tokens) of each example in its view, (B,).
+        """CE (nats, summed over the answer's tokens) of each example in its view, (B,)."""
+        return self._losses(self._sequences(examples, views), examples)
 
-        An example that is shown in several views of one budget is encoded once.
-        """
+    def _sequences(self, examples: Sequence[Example], views: Sequence[str]) -> list[TokenSequence]:
+        """Each example in its view; one in several views of one budget is encoded once."""
         vlm = self.model.vlm
         budgets = [view_budget(view, self.settings.vision_budget) for view in views]
         pixels = {
@@ -129,20 +181,36 @@ class Objective(torch.nn.Module):
             for example, budget in zip(examples, budgets, strict=True)
         }
         encoded = dict(zip(pixels, vlm.encode(list(pixels.values())), strict=True))
+        self._count([], [image.grid for images in encoded.values() for image in images])
         sequences = []
         for example, view, budget in zip(examples, views, budgets, strict=True):
             reductions = parse_view(view).reductions
             images = tuple(image.reduced(reductions) for image in encoded[id(example), budget])
             sequences.append(vlm.sequence(example.prompt, images, example.answer_ids))
-        hidden_BTD, _ = vlm.hidden_states(sequences)
+        return sequences
+
+    def _losses(self, sequences: Sequence[TokenSequence], examples: Sequence[Example]) -> Tensor:
+        hidden_BTD, _ = self.model.vlm.hidden_states(sequences)
+        self._count(sequences, [])
         return self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
+
+    def _count(self, sequences: Sequence[TokenSequence], grids: Sequence[Grid]) -> None:
+        """Add a pass of the language model over sequences, and of the tower over images."""
+        lengths = [sequence.length for sequence in sequences]
+        flops, with_grad = self.model.vlm.flops, torch.is_grad_enabled()
+        language = sum(flops.language_model.prefill(length) for length in lengths)
+        tower = flops.vision_tower.encode(grids)
+        if with_grad:
+            language, tower = language * self.language_passes, tower * self.tower_passes
+        self.work += Work(sum(lengths), language + tower)
 
     def _answer_loss(self, hidden_BTD: Tensor, answers: Sequence[Sequence[int]]) -> Tensor:
         longest = max(len(answer) for answer in answers)
-        labels_BT = torch.full((len(answers), longest), -100, device=hidden_BTD.device)
+        labels_BT = torch.full((len(answers), longest), -100)
         for row, answer in enumerate(answers):
             labels_BT[row, longest - len(answer) :] = torch.tensor(answer)
         logits_BTV = self.model.vlm.logits(hidden_BTD[:, -longest - 1 : -1]).float()
+        labels_BT = labels_BT.to(logits_BTV.device)
         loss_BT = torch.nn.functional.cross_entropy(
             logits_BTV.transpose(1, 2), labels_BT, ignore_index=-100, reduction="none"
         )
@@ -155,3 +223,9 @@ class Objective(torch.nn.Module):
             [num_vision_tokens(item.sizes, view, budget) for view in views] for item in examples
         ]
         return self.settings.policy.cost_scale * torch.tensor(tokens, dtype=torch.float32)
+
+
+def _passes(part: torch.nn.Module) -> int:
+    """How often a part of the model is passed for a gradient, see `Work`."""
+    trained = [weight.requires_grad for weight in part.parameters()]
+    return 1 + any(trained) + all(trained)

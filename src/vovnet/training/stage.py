@@ -65,7 +65,7 @@ def train_stage(
         if stage == 2 and held_out:
             objective = trainer.bare_objective
             examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
-            calibration = measure_calibration(objective, examples, trainer.micro_batch)
+            calibration = measure_calibration(objective, examples, trainer.samples_per_process)
             outputs["calibration"] = folder / "calibration.json"
             write_json(outputs["calibration"], calibration)
         write_manifest(

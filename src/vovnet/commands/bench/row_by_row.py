@@ -23,7 +23,7 @@ from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Outcome, scored_outcome
 from vovnet.inference.engine import Answer, TextPass
 from vovnet.inference.observe import batches
-from vovnet.model.vlm import Prefix
+from vovnet.model.padded import Prefix
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, GroupKey, Router
 from vovnet.policies.decide import decide
@@ -36,7 +36,7 @@ def row_outcome(
     """The outcome of a policy on a set, with model runs for this policy alone."""
     inference, samples, kind = bench.inference, questions.samples, kind_of(policy)
     actions = bench.settings.actions
-    chosen = batches(inference, samples)
+    chosen = batches(inference, samples, inference.settings.actions)
     passes: list[TextPass] | None = None
     if kind.reads_text_pass(policy):
         passes = [inference.text_pass([samples[row] for row in rows]) for rows in chosen]
@@ -88,7 +88,11 @@ def row_outcome(
 def row_router(bench: Bench, key: GroupKey) -> Router:
     """A router that is fitted on model runs of its own."""
     questions = load_questions(bench.settings, bench.layout, ROUTER_FIT)
-    shown = _shown(bench, questions.samples, batches(bench.inference, questions.samples))
+    shown = _shown(
+        bench,
+        questions.samples,
+        batches(bench.inference, questions.samples, bench.settings.actions),
+    )
     views = [answers.values() for answers in shown.values()]
     tokens_AN = [[answer.vision_tokens for answer in answers] for answers in views]
     scores_NA = _correctness(questions, shown)

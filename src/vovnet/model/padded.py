@@ -1,0 +1,92 @@
+"""Passes over sequences that are padded to the longest, by transformers' ordinary attention.
+
+Shapes: B sequences, T tokens, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from vovnet.model.sequences import Batch, TokenSequence, pad_left
+
+if TYPE_CHECKING:
+    from vovnet.model.vlm import VisionLanguageModel
+
+
+@dataclass
+class Prefix:
+    """A batch that has been processed: its cache, and the mask of the cached tokens."""
+
+    cache: DynamicCache
+    mask_BT: Tensor
+
+    def copy(self, drop: int = 0) -> Prefix:
+        """A copy without the last `drop` tokens; growing it leaves this one as it is.
+
+        The tensors are shared: a layer replaces its own and never writes into them.
+        """
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        length = self.mask_BT.shape[1] - drop
+        if drop:
+            cache.crop(-drop)
+        return Prefix(cache, self.mask_BT[:, :length])
+
+
+class PaddedPasses:
+    """How a model reads and continues sequences."""
+
+    def __init__(self, vlm: VisionLanguageModel) -> None:
+        self.vlm = vlm
+
+    def hidden_states(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, D) of whole sequences, and the mask (B, T) of their tokens."""
+        batch = pad_left(sequences, self.vlm.pad_id, self.vlm.device)
+        return self.vlm(batch, None, batch.mask_BT), batch.mask_BT
+
+    def prefill(
+        self, sequences: Sequence[TokenSequence], prefix: Prefix | None = None
+    ) -> tuple[Tensor, Tensor, Prefix]:
+        """Process sequences, after `prefix` if given (which is used up).
+
+        Returns the hidden states (B, T, D) of the new tokens, their mask, and the grown prefix.
+        """
+        batch = pad_left(sequences, self.vlm.pad_id, self.vlm.device)
+        if prefix is None:
+            cache = DynamicCache(config=self.vlm.model.config.get_text_config())
+            mask_BT = batch.mask_BT
+        else:
+            cache, mask_BT = prefix.cache, torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
+        hidden_BTD = self.vlm(batch, cache, mask_BT)
+        return hidden_BTD, batch.mask_BT, Prefix(cache, mask_BT)
+
+    def decoder(self, prefix: Prefix, max_new_tokens: int) -> Decoder:
+        """Decoding after `prefix`, which is used up."""
+        return Decoder(self.vlm, prefix)
+
+
+class Decoder:
+    """Feeds one token of each sequence at a time."""
+
+    def __init__(self, vlm: VisionLanguageModel, prefix: Prefix) -> None:
+        self.vlm, self.prefix = vlm, prefix
+
+    def __call__(self, token_B: Tensor, position_B: Tensor) -> Tensor:
+        """Logits (B, V) of the tokens after `token_B`."""
+        batch = Batch(
+            token_B[:, None],
+            torch.ones_like(token_B)[:, None],
+            position_B.expand(3, -1)[..., None],
+            torch.zeros_like(token_B, dtype=torch.bool)[:, None],
+            (),
+        )
+        self.prefix.mask_BT = torch.cat([self.prefix.mask_BT, batch.mask_BT], dim=1)
+        hidden_B1D = self.vlm(batch, self.prefix.cache, self.prefix.mask_BT)
+        return self.vlm.logits(hidden_B1D[:, -1])
