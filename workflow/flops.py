@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vovnet.config import VisionBudget, load
-from vovnet.model.architectures import PUBLIC, answer_flops
+from vovnet.model.architectures import COUNTED, PUBLIC, answer_flops
 from vovnet.model.flops import ModelFlops
 from vovnet.views import num_vision_tokens
 
@@ -23,7 +23,8 @@ FILES = {"Qwen3-VL": ("paper.yaml",), "Qwen2.5-VL": ("paper.yaml", "qwen2_5_vl.y
 def flop_rows() -> list[list[str]]:
     """A row for each model and view, in 10^12 operations."""
     rows = []
-    for name, model in PUBLIC.items():
+    for name, config in PUBLIC.items():
+        model = COUNTED[config["model_type"]](config)
         files = next(files for start, files in FILES.items() if name.startswith(start))
         sizes = load(CONFIG / file for file in files).vision_budget
         rows += [[name, f"`{view}`", *_columns(model, view, sizes)] for view in VIEWS]

@@ -27,9 +27,13 @@ IMAGE_MARKS = 2
 """Tokens around an image."""
 
 
+Config = dict[str, Any]
+"""The contents of a config.json, as far as they say what a model's weights are."""
+
+
 def _qwen3_vl(
     hidden: int, layers: int, heads: int, mlp: int, tower: tuple[int, int, int]
-) -> ModelFlops:
+) -> Config:
     """The numbers in which the models' config.json files differ; the tower's are its own."""
     depth, width, tower_mlp = tower
     text = {
@@ -50,15 +54,12 @@ def _qwen3_vl(
         "patch_size": 16,
         "temporal_patch_size": 2,
         "spatial_merge_size": 2,
-        "deepstack_visual_indexes": [0, 1, 2],  # only their number counts
+        "deepstack_visual_indexes": [8, 16, 24] if depth == 27 else [5, 11, 17],
     }
-    config: dict[str, Any] = {"text_config": text, "vision_config": vision}
-    return ModelFlops.of_qwen3_vl(config)
+    return {"model_type": "qwen3_vl", "text_config": text, "vision_config": vision}
 
 
-def _qwen2_5_vl(
-    hidden: int, layers: int, heads: tuple[int, int], mlp: int, words: int
-) -> ModelFlops:
+def _qwen2_5_vl(hidden: int, layers: int, heads: tuple[int, int], mlp: int, words: int) -> Config:
     """The numbers in which the models' config.json files differ; their towers are alike."""
     text = {
         "hidden_size": hidden,
@@ -80,8 +81,7 @@ def _qwen2_5_vl(
         "window_size": 112,
         "fullatt_block_indexes": [7, 15, 23, 31],
     }
-    config: dict[str, Any] = {"text_config": text, "vision_config": vision}
-    return ModelFlops.of_qwen2_5_vl(config)
+    return {"model_type": "qwen2_5_vl", "text_config": text, "vision_config": vision}
 
 
 PUBLIC = {
@@ -94,24 +94,32 @@ PUBLIC = {
 """Models of the hub by the beginning of their names."""
 
 
-def model_flops(settings: ModelSettings) -> ModelFlops:
+def model_config(settings: ModelSettings) -> Config:
     """Of the model that the settings name: in a folder, in the hub's cache, or by public sizes."""
     name = settings.base_model_name
     path = _config_file(settings)
-    if path is None:
-        for known, counted in PUBLIC.items():
-            if name.rpartition("/")[2].startswith(known):
-                return counted
-        raise CheckpointError(
-            f"model.base_model_name: the sizes of {name!r} are not known, fetch its config.json"
-            " into the hub's cache first"
-        )
+    if path is not None:
+        return read_json(path)
+    for known, config in PUBLIC.items():
+        if name.rpartition("/")[2].startswith(known):
+            return config
+    raise CheckpointError(
+        f"model.base_model_name: the sizes of {name!r} are not known, fetch its config.json"
+        " into the hub's cache first"
+    )
+
+
+def model_flops(settings: ModelSettings) -> ModelFlops:
+    """Counts the operations of the model that the settings name."""
+    config = model_config(settings)
     if settings.family not in COUNTED:
         raise ConfigError(f"model.family: operations of {settings.family!r} cannot be counted")
     try:
-        return COUNTED[settings.family](read_json(path))
+        return COUNTED[settings.family](config)
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not the sizes of a {settings.family} ({error})") from None
+        raise CheckpointError(
+            f"{_config_file(settings)}: not the sizes of a {settings.family} ({error})"
+        ) from None
 
 
 def _config_file(settings: ModelSettings) -> Path | None:
