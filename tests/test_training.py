@@ -467,9 +467,9 @@ def test_only_sampled_views_train_the_model(fresh: Layout) -> None:
     """Losses of views that were not sampled are computed without gradient into the VLM."""
     objective, examples = objective_of(fresh)
     sampled_BA = torch.zeros(len(examples), 3, dtype=torch.bool)
-    assert not objective._look_losses(examples, sampled_BA).requires_grad
+    assert not objective._look_losses(examples, sampled_BA.tolist()).requires_grad
     sampled_BA[3, 2] = True
-    losses_B2 = objective._look_losses(examples, sampled_BA)
+    losses_B2 = objective._look_losses(examples, sampled_BA.tolist())
     assert losses_B2.requires_grad
     with torch.no_grad():
         direct_B2 = objective._look_losses(examples)

@@ -20,7 +20,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.records import Sample
 from vovnet.data.prompts import question_text
 from vovnet.model.flops import AnswerFlops
-from vovnet.model.sequences import ImageFeatures, Pixels, Prompt, TokenSequence
+from vovnet.model.sequences import ImageFeatures, Pixels, Prompt, TokenSequence, sent
 from vovnet.model.vlm import Generated, Prefix, log_probabilities
 from vovnet.model.vovnet import Reading, VoVNet, uncertainty
 from vovnet.views import num_vision_tokens, parse_view, view_budget
@@ -316,4 +316,4 @@ class Inference:
 
 def _next_positions(sequences: list[TokenSequence], device: torch.device) -> Tensor:
     """The position of the token that follows each sequence, (B,)."""
-    return torch.tensor([sequence.next_position for sequence in sequences], device=device)
+    return sent(torch.tensor([sequence.next_position for sequence in sequences]), device)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vovnet.model.sequences import Batch, TokenSequence, pack
+from vovnet.model.sequences import Batch, TokenSequence, pack, sent
 
 if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
@@ -76,7 +76,7 @@ class PackedCache:
 
 def _lengths(lengths: Sequence[int], device: torch.device) -> Tensor:
     """Cumulative lengths, (B + 1,)."""
-    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    return sent(torch.tensor([0, *accumulate(lengths)], dtype=torch.int32), device)
 
 
 class PackedPasses:
@@ -140,8 +140,8 @@ class PackedPasses:
                 cu_seq_lens_k=_lengths([cache.room] * len(lengths), device),
                 max_length_q=max(lengths),
                 max_length_k=cache.room,
-                slots_T=torch.cat(slots).to(device),
-                used_B=torch.tensor(cache.lengths, dtype=torch.int32, device=device),
+                slots_T=sent(torch.cat(slots), device),
+                used_B=sent(torch.tensor(cache.lengths, dtype=torch.int32), device),
             )
         return hidden_1TD[0]
 
@@ -194,10 +194,10 @@ def _padded(hidden_TD: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
     mask_BT = torch.zeros(len(lengths), longest, dtype=torch.long)
     for row, length in enumerate(lengths):
         mask_BT[row, longest - length :] = 1
-    places_T = mask_BT.flatten().nonzero()[:, 0].to(hidden_TD.device)
+    places_T = sent(mask_BT.flatten().nonzero()[:, 0], hidden_TD.device)
     padded = hidden_TD.new_zeros(mask_BT.numel(), hidden_TD.shape[1])
     padded = padded.index_copy(0, places_T, hidden_TD)
-    return padded.unflatten(0, mask_BT.shape), mask_BT.to(hidden_TD.device)
+    return padded.unflatten(0, mask_BT.shape), sent(mask_BT, hidden_TD.device)
 
 
 @contextmanager
@@ -265,8 +265,8 @@ class Decoder:
         self.size, spare = len(prefix.lengths), self.num_rows - len(prefix.lengths)
         used = [length + 1 for length in prefix.lengths] + [1] * spare
         slots = [row * self.cache.room + count - 1 for row, count in enumerate(used)]
-        self.used_B.copy_(torch.tensor(used, dtype=torch.int32))
-        self.slot_B.copy_(torch.tensor(slots))
+        self.used_B.copy_(torch.tensor(used, dtype=torch.int32), non_blocking=True)
+        self.slot_B.copy_(torch.tensor(slots), non_blocking=True)
 
     def __call__(self, token_B: Tensor, position_B: Tensor) -> Tensor:
         """Logits (B, V) of the tokens after `token_B`; the next call overwrites them."""
@@ -336,7 +336,7 @@ class TextPassGraph:
     def __call__(self, sequence: TokenSequence) -> tuple[Tensor, PackedCache]:
         """Hidden states (T, D) of the question, and its own cache."""
         length = sequence.length
-        self.ids_T[:length] = sequence.ids_T.to(self.ids_T.device)
+        self.ids_T[:length] = sent(sequence.ids_T, self.ids_T.device)
         hidden_1TD = self.run()
         cache = PackedCache.empty(self.vlm, 1, length)
         self.cache.lengths = [length]

@@ -173,20 +173,29 @@ def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torc
         positions_3BT[:, row, start:] = sequence.positions_3T
         image_mask_BT[row, start:] = sequence.image_mask_T
         images += sequence.images
-    ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
-    positions_3BT, image_mask_BT = positions_3BT.to(device), image_mask_BT.to(device)
-    return Batch(ids_BT, mask_BT, positions_3BT, image_mask_BT, tuple(images))
+    return Batch(
+        sent(ids_BT, device),
+        sent(mask_BT, device),
+        sent(positions_3BT, device),
+        sent(image_mask_BT, device),
+        tuple(images),
+    )
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for what it has to do before."""
+    return values.to(device, non_blocking=True)
 
 
 def pack(sequences: Sequence[TokenSequence], device: torch.device) -> Batch:
     """Sequences one after the other, as a batch of one row without padding."""
-    ids_1T = torch.cat([sequence.ids_T for sequence in sequences])[None].to(device)
+    ids_1T = torch.cat([sequence.ids_T for sequence in sequences])[None]
     positions_3T = torch.cat([sequence.positions_3T for sequence in sequences], dim=1)
     image_mask_T = torch.cat([sequence.image_mask_T for sequence in sequences])
     return Batch(
-        ids_1T,
-        torch.ones_like(ids_1T),
-        positions_3T[:, None].to(device),
-        image_mask_T[None].to(device),
+        sent(ids_1T, device),
+        sent(torch.ones_like(ids_1T), device),
+        sent(positions_3T[:, None], device),
+        sent(image_mask_T[None], device),
         tuple(image for sequence in sequences for image in sequence.images),
     )

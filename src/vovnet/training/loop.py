@@ -30,7 +30,7 @@ from vovnet.core.records import Sample
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
 from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet, stage1_views
-from vovnet.training.objective import Objective, Work
+from vovnet.training.objective import HostCopy, Objective, Work
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ class Step:
 
     number: int
     names: list[str]
-    sums: Tensor
-    norm: Tensor
+    sums: HostCopy
+    norm: HostCopy
     ids: list[str]
-    losses_B: Tensor
+    losses_B: HostCopy
     learning_rate: float
     work: Work
 
@@ -208,7 +208,8 @@ class Trainer:
         self.scheduler.step()
         names, total_K = self._total(sums)
         rate = self.scheduler.get_last_lr()[0]
-        return Step(number, names, total_K, norm, ids, torch.cat(losses), rate, self.asked_for)
+        asked = (HostCopy(total_K), HostCopy(norm), ids, HostCopy(torch.cat(losses)))
+        return Step(number, names, *asked, rate, self.asked_for)
 
     def _total(self, sums: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
         """Names and sums over all processes, not read yet."""
@@ -222,9 +223,9 @@ class Trainer:
     def _finish(self, step: Step) -> None:
         """Log a step. One that is not finite was left out; too many of them end training."""
         total = dict(zip(step.names, step.sums.tolist(), strict=True))
-        finite = math.isfinite(total["loss"])
+        finite, norm = math.isfinite(total["loss"]), step.norm.tolist()
         if self.accelerator.scaler is None:  # which meets infinite gradients on its way
-            finite = finite and bool(torch.isfinite(step.norm))
+            finite = finite and math.isfinite(norm)
         self._log(step, total)
         if finite:
             return
@@ -232,14 +233,14 @@ class Trainer:
         limit = self.settings.training.max_skipped_steps
         wrong = [
             name
-            for name, is_finite in zip(step.ids, step.losses_B.isfinite().tolist(), strict=True)
-            if not is_finite
+            for name, value in zip(step.ids, step.losses_B.tolist(), strict=True)
+            if not math.isfinite(value)
         ] or step.ids
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         loss = total["loss"] / self.settings.training.batch_size
         text = (
             f"{self.folder}: step {step.number} is not finite (loss {loss:g}, gradient norm"
-            f" {float(step.norm):g}, samples {shown})"
+            f" {norm:g}, samples {shown})"
         )
         if self.num_skipped > limit:
             raise VovnetError(

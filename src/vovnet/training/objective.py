@@ -11,6 +11,7 @@ without gradient into the model. Shapes: B samples, A actions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from vovnet.config import Settings
 from vovnet.core.cost import allowed_actions
 from vovnet.model.flops import Grid
-from vovnet.model.sequences import TokenSequence
+from vovnet.model.sequences import TokenSequence, sent
 from vovnet.model.vovnet import VoVNet, action_distribution, straight_through
 from vovnet.training.examples import Example
 from vovnet.views import num_vision_tokens, parse_view, view_budget
@@ -37,6 +38,23 @@ class Work:
 
     def __add__(self, other: "Work") -> "Work":
         return Work(self.tokens + other.tokens, self.flops + other.flops)
+
+
+class HostCopy:
+    """Numbers on their way from the device; reading them waits for nothing that is asked later."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.arrived = values, None
+        if values.is_cuda:
+            self.values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self.values.copy_(values, non_blocking=True)
+            self.arrived = torch.cuda.Event()
+            self.arrived.record()
+
+    def tolist(self) -> Any:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.values.tolist()
 
 
 @dataclass
@@ -77,18 +95,14 @@ class Objective(torch.nn.Module):
         sums = {"loss": ce_B.detach().sum()}
         for view in dict.fromkeys(views):
             rows = [row for row, shown in enumerate(views) if shown == view]
-            sums[f"ce_{view}"] = ce_B.detach()[rows].sum()
-            sums[f"count_{view}"] = torch.tensor(float(len(rows)), device=ce_B.device)
+            sums[f"ce_{view}"] = ce_B.detach()[sent(torch.tensor(rows), ce_B.device)].sum()
+            sums[f"count_{view}"] = ce_B.new_full((), len(rows))
         return StepResult(ce_B.sum(), ce_B.detach(), sums, self.work)
 
     def _stage2(self, examples: Sequence[Example]) -> StepResult:
         policy = self.settings.policy
-        ready = None
-        if self.model.vlm.packs:
-            # Asked for before the scores are waited for, so that a GPU has work meanwhile.
-            ready = self._look_sequences(examples)
         scores_BA, ce_no_B = self._text_pass(examples)
-        costs_BA = self.costs(examples).to(scores_BA.device)
+        costs_BA = sent(self.costs(examples), scores_BA.device)
         allowed = allowed_actions(self.settings.actions, policy.action_space)
         pi_BA = action_distribution(
             scores_BA, costs_BA, policy.lambda_cost, policy.entropy_weight, allowed
@@ -96,9 +110,12 @@ class Objective(torch.nn.Module):
         weights_BA = pi_BA
         if policy.use_straight_through:
             gumbel_BA = torch.stack([example.gumbel_A for example in examples])
-            weights_BA = straight_through(pi_BA, gumbel_BA.to(pi_BA.device))
-        sampled_BA = weights_BA.detach() > 0.5 if policy.use_straight_through else None
-        ce_BA = torch.cat([ce_no_B[:, None], self._look_losses(examples, sampled_BA, ready)], dim=1)
+            weights_BA = straight_through(pi_BA, sent(gumbel_BA, pi_BA.device))
+        sampled = HostCopy(weights_BA.detach() > 0.5) if policy.use_straight_through else None
+        # A GPU encodes the images while it is waited for what was sampled.
+        ready = self._look_sequences(examples) if self.model.vlm.packs else None
+        looks_BA = self._look_losses(examples, sampled.tolist() if sampled else None, ready)
+        ce_BA = torch.cat([ce_no_B[:, None], looks_BA], dim=1)
         entropy_B = -(pi_BA * pi_BA.clamp_min(1e-20).log()).sum(dim=1)
         cost_B = (pi_BA * costs_BA).sum(dim=1)
         loss_B = (weights_BA * ce_BA).sum(dim=1) + policy.lambda_cost * cost_B
@@ -123,7 +140,7 @@ class Objective(torch.nn.Module):
         ce_B = self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
         num_tokens = hidden_BTD.shape[1]
         ends = [num_tokens - len(example.answer_ids) for example in examples]
-        end_B = torch.tensor(ends, device=hidden_BTD.device)
+        end_B = sent(torch.tensor(ends), hidden_BTD.device)
         position_T = torch.arange(num_tokens, device=hidden_BTD.device)
         text_mask_BT = mask_BT * (position_T < end_B[:, None])
         return self.model.read(hidden_BTD, text_mask_BT, end_B - 1).scores_BA, ce_B
@@ -142,18 +159,17 @@ class Objective(torch.nn.Module):
     def _look_losses(
         self,
         examples: Sequence[Example],
-        sampled_BA: Tensor | None = None,
+        sampled: Sequence[Sequence[bool]] | None = None,
         ready: Sequence[TokenSequence] | None = None,
     ) -> Tensor:
-        """CE of every action but NO, (B, A - 1); with `sampled_BA`, gradient only where sampled.
+        """CE of every action but NO, (B, A - 1); with `sampled` (B, A), gradient only where it is.
 
         `ready` holds the sequences of all pairs where their images are encoded already.
         """
         actions, pairs = self.settings.actions, self._pairs(len(examples))
         taken = pairs
-        if sampled_BA is not None:
-            chosen = sampled_BA.tolist()
-            taken = [(row, action) for row, action in pairs if chosen[row][action]]
+        if sampled is not None:
+            taken = [(row, action) for row, action in pairs if sampled[row][action]]
         rest = sorted(set(pairs) - set(taken))
         parts = []
         for part, with_grad in ((taken, torch.is_grad_enabled()), (rest, False)):
@@ -166,7 +182,8 @@ class Objective(torch.nn.Module):
                         sequences = [ready[pairs.index(pair)] for pair in part]
                     parts.append(self._losses(sequences, shown))
         order = sorted(range(len(pairs)), key=[*taken, *rest].__getitem__)
-        return torch.cat(parts)[order].reshape(len(examples), -1)
+        losses_N = torch.cat(parts)
+        return losses_N[sent(torch.tensor(order), losses_N.device)].reshape(len(examples), -1)
 
     def cross_entropy(self, examples: Sequence[Example], views: Sequence[str]) -> Tensor:
         """CE (nats, summed over the answer's tokens) of each example in its view, (B,)."""
@@ -210,7 +227,7 @@ class Objective(torch.nn.Module):
         for row, answer in enumerate(answers):
             labels_BT[row, longest - len(answer) :] = torch.tensor(answer)
         logits_BTV = self.model.vlm.logits(hidden_BTD[:, -longest - 1 : -1]).float()
-        labels_BT = labels_BT.to(logits_BTV.device)
+        labels_BT = sent(labels_BT, logits_BTV.device)
         loss_BT = torch.nn.functional.cross_entropy(
             logits_BTV.transpose(1, 2), labels_BT, ignore_index=-100, reduction="none"
         )

@@ -7,9 +7,8 @@ tokenizer is the packaged one.
 import json
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +110,8 @@ def write_photos(settings: Settings, layout: Layout, counts: Mapping[str, int]) 
     (root / "train_images").mkdir(parents=True, exist_ok=True)
     for offset, (part, count) in enumerate(counts.items()):
         write = partial(_question, root, part, offset * 1_000_000)
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
-            rows = list(workers.map(write, range(count), chunksize=16))
+        with ThreadPoolExecutor() as workers:  # a process of CUDA's must not be forked
+            rows = list(workers.map(write, range(count)))
         text = json.dumps({"dataset_type": part, "data": rows})
         write_text(root / f"TextVQA_0.5.1_{part}.json", text)
         prepare(settings, "photos", part, layout)
