@@ -106,4 +106,4 @@ def test_timed_rules_take_the_machine_or_a_node() -> None:
     assert paper.resources("observe", alone=True)["slurm_extra"] == "--exclusive"
     assert "slurm_extra" not in paper.resources("observe")
     command = paper.timed("live", "{run}")({"run": "x"}, {"gpu": 1}, 64)
-    assert command.startswith("OMP_NUM_THREADS=4 MKL_NUM_THREADS=4 OPENBLAS_NUM_THREADS=4 python")
+    assert command.startswith("OMP_NUM_THREADS=8 MKL_NUM_THREADS=8 OPENBLAS_NUM_THREADS=8 python")

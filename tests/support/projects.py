@@ -25,7 +25,7 @@ from workflow.plan import Plan
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
 CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
 LIVE_TITLE = "(live)"
-TIMINGS = re.compile("latency|mem_peak|samples_per_s")
+TIMINGS = re.compile("latency|mem_peak|samples_per_s|tokens_per_s|tflops")
 COMPARED = (
     "data/**/*.jsonl",
     "runs/*/*/*/model.safetensors",

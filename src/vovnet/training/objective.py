@@ -18,7 +18,6 @@ from torch import Tensor
 
 from vovnet.config import Settings
 from vovnet.core.cost import allowed_actions
-from vovnet.model.flops import Grid
 from vovnet.model.sequences import TokenSequence, sent
 from vovnet.model.vovnet import VoVNet, action_distribution, straight_through
 from vovnet.training.examples import Example
@@ -136,7 +135,7 @@ class Objective(torch.nn.Module):
         vlm = self.model.vlm
         sequences = [vlm.sequence(example.prompt, (), example.answer_ids) for example in examples]
         hidden_BTD, mask_BT = vlm.hidden_states(sequences)
-        self._count(sequences, [])
+        self._count(sequences)
         ce_B = self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
         num_tokens = hidden_BTD.shape[1]
         ends = [num_tokens - len(example.answer_ids) for example in examples]
@@ -198,7 +197,8 @@ class Objective(torch.nn.Module):
             for example, budget in zip(examples, budgets, strict=True)
         }
         encoded = dict(zip(pixels, vlm.encode(list(pixels.values())), strict=True))
-        self._count([], [image.grid for images in encoded.values() for image in images])
+        grids = [image.grid for images in encoded.values() for image in images]
+        self.work += Work(0, vlm.flops.vision_tower.encode(grids))
         sequences = []
         for example, view, budget in zip(examples, views, budgets, strict=True):
             reductions = parse_view(view).reductions
@@ -208,17 +208,18 @@ class Objective(torch.nn.Module):
 
     def _losses(self, sequences: Sequence[TokenSequence], examples: Sequence[Example]) -> Tensor:
         hidden_BTD, _ = self.model.vlm.hidden_states(sequences)
-        self._count(sequences, [])
+        self._count(sequences)
         return self._answer_loss(hidden_BTD, [example.answer_ids for example in examples])
 
-    def _count(self, sequences: Sequence[TokenSequence], grids: Sequence[Grid]) -> None:
-        """Add a pass of the language model over sequences, and of the tower over images."""
-        lengths = [sequence.length for sequence in sequences]
-        flops, with_grad = self.model.vlm.flops, torch.is_grad_enabled()
+    def _count(self, sequences: Sequence[TokenSequence]) -> None:
+        """Add a pass of the language model, and with gradient the way back through the tower."""
+        lengths, flops = [sequence.length for sequence in sequences], self.model.vlm.flops
         language = sum(flops.language_model.prefill(length) for length in lengths)
-        tower = flops.vision_tower.encode(grids)
-        if with_grad:
-            language, tower = language * self.language_passes, tower * self.tower_passes
+        tower = 0
+        if torch.is_grad_enabled():
+            grids = [image.grid for sequence in sequences for image in sequence.images]
+            language *= self.language_passes
+            tower = (self.tower_passes - 1) * flops.vision_tower.encode(grids)
         self.work += Work(sum(lengths), language + tower)
 
     def _answer_loss(self, hidden_BTD: Tensor, answers: Sequence[Sequence[int]]) -> Tensor:

@@ -1,32 +1,13 @@
 """`vovnet bench_gpu`: what a card does with the configured model, beside a product of matrices."""
 
 import argparse
-import gc
-import json
-import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from accelerate import PartialState
-
-from vovnet.commands.bench_gpu import measures
-from vovnet.commands.bench_gpu.page import draw_kernels, markdown
-from vovnet.commands.bench_gpu.subject import bench_settings, write_model, write_photos
 from vovnet.commands.common import Flag, configured, count
-from vovnet.config import Settings
-from vovnet.core.errors import ConfigError
-from vovnet.core.files import json_ready, read_json, write_json, write_text
-from vovnet.core.records import Sample
-from vovnet.inference.engine import Inference
-from vovnet.model.vovnet import VoVNet, device_name, merge_adapters
-from vovnet.pipeline.manifest import package_versions
 
-Numbers = dict[str, Any]
-
-COMPARED, AGREEING, LIVE, PLAIN = 64, 64, 40, 4
-"""Questions: by `generate` in batches, batched against single, answered live, one by one."""
+if TYPE_CHECKING:
+    from vovnet.config import Settings
 
 
 @configured(
@@ -38,136 +19,7 @@ COMPARED, AGREEING, LIVE, PLAIN = 64, 64, 40, 4
     Flag("--questions", type=count, default=1024, metavar="N", help="questions to observe"),
     Flag("--training_only", action="store_true", help="leave out observing and answering"),
 )
-def bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
-    if not torch.cuda.is_available():
-        raise ConfigError("bench_gpu: this machine has no GPU that torch can use")
-    least = measures.WARM_STEPS + measures.PROFILED_STEPS + 2
-    if args.steps < least:
-        raise ConfigError(f"--steps: expected at least {least}, got {args.steps}")
-    state = PartialState()
-    alone = state.num_processes == 1
-    if not alone and not (args.output / "bench_gpu.json").exists():
-        raise ConfigError(f"{args.output}/bench_gpu.json: measure one card first, for comparison")
-    with tempfile.TemporaryDirectory() as name:
-        # Every process needs the same photos; they are on one machine.
-        folder = Path(name) if alone else Path(tempfile.gettempdir()) / "vovnet_bench_gpu"
-        if state.is_main_process:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_model(settings, folder / "model")
-        own = bench_settings(settings, folder, state.num_processes)
-        if state.is_main_process:
-            counts = {"train": args.steps * own.training.batch_size, "val": args.questions}
-            write_photos(own, own.layout, counts)
-        state.wait_for_everyone()
-        stages = _train(own, folder, args.steps)
-        if not alone:
-            if state.is_main_process:
-                _add_scaling(args.output, stages, state.num_processes)
-            return
-        found = {"training": stages} if args.training_only else _all(own, args.questions, stages)
-    _write(settings, args.output, found)
+def bench_gpu(settings: "Settings", args: argparse.Namespace) -> None:
+    from vovnet.commands.bench_gpu.run import run_bench_gpu
 
-
-def _train(settings: Settings, folder: Path, steps: int) -> Numbers:
-    found: Numbers = {"matmul_tflops": measures.matrix_product()}
-    for stage in (1, 2):
-        path = folder / f"stage{stage}"
-        found[f"stage{stage}"] = measures.train(settings, settings.layout, path, stage, steps)
-        _show(f"stage {stage}", found[f"stage{stage}"])
-        _free()
-    return found
-
-
-def _all(settings: Settings, num_questions: int, stages: Numbers) -> Numbers:
-    layout = settings.layout
-    samples = measures.questions(settings, layout, num_questions)
-    found = {"training": stages, **_own(settings, samples)}
-    _free()
-    model = settings.model.model_copy(
-        update={"attn_implementation": "sdpa", "compile": False, "lora": None}
-    )
-    plain_settings = settings.model_copy(update={"model": model})
-    plain = Inference(VoVNet(plain_settings).to("cuda").eval(), plain_settings)
-    for name, count_of, batched in (("batched", COMPARED, True), ("single", PLAIN, False)):
-        item = measures.generate(plain, layout, samples[:count_of], batched=batched)
-        found[f"generate_{name}"] = item
-        _show(f"generate, {name}", item)
-    return found
-
-
-def _own(settings: Settings, samples: list[Sample]) -> Numbers:
-    """What the project itself does with a model that is loaded once."""
-    model = VoVNet(settings).to("cuda").eval()
-    merge_adapters(model)
-    measured = (Inference(model, settings), settings.layout)
-    found = {"observation": measures.observe(*measured, samples)}
-    _show("observation", found["observation"])
-    for name, measure, chosen in (
-        ("prefill", measures.prefill, measures.batch_of(samples)),
-        ("live", measures.live, samples[:LIVE]),
-        ("agreement", measures.agreement, samples[:AGREEING]),
-    ):
-        found[name] = measure(*measured, chosen)
-        _show(name, found[name])
-    return found
-
-
-def _free() -> None:
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-def _show(what: str, numbers: Numbers) -> None:
-    if PartialState().is_main_process:
-        print(f"{what}: {json.dumps(json_ready(numbers))[:400]}", flush=True)
-
-
-def _write(settings: Settings, folder: Path, found: Numbers) -> None:
-    """The file that `vovnet plan` reads, with all that was measured under `measured`."""
-    training = found["training"]
-    contract: Numbers = {
-        "device": device_name(),
-        "model": settings.model.base_model_name,
-        "source": "vovnet bench_gpu",
-        "matmul_tflops": training["matmul_tflops"],
-        "training": {
-            f"stage{stage}_tflops": training[f"stage{stage}"]["tflops"] for stage in (1, 2)
-        },
-    }
-    if "observation" in found:
-        live = found["live"]
-        looked = live["always_full"]["parts_ms"]
-        contract |= {
-            "observation": {
-                "prefill_tflops": found["prefill"]["prefill_tflops"],
-                "questions_per_s": found["observation"]["questions_per_s"],
-                "tflops": found["observation"]["tflops"],
-                "decode_ms_per_step": live["no_vision"]["token_ms"],
-            },
-            "live": {
-                "text_pass_ms": live["read_then_no"]["parts_ms"]["text_pass"],
-                "token_ms": live["no_vision"]["token_ms"],
-                "prefill_full_ms": looked["vision_encoding"] + looked["prefill"],
-            },
-        }
-    value = contract | {"measured": found, "versions": package_versions()}
-    write_json(folder / "bench_gpu.json", json_ready(value))
-    write_text(folder / "bench_gpu.md", markdown(value))
-    for path in [folder / "bench_gpu.json", folder / "bench_gpu.md", *draw_kernels(value, folder)]:
-        print(path)
-
-
-def _add_scaling(folder: Path, stages: Numbers, cards: int) -> None:
-    """What each card keeps of one card's samples per second, in the stage that keeps less."""
-    path = folder / "bench_gpu.json"
-    value = read_json(path)
-    alone = value["measured"]["training"]
-    kept = {
-        stage: stages[stage]["samples_per_s"] / cards / alone[stage]["samples_per_s"]
-        for stage in ("stage1", "stage2")
-    }
-    value.setdefault("scaling", {})[str(cards)] = min(kept.values())
-    value["measured"].setdefault("scaling", {})[str(cards)] = {"kept": kept, "stages": stages}
-    write_json(path, json_ready(value))
-    write_text(folder / "bench_gpu.md", markdown(value))
-    print(f"{cards} cards keep {kept}", flush=True)
+    run_bench_gpu(settings, args)

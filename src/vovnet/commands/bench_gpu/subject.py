@@ -5,6 +5,7 @@ tokenizer is the packaged one.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,7 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
         "stage2_epochs": 1.0,
         "calibration_samples": 0,
         "save_every": 1_000_000,
-        "num_workers": max(4, settings.training.num_workers),
+        "num_workers": min(settings.training.num_workers, os.cpu_count() or 1),
     }
     value = merge(
         settings.model_dump(),
@@ -69,7 +70,7 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
             "training": training,
             "eval": {
                 "max_new_tokens": NEW_TOKENS,
-                "num_workers": max(8, settings.eval.num_workers),
+                "num_workers": min(settings.eval.num_workers, os.cpu_count() or 1),
             },
         },
     )
