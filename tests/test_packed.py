@@ -21,7 +21,7 @@ from vovnet.data.sets import load_set, load_train
 from vovnet.inference.engine import Inference
 from vovnet.inference.observe import batches, observe_samples
 from vovnet.model.vovnet import VoVNet
-from vovnet.training.loop import balanced
+from vovnet.training.examples import balanced
 
 PACKED = {"attn_implementation": "varlen"}
 VIEWS = ["no", "coarse", "full", "full+merge-cosine-0.5"]
@@ -43,7 +43,7 @@ def test_packed_sequences_are_observed_as_padded_ones(fresh: Layout, reuse: bool
     """Also in batches cut by tokens, with images that worker processes load."""
     evaluation: dict[str, Any] = {"cache_reuse": reuse, "max_new_tokens": 6}
     padded = answers(settings_of(fresh, {"eval": evaluation}), fresh)
-    evaluation |= {"batch_tokens": 300, "num_workers": 2}
+    evaluation |= {"batch_tokens": 1600, "num_workers": 2}
     packed = answers(settings_of(fresh, {"model": PACKED, "eval": evaluation}), fresh)
     assert packed[0] == padded[0]
     torch.testing.assert_close(packed[1], padded[1], atol=TOLERANCE, rtol=1e-5)
@@ -98,7 +98,7 @@ def test_work_is_divided_evenly(work: dict[int, int], count: int) -> None:
 
 
 def test_batches_hold_no_more_tokens_than_asked(fresh: Layout) -> None:
-    settings = settings_of(fresh, {"eval": {"batch_tokens": 400}})
+    settings = settings_of(fresh, {"eval": {"batch_tokens": 1600}})
     inference = make_inference(settings)
     samples = load_set(settings, fresh, "synth_mmbench")
     lengths = [len(prompt.text_ids) for prompt in inference.prompts(samples)]
@@ -107,7 +107,7 @@ def test_batches_hold_no_more_tokens_than_asked(fresh: Layout) -> None:
     for part in parts:
         shown = [inference.view_tokens(samples[row], "full") for row in part]
         tokens = sum(shown) + sum(lengths[row] for row in part)
-        assert len(part) == 1 or tokens + len(part) * settings.eval.max_new_tokens <= 400
+        assert len(part) == 1 or tokens + len(part) * settings.eval.max_new_tokens <= 1600
 
 
 def test_the_bench_of_a_card_needs_one(

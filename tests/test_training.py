@@ -95,7 +95,7 @@ def log_of(layout: Layout, stage: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-RATES = {"samples_per_s", "tokens_per_s", "tflops"}
+RATES = {"samples_per_s", "tokens_per_s_and_device", "tflops_per_s_and_device"}
 
 
 def without_rate(log: list[dict[str, Any]]) -> list[dict[str, Any]]:

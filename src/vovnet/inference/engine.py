@@ -95,6 +95,7 @@ class Inference:
         self.model, self.vlm = model, model.vlm
         self.settings = settings
         self.halved_batches = 0
+        self.fitting_tokens: int | None = None
 
     def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
         data = self.settings.data
@@ -160,15 +161,19 @@ class Inference:
         A token needs its keys and values twice, in the cache of the prompt and in that of the
         answer, and the activations of one layer.
         """
+        if self.fitting_tokens is not None:
+            return self.fitting_tokens
         device = self.vlm.device
         if self.settings.eval.batch_tokens is not None or device.type != "cuda":
             return self.settings.eval.batch_tokens
-        free, _ = torch.cuda.mem_get_info(device)
-        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.get_device_properties(device).total_memory
+        free -= torch.cuda.memory_allocated(device)
         size = self.vlm.flops.language_model
         cached = 4 * size.num_hidden_layers * size.num_key_value_heads * size.head_dim
         numbers = cached + 8 * size.hidden_size + 4 * size.intermediate_size
-        return max(1, int(0.8 * free / (numbers * self.vlm.model.dtype.itemsize)))
+        size_of_one = numbers * self.vlm.model.dtype.itemsize
+        self.fitting_tokens = max(1, int(0.75 * free / size_of_one))
+        return self.fitting_tokens
 
     def sequences(
         self, prompts: Sequence[Prompt], encoded: Encoded, view: str

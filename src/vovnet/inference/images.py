@@ -58,14 +58,14 @@ class LoadedImages(Dataset["Loaded | VovnetError"]):
         loaded = Loaded([], {}, {})
         try:
             images = load_images(self.settings, self.layout, sample) if budgets else []
+            if self.settings.eval.num_beams > 1:  # transformers' own search cuts them itself
+                return Loaded(images, {}, {})
             for budget in budgets:
                 began = time.perf_counter()
                 loaded.pixels[budget] = self.vlm.preprocess(images, budget)
                 loaded.seconds[budget] = time.perf_counter() - began
         except VovnetError as error:
             return error
-        if self.settings.eval.num_beams > 1:  # transformers' own search preprocesses them itself
-            loaded.images.extend(images)
         return loaded
 
 

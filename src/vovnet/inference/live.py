@@ -28,7 +28,9 @@ from vovnet.evaluation.questions import Questions, load_questions, question_of
 from vovnet.evaluation.replay import load_routers
 from vovnet.inference.engine import Answer, Inference, TextPass
 from vovnet.machine.alone import alone
+from vovnet.model.architectures import IMAGE_MARKS
 from vovnet.model.loading import weights_digest
+from vovnet.model.packed import graph_length, slots
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
@@ -155,12 +157,33 @@ class LivePolicy:
         return LiveAnswer(decision, answers, flops, timing)
 
     def warm_up(self, samples: Sequence[Sample]) -> None:
-        """Take every way once that the policy may take: nothing is prepared in timed answers."""
-        for sample in samples:
+        """Take every way once that the policy may take: nothing is prepared in timed answers.
+
+        These are the first samples, and on a GPU one for each shape that is captured.
+        """
+        for sample in self._first_of_each_shape(samples):
             self(sample)
             text_pass = self.inference.text_pass([sample]) if self.reads_text_pass else None
             for view in shown_views(self.policy, self.inference.settings.actions):
                 self._look(sample, view, text_pass, Timing(self.inference.vlm.device))
+
+    def _first_of_each_shape(self, samples: Sequence[Sample]) -> list[Sample]:
+        inference, chosen = self.inference, list(samples[:WARM_UP])
+        if inference.vlm.device.type != "cuda" or not inference.vlm.packs:
+            return chosen
+        known: set[tuple[str, int | None]] = set()
+        views = shown_views(self.policy, inference.settings.actions)
+        for sample, prompt in zip(samples, inference.prompts(samples), strict=True):
+            length, marks = len(prompt.text_ids), IMAGE_MARKS * len(sample.images)
+            length_with_answer = length + inference.settings.eval.max_new_tokens
+            shapes = {("text", graph_length(length))} | {
+                ("answer", slots(length_with_answer + tokens + (marks if tokens else 0)))
+                for tokens in (inference.view_tokens(sample, view) for view in views)
+            }
+            if not shapes <= known:
+                known |= shapes
+                chosen.append(sample)
+        return chosen
 
     def _look(
         self, sample: Sample, view: str, text_pass: TextPass | None, timing: Timing
@@ -277,7 +300,7 @@ def answer_both_ways(
         own = merge(settings.model_dump(), {"eval": {"cache_reuse": reuse}})
         inference = Inference(live.inference.model, validate(own, "eval.cache_reuse"))
         ways.append(LivePolicy(inference, live.layout, live.policy, live.router))
-        ways[-1].warm_up(samples[:WARM_UP])
+        ways[-1].warm_up(samples)
     answers: tuple[list[LiveAnswer], list[LiveAnswer]] = ([], [])
     for row, sample in enumerate(samples):
         for way in (row % 2, 1 - row % 2):
@@ -291,7 +314,7 @@ def _answers(
 ) -> dict[bool, list[LiveAnswer]]:
     """The answers by whether the cache was reused: both ways where they are to be compared."""
     if not compares:
-        live.warm_up(questions.samples[:WARM_UP])
+        live.warm_up(questions.samples)
         answers = []
         for sample in questions.samples:
             answers.append(live(sample))

@@ -38,6 +38,7 @@ from vovnet.inference.shards import (
     shard_blocks,
 )
 from vovnet.model.loading import weights_digest
+from vovnet.model.packed import slots
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel
@@ -91,6 +92,8 @@ def observe_shard(
                     observed.write(table, block_path(folder, index, table))
                 if on_block is not None:
                     on_block(done, len(waiting))
+            if (limit := inference.batch_tokens()) is not None:
+                facts["batch_tokens"] = limit
             if halved := inference.halved_batches - before:
                 # In 16 bits results depend on the size of a batch.
                 facts["halved_batches_of_last_call"] = halved
@@ -258,7 +261,9 @@ def _observe_batch(
     budgets = {view: view_budget(view, settings.vision_budget) for view in block.views}
     for budget in dict.fromkeys(budgets.values()):
         began = time.perf_counter()
-        encoded = inference.encode_pixels([item.pixels.get(budget) for item in loaded])
+        encoded = None
+        if settings.eval.num_beams == 1:
+            encoded = inference.encode_pixels([item.pixels.get(budget) for item in loaded])
         encoding_s = time.perf_counter() - began
         encoding_s += sum(item.seconds.get(budget, 0.0) for item in loaded)
         for view in (view for view in block.views if budgets[view] == budget):
@@ -281,15 +286,16 @@ def batches(
     if limit is None:
         return [order[start : start + size] for start in range(0, len(order), size)]
     found: list[list[int]] = []
-    room = 0
+    longest = 0
     for row in order:
         shown = max((inference.view_tokens(samples[row], view) for view in views), default=0)
-        tokens = lengths[row] + shown + inference.settings.eval.max_new_tokens
-        if not found or len(found[-1]) == size or tokens > room:
+        tokens = slots(lengths[row] + shown + inference.settings.eval.max_new_tokens)
+        # Every question of a batch takes the room of the longest one.
+        longest = max(longest, tokens)
+        if not found or len(found[-1]) == size or (len(found[-1]) + 1) * longest > limit:
             found.append([])
-            room = limit
+            longest = tokens
         found[-1].append(row)
-        room -= tokens
     return found
 
 

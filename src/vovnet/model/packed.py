@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
 
 ROOM_STEP = 256
-"""Slots per sequence of a decoder come in multiples of it, so that few graphs are captured."""
+"""A decoder's slots per sequence are rounded up to a multiple, so that few graphs are captured."""
+
+ROW_STEP = 8
+"""The same for the sequences of a batch."""
 
 CAPTURED_LENGTHS = tuple(range(32, 513, 32))
 """Lengths to which a single text pass is filled up, so that its graph can be used again."""
@@ -151,11 +154,12 @@ class PackedPasses:
             and torch.is_inference_mode_enabled()
             and len(sequences) == 1
             and not sequences[0].images
-            and sequences[0].length <= CAPTURED_LENGTHS[-1]
+            and graph_length(sequences[0].length) is not None
         )
 
     def _captured(self, sequence: TokenSequence) -> tuple[Tensor, PackedCache]:
-        room = next(length for length in CAPTURED_LENGTHS if length >= sequence.length)
+        room = graph_length(sequence.length)
+        assert room is not None
         if room not in self.text_passes:
             self.text_passes[room] = TextPassGraph(self.vlm, room)
         return self.text_passes[room](sequence)
@@ -163,9 +167,9 @@ class PackedPasses:
     def decoder(self, prefix: PackedCache, max_new_tokens: int) -> Decoder:
         """Decoding after `prefix`, which stays as it is; one decoder is in use at a time."""
         num_rows = len(prefix.lengths)
-        room = _next_multiple(max(prefix.lengths) + max_new_tokens, ROOM_STEP)
-        if self.vlm.device.type == "cuda":
-            num_rows = 1 << (num_rows - 1).bit_length()
+        room = slots(max(prefix.lengths) + max_new_tokens)
+        if self.vlm.device.type == "cuda" and num_rows > 1:
+            num_rows = _next_multiple(num_rows, ROW_STEP)
         key = (num_rows, room)
         if key not in self.decoders:
             self.decoders[key] = self._new_decoder(*key)
@@ -182,6 +186,16 @@ class PackedPasses:
             self.storage = None
             self.storage = torch.zeros(needed, dtype=self.vlm.model.dtype, device=self.vlm.device)
         return Decoder(self.vlm, num_rows, room, self.storage)
+
+
+def slots(tokens: int) -> int:
+    """Slots of a decoder's cache for a sequence of so many tokens, the answer's included."""
+    return _next_multiple(tokens, ROOM_STEP)
+
+
+def graph_length(tokens: int) -> int | None:
+    """Tokens to which a single text pass is filled up, or None where it is not captured."""
+    return next((length for length in CAPTURED_LENGTHS if length >= tokens), None)
 
 
 def _next_multiple(value: int, step: int) -> int:
@@ -206,9 +220,11 @@ def attached(vlm: VisionLanguageModel, cache: PackedCache) -> Iterator[None]:
     modules = [layer.self_attn for layer in vlm.model.get_decoder().layers]
     for layer, module in enumerate(modules):
         module.kv_cache = (cache.keys[layer], cache.values[layer])
-    yield
-    for module in modules:
-        module.kv_cache = None
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.kv_cache = None
 
 
 class Captured:

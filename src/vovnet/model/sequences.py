@@ -183,7 +183,7 @@ def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torc
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """On the device, without waiting for what it has to do before."""
+    """A copy on the device. It is queued there: the host waits for no earlier work."""
     return values.to(device, non_blocking=True)
 
 

@@ -5,7 +5,7 @@ follow from (seed, stage, position in the run) alone: they depend neither on the
 processes nor on where a run was interrupted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,6 +58,21 @@ def sample_order(num_samples: int, num_positions: int, seed: int, stage: int) ->
         for epoch in range(num_epochs)
     ]
     return np.concatenate(passes)[:num_positions]
+
+
+def balanced(work: Mapping[int, int], count: int) -> list[list[int]]:
+    """`count` lists of the keys with nearly the same work each: the largest goes where least is.
+
+    Graham (1969), "Bounds on multiprocessing timing anomalies", section 3. Each list ascends, and
+    none is empty where there are keys enough.
+    """
+    parts: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for key in sorted(work, key=lambda key: (-work[key], key)):
+        least = min(range(count), key=lambda part: (loads[part], len(parts[part])))
+        parts[least].append(key)
+        loads[least] += work[key]
+    return [sorted(part) for part in parts]
 
 
 @dataclass(eq=False)

@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,12 +28,22 @@ from vovnet.core.files import atomic_path, write_text
 from vovnet.core.records import Sample
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
-from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet, stage1_views
-from vovnet.training.objective import HostCopy, Objective, Work
+from vovnet.training.examples import (
+    Example,
+    ImageLoader,
+    LoadedExamples,
+    TrainingSet,
+    balanced,
+    stage1_views,
+)
+from vovnet.training.objective import HostCopy, Objective, Step, Work
 
 logger = logging.getLogger(__name__)
 
 LOG_NAME = "train_log.jsonl"
+
+MAX_OVERFLOWS = 20
+"""Steps in a row whose gradients may overflow in fp16, while the scale of the loss is lowered."""
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -45,24 +54,6 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
         if step.isdigit():
             found.append((int(step), path))
     return sorted(found)
-
-
-@dataclass
-class Step:
-    """What was asked of the device in a step: the answers are read while the next one runs.
-
-    `sums` are those of all processes, named by `names`; `losses_B` are of this process's `ids`, and
-    `work` is what this process has done so far.
-    """
-
-    number: int
-    names: list[str]
-    sums: HostCopy
-    norm: HostCopy
-    ids: list[str]
-    losses_B: HostCopy
-    learning_rate: float
-    work: Work
 
 
 class Trainer:
@@ -149,11 +140,11 @@ class Trainer:
     def run(self, on_step: Callable[[int, int], None] | None = None) -> None:
         """Train from the newest checkpoint, or from the start, to the end."""
         training, start = self.settings.training, self._resume()
-        self._trim_log(start)
+        self.num_skipped = self._trim_log(start)
         self.objective.train()
         batches = self._batches(start)
         rank, self.began, self.start = self.accelerator.process_index, time.perf_counter(), start
-        self.num_skipped, self.asked_for = 0, Work()
+        self.num_overflows, self.asked_for = 0, Work()
         asked: Step | None = None
         for step in range(start, self.total_steps):
             # What dropout draws follows from the position in the run alone, on CPU and GPUs.
@@ -170,7 +161,7 @@ class Trainer:
             if before is not None:
                 self._finish(before)
             saves = (step + 1) % training.save_every == 0 or step + 1 == self.total_steps
-            if saves or self.accelerator.device.type == "cpu":  # which has done it by now
+            if saves or self.accelerator.device.type == "cpu":  # where the step is done by now
                 self._finish(asked)
                 asked = None
             if saves:
@@ -199,14 +190,15 @@ class Trainer:
             ids += [example.id for example in examples]
             losses.append(result.losses_B)
             self.asked_for += result.work
+        names, total_K = self._total(sums)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), training.max_grad_norm)
         if self.accelerator.scaler is None:
-            # The fused optimizer leaves out, on the device, a step in which it is told of infinity.
-            self.optimizer.optimizer.found_inf = 1 - torch.isfinite(norm).float()
+            # The fused optimizer leaves out, on the device, a step in which `found_inf` is 1.
+            finite = torch.isfinite(norm + total_K[names.index("loss")])
+            self.optimizer.optimizer.found_inf = 1 - finite.float()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
-        names, total_K = self._total(sums)
         rate = self.scheduler.get_last_lr()[0]
         asked = (HostCopy(total_K), HostCopy(norm), ids, HostCopy(torch.cat(losses)))
         return Step(number, names, *asked, rate, self.asked_for)
@@ -224,9 +216,11 @@ class Trainer:
         """Log a step. One that is not finite was left out; too many of them end training."""
         total = dict(zip(step.names, step.sums.tolist(), strict=True))
         finite, norm = math.isfinite(total["loss"]), step.norm.tolist()
-        if self.accelerator.scaler is None:  # which meets infinite gradients on its way
-            finite = finite and math.isfinite(norm)
-        self._log(step, total)
+        self.num_overflows = 0 if math.isfinite(norm) else self.num_overflows + 1
+        # In fp16 gradients overflow until their scale is found, but not for ever.
+        allowed = 0 if self.accelerator.scaler is None else MAX_OVERFLOWS
+        finite = finite and self.num_overflows <= allowed
+        self._log(step, total, finite=finite)
         if finite:
             return
         self.num_skipped += 1
@@ -235,7 +229,8 @@ class Trainer:
             name
             for name, value in zip(step.ids, step.losses_B.tolist(), strict=True)
             if not math.isfinite(value)
-        ] or step.ids
+        ]
+        wrong = gather_object(wrong) or gather_object(step.ids)
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         loss = total["loss"] / self.settings.training.batch_size
         text = (
@@ -246,7 +241,8 @@ class Trainer:
             raise VovnetError(
                 f"{text}; training ends after {self.num_skipped} such steps, what it saved stays"
             )
-        logger.warning("%s; it was left out, %d of at most %d", text, self.num_skipped, limit)
+        if self.accelerator.is_main_process:
+            logger.warning("%s; it was left out, %d of at most %d", text, self.num_skipped, limit)
 
     def _parts(self, step: int) -> list[list[int]]:
         """This process's micro-batches of a step: positions of equal work, within the budget."""
@@ -344,22 +340,30 @@ class Trainer:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         self.accelerator.wait_for_everyone()
 
-    def _trim_log(self, start: int) -> None:
-        """Drop log lines past the step that training resumes at, and a torn last line."""
+    def _trim_log(self, start: int) -> int:
+        """Drop log lines past the step that training resumes at, and a torn last line.
+
+        Returns how many steps before it were left out.
+        """
         path = self.folder / LOG_NAME
-        if not self.accelerator.is_main_process or not path.exists():
-            return
-        kept = []
+        kept: list[str] = []
+        if not path.exists():
+            return 0
         for line in path.read_text().splitlines():
             try:
                 if json.loads(line)["step"] <= start:
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError):
                 continue
-        write_text(path, "".join(kept))
+        if self.accelerator.is_main_process:
+            write_text(path, "".join(kept))
+        return sum("left_out" in json.loads(line) for line in kept)
 
-    def _log(self, step: Step, total: Mapping[str, float]) -> None:
-        """Append the step's means over all processes, and how fast the run has been so far."""
+    def _log(self, step: Step, total: Mapping[str, float], *, finite: bool) -> None:
+        """Append the step's means over all processes, and how fast the run has been so far.
+
+        Tokens and FLOPs are those of this process, whose work is that of the others.
+        """
         if not self.accelerator.is_main_process:
             return
         batch_size = self.settings.training.batch_size
@@ -374,22 +378,9 @@ class Trainer:
         line["learning_rate"] = step.learning_rate
         elapsed_s = time.perf_counter() - self.began
         line["samples_per_s"] = round((step.number - self.start) * batch_size / elapsed_s, 1)
-        line["tokens_per_s"] = round(step.work.tokens / elapsed_s, 1)
-        line["tflops"] = round(step.work.flops / elapsed_s / 1e12, 3)
+        line["tokens_per_s_and_device"] = round(step.work.tokens / elapsed_s, 1)
+        line["tflops_per_s_and_device"] = round(step.work.flops / elapsed_s / 1e12, 3)
+        if not finite:
+            line["left_out"] = True
         with (self.folder / LOG_NAME).open("a") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def balanced(work: Mapping[int, int], count: int) -> list[list[int]]:
-    """`count` lists of the keys with nearly the same work each: the largest goes where least is.
-
-    Graham (1969), "Bounds on multiprocessing timing anomalies", section 3. Each list ascends, and
-    none is empty where there are keys enough.
-    """
-    parts: list[list[int]] = [[] for _ in range(count)]
-    loads = [0] * count
-    for key in sorted(work, key=lambda key: (-work[key], key)):
-        least = min(range(count), key=lambda part: (loads[part], len(parts[part])))
-        parts[least].append(key)
-        loads[least] += work[key]
-    return [sorted(part) for part in parts]

@@ -57,6 +57,24 @@ class HostCopy:
 
 
 @dataclass
+class Step:
+    """What was asked of the device in a step: the answers are read while the next one runs.
+
+    `sums` are those of all processes, named by `names`; `losses_B` are of this process's `ids`, and
+    `work` is what this process has done so far.
+    """
+
+    number: int
+    names: list[str]
+    sums: HostCopy
+    norm: HostCopy
+    ids: list[str]
+    losses_B: HostCopy
+    learning_rate: float
+    work: Work
+
+
+@dataclass
 class StepResult:
     """`loss` is the sum of `losses_B`; `sums` are sums over the batch as well, for the log.
 
@@ -111,7 +129,7 @@ class Objective(torch.nn.Module):
             gumbel_BA = torch.stack([example.gumbel_A for example in examples])
             weights_BA = straight_through(pi_BA, sent(gumbel_BA, pi_BA.device))
         sampled = HostCopy(weights_BA.detach() > 0.5) if policy.use_straight_through else None
-        # A GPU encodes the images while it is waited for what was sampled.
+        # A GPU encodes the images while the host waits to learn what was sampled.
         ready = self._look_sequences(examples) if self.model.vlm.packs else None
         looks_BA = self._look_losses(examples, sampled.tolist() if sampled else None, ready)
         ce_BA = torch.cat([ce_no_B[:, None], looks_BA], dim=1)

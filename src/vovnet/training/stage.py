@@ -65,7 +65,11 @@ def train_stage(
         if stage == 2 and held_out:
             objective = trainer.bare_objective
             examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
-            calibration = measure_calibration(objective, examples, trainer.samples_per_process)
+            size, limit = trainer.samples_per_process, settings.training.micro_batch_tokens
+            if limit is not None:
+                longest = max(examples.num_tokens(row) for row in range(len(examples)))
+                size = max(1, min(size, limit // longest))
+            calibration = measure_calibration(objective, examples, size)
             outputs["calibration"] = folder / "calibration.json"
             write_json(outputs["calibration"], calibration)
         write_manifest(

@@ -23,7 +23,7 @@ from vovnet.core.records import Sample
 from vovnet.data.images import load_images
 from vovnet.data.sets import load_set, load_train
 from vovnet.inference.engine import Inference
-from vovnet.inference.live import WARM_UP, LivePolicy
+from vovnet.inference.live import LivePolicy
 from vovnet.inference.observe import Block, Observation, observe_blocks, observe_samples
 from vovnet.inference.shards import SIGNALS, STATES
 from vovnet.model.sequences import pad_left
@@ -199,7 +199,7 @@ def live(inference: Inference, layout: Layout, samples: list[Sample]) -> Numbers
     found: Numbers = {}
     for name, policy in POLICIES.items():
         answering = LivePolicy(inference, layout, policy)
-        answering.warm_up(samples[:WARM_UP])
+        answering.warm_up(samples)
         answers = [answering(sample) for sample in samples]
         parts = {
             part: float(np.median([answer.timing.parts[part] for answer in answers]))

@@ -37,6 +37,7 @@ def run_bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
         raise ConfigError(f"--steps: expected at least {least}, got {args.steps}")
     state = PartialState()
     alone = state.num_processes == 1
+    observes = alone and not args.training_only
     if not alone and not (args.output / "bench_gpu.json").exists():
         raise ConfigError(f"{args.output}/bench_gpu.json: measure one card first, for comparison")
     with tempfile.TemporaryDirectory() as name:
@@ -47,13 +48,18 @@ def run_bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
             write_model(settings, folder / "model")
         own = bench_settings(settings, folder, state.num_processes)
         if state.is_main_process:
-            counts = {"train": args.steps * own.training.batch_size, "val": args.questions}
+            counts = {
+                "train": args.steps * own.training.batch_size,
+                "val": args.questions if observes else 1,
+            }
             write_photos(own, own.layout, counts)
         state.wait_for_everyone()
         stages = _train(own, folder, args.steps)
         if not alone:
             if state.is_main_process:
-                _add_scaling(args.output, stages, state.num_processes)
+                _add_scaling(settings, args.output, stages, state.num_processes)
+                shutil.rmtree(folder, ignore_errors=True)
+            state.destroy_process_group()
             return
         found = {"training": stages} if args.training_only else _all(own, args.questions, stages)
     _write(settings, args.output, found)
@@ -148,10 +154,15 @@ def _write(settings: Settings, folder: Path, found: Numbers) -> None:
         print(path)
 
 
-def _add_scaling(folder: Path, stages: Numbers, cards: int) -> None:
+def _add_scaling(settings: Settings, folder: Path, stages: Numbers, cards: int) -> None:
     """What each card keeps of one card's samples per second, in the stage that keeps less."""
     path = folder / "bench_gpu.json"
     value = read_json(path)
+    here = (device_name(), settings.model.base_model_name)
+    if (value["device"], value["model"]) != here:
+        raise ConfigError(
+            f"{path}: of {value['model']} on {value['device']}, not {here[1]} on {here[0]}"
+        )
     alone = value["measured"]["training"]
     kept = {
         stage: stages[stage]["samples_per_s"] / cards / alone[stage]["samples_per_s"]
