@@ -37,7 +37,9 @@ from support.slurm_suite import NUM_PROCESSES, write_small_suite
 RESULTS = "results/test"
 RUN_LIMIT_S = 900
 TRAINING = {"train_stage1", "train_stage2"}
-GPU_RULES = {"observe", "live"}
+GPU_RULE, ALONE_RULE = "observe", "live"
+"""The second asks for its node alone (`--exclusive`), and so gets all of its devices."""
+
 T = TypeVar("T")
 
 pytestmark = [
@@ -114,7 +116,7 @@ def finished(cluster: Path, project: Project) -> list[SlurmJob]:
 def test_eight_jobs_of_one_gpu_run_side_by_side_on_different_devices(
     finished: list[SlurmJob],
 ) -> None:
-    single = [job for job in finished if job.rule in GPU_RULES]
+    single = [job for job in finished if job.rule == GPU_RULE]
     assert all(len(job.devices) == 1 for job in single)
     most = max(({job.devices for job in _beside(single, one)} for one in single), key=len)
     times = [f"{job.rule} {job.start:%X} {job.end:%X} {job.devices}" for job in finished]
@@ -133,8 +135,8 @@ def test_no_device_was_given_to_two_jobs_at_once(finished: list[SlurmJob]) -> No
 
 
 def test_every_job_got_the_devices_it_declared_and_ended_well(finished: list[SlurmJob]) -> None:
-    """Training of several processes has that many devices, in one job."""
-    declared = dict.fromkeys(TRAINING, NUM_PROCESSES) | dict.fromkeys(GPU_RULES, 1)
+    """Training of several processes has that many devices, in one job; a timed run has all."""
+    declared = dict.fromkeys(TRAINING, NUM_PROCESSES) | {GPU_RULE: 1, ALONE_RULE: NUM_GPUS}
     for job in finished:
         assert job.state == "COMPLETED", job
         assert len(job.devices) == declared.get(job.rule, 0), job
