@@ -61,6 +61,9 @@ def test_training_work_is_what_a_person_counts(tmp_path: Path) -> None:
     assert lora.stage1(parts) * TERA == pytest.approx(3 * (2 * looked + 2))
     no_vision = small_work(tmp_path, LORA | {"training": {"stage1_baseline_name": "no_vision"}})
     assert no_vision.stage1(parts) * TERA == pytest.approx(3 * 2 * text)
+    drawn = {"training": {"stage1_baseline_name": "random_policy_matched"}}
+    evenly = 2 * (text + 2 * looked) + 2 * 2
+    assert small_work(tmp_path, LORA | drawn).stage1(parts) * TERA == pytest.approx(evenly)
     whole = small_work(tmp_path, {})
     assert whole.stage1(parts) * TERA == pytest.approx(3 * 3 * (looked + 2))
     # COARSE and FULL show the same, each with a gradient for a third of the samples.

@@ -171,8 +171,17 @@ def test_greedy_generation_is_that_of_transformers(vlm: QwenVL) -> None:
             hidden_BTD, _, prefix = vlm.prefill([sequence])
             positions_B = torch.tensor([sequence.next_position])
             (ours,) = vlm.generate(vlm.logits(hidden_BTD[:, -1]), positions_B, prefix, 6)
-            theirs = vlm.generate_plain(prompt, images, budget, max_new_tokens=6)
+            (theirs,) = vlm.generate_plain([prompt], [images], budget, max_new_tokens=6)
         assert list(ours.token_ids) == theirs
+
+
+def test_plain_generation_is_the_same_in_batches(padded_vlm: QwenVL) -> None:
+    items, budget = questions(5), view_budget("full", BUDGETS)
+    prompts, images = [padded_vlm.prompt(text) for text, _ in items], [shown for _, shown in items]
+    with torch.inference_mode():
+        together = padded_vlm.generate_plain(prompts, images, budget, 4)
+        for prompt, shown, answer in zip(prompts, images, together, strict=True):
+            assert padded_vlm.generate_plain([prompt], [shown], budget, 4) == [answer]
 
 
 @pytest.mark.parametrize("size", [(128, 128), (128, 64), (200, 90), (31, 500), (40, 40)])

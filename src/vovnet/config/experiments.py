@@ -151,6 +151,18 @@ def stage1_reads_actions(settings: Settings) -> bool:
     return settings.training.stage1_baseline_name == "random_policy_matched"
 
 
+STAGE1_VIEWS = {"no_vision": "no", "always_coarse": "coarse", "always_full": "full"}
+
+
+def stage1_shares(settings: Settings) -> dict[str, float]:
+    """The views in which stage 1 may show an example, and how often each."""
+    training, actions = settings.training, settings.actions
+    if not stage1_reads_actions(settings):
+        return {STAGE1_VIEWS[training.stage1_baseline_name]: 1.0}
+    shares = training.stage1_target_ratios or [1 / len(actions)] * len(actions)
+    return dict(zip(actions, shares, strict=True))
+
+
 def stage1_owner(settings: Settings, run: str) -> str:
     """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
     if is_base(settings, run):

@@ -285,8 +285,8 @@ class Inference:
         evaluation = self.settings.eval
         budget = view_budget(view, self.settings.vision_budget)
         with clock("generation"):
-            row = self.vlm.generate_plain(
-                prompt, images, budget, evaluation.max_new_tokens, evaluation.num_beams
+            (row,) = self.vlm.generate_plain(
+                [prompt], [images], budget, evaluation.max_new_tokens, evaluation.num_beams
             )
         (features,) = self.encode([images], budget)
         sequence = self.vlm.sequence(prompt, features)

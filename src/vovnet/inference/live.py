@@ -30,7 +30,6 @@ from vovnet.inference.engine import Answer, Inference, TextPass
 from vovnet.machine.alone import alone
 from vovnet.model.architectures import IMAGE_MARKS
 from vovnet.model.loading import weights_digest
-from vovnet.model.packed import graph_length, slots
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
@@ -169,17 +168,16 @@ class LivePolicy:
 
     def _first_of_each_shape(self, samples: Sequence[Sample]) -> list[Sample]:
         inference, chosen = self.inference, list(samples[:WARM_UP])
-        if inference.vlm.device.type != "cuda" or not inference.vlm.packs:
-            return chosen
-        known: set[tuple[str, int | None]] = set()
+        known: set[tuple[str, int]] = set()
         views = shown_views(self.policy, inference.settings.actions)
         for sample, prompt in zip(samples, inference.prompts(samples), strict=True):
             length, marks = len(prompt.text_ids), IMAGE_MARKS * len(sample.images)
-            length_with_answer = length + inference.settings.eval.max_new_tokens
-            shapes = {("text", graph_length(length))} | {
-                ("answer", slots(length_with_answer + tokens + (marks if tokens else 0)))
+            prompts = [length] + [
+                length + marks + tokens
                 for tokens in (inference.view_tokens(sample, view) for view in views)
-            }
+            ]
+            totals = [count + inference.settings.eval.max_new_tokens for count in prompts]
+            shapes = inference.vlm.passes.captured_shapes(length, totals)
             if not shapes <= known:
                 known |= shapes
                 chosen.append(sample)

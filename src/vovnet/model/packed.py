@@ -54,11 +54,9 @@ class PackedCache:
         cls, vlm: VisionLanguageModel, num_rows: int, room: int, storage: Tensor | None = None
     ) -> PackedCache:
         """At the beginning of `storage`, if given."""
-        size = vlm.flops.language_model
-        heads = (size.num_key_value_heads, size.head_dim)
-        shape = (2, size.num_hidden_layers, num_rows * room, *heads)
+        shape = _cache_shape(vlm, num_rows * room)
         if storage is None:
-            storage = torch.zeros(math.prod(shape), dtype=vlm.model.dtype, device=vlm.device)
+            storage = _storage(vlm, shape)
         keys, values = storage[: math.prod(shape)].view(shape)
         return cls(keys, values, [0] * num_rows, room)
 
@@ -75,6 +73,16 @@ class PackedCache:
             rows = mine.unflatten(1, (-1, self.room))[:, :, :longest]
             theirs.unflatten(1, (-1, other.room))[:, : rows.shape[1], :longest] = rows
         other.lengths[: len(self.lengths)] = self.lengths
+
+
+def _cache_shape(vlm: VisionLanguageModel, num_slots: int) -> tuple[int, ...]:
+    """Of keys and values together."""
+    size = vlm.flops.language_model
+    return (2, size.num_hidden_layers, num_slots, size.num_key_value_heads, size.head_dim)
+
+
+def _storage(vlm: VisionLanguageModel, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(math.prod(shape), dtype=vlm.model.dtype, device=vlm.device)
 
 
 def _lengths(lengths: Sequence[int], device: torch.device) -> Tensor:
@@ -164,6 +172,14 @@ class PackedPasses:
             self.text_passes[room] = TextPassGraph(self.vlm, room)
         return self.text_passes[room](sequence)
 
+    def captured_shapes(self, text_tokens: int, totals: Sequence[int]) -> set[tuple[str, int]]:
+        """What is captured for a question and its answers, of so many tokens with the prompt."""
+        if self.vlm.device.type != "cuda":
+            return set()
+        length = graph_length(text_tokens)
+        texts = set() if length is None else {("text pass", length)}
+        return texts | {("decoding", slots(total)) for total in totals}
+
     def decoder(self, prefix: PackedCache, max_new_tokens: int) -> Decoder:
         """Decoding after `prefix`, which stays as it is; one decoder is in use at a time."""
         num_rows = len(prefix.lengths)
@@ -178,13 +194,11 @@ class PackedPasses:
         return decoder
 
     def _new_decoder(self, num_rows: int, room: int) -> Decoder:
-        size = self.vlm.flops.language_model
-        needed = 2 * size.num_hidden_layers * size.num_key_value_heads * size.head_dim
-        needed *= num_rows * room
-        if self.storage is None or self.storage.numel() < needed:
+        shape = _cache_shape(self.vlm, num_rows * room)
+        if self.storage is None or self.storage.numel() < math.prod(shape):
             self.decoders.clear()
-            self.storage = None
-            self.storage = torch.zeros(needed, dtype=self.vlm.model.dtype, device=self.vlm.device)
+            self.storage = None  # given back before more is asked for
+            self.storage = _storage(self.vlm, shape)
         return Decoder(self.vlm, num_rows, room, self.storage)
 
 
@@ -291,13 +305,7 @@ class Decoder:
         return self.step()[: self.size]
 
     def _step(self) -> Tensor:
-        batch = Batch(
-            self.token_B[None],
-            torch.ones_like(self.token_B)[None],
-            self.position_B.expand(3, 1, -1),
-            torch.zeros_like(self.token_B, dtype=torch.bool)[None],
-            (),
-        )
+        batch = Batch.of_text(self.token_B[None], self.position_B[None])
         with attached(self.vlm, self.cache):
             hidden_1BD = self.vlm(
                 batch,
@@ -328,13 +336,7 @@ class TextPassGraph:
         self.run = Captured(self._run, device)
 
     def _run(self) -> Tensor:
-        batch = Batch(
-            self.ids_T[None],
-            torch.ones_like(self.ids_T)[None],
-            self.positions_T.expand(3, 1, -1),
-            torch.zeros_like(self.ids_T, dtype=torch.bool)[None],
-            (),
-        )
+        batch = Batch.of_text(self.ids_T[None], self.positions_T[None])
         room = self.cache.room
         with attached(self.vlm, self.cache):
             return self.vlm(

@@ -67,6 +67,10 @@ class PaddedPasses:
         hidden_BTD = self.vlm(batch, cache, mask_BT)
         return hidden_BTD, batch.mask_BT, Prefix(cache, mask_BT)
 
+    def captured_shapes(self, text_tokens: int, totals: Sequence[int]) -> set[tuple[str, int]]:
+        """Nothing is captured."""
+        return set()
+
     def decoder(self, prefix: Prefix, max_new_tokens: int) -> Decoder:
         """Decoding after `prefix`, which is used up."""
         return Decoder(self.vlm, prefix)
@@ -80,13 +84,7 @@ class Decoder:
 
     def __call__(self, token_B: Tensor, position_B: Tensor) -> Tensor:
         """Logits (B, V) of the tokens after `token_B`."""
-        batch = Batch(
-            token_B[:, None],
-            torch.ones_like(token_B)[:, None],
-            position_B.expand(3, -1)[..., None],
-            torch.zeros_like(token_B, dtype=torch.bool)[:, None],
-            (),
-        )
+        batch = Batch.of_text(token_B[:, None], position_B[:, None])
         self.prefix.mask_BT = torch.cat([self.prefix.mask_BT, batch.mask_BT], dim=1)
         hidden_B1D = self.vlm(batch, self.prefix.cache, self.prefix.mask_BT)
         return self.vlm.logits(hidden_B1D[:, -1])

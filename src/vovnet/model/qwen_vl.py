@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, DynamicCache, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -168,35 +169,41 @@ class QwenVL(VisionLanguageModel):
 
     def generate_plain(
         self,
-        prompt: Prompt,
-        images: Sequence[Image.Image],
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image.Image]],
         budget: ViewBudget | None,
         max_new_tokens: int,
         num_beams: int = 1,
-    ) -> list[int]:
-        pixels = self.preprocess(images, budget)
-        # A prompt with a placeholder for each token of its images.
+    ) -> list[list[int]]:
+        pixels = [self.preprocess(shown, budget) for shown in images]
+        # Each prompt has a placeholder for every token of its images.
         area = self.model.config.vision_config.spatial_merge_size**2
-        counts = [] if pixels is None else (pixels.grids_N3.prod(dim=1) // area).tolist()
         start, end = [self.vision_start_id], [self.vision_end_id]
-        shown = [start + [self.image_token_id] * count + end for count in counts]
-        ids_1T = torch.tensor([[*chain(*prompt.around(shown))]], device=self.device)
-        inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T)}
-        if pixels is not None:
-            inputs["pixel_values"] = pixels.values_PC.to(self.device)
-            inputs["image_grid_thw"] = pixels.grids_N3.to(self.device)
-            inputs["mm_token_type_ids"] = (ids_1T == self.image_token_id).int()
+        rows = []
+        for prompt, item in zip(prompts, pixels, strict=True):
+            counts = [] if item is None else (item.grids_N3.prod(dim=1) // area).tolist()
+            shown = [start + [self.image_token_id] * count + end for count in counts]
+            rows.append(torch.tensor([*chain(*prompt.around(shown))]))
+        if self.packs and len({len(row) for row in rows}) > 1:
+            raise ValueError("attention by lengths cannot leave out the padding of `generate`")
+        ids_BT = pad_sequence(rows, True, self.pad_id, "left")
+        mask_BT = pad_sequence([torch.ones_like(row) for row in rows], True, 0, "left")
+        inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
+        if cut := [item for item in pixels if item is not None]:
+            inputs["pixel_values"] = torch.cat([item.values_PC for item in cut])
+            inputs["image_grid_thw"] = torch.cat([item.grids_N3 for item in cut])
+            inputs["mm_token_type_ids"] = (ids_BT == self.image_token_id).int()
         self.model.model.rope_deltas = None
-        output_1T = self.model.generate(
-            **inputs,
+        output_BT = self.model.generate(
+            **{name: value.to(self.device) for name, value in inputs.items()},
             num_beams=num_beams,
             do_sample=False,
             max_new_tokens=max_new_tokens,
             eos_token_id=self.end_id,
             pad_token_id=self.pad_id,
         )
-        ids = output_1T[0, ids_1T.shape[1] :].tolist()
-        return ids[: ids.index(self.end_id)] if self.end_id in ids else ids
+        answers = output_BT[:, ids_BT.shape[1] :].tolist()
+        return [ids[: ids.index(self.end_id)] if self.end_id in ids else ids for ids in answers]
 
 
 def _flatten(features: Tensor | Sequence[Tensor]) -> Tensor:

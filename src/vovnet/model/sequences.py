@@ -126,6 +126,13 @@ class Batch:
     image_mask_BT: Tensor
     images: tuple[ImageFeatures, ...]
 
+    @classmethod
+    def of_text(cls, ids_BT: Tensor, positions_BT: Tensor) -> "Batch":
+        """Tokens without any padding or image; text has the same position on all axes."""
+        no_image_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
+        positions_3BT = positions_BT.expand(3, *ids_BT.shape)
+        return cls(ids_BT, torch.ones_like(ids_BT), positions_3BT, no_image_BT, ())
+
 
 def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int) -> TokenSequence:
     """Join text segments and images on the CPU; each image takes the positions of its grid.

@@ -124,13 +124,13 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def generate_plain(
         self,
-        prompt: Prompt,
-        images: Sequence[Image.Image],
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image.Image]],
         budget: ViewBudget | None,
         max_new_tokens: int,
         num_beams: int = 1,
-    ) -> list[int]:
-        """Transformers' own `generate` on the whole prompt of one sample: greedy, or with beams."""
+    ) -> list[list[int]]:
+        """Transformers' own `generate` on whole prompts, padded together: greedy, or with beams."""
 
     def prompt(self, question: str, system: str = "", image_first: bool = False) -> Prompt:
         """Tokenise with the model's own chat template. Special tokens in the question are text."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vovnet.config import Settings
+from vovnet.config.experiments import stage1_shares
 from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import VovnetError
 from vovnet.core.records import Sample
@@ -24,8 +25,6 @@ from vovnet.model.vlm import VisionLanguageModel
 from vovnet.views import DEFAULT_ACTIONS, num_vision_tokens, view_budget
 
 ImageLoader = Callable[[Sample], list[Image.Image]]
-
-STAGE1_VIEWS = {"no_vision": "no", "always_coarse": "coarse", "always_full": "full"}
 
 
 @dataclass
@@ -129,17 +128,11 @@ class TrainingSet(Dataset[Example]):
         return vision + len(text + sample.answer_text) // 4 + 16
 
     def _stage1_view(self, rng: np.random.Generator) -> str:
-        training, actions = self.settings.training, self.settings.actions
-        if training.stage1_baseline_name != "random_policy_matched":
-            return STAGE1_VIEWS[training.stage1_baseline_name]
-        ratios = np.array(training.stage1_target_ratios or [1 / len(actions)] * len(actions))
-        return actions[int(rng.choice(len(actions), p=ratios / ratios.sum()))]
-
-
-def stage1_views(settings: Settings) -> list[str]:
-    """The views in which stage 1 may show an example."""
-    name = settings.training.stage1_baseline_name
-    return settings.actions if name == "random_policy_matched" else [STAGE1_VIEWS[name]]
+        shares = stage1_shares(self.settings)
+        views, ratios = [*shares], np.array([*shares.values()])
+        if len(views) == 1:
+            return views[0]
+        return views[int(rng.choice(len(views), p=ratios / ratios.sum()))]
 
 
 def _gumbel_noise(actions: Sequence[str], rng: np.random.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vovnet.config import Settings
+from vovnet.config.experiments import stage1_shares
 from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
 from vovnet.core.files import atomic_path, write_text
 from vovnet.core.records import Sample
@@ -34,7 +35,6 @@ from vovnet.training.examples import (
     LoadedExamples,
     TrainingSet,
     balanced,
-    stage1_views,
 )
 from vovnet.training.objective import HostCopy, Objective, Step, Work
 
@@ -206,7 +206,7 @@ class Trainer:
     def _total(self, sums: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
         """Names and sums over all processes, not read yet."""
         # A process lacks the sums of a view where its share of a step shows no example in it.
-        views = stage1_views(self.settings) if self.stage == 1 else []
+        views = [*stage1_shares(self.settings)] if self.stage == 1 else []
         names = sorted({*sums, *(f"{kind}_{view}" for kind in ("ce", "count") for view in views)})
         zero = torch.zeros((), device=self.accelerator.device)
         local_K = torch.stack([sums.get(name, zero).float() for name in names])

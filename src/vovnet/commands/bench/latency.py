@@ -72,8 +72,8 @@ def _plain_answers(bench: Bench, sample: Sample, views: Sequence[str]) -> list[T
     images = load_images(settings, bench.layout, sample) if shown else []
     count = settings.eval.max_new_tokens
     return [
-        tuple(vlm.generate_plain(prompt, images, view_budget(view, settings.vision_budget), count))
-        for view in views
+        tuple(vlm.generate_plain([prompt], [images], budget, count)[0])
+        for budget in (view_budget(view, settings.vision_budget) for view in views)
     ]
 
 

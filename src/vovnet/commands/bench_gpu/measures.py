@@ -6,7 +6,7 @@ that is done twice to save memory does not count.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,15 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from vovnet.commands.bench_gpu.subject import SAMPLES_PER_DEVICE
 from vovnet.config import PolicySettings, Settings
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.images import load_images
-from vovnet.data.sets import load_set, load_train
+from vovnet.data.sets import load_train
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy
 from vovnet.inference.observe import Block, Observation, observe_blocks, observe_samples
 from vovnet.inference.shards import SIGNALS, STATES
-from vovnet.model.sequences import pad_left
 from vovnet.training.loop import LOG_NAME, Trainer
 from vovnet.views import view_budget
 
@@ -124,11 +122,11 @@ def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_step
     }
 
 
-def observe(inference: Inference, layout: Layout, samples: list[Sample]) -> Numbers:
+def observe(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> Numbers:
     """Questions/s of all actions, from files on disk to tables, and how busy the card is."""
     settings, tables = inference.settings, [SIGNALS, STATES, *inference.settings.actions]
 
-    def blocks(rows: list[Sample]) -> list[Block]:
+    def blocks(rows: Sequence[Sample]) -> list[Block]:
         size = settings.eval.shard_rows
         return [Block(rows[start : start + size], tables) for start in range(0, len(rows), size)]
 
@@ -162,7 +160,7 @@ def _flops(observation: Observation) -> float:
     return total
 
 
-def prefill(inference: Inference, layout: Layout, samples: list[Sample]) -> Numbers:
+def prefill(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> Numbers:
     """The tower and the prefill of FULL, in batches of a usual size."""
     settings, vlm = inference.settings, inference.vlm
     budget = view_budget("full", settings.vision_budget)
@@ -194,7 +192,7 @@ POLICIES = {
 """What is answered live; the last two decide by the question, always alike."""
 
 
-def live(inference: Inference, layout: Layout, samples: list[Sample]) -> Numbers:
+def live(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> Numbers:
     """Milliseconds of an answer and of its parts at batch size 1, medians over questions."""
     found: Numbers = {}
     for name, policy in POLICIES.items():
@@ -229,7 +227,7 @@ def live(inference: Inference, layout: Layout, samples: list[Sample]) -> Numbers
     return found
 
 
-def agreement(inference: Inference, layout: Layout, samples: list[Sample]) -> Numbers:
+def agreement(inference: Inference, layout: Layout, samples: Sequence[Sample]) -> Numbers:
     """How many answers differ between batches, one by one, and live."""
     views = inference.settings.actions
     together = observe_samples(inference, layout, samples, views)
@@ -249,51 +247,20 @@ def agreement(inference: Inference, layout: Layout, samples: list[Sample]) -> Nu
 
 
 def generate(
-    inference: Inference, layout: Layout, samples: list[Sample], *, batched: bool
+    inference: Inference, layout: Layout, samples: Sequence[Sample], batch_size: int
 ) -> Numbers:
-    """Transformers' own `generate` on the same views, in batches or one by one."""
+    """Transformers' own `generate` on the same views, so many questions at once."""
     settings, vlm = inference.settings, inference.vlm
-    count = settings.eval.max_new_tokens
 
     def run() -> None:
-        prompts = inference.prompts(samples)
-        images = [load_images(settings, layout, sample) for sample in samples]
-        for view in settings.actions:
-            budget = view_budget(view, settings.vision_budget)
-            if not batched:
-                for prompt, shown in zip(prompts, images, strict=True):
-                    vlm.generate_plain(prompt, shown, budget, count)
-                continue
-            pixels = [vlm.preprocess(shown, budget) for shown in images]
-            sequences = inference.sequences(prompts, inference.encode_pixels(pixels), view)
-            batch = pad_left(sequences, vlm.pad_id, vlm.device)
-            inputs: Numbers = {"input_ids": batch.ids_BT, "attention_mask": batch.mask_BT}
-            cut = [item for item in pixels if item is not None]
-            if cut:
-                inputs |= {
-                    "pixel_values": torch.cat([item.values_PC for item in cut]),
-                    "image_grid_thw": torch.cat([item.grids_N3 for item in cut]),
-                    "mm_token_type_ids": batch.image_mask_BT.int(),
-                }
-            vlm.model.model.rope_deltas = None
-            vlm.model.generate(
-                **{name: value.to(vlm.device) for name, value in inputs.items()},
-                do_sample=False,
-                max_new_tokens=count,
-                eos_token_id=vlm.end_id,
-                pad_token_id=vlm.pad_id,
-            )
+        for start in range(0, len(samples), batch_size):
+            batch = samples[start : start + batch_size]
+            prompts = inference.prompts(batch)
+            images = [load_images(settings, layout, sample) for sample in batch]
+            for view in settings.actions:
+                budget = view_budget(view, settings.vision_budget)
+                vlm.generate_plain(prompts, images, budget, settings.eval.max_new_tokens)
 
     with torch.inference_mode():
         seconds = measured_s(run, 1)
     return {"questions": len(samples), "questions_per_s": len(samples) / seconds}
-
-
-def questions(settings: Settings, layout: Layout, count: int) -> list[Sample]:
-    """The first questions of the evaluation set."""
-    samples = load_set(settings, layout, "photos")
-    return [samples[row] for row in range(count)]
-
-
-def batch_of(samples: list[Sample]) -> list[Sample]:
-    return samples[:SAMPLES_PER_DEVICE]

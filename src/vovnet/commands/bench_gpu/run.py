@@ -2,9 +2,10 @@
 
 import argparse
 import gc
-import json
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,17 @@ from accelerate import PartialState
 
 from vovnet.commands.bench_gpu import measures
 from vovnet.commands.bench_gpu.page import draw_kernels, markdown
-from vovnet.commands.bench_gpu.subject import bench_settings, write_model, write_photos
+from vovnet.commands.bench_gpu.subject import (
+    SAMPLES_PER_DEVICE,
+    bench_settings,
+    write_model,
+    write_photos,
+)
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import json_ready, read_json, write_json, write_text
 from vovnet.core.records import Sample
+from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference
 from vovnet.model.vovnet import VoVNet, device_name, merge_adapters
 from vovnet.pipeline.manifest import package_versions
@@ -69,15 +76,15 @@ def _train(settings: Settings, folder: Path, steps: int) -> Numbers:
     found: Numbers = {"matmul_tflops": measures.matrix_product()}
     for stage in (1, 2):
         path = folder / f"stage{stage}"
+        _tell(f"training, stage {stage}")
         found[f"stage{stage}"] = measures.train(settings, settings.layout, path, stage, steps)
-        _show(f"stage {stage}", found[f"stage{stage}"])
         _free()
     return found
 
 
 def _all(settings: Settings, num_questions: int, stages: Numbers) -> Numbers:
     layout = settings.layout
-    samples = measures.questions(settings, layout, num_questions)
+    samples = load_set(settings, layout, "photos")[:num_questions]
     found = {"training": stages, **_own(settings, samples)}
     _free()
     model = settings.model.model_copy(
@@ -85,27 +92,27 @@ def _all(settings: Settings, num_questions: int, stages: Numbers) -> Numbers:
     )
     plain_settings = settings.model_copy(update={"model": model})
     plain = Inference(VoVNet(plain_settings).to("cuda").eval(), plain_settings)
-    for name, count_of, batched in (("batched", COMPARED, True), ("single", PLAIN, False)):
-        item = measures.generate(plain, layout, samples[:count_of], batched=batched)
-        found[f"generate_{name}"] = item
-        _show(f"generate, {name}", item)
+    for name, count, batch_size in (("batched", COMPARED, COMPARED), ("single", PLAIN, 1)):
+        _tell(f"transformers' generate, {name}")
+        chosen = samples[:count]
+        found[f"generate_{name}"] = measures.generate(plain, layout, chosen, batch_size)
     return found
 
 
-def _own(settings: Settings, samples: list[Sample]) -> Numbers:
+def _own(settings: Settings, samples: Sequence[Sample]) -> Numbers:
     """What the project itself does with a model that is loaded once."""
     model = VoVNet(settings).to("cuda").eval()
     merge_adapters(model)
     measured = (Inference(model, settings), settings.layout)
-    found = {"observation": measures.observe(*measured, samples)}
-    _show("observation", found["observation"])
+    found = {}
     for name, measure, chosen in (
-        ("prefill", measures.prefill, measures.batch_of(samples)),
+        ("observation", measures.observe, samples),
+        ("prefill", measures.prefill, samples[:SAMPLES_PER_DEVICE]),
         ("live", measures.live, samples[:LIVE]),
         ("agreement", measures.agreement, samples[:AGREEING]),
     ):
+        _tell(name)
         found[name] = measure(*measured, chosen)
-        _show(name, found[name])
     return found
 
 
@@ -114,9 +121,9 @@ def _free() -> None:
     torch.cuda.empty_cache()
 
 
-def _show(what: str, numbers: Numbers) -> None:
+def _tell(what: str) -> None:
     if PartialState().is_main_process:
-        print(f"{what}: {json.dumps(json_ready(numbers))[:400]}", flush=True)
+        print(f"bench_gpu: measuring {what}", file=sys.stderr, flush=True)
 
 
 def _write(settings: Settings, folder: Path, found: Numbers) -> None:
@@ -150,6 +157,7 @@ def _write(settings: Settings, folder: Path, found: Numbers) -> None:
     value = contract | {"measured": found, "versions": package_versions()}
     write_json(folder / "bench_gpu.json", json_ready(value))
     write_text(folder / "bench_gpu.md", markdown(value))
+    print(markdown(value))
     for path in [folder / "bench_gpu.json", folder / "bench_gpu.md", *draw_kernels(value, folder)]:
         print(path)
 
@@ -172,4 +180,4 @@ def _add_scaling(settings: Settings, folder: Path, stages: Numbers, cards: int) 
     value["measured"].setdefault("scaling", {})[str(cards)] = {"kept": kept, "stages": stages}
     write_json(path, json_ready(value))
     write_text(folder / "bench_gpu.md", markdown(value))
-    print(f"{cards} cards keep {kept}", flush=True)
+    print(markdown(value))

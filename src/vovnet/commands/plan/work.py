@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from vovnet.commands.plan.sizes import Part, Probe
 from vovnet.config import Settings
+from vovnet.config.experiments import stage1_shares
 from vovnet.core.cost import allowed_actions
 from vovnet.model.architectures import IMAGE_MARKS, answer_flops, image_grids, model_flops
 from vovnet.views import num_vision_tokens, parse_view
 
-STAGE1_VIEWS = {"always_full": "full", "always_coarse": "coarse", "no_vision": "no"}
 TERA = 1e12
 
 
@@ -54,12 +54,10 @@ class Work:
 
     def stage1(self, parts: Iterable[Part]) -> float:
         """Of each sample one view with its gradient."""
-        training, actions = self.settings.training, self.settings.actions
-        shares = dict(zip(actions, training.stage1_target_ratios or [], strict=False))
-        if training.stage1_baseline_name in STAGE1_VIEWS:
-            shares = {STAGE1_VIEWS[training.stage1_baseline_name]: 1.0}
-        views = {view: (share, share) for view, share in shares.items()}
-        return training.stage1_epochs * total(parts, lambda probe: self._trained(probe, views))
+        shares = stage1_shares(self.settings).items()
+        views = {view: (share, share) for view, share in shares}
+        epochs = self.settings.training.stage1_epochs
+        return epochs * total(parts, lambda probe: self._trained(probe, views))
 
     def stage2(self, parts: Iterable[Part]) -> float:
         """Of each sample every action; with a gradient NO, and the sampled one.
