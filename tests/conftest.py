@@ -18,9 +18,13 @@ from vovnet.core.layout import Layout
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Timed runs are alone, whatever test files run beside this one."""
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Timed runs are alone, whatever test files run beside this one.
+
+    Programs that tests start keep their byte code for the next one.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("VOVNET_LEASES", str(tmp_path_factory.mktemp("leases")))
         yield
 

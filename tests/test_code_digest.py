@@ -55,7 +55,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def clear_caches() -> None:
     functions = (code.code_digest, code.plugin_module, code.package_modules, code._imported)
-    for function in (*functions, code._code, code._text):
+    for function in (*functions, code._code, code._facts):
         function.cache_clear()
 
 
@@ -129,6 +129,25 @@ def test_a_digest_changes_with_the_meaning_of_its_modules_alone(
     clear_caches()
     after = {name: code.code_digest(*parts) for name, parts in modules.items()}
     assert {name for name in modules if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize("kept", ["as it was written", "{", "[]", '{"source": "of another"}'])
+def test_what_was_kept_of_a_source_holds_for_that_source_alone(
+    package: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """It saves taking the source apart; a file that is damaged or old is written anew."""
+    monkeypatch.setattr(code.sys, "dont_write_bytecode", False)
+    digest = code.code_digest(SCORE, VQA)
+    files = {path: path.read_text() for path in package.rglob("*.facts.json")}
+    assert len(files) >= len(code.code_files(SCORE, VQA))
+    clear_caches()
+    if kept == "as it was written":
+        monkeypatch.setattr(code, "ast", None)
+    else:
+        for path in files:
+            path.write_text(kept)
+    assert code.code_digest(SCORE, VQA) == digest
+    assert {path: path.read_text() for path in package.rglob("*.facts.json")} == files
 
 
 # ---- this package ----------------------------------------------------------------------

@@ -23,6 +23,9 @@ from vovnet.config import merge, read_yaml, validate
 from workflow.plan import Plan
 
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
+HALF_WRITTEN = ("*.pyc.*", "*.partial")
+"""Byte code that another process is about to keep."""
+
 CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
 LIVE_TITLE = "(live)"
 TIMINGS = re.compile("latency|mem_peak|samples_per_s|tokens_per_s|tflops")
@@ -109,14 +112,14 @@ def signal_to(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def copy_project(folder: Path, root: Path = ROOT) -> None:
-    """Copy everything that Snakemake needs, without results."""
+    """Copy everything that Snakemake needs, without results; byte code saves compiling."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         source = root / name
         if source.is_symlink() or source.is_file():
             shutil.copy2(source, folder / name, follow_symlinks=False)
         else:
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*HALF_WRITTEN))
 
 
 def contents(results: Path) -> dict[str, object]:
@@ -156,7 +159,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
     )
 
 

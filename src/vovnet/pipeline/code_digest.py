@@ -5,14 +5,23 @@ digest of the modules that compute its result: editing a plot must not train aga
 the modules that the computing module imports, and the plug-ins that the step's settings name.
 Modules that cannot change a result are left out: declarations (settings enter a key by value),
 and what only carries a result around.
+
+Every job asks for such hashes, and taking all sources apart takes seconds. What one source says
+is therefore kept beside its byte code, and holds for exactly the same source.
 """
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 
+from vovnet.core.errors import DataError
+from vovnet.core.files import read_json, sha256_bytes, write_json
 from vovnet.pipeline.catalogue import FAMILIES, FORMATS, POLICIES, REDUCTIONS, SCORERS
 
 PACKAGE = __name__.split(".")[0]
@@ -36,7 +45,7 @@ def code_digest(module: str, plugins: tuple[str, ...] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in code_files(module, plugins):
-        for text in (path.relative_to(ROOT).as_posix(), _text(path)):
+        for text in (path.relative_to(ROOT).as_posix(), _facts(path).code):
             digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 
@@ -139,10 +148,43 @@ def _package(module: str) -> str:
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     """Modules of the package that `module` imports itself, and the packages that hold it."""
-    nodes, package = ast.walk(_code(_file(module))), _package(module)
-    names = {module, *(name for node in nodes for name in _names(node, package))}
+    names = {module, *_facts(_file(module)).names}
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
     return tuple(sorted(name for name in parents if _source(name) is not None))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What one source file says."""
+
+    source: str
+    """Hash of the file, and of this module, which takes it apart."""
+    code: str
+    """Hash of its syntax tree without what cannot change a result."""
+    names: list[str]
+    """Dotted names that may be those of imported modules."""
+
+
+@cache
+def _facts(path: Path) -> _Facts:
+    """What a file says, as it was kept where the file is still the same."""
+    source = sha256_bytes(path.read_bytes() + Path(__file__).read_bytes())
+    kept = Path(cache_from_source(str(path))).with_suffix(".facts.json")
+    with suppress(DataError, OSError, TypeError):
+        if (facts := _Facts(**read_json(kept))).source == source:
+            return facts
+    tree, package = _code(path), _package_of(path)
+    names = {name for node in ast.walk(tree) for name in _names(node, package)}
+    facts = _Facts(source, sha256_bytes(ast.dump(tree).encode()), sorted(names))
+    if not sys.dont_write_bytecode:
+        with suppress(OSError):  # as Python does where its byte code cannot be kept
+            write_json(kept, asdict(facts))
+    return facts
+
+
+def _package_of(path: Path) -> str:
+    """The package in which a source file lies."""
+    return ".".join((PACKAGE, *path.parent.relative_to(ROOT).parts))
 
 
 def _names(node: ast.AST, package: str) -> Iterator[str]:
@@ -161,11 +203,6 @@ def _code(path: Path) -> ast.AST:
     """The tree of a file without what cannot change a result."""
     tree: ast.AST = _Stripper().visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     return tree
-
-
-@cache
-def _text(path: Path) -> str:
-    return ast.dump(_code(path))
 
 
 class _Stripper(ast.NodeTransformer):
