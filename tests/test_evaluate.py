@@ -223,9 +223,9 @@ def test_a_text_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     scored: list[tuple[str, str]] = []
     original = questions.score_sample
 
-    def counted(scorer: str, sample: Any, text: str, **options: Any) -> Any:
+    def counted(scorer: str, sample: Any, text: str, *options: Any) -> Any:
         scored.append((sample.id, text))
-        return original(scorer, sample, text, **options)
+        return original(scorer, sample, text, *options)
 
     monkeypatch.setattr(questions, "score_sample", counted)
     evaluate_experiment(settings, layout, "vovnet")

@@ -13,7 +13,7 @@ from pathlib import Path
 from vovnet.core.files import write_text
 from vovnet.data.formats import FORMATS, load_format
 from vovnet.evaluation.columns import RESULTS, Column
-from vovnet.evaluation.scoring import load_scorer
+from vovnet.evaluation.scoring import SCORERS, load_scorer
 from vovnet.policies import MODULES, named_kind
 from vovnet.views.reductions import REDUCTIONS, reduction_class
 from workflow.flops import flop_rows
@@ -27,9 +27,16 @@ def dataset_formats() -> str:
     rows = []
     for name in FORMATS:
         found = load_format(name)
-        scorer = load_scorer(found.scorer).title
+        scorer = f"`{found.scorer}`"
         rows.append([f"`{name}`", found.files, found.answers, scorer, found.category])
     return table(["format", "files that are read", "answers", "scored by", "category"], rows)
+
+
+def scorers() -> str:
+    """The table of docs/datasets.md, a row for each scorer."""
+    found = {name: load_scorer(name) for name in SCORERS}
+    rows = [[f"`{name}`", scorer.title, scorer.follows] for name, scorer in found.items()]
+    return table(["scorer", "how it scores", "whose verdicts it gives"], rows)
 
 
 def result_columns() -> str:
@@ -74,6 +81,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "reductions": reductions,
     "result_columns": result_columns,
     "policies": policies,
+    "scorers": scorers,
 }
 
 

@@ -9,6 +9,7 @@ from vovnet.config.data import (
     DatasetSettings,
     DataSettings,
     EvalSet,
+    Parse,
     PromptTemplates,
     SplitRef,
     mmbench_part,

@@ -7,6 +7,9 @@ from pydantic import ConfigDict, Field, model_validator
 from vovnet.config.schema import Section
 from vovnet.core.errors import ConfigError
 
+Parse = Literal["official", "tolerant", "fuzzy"]
+"""How answers are read; see `EvalSet.parse`."""
+
 
 class PromptTemplates(Section):
     """One template per task type; fields: {question}, {hint}, {choices}."""
@@ -75,7 +78,12 @@ class EvalSet(SplitRef):
     """
 
     passes: Literal["first", "all"] = "first"
-    fuzzy: bool = False
+    parse: Parse = Field(
+        "official",
+        description="How answers to questions with options are read: `official` as the benchmark's"
+        " own evaluator does; `tolerant` also takes an option's whole text where that finds no"
+        " answer; `fuzzy` takes the most similar option.",
+    )
 
 
 class SyntheticSettings(Section):

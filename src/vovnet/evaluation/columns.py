@@ -107,7 +107,7 @@ RESULTS: tuple[Column, ...] = (
     Column("action_ratio", meaning="the shares of the actions as a list, such as [0.5, 0.2, 0.3]"),
     _percent("fallback_trigger_rate", "Triggered", "how often a fallback overrules a NO"),
     _percent("parse_fallback_rate", "Parsed by fallback", "share of the texts that give no answer"),
-    _key("scoring", "`official`, or `fuzzy` where the lenient variant scored"),
+    _key("scoring", "how answers were read: `parse` of the evaluation set"),
     _lower("latency_ms", "Latency", "ms", "mean time per question of a live experiment"),
     _lower("latency_p50_ms", "Latency P50", "ms", "its median"),
     _lower("latency_p90_ms", "Latency P90", "ms", "its 90th percentile"),

@@ -22,7 +22,7 @@ from vovnet.core.stats import LEVEL, bootstrap_counts, percentile_interval, resa
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
 from vovnet.evaluation.live_run import Facts, LiveRun
 from vovnet.evaluation.matched import matched_path, points_on
-from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.questions import Questions, load_questions, scoring_facts
 from vovnet.evaluation.replay import Outcome, load_observed, load_routers, replay
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import package_versions, source_digest
@@ -53,7 +53,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     for dataset in experiment.sets:
         limit = experiment.stanza.max_samples
         questions = load_questions(experiment.settings, layout, dataset, limit)
-        count, scoring = questions.num_units, "fuzzy" if questions.fuzzy else "official"
+        count = questions.num_units
         counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
         for seed in experiment.seeds:
             outcomes = source.outcomes(questions, seed)
@@ -63,7 +63,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                 measured = [told | timed for told, timed in zip(measured, profiles, strict=True)]
             keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
             for point, policy in enumerate(experiment.points):
-                told = keys | setting_columns(policy, match) | {"scoring": scoring}
+                told = keys | setting_columns(policy, match) | {"scoring": questions.parse}
                 rows.append(told | measured[point])
                 table = outcomes[point].rows
                 tables.append(table.assign(dataset=dataset, seed=seed, point=point))
@@ -221,6 +221,7 @@ def _summary(experiment: ResolvedExperiment, layout: Layout) -> Facts:
         "run": experiment.run,
         "seeds": experiment.seeds,
         "datasets": experiment.sets,
+        "scoring": {name: scoring_facts(settings, name) for name in experiment.sets},
         "policies": [point.model_dump() for point in experiment.points],
         "interval": {
             "method": "percentile bootstrap over questions, paired over policies",

@@ -1,7 +1,7 @@
 """The questions of an evaluation set, how passes of one belong together, and scores of answers.
 
 Where an official evaluator would guess at random, the guess follows from the sample's id
-here, and is counted as `parse_fallback`.
+here, and is counted as `parse_fallback`. The routers' set is no benchmark, and is read tolerantly.
 Shapes: N rows (samples), U units (questions: a sample, or a circular group of passes).
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vovnet.config import Settings
+from vovnet.config import Parse, Settings
 from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
@@ -18,7 +18,7 @@ from vovnet.core.records import Sample
 from vovnet.data.formats import format_of
 from vovnet.data.sets import load_set
 from vovnet.evaluation.scoring import load_scorer
-from vovnet.evaluation.scoring.base import Score
+from vovnet.evaluation.scoring.base import Score, choice_named
 from vovnet.policies.base import GroupKey
 from vovnet.policies.router import group_of
 
@@ -37,7 +37,7 @@ class Questions:
     samples: list[Sample]
     units: Ints
     scorers: list[str]
-    fuzzy: bool
+    parse: Parse
     _scores: dict[tuple[str, str], Score] = field(default_factory=dict)
     """Scores by sample id and text: seeds and views often say the same."""
 
@@ -60,7 +60,7 @@ class Questions:
         for sample, scorer, text in zip(self.samples, self.scorers, texts, strict=True):
             keys.append((sample.id, text))
             if keys[-1] not in self._scores:
-                self._scores[keys[-1]] = score_sample(scorer, sample, text, fuzzy=self.fuzzy)
+                self._scores[keys[-1]] = score_sample(scorer, sample, text, self.parse)
         scores = [self._scores[key] for key in keys]
         values_N = np.array([score.value for score in scores])
         return values_N, np.array([score.parse_fallback for score in scores])
@@ -86,8 +86,15 @@ def load_questions(
         samples=chosen,
         units=units_N[kept_N],
         scorers=[scorer_of(settings, sample) for sample in chosen],
-        fuzzy=name != ROUTER_FIT and settings.data.eval_sets[name].fuzzy,
+        parse="tolerant" if name == ROUTER_FIT else settings.data.eval_sets[name].parse,
     )
+
+
+def scoring_facts(settings: Settings, name: str) -> dict[str, str]:
+    """The scorer of an evaluation set, whose verdicts it gives, and how the set's are read."""
+    chosen = settings.data.eval_sets[name]
+    scorer = format_of(settings, chosen.dataset).scorer
+    return {"scorer": scorer, "follows": load_scorer(scorer).follows, "parse": chosen.parse}
 
 
 def scorer_of(settings: Settings, sample: Sample) -> str:
@@ -95,15 +102,22 @@ def scorer_of(settings: Settings, sample: Sample) -> str:
     return format_of(settings, sample.dataset).scorer
 
 
-def score_sample(scorer: str, sample: Sample, text: str, *, fuzzy: bool = False) -> Score:
-    """Score a generated text with a scorer by its name.
+def score_sample(scorer: str, sample: Sample, text: str, parse: Parse = "official") -> Score:
+    """Score a generated text with a scorer by its name, in the reading that `parse` names.
 
-    With `fuzzy`, questions with options are scored leniently, and others as ever. A sample without
-    gold is an error: MMBench's test split, for one, keeps its answers back.
+    Where the official reading finds no answer, the tolerant one takes a text that is an option as
+    a whole. The lenient one, `fuzzy`, takes the option that is most like the text. Both read
+    questions with options only, and others officially. A sample without gold is an error:
+    MMBench's test split, for one, keeps its answers back.
     """
     if not sample.answer and not sample.answers:
         raise DataError(
             f"{sample.dataset}/{sample.split}, sample {sample.id!r}: has no answer, so it cannot be"
             " scored (test splits keep their answers back); evaluate a split with answers"
         )
-    return load_scorer("fuzzy" if fuzzy and sample.choices else scorer).score(sample, text)
+    score = load_scorer("fuzzy" if parse == "fuzzy" and sample.choices else scorer).score
+    official = score(sample, text)
+    if parse != "tolerant" or not official.parse_fallback:
+        return official
+    letter = choice_named(text, sample.choices)
+    return Score(float(letter == sample.answer), False, letter) if letter else official

@@ -260,7 +260,7 @@ def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:
 
 def _unscored(observed: Value) -> Value:
     """The sets for a step that runs the model, which scores nothing."""
-    sets = {name: item | {"fuzzy": False} for name, item in observed["eval_sets"].items()}
+    sets = {name: item | {"parse": "official"} for name, item in observed["eval_sets"].items()}
     return observed | {"eval_sets": sets}
 
 

@@ -12,6 +12,7 @@ from vovnet.evaluation.scoring.base import Scorer
 SCORERS = {
     "mmbench": "vovnet.evaluation.scoring.mmbench",
     "mmmu": "vovnet.evaluation.scoring.mmmu",
+    "mmmu_pro": "vovnet.evaluation.scoring.mmmu_pro",
     "textvqa": "vovnet.evaluation.scoring.textvqa",
     "exact": "vovnet.evaluation.scoring.exact",
     "fuzzy": "vovnet.evaluation.scoring.fuzzy",

@@ -1,10 +1,16 @@
 """What a scorer declares, and what scorers share."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vovnet.core.records import Sample
+
+OURS = "this project"
+"""What a scorer follows that is official nowhere."""
+
+_FINAL_PERIOD = re.compile(r"(?<=\w)\.$")
 
 
 @dataclass(frozen=True)
@@ -21,21 +27,39 @@ class Score:
 
 @dataclass(frozen=True)
 class Scorer:
-    """`score` judges a text against a sample; `title` says in a table how."""
+    """`score` judges a text against a sample; `title` says in a table how.
+
+    `follows` names repository, file and commit of the evaluator whose verdicts these are, or is
+    `OURS`. The verdicts of the two must be equal on every text.
+    """
 
     score: Callable[[Sample, str], Score]
     title: str
+    follows: str
 
 
 def choice_named(text: str, choices: Mapping[str, str]) -> str | None:
-    """The letter of the one option whose whole text this is, ignoring case and a final period.
+    """The letter of the one option that this text is as a whole; None where it is none or several.
 
-    This is no part of any official algorithm. It reads the text answers that models here are
-    trained to give, and is asked only where the official algorithm finds no option.
+    The text as it stands counts first, so that options such as `Mg` and `mg` are told apart; after
+    that, what `plain` leaves of it. This is no part of any official algorithm: the reading
+    `parse: tolerant` asks it where the official algorithm finds no answer.
     """
-    wanted = _bare(text)
-    letters = [letter for letter, option in choices.items() if _bare(option) == wanted]
-    return letters[0] if len(letters) == 1 else None
+    for same in (str.strip, plain):
+        wanted = same(text)
+        letters = [letter for letter, option in choices.items() if same(option) == wanted]
+        if len(letters) == 1:
+            return letters[0]
+    return None
+
+
+def plain(text: str) -> str:
+    """A text without what never makes another answer of it.
+
+    That is the case of letters, the amount of white space, and one period that ends a word. Signs
+    and points stay, because `-5` is not `5`, `1.5` is not `15`, and `.` is not an empty text.
+    """
+    return _FINAL_PERIOD.sub("", " ".join(text.lower().split()))
 
 
 def guessed_choice(sample: Sample) -> str:
@@ -43,7 +67,3 @@ def guessed_choice(sample: Sample) -> str:
     digest = hashlib.sha256(sample.id.encode()).digest()
     letters = sorted(sample.choices)
     return letters[int.from_bytes(digest[:8]) % len(letters)]
-
-
-def _bare(text: str) -> str:
-    return " ".join(text.lower().split()).removesuffix(".").rstrip()

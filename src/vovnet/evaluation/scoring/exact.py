@@ -1,18 +1,21 @@
-"""Equality of normalised texts, for instruction data, which has no official metric.
+"""Equality of texts, for instruction data, which has no official metric.
 
-This scorer is ours. Both texts are normalised as in the scorer of TextVQA; routers are fitted
-with it, and no table shows it as a benchmark's accuracy.
+This scorer is ours. Routers are fitted with it, and no table shows it as a benchmark's accuracy.
 """
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score, Scorer
-from vovnet.evaluation.scoring.textvqa import normalise
+from vovnet.evaluation.scoring.base import OURS, Score, Scorer, plain
 
 
 def score(sample: Sample, text: str) -> Score:
-    """1 where the normalised texts are equal."""
-    answer = normalise(text)
-    return Score(float(answer == normalise(sample.answer)), False, answer)
+    """1 where the texts are equal but for case, white space and a final period."""
+    answer = plain(text)
+    return Score(float(answer == plain(sample.answer)), False, answer)
 
 
-SCORER = Scorer(score, "equality of normalised texts (ours; it serves to fit routers only)")
+SCORER = Scorer(
+    score,
+    title="equality of the texts but for case, white space and a final period (it serves to fit"
+    " routers only)",
+    follows=OURS,
+)

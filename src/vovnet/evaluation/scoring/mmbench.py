@@ -1,14 +1,14 @@
-"""MMBench: the option that a text chooses.
+"""MMBench: the option that a text chooses, as `can_infer` of VLMEvalKit infers it.
 
-Source: VLMEvalKit, `can_infer` of vlmeval/utils/matching_util.py, commit e8e78f0. A text for
-which it infers no option is read once more by `choice_named`; one that is still unclear scores 0.
+VLMEvalKit asks a language model about a text for which nothing can be inferred. Its mode without
+one (`exact_matching`) counts the text as wrong, and so does this scorer.
 """
 
 import re
 from collections.abc import Mapping
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score, Scorer, choice_named
+from vovnet.evaluation.scoring.base import Score, Scorer
 
 REFUSED = "Z"
 """VLMEvalKit's letter for a model that declined to choose."""
@@ -20,14 +20,18 @@ REFUSALS = (
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 )
+NO_ANSWER = "Failed to obtain answer via API"
 NUM_LAST_WORDS = 4
 """A letter counts only among so many words at the end of the text."""
+
+STATED = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)
+"""The first letter after these words counts, even where a longer word begins with it."""
 
 
 def score(sample: Sample, text: str) -> Score:
     """1 where the inferred option is the gold one; a text without an option scores 0."""
-    letter = infer_choice(text, sample.choices) or choice_named(text, sample.choices)
-    return Score(float(letter == sample.answer), letter is None or letter == REFUSED, letter or "")
+    letter = infer_choice(text, sample.choices)
+    return Score(float(letter == sample.answer), letter in (None, REFUSED), letter or "")
 
 
 def infer_choice(text: str, choices: Mapping[str, str]) -> str | None:
@@ -36,33 +40,33 @@ def infer_choice(text: str, choices: Mapping[str, str]) -> str | None:
 
 
 def _inferred_letter(text: str, choices: Mapping[str, str]) -> str | None:
-    if "Failed to obtain answer via API" in text:
+    """The one letter among the last words, or else the letter after "answer is"."""
+    if NO_ANSWER in text:
         return None
     if any(refusal in text for refusal in REFUSALS):
         return REFUSED
     words = text.translate(SEPARATORS).split()
-    present = [letter for letter in choices if letter in words]
-    if len(present) == 1:
-        letter = present[0]
-        quantifier = letter == "A" and len(words) > NUM_LAST_WORDS - 1
-        if not quantifier and words.index(letter) >= len(words) - NUM_LAST_WORDS:
-            return letter
-    elif not present and REFUSED in words:
+    letters = [letter for letter in choices if letter in words]
+    if len(letters) == 1 and words.index(letters[0]) >= len(words) - NUM_LAST_WORDS:
+        return letters[0]
+    if not letters and REFUSED in words:
         return REFUSED
-    stated = re.search(r"answer is ([A-Z])\b", " ".join(words))
-    return stated[1] if stated and stated[1] in choices else None
+    stated = STATED.search(text)
+    letter = stated[1].upper() if stated else None
+    return letter if letter in choices else None
 
 
 def _inferred_text(text: str, choices: Mapping[str, str]) -> str | None:
     """The one option that the text contains, unless it is twice as long as all options."""
     lowered = text.lower()
-    options = {letter: option.lower() for letter, option in choices.items()}
-    if len(lowered) > 2 * sum(map(len, options.values())):
+    if len(lowered) > 2 * sum(map(len, choices.values())):
         return None
-    letters = [letter for letter, option in options.items() if option in lowered]
+    letters = [letter for letter, option in choices.items() if option.lower() in lowered]
     return letters[0] if len(letters) == 1 else None
 
 
 SCORER = Scorer(
-    score, "VLMEvalKit's option inference; with `passes: all` every circular pass must be right"
+    score,
+    title="VLMEvalKit's option inference; with `passes: all` every circular pass must be right",
+    follows="open-compass/VLMEvalKit, vlmeval/utils/matching_util.py, commit e8e78f0",
 )

@@ -1,19 +1,21 @@
 """MMMU: the option or the open answer that a text gives.
 
-Source: MMMU-Benchmark/MMMU, mmmu/utils/eval_utils.py, commit bb0b95a. Where that code would draw
-an option at random, the sample's id decides.
+Where the official code would draw an option at random, the sample's id decides.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import Score, Scorer, choice_named, guessed_choice
+from vovnet.evaluation.scoring.base import Score, Scorer, guessed_choice
 
 STRIPPED = (",", ".", "!", "?", ";", ":", "'")
 INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 LAST_INDICATOR = "="
 """Counts in the last sentence only."""
+
+FEW_WORDS = 5
+"""In a text of no more words than these, an option's text does not count."""
 
 WITH_COMMAS = re.compile(r"-?\b\d{1,3}(?:,\d{3})+\b")
 SCIENTIFIC = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+")
@@ -28,30 +30,53 @@ def score(sample: Sample, text: str) -> Score:
         predictions = parse_open(text)
         right = open_is_right(predictions, sample.answers or [sample.answer])
         return Score(float(right), False, " | ".join(sorted(map(str, predictions))))
-    letter = parse_choice(text, sample.choices) or choice_named(text, sample.choices)
+    return choice_score(sample, parse_choice(text, sample.choices))
+
+
+def choice_score(sample: Sample, letter: str | None) -> Score:
+    """The score of a choice that was read, or of a guess by the sample's id."""
     choice = letter or guessed_choice(sample)
     return Score(float(choice == sample.answer), letter is None, choice)
 
 
 def parse_choice(text: str, choices: Mapping[str, str]) -> str | None:
     """The letter that a text chooses; None where the official code picks one at random."""
+    text = set_apart(text)
+    return (
+        last_named(text, choices, "({})")
+        or last_named(text, choices, " {} ")
+        or last_text(text, choices)
+    )
+
+
+def set_apart(text: str) -> str:
+    """The text between spaces, without marks at its ends."""
     for mark in STRIPPED:
         text = text.strip(mark)
-    text = f" {text} "
-    for form in ("({})", " {} "):
-        places = {letter: text.rfind(form.format(letter)) for letter in choices}
-        if last := _last(places):
-            return last
-    if len(text.split()) <= 5:
+    return f" {text} "
+
+
+def last_named(
+    text: str, choices: Iterable[str], form: str, placed_by: str | None = None
+) -> str | None:
+    """Of the letters that stand in the text in this form, the one that does so last.
+
+    `placed_by` is the form by which places are compared, where it is another. A letter that never
+    stands in that form is placed first, and among equals the first letter wins.
+    """
+    named = [letter for letter in choices if form.format(letter) in text]
+    by = placed_by or form
+    return max(named, key=lambda letter: text.rfind(by.format(letter)), default=None)
+
+
+def last_text(text: str, choices: Mapping[str, str]) -> str | None:
+    """The option whose text comes last in a text of more than five words."""
+    if len(text.split()) <= FEW_WORDS:
         return None
     lowered = text.lower()
-    return _last({letter: lowered.rfind(option.lower()) for letter, option in choices.items()})
-
-
-def _last(places: Mapping[str, int]) -> str | None:
-    """The letter with the last place in the text; a negative place means that it is not there."""
-    there = {letter: place for letter, place in places.items() if place >= 0}
-    return max(there, key=there.__getitem__) if there else None
+    options = {letter: option.lower() for letter, option in choices.items()}
+    named = [letter for letter, option in options.items() if option in lowered]
+    return max(named, key=lambda letter: lowered.rfind(options[letter]), default=None)
 
 
 def parse_open(text: str) -> set[Value]:
@@ -107,4 +132,8 @@ def _key_parts(text: str) -> list[str]:
     return parts or [text]
 
 
-SCORER = Scorer(score, "the official parsers of MMMU")
+SCORER = Scorer(
+    score,
+    title="the official parsers of MMMU; a guess by the question's id where they would draw one",
+    follows="MMMU-Benchmark/MMMU, mmmu/utils/eval_utils.py, commit bb0b95a",
+)

@@ -1,7 +1,6 @@
-"""TextVQA: VQA accuracy over ten human answers.
+"""TextVQA: VQA accuracy over ten human answers, as mmf's `TextVQAAccuracyEvaluator` counts it.
 
-Source: facebookresearch/mmf, `TextVQAAccuracyEvaluator` of mmf/utils/m4c_evaluators.py, commit
-b0ffc7f. What looks like a slip there is kept, so that scores agree to the last digit.
+What looks like a slip there is kept, so that scores agree to the last digit.
 """
 
 import re
@@ -64,28 +63,34 @@ def _without_punctuation(text: str) -> str:
 
 _WITH_APOSTROPHE = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
-haven't he'd he'd've he's how'd how'll how's I'd've I'm I've isn't it'd it'd've it'll let's
-ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't shan't
-should've shouldn't somebody'd somebody'd've somebody'll somebody's someone'd someone'd've
-someone'll someone's something'd something'd've something'll that's there'd there'd've there're
-there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll
-what're what's what've when's where'd where's where've who'd who'd've who'll who's who've
-why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd
-you'd've you'll you're you've
+haven't he'd he'd've he's how'd how'll how's I'd've I'm I've isn't it'd it'd've it'll ma'am
+mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't
+she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd
+someone'd've someone'll someone's something'd something'd've something'll that's there'd
+there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've
+weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll
+who's who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've
+you'd you'd've you'll you're you've
 """
-"""Words that get their apostrophes back wherever one or all of them are missing."""
+"""Words that get an apostrophe back where one of theirs is missing, but not where two are."""
+
+_AS_THEY_ARE = {"let's": "let's", "she's": "she's", "somebody'd": "somebodyd"}
+"""The evaluator's table has these the wrong way round."""
 
 
 def _contractions() -> dict[str, str]:
-    table = {}
+    table = dict(_AS_THEY_ARE)
     for word in _WITH_APOSTROPHE.split():
-        places = [place for place, letter in enumerate(word) if letter == "'"]
-        table[word.replace("'", "")] = word
-        for place in places if len(places) > 1 else ():
-            table[word[:place] + word[place + 1 :]] = word
+        for place, letter in enumerate(word):
+            if letter == "'":
+                table[word[:place] + word[place + 1 :]] = word
     return table
 
 
 CONTRACTIONS = _contractions()
 
-SCORER = Scorer(score, "VQA accuracy of the M4C evaluator")
+SCORER = Scorer(
+    score,
+    title="VQA accuracy of the M4C evaluator",
+    follows="facebookresearch/mmf, mmf/utils/m4c_evaluators.py, commit b0ffc7f",
+)
