@@ -174,7 +174,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "broken image": (
         lambda root: [path.write_bytes(b"x") for path in root.glob("data/synth_mmbench/images/*")],
         EVAL,
-        "not a readable image",
+        "not a decodable image",
     ),
     "broken line": (
         damage(SAMPLES, third_line),

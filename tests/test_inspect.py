@@ -130,6 +130,6 @@ def test_what_is_not_there_is_one_line(own: Layout, capsys: pytest.CaptureFixtur
     assert "no split is prepared, run `vovnet prepare`" in capsys.readouterr().err
     chosen = read_samples(own.samples("synth_textvqa", "val"))[0]
     (own.data("synth_textvqa") / chosen.images[0].path).write_bytes(b"junk")
-    with pytest.raises(DataError, match="not a readable image"):
+    with pytest.raises(DataError, match="not a decodable image"):
         write_sheet(own.root / "sheet.png", settings_of(own), own, [chosen])
     assert not (own.root / "sheet.png").exists()

@@ -1,8 +1,9 @@
-"""How the files of the project lie: sizes, and what test files may import."""
+"""How the files of the project lie: sizes, what test files may import, and what has one place."""
 
 from __future__ import annotations
 
 import ast
+import re
 from importlib import import_module
 
 import pytest
@@ -11,6 +12,18 @@ from support.repository import ROOT
 
 LIMITS = {"src/**/*.py": 400, "rules/*.smk": 150, "Snakefile": 150, "workflow/**/*.py": 400}
 """Pattern -> lines of a file that can still be read in one sitting."""
+
+ONE_PLACE = {
+    r"Image\.open\(|convert\(\"RGB|\.draft\(": {"src/vovnet/data/decoder.py"},
+}
+"""What opens a file of a kind -> the only files that may do it."""
+
+
+@pytest.mark.parametrize("pattern", ONE_PLACE)
+def test_each_kind_of_file_is_opened_in_one_place(pattern: str) -> None:
+    paths = [*ROOT.glob("src/**/*.py"), *ROOT.glob("workflow/**/*.py")]
+    found = {str(path.relative_to(ROOT)) for path in paths if re.search(pattern, path.read_text())}
+    assert found == ONE_PLACE[pattern]
 
 
 @pytest.mark.parametrize("pattern", LIMITS)

@@ -299,7 +299,7 @@ def test_a_broken_image_is_one_line(
         path.write_bytes(b"no picture")
     overrides = {"training": {"num_workers": num_workers}}
     line = error_of(Layout(tmp_path), overrides, capsys)
-    assert "not a readable image" in line
+    assert "not a decodable image" in line
 
 
 def test_too_large_a_batch_is_one_line(

@@ -28,7 +28,7 @@ class _Record(BaseModel):
 
 
 class ImageRef(_Record):
-    """An image file beside the JSONL; width and height in pixels, EXIF rotation ignored.
+    """An image file beside the JSONL; width and height in pixels as it is displayed.
 
     `perceptual` is the hash of its look, "" where the image is too plain to have one.
     """

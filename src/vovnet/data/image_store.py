@@ -2,53 +2,18 @@
 
 import os
 import shutil
-import warnings
 from collections.abc import Container
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from vovnet.core.errors import DataError, one_line
+from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_bytes, write_bytes
 from vovnet.core.records import ImageRef
+from vovnet.data.decoder import FORMATS, decode
 from vovnet.data.perceptual_hash import perceptual_hash
-
-EXTENSIONS = {kind: kind.lower() for kind in ("BMP", "GIF", "PNG", "WEBP")}
-EXTENSIONS |= {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
-"""The image formats that are accepted, by PIL's name, and the suffix of each in the store."""
-
-OPENERS = [name for name in EXTENSIONS if name != "MPO"]  # PIL opens MPO through JPEG
-
-DRAFT_SIDE = 64
-"""A JPEG is decoded to no less than this side in pixels, which is plenty for the hash."""
 
 NUM_REMEMBERED = 40_000
 """The store remembers so many hashes and paths, so that memory does not grow with the dataset. An
 image that it has forgotten is read again."""
-
-
-def inspect(content: bytes, where: str) -> tuple[str, int, int, str]:
-    """Format, width, height and perceptual hash of an encoded image.
-
-    An image that cannot be decoded is a DataError, which begins with `where`. A JPEG is decoded at
-    a fraction of its size, which still reads all of its data.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(content), formats=OPENERS) as image:
-                width, height = image.size
-                image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
-                image.load()
-                return str(image.format), width, height, perceptual_hash(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = Image.MAX_IMAGE_PIXELS
-        raise DataError(f"{where}: the image has more than {limit} pixels") from None
-    except Exception as error:  # decoders raise whatever the broken bytes lead them into
-        unidentified = isinstance(error, Image.UnidentifiedImageError)
-        reason = "unknown" if unidentified else one_line(error)
-        raise DataError(f"{where}: not a decodable image ({reason})") from None
 
 
 def inside(relative: str, where: str) -> PurePosixPath:
@@ -75,12 +40,17 @@ class ImageStore:
         """Store an encoded image; an error message begins with `where`."""
         digest = sha256_bytes(content)
         if digest not in self._known:
-            kind, width, height, perceptual = inspect(content, where)
-            name = f"{digest}.{EXTENSIONS[kind]}"
+            kind, image = decode(content, where)
+            name = f"{digest}.{FORMATS[kind]}"
             if not ((self.folder / name).exists() or (self._aside / name).exists()):
                 write_bytes(self._aside / name, content)
-            path, sides = f"{self.folder.name}/{name}", {"width": width, "height": height}
-            ref = ImageRef(path=path, **sides, sha256=digest, perceptual=perceptual)
+            ref = ImageRef(
+                path=f"{self.folder.name}/{name}",
+                width=image.width,
+                height=image.height,
+                sha256=digest,
+                perceptual=perceptual_hash(image),
+            )
             self._remember(digest, ref)
         return self._known[digest]
 

@@ -1,13 +1,12 @@
-"""The one decoder of prepared images, for models and for contact sheets."""
-
-from pathlib import Path
+"""The images of a prepared sample, for models."""
 
 from PIL import Image
 
 from vovnet.config import Settings
-from vovnet.core.errors import DataError, one_line
+from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.decoder import open_image
 from vovnet.data.sets import image_paths
 
 
@@ -23,14 +22,3 @@ def load_images(settings: Settings, layout: Layout, sample: Sample) -> list[Imag
             )
         images.append(image)
     return images
-
-
-def open_image(path: Path) -> Image.Image:
-    """Decode an image of a prepared dataset to RGB; a missing or broken file is one clear error."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise DataError(f"{path}: image not found") from None
-    except Exception as error:  # decoders raise whatever the broken bytes lead them into
-        raise DataError(f"{path}: not a readable image ({one_line(error)})") from None

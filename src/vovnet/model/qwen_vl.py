@@ -97,7 +97,6 @@ class QwenVL(VisionLanguageModel):
         resized = []
         for image in images:
             size = resized_size(image.width, image.height, budget, self.factor)
-            image = image.convert("RGB")
             bicubic = Image.Resampling.BICUBIC
             resized.append(image if image.size == size else image.resize(size, bicubic))
         inputs = self.image_processor(images=resized, do_resize=False, return_tensors="pt")

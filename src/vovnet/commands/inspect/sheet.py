@@ -12,7 +12,7 @@ from vovnet.config import Settings
 from vovnet.core.files import atomic_path
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.data.images import open_image
+from vovnet.data.decoder import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
 

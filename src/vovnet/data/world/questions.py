@@ -214,7 +214,8 @@ def _dotted_board(draw: Draw, ink_HW: NDArray[np.bool_]) -> Image.Image:
     sign_HW = 1 - 2 * (np.add.outer(np.arange(height), np.arange(width)) % 2)
     noise_HW = draw.rng.normal(0, BOARD_NOISE, size=ink_HW.shape)
     grey_HW = 128 + noise_HW + DOT_CONTRAST * sign_HW * ink_HW
-    return Image.fromarray(np.clip(grey_HW, 0, 255).astype(np.uint8)).convert("RGB")
+    grey = Image.fromarray(np.clip(grey_HW, 0, 255).astype(np.uint8))
+    return Image.merge("RGB", [grey] * 3)
 
 
 def _sum(draw: Draw) -> Item:
