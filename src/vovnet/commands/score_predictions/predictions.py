@@ -1,0 +1,310 @@
+"""Prediction files by their layout: what each row answers, and what is right.
+
+A layout is recognised by the keys of a file's first row. Its function yields an `Answer` per row.
+"""
+
+import ast
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vovnet.core.records import Sample
+from vovnet.data.formats.mmbench import CIRCULAR_STEP
+from vovnet.data.formats.source import Row
+
+MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"}
+MISSING |= {"1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+"""Fields of a TSV that VLMEvalKit does not see, because pandas takes them for missing values."""
+
+NO_PREDICTION = "nan"
+"""What VLMEvalKit scores where a prediction is missing."""
+
+NUM_HUMANS = 10
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Gold answers that lie in files of their own, by what their rows are called."""
+
+    mmmu: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    textvqa: dict[str, Row] = field(default_factory=dict)
+    textvqa_questions: dict[tuple[str, str], Row] = field(default_factory=dict)
+    mmbench: dict[int, Row] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A predicted text and the question that it answers, with its gold.
+
+    `question` is what circular passes share. `part` is the subject or category. `is_choice` says
+    that the text is the letter that the official parser had read. `own` is the row, where it
+    holds the official verdict too.
+    """
+
+    row: Row
+    sample: Sample
+    text: str
+    question: str
+    part: str = ""
+    is_choice: bool = False
+    is_main: bool = True
+    own: Row | None = None
+
+
+Reader = Callable[[Iterable[Row], Gold], Iterator[Answer]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows look that belong to it, which scorer judges them, and how they are read."""
+
+    title: str
+    scorer: str
+    recognise: Callable[[Mapping[str, Any]], bool]
+    read: Reader
+
+
+def rows_with(rows: Iterable[Row], *keys: str) -> Iterator[Row]:
+    """The rows, each of which must have the keys by which the first was recognised."""
+    for row in rows:
+        row.require(keys)
+        yield row
+
+
+def read_mmmu(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """The rows of `output.json`: responses, most with their gold."""
+    for row in rows_with(rows, "response"):
+        name = row.identifier("id")
+        known = gold.mmmu.get(name, {})
+        answer = row.values.get("answer", known.get("ground_truth"))
+        lettered = row.text("question_type") == "multiple-choice"
+        choices = row.values.get("index2ans") if lettered else {}
+        if not isinstance(choices, dict) or (lettered and not choices):
+            raise row.error("index2ans", "expected the options by letter")
+        yield Answer(
+            row=row,
+            sample=_sample(row, name, "answer", answer, {k: str(v) for k, v in choices.items()}),
+            text=row.optional_text("response"),
+            question=name,
+            part=subject_of(name),
+            own=row if "judge" in row.values else None,
+        )
+
+
+def read_mmmu_choices(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """The rows of `total_val_output.json`: letters that were read, and open answers."""
+    for row in rows_with(rows, "response"):
+        name = row.text("id")
+        if name not in gold.mmmu:
+            raise row.error("id", f"no gold answer for {name!r} is given, see --gold")
+        known = gold.mmmu[name]
+        yield Answer(
+            row=row,
+            sample=_sample(row, name, "id", known.get("ground_truth"), {}),
+            text=row.optional_text("response"),
+            question=name,
+            part=subject_of(name),
+            is_choice=known.get("question_type") == "multiple-choice",
+        )
+
+
+def read_mmmu_pro(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """MMMU-Pro's rows, of either form. A response that is an object tells of a failed request."""
+    for row in rows_with(rows, "options", "response"):
+        name = row.identifier("id")
+        response = row.values["response"]
+        yield Answer(
+            row=row,
+            sample=_sample(row, name, "answer", row.text("answer"), listed_choices(row)),
+            text="" if isinstance(response, dict) else row.optional_text("response"),
+            question=name,
+            part=row.optional_text("subject") or subject_of(name),
+            own=row if "if_right" in row.values else None,
+        )
+
+
+def listed_choices(row: Row) -> dict[str, str]:
+    """The options of a list, or of the text of one, by letter; one that is no text as it prints."""
+    value = row.values["options"]
+    try:
+        options = ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        options = None
+    if not isinstance(options, list) or not 0 < len(options) <= len(string.ascii_uppercase):
+        raise row.error("options", f"expected a list of options, got {str(value)[:80]!r}")
+    return dict(zip(string.ascii_uppercase, map(str, options), strict=False))
+
+
+def read_textvqa(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """Rows by question id, with ten human answers in the row or in TextVQA's annotations."""
+    for row in rows:
+        name = row.identifier("question_id")
+        column = next((key for key in TEXTVQA_TEXTS if key in row.values), TEXTVQA_TEXTS[0])
+        row.require((column,))
+        humans = next((key for key in ("answers", "gt_answers") if key in row.values), None)
+        known = row if humans else gold.textvqa.get(name)
+        if known is None:
+            raise row.error("question_id", f"no human answers for {name!r} are given, see --gold")
+        yield Answer(
+            row=row,
+            sample=_human_sample(known, humans or "answers", name),
+            text=row.optional_text(column),
+            question=name,
+            own=row if "score" in row.values else None,
+        )
+
+
+def read_llava_textvqa(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """LLaVA's answers to TextVQA: an image's id and a prompt, in which the question stands."""
+    for row in rows_with(rows, "text"):
+        key = (row.text("question_id"), _llava_question(row))
+        if key not in gold.textvqa_questions:
+            raise row.error("prompt", f"no human answers for {key} are given, see --gold")
+        known = gold.textvqa_questions[key]
+        name = known.identifier("question_id")
+        sample = _human_sample(known, "answers", name)
+        yield Answer(row=row, sample=sample, text=row.optional_text("text"), question=name)
+
+
+def _llava_question(row: Row) -> str:
+    """The question in one of LLaVA's three forms of prompts, in lower case."""
+    prompt = row.text("prompt")
+    lines = prompt.split("\n")
+    if prompt.startswith("OCR tokens: "):
+        if found := re.search(r"Question: (.*?) Short answer:", prompt, re.DOTALL):
+            return found[1].lower()
+    elif "Reference OCR token: " in prompt and len(lines) == 3:
+        return lines[prompt.startswith("Reference OCR token:")].lower()
+    elif len(lines) == 2:
+        return lines[0].lower()
+    raise row.error("prompt", "expected one of LLaVA's prompts for TextVQA")
+
+
+def read_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """Rows of VLMEvalKit's tables: options and a prediction; what is right, in the row or apart."""
+    for row in rows_with(rows, "prediction"):
+        index = _index(row, "index")
+        if gold.mmbench and index not in gold.mmbench:
+            continue  # as the official code passes over what its own table lacks
+        yield _circular(row, gold.mmbench.get(index, row), row, index, row.values["prediction"])
+
+
+def read_llava_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
+    """LLaVA's answers to MMBench by index; of several to one index the last counts."""
+    last = {}
+    for row in rows_with(rows, "text"):
+        if row.values.get("round_id"):
+            raise row.error("round_id", "its options were rotated; expected answers of one round")
+        last[_index(row, "question_id")] = row
+    for index, row in last.items():
+        if index not in gold.mmbench:
+            raise row.error(
+                "question_id", f"no row {index} of MMBench's table is given, see --gold"
+            )
+        known = gold.mmbench[index]
+        yield _circular(row, known, known, index, row.values["text"])
+
+
+def _circular(row: Row, known: Row, options: Row, index: int, prediction: object) -> Answer:
+    """An answer in one pass; an open question is one of two options, as VLMEvalKit has it."""
+    choices = {letter: table_text(options, letter) for letter in string.ascii_uppercase}
+    choices = {letter: text for letter, text in choices.items() if text}
+    right = known.text("answer")
+    if "A" not in choices:
+        choices |= {"A": right, "B": "Other Answers"}
+    if right not in string.ascii_uppercase:
+        right = "A"
+    text = "" if prediction is None else str(prediction)
+    group = _index(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP
+    return Answer(
+        row=row,
+        sample=_sample(row, str(index), "answer", right, choices),
+        text=NO_PREDICTION if _is_missing(row, text) else text,
+        question=str(group),
+        part=table_text(known, "category"),
+        is_main=index == group,
+    )
+
+
+def table_text(row: Row, column: str) -> str:
+    """A field of a table as VLMEvalKit sees it; "" for a missing one."""
+    text = row.optional_text(column)
+    return "" if _is_missing(row, text) else text
+
+
+def _is_missing(row: Row, text: str) -> bool:
+    return text in MISSING if row.path.suffix == ".tsv" else not text
+
+
+def _index(row: Row, column: str) -> int:
+    name = row.identifier(column)
+    if not name.isdecimal():
+        raise row.error(column, f"expected a whole number, got {name!r}")
+    return int(name)
+
+
+def _sample(row: Row, name: str, column: str, answer: object, choices: Mapping[str, str]) -> Sample:
+    """The question with its gold: a letter, or accepted texts."""
+    accepted = answer if isinstance(answer, list) else [answer]
+    texts = [str(item) for item in accepted if item is not None]
+    if not texts or (choices and len(texts) > 1):
+        raise row.error(column, f"expected a gold answer, got {str(answer)[:80]!r}")
+    return Sample(
+        id=name,
+        dataset=row.path.stem,
+        split="predictions",
+        question_type="multiple-choice" if choices else "open",
+        question="",
+        images=[],
+        choices=dict(choices),
+        answer=texts[0],
+        answers=[] if choices else texts,
+    )
+
+
+def _human_sample(row: Row, column: str, name: str) -> Sample:
+    humans = row.texts(column)
+    if len(humans) != NUM_HUMANS:
+        raise row.error(column, f"expected {NUM_HUMANS} human answers, got {len(humans)}")
+    return _sample(row, name, column, humans, {})
+
+
+def subject_of(name: str) -> str:
+    """The subject in an id such as `validation_Art_Theory_12`; "" where there is none."""
+    found = re.fullmatch(r"[^_]+_(.+)_\d+", name)
+    return found[1] if found else ""
+
+
+def _has(*keys: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda values: values.keys() >= set(keys)
+
+
+def _is_parsed_mmmu(values: Mapping[str, Any]) -> bool:
+    """An object of ids and texts, of which each entry became a row."""
+    return values.keys() == {"id", "response"} and bool(subject_of(str(values["id"])))
+
+
+def _is_textvqa(values: Mapping[str, Any]) -> bool:
+    return "question_id" in values and any(key in values for key in TEXTVQA_TEXTS)
+
+
+def _is_llava(values: Mapping[str, Any], kind: type) -> bool:
+    """LLaVA calls an image of TextVQA by its id, a text, and a row of MMBench by its number."""
+    answered = values.keys() >= {"question_id", "prompt", "text"}
+    return answered and isinstance(values["question_id"], kind)
+
+
+TEXTVQA_TEXTS = ("prediction", "pred_answer", "answer")
+"""What the predicted text is called, by preference."""
+
+LAYOUTS = (
+    Layout("MMMU-Pro", "mmmu_pro", _has("id", "options", "response"), read_mmmu_pro),
+    Layout("MMMU", "mmmu", _has("id", "question_type", "response"), read_mmmu),
+    Layout("MMBench", "mmbench", _has("index", "prediction"), read_mmbench),
+    Layout("TextVQA by LLaVA", "textvqa", lambda row: _is_llava(row, str), read_llava_textvqa),
+    Layout("MMBench by LLaVA", "mmbench", lambda row: _is_llava(row, int), read_llava_mmbench),
+    Layout("TextVQA", "textvqa", _is_textvqa, read_textvqa),
+    Layout("MMMU, options read", "mmmu", _is_parsed_mmmu, read_mmmu_choices),
+)

@@ -1,0 +1,84 @@
+"""Official verdicts: which value the benchmark's own code gives a row, or a whole question."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vovnet.core.errors import DataError
+from vovnet.data.formats.mmbench import CIRCULAR_STEP
+from vovnet.data.formats.source import Row
+
+ROW_KEYS = ("id", "question_id", "index")
+OF_QUESTIONS = ("circular_hit", "hit")
+"""Verdicts on whole questions: every circular pass is right."""
+
+OF_ROWS = ("correct", "if_right", "judge", "score")
+PARSED = ("parsed", "pred_indexs", "parsed_pred", "normalised_prediction")
+"""What the official code read, where it is told."""
+
+WORDS = {"correct": 1.0, "true": 1.0, "wrong": 0.0, "false": 0.0}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`parsed` is what was read, None if it is not told; `drawn` says so of a random choice."""
+
+    value: float
+    parsed: str | None
+    drawn: bool | None
+
+
+@dataclass(frozen=True)
+class VerdictFile:
+    """The verdicts of a file, by the row's id or by the question's."""
+
+    path: Path
+    by_question: bool
+    verdicts: dict[str, Verdict]
+
+
+def holds_verdicts(values: Mapping[str, Any]) -> bool:
+    """Whether a row holds a verdict and says on what."""
+    named = any(key in values for key in (*ROW_KEYS, "g_index"))
+    return named and any(key in values for key in (*OF_QUESTIONS, *OF_ROWS))
+
+
+def read_verdicts(path: Path, rows: list[Row]) -> VerdictFile:
+    """The verdicts of a file that was given as such."""
+    if not rows or not holds_verdicts(rows[0].values):
+        raise DataError(
+            f"{path}: expected rows with an id ({', '.join(ROW_KEYS)} or g_index) and a verdict"
+            f" ({', '.join((*OF_ROWS, *OF_QUESTIONS))})"
+        )
+    by_question = any(key in rows[0].values for key in OF_QUESTIONS)
+    return VerdictFile(path, by_question, {_name(row, by_question): verdict(row) for row in rows})
+
+
+def verdict(row: Row) -> Verdict:
+    """The verdict that a row holds."""
+    column = next((key for key in (*OF_QUESTIONS, *OF_ROWS) if key in row.values), None)
+    if column is None:
+        raise row.error(OF_ROWS[0], "is missing")
+    text = str(row.values[column]).strip().lower()
+    try:
+        value = WORDS[text] if text in WORDS else float(text)
+    except ValueError:
+        raise row.error(column, f"expected a verdict, got {text[:80]!r}") from None
+    parsed = next((row.values[key] for key in PARSED if key in row.values), None)
+    drawn = row.values.get("random_fallback")
+    return Verdict(
+        value=value,
+        parsed=parsed if isinstance(parsed, str) else None,
+        drawn=drawn if isinstance(drawn, bool) else None,
+    )
+
+
+def _name(row: Row, by_question: bool) -> str:
+    if by_question and "g_index" in row.values:
+        return row.identifier("g_index")
+    key = next((key for key in ROW_KEYS if key in row.values), None)
+    if key is None:
+        raise row.error(ROW_KEYS[0], "is missing")
+    name = row.identifier(key)
+    return str(int(name) % CIRCULAR_STEP) if by_question and name.isdecimal() else name
