@@ -29,6 +29,7 @@ from support.raw_rows import (
     b64,
     llava_row,
     mc_row,
+    mmmu_pro_row,
     mmmu_row,
     picture,
     talk,
@@ -132,6 +133,21 @@ KINDS = {
             ],
         },
         required=("id", "question", "options", "question_type", "image_1"),
+    ),
+    "mmmu_pro": Kind(
+        file="Art/dev-0.parquet",
+        rows=lambda: [mmmu_pro_row(f"q{number + 1}") for number in range(NUM_ROWS)],
+        write=write_mmmu,
+        bad={
+            "id": ["", " "],
+            "options": ["", "nonsense", "[]", "{}", "(" * 300, str(["x"] * 27)],
+            "answer": ["AB", "b", "1"],
+            "image": [
+                *({"bytes": content, "path": None} for content in [*BROKEN_IMAGES, b""]),
+                *({"bytes": None, "path": path} for path in CLIMBING),
+            ],
+        },
+        required=("id", "options"),
     ),
     "textvqa": Kind(
         file="val.json",

@@ -147,7 +147,7 @@ def test_mmmu_results_of_vlmevalkit_hold_the_rows_of_its_tsv(
 def test_mmmu_pro_rows(tmp_path: Path) -> None:
     """Options as a list, up to ten; one question has five images, which its options name."""
     root = shared("samples/mmmu/mmmu_pro_tool")
-    samples = prepared(tmp_path, "mmmu", root, "test", "data.jsonl")
+    samples = prepared(tmp_path, "mmmu_pro", root, "test", "data.jsonl")
     rows = lines(root / "data.jsonl")
     assert len(samples) == len(rows) == 21
     assert [list(sample.choices.values()) for sample in samples] == [row["options"] for row in rows]

@@ -14,14 +14,18 @@ from support.raw_rows import (
     b64,
     failure,
     mc_row,
+    mmmu_pro_row,
     mmmu_row,
     picture,
     prepared,
     raw,
     write_tsv,
 )
+from vovnet.config import PromptTemplates
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_bytes
+from vovnet.data.prompts import question_text
+from vovnet.evaluation.questions import score_sample
 
 # ---------------------------------------------------------------- MMBench
 
@@ -214,6 +218,26 @@ def test_mmmu_file_errors(tmp_path: Path) -> None:
     assert "row 2, column 'id': the id 'q1' occurs twice" in failure(tmp_path, "mmmu", ".")
     path.write_bytes(b"PAR1 not really")
     assert "not readable as parquet" in failure(tmp_path, "mmmu", ".")
+
+
+def test_mmmu_pro_in_both_forms(tmp_path: Path) -> None:
+    folder = "standard (10 options)"
+    options = str([f"option {number}" for number in range(10)])
+    row = mmmu_row("test_Art_1", options=options, answer="J", subject="Art")
+    nested = row | {"id": "test_Art_2", "options": "[['A', 'B']]", "answer": "B"}
+    write_parquet(raw(tmp_path, f"{folder}/test-0.parquet"), [row, nested])
+    write_parquet(raw(tmp_path, "vision/test-0.parquet"), [mmmu_pro_row("test_Art_1")])
+    ten, published = prepared(tmp_path, "mmmu_pro", f"{folder}/test-*.parquet")
+    assert (ten.question_type, ten.answer, ten.answer_text) == ("multiple-choice", "J", "option 9")
+    assert (ten.question, ten.category, len(ten.images)) == ("See <image 1>?", "Art", 1)
+    assert (published.choices, published.answer) == ({"A": "['A', 'B']"}, "B")
+    (seen,) = prepared(tmp_path, "mmmu_pro", "vision/test-*.parquet")
+    assert (seen.id, seen.answer, len(seen.choices), len(seen.images)) == ("test_Art_1", "J", 10, 1)
+    asked = question_text(seen, PromptTemplates())
+    assert asked.startswith("Answer the multiple-choice question in the image.")
+    assert "option" not in asked.removeprefix(seen.question), "they stand in the picture"
+    assert score_sample("mmmu_pro", seen, "Answer: J").value == 1
+    assert score_sample("mmmu_pro", seen, "option J", "tolerant").value == 1
 
 
 def test_mmmu_tsv_takes_its_split_and_lists_of_images(tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ def mmmu_row(name: str, **more: Any) -> dict[str, Any]:
     return row | more
 
 
+def mmmu_pro_row(name: str, **more: Any) -> dict[str, Any]:
+    """A row of the vision form, whose question stands in the picture."""
+    options = str([f"option {letter}" for letter in "ABCDEFGHIJ"])
+    row: dict[str, Any] = {"id": name, "options": options, "answer": "J", "subject": "Art"}
+    return row | {"image": {"bytes": picture(), "path": "a.png"}} | more
+
+
 def textvqa_row(number: int, **more: Any) -> dict[str, Any]:
     row = {"question": "what brand?", "image_id": "ab", "question_id": number}
     return row | {"image_classes": ["Phone", "Mirror"], "answers": ["x", "nokia", "nokia"]} | more

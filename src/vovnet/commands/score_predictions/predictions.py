@@ -3,7 +3,6 @@
 A layout is recognised by the keys of a file's first row. Its function yields an `Answer` per row.
 """
 
-import ast
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from vovnet.core.records import Sample
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
+from vovnet.data.formats.mmmu_pro import lettered_options
 from vovnet.data.formats.source import Row
 
 MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"}
@@ -117,24 +117,12 @@ def read_mmmu_pro(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
         response = row.values["response"]
         yield Answer(
             row=row,
-            sample=_sample(row, name, "answer", row.text("answer"), listed_choices(row)),
+            sample=_sample(row, name, "answer", row.text("answer"), lettered_options(row)),
             text="" if isinstance(response, dict) else row.optional_text("response"),
             question=name,
             part=row.optional_text("subject") or subject_of(name),
             own=row if "if_right" in row.values else None,
         )
-
-
-def listed_choices(row: Row) -> dict[str, str]:
-    """The options of a list, or of the text of one, by letter; one that is no text as it prints."""
-    value = row.values["options"]
-    try:
-        options = ast.literal_eval(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        options = None
-    if not isinstance(options, list) or not 0 < len(options) <= len(string.ascii_uppercase):
-        raise row.error("options", f"expected a list of options, got {str(value)[:80]!r}")
-    return dict(zip(string.ascii_uppercase, map(str, options), strict=False))
 
 
 def read_textvqa(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
@@ -214,7 +202,7 @@ def _circular(row: Row, known: Row, options: Row, index: int, prediction: object
     right = known.text("answer")
     if "A" not in choices:
         choices |= {"A": right, "B": "Other Answers"}
-    if right not in string.ascii_uppercase:
+    if right not in list(string.ascii_uppercase):
         right = "A"
     text = "" if prediction is None else str(prediction)
     group = _index(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP

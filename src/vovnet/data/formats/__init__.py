@@ -15,6 +15,7 @@ from vovnet.data.formats.base import DatasetFormat
 FORMATS = {
     "mmbench": "vovnet.data.formats.mmbench",
     "mmmu": "vovnet.data.formats.mmmu",
+    "mmmu_pro": "vovnet.data.formats.mmmu_pro",
     "textvqa": "vovnet.data.formats.textvqa",
     "llava": "vovnet.data.formats.llava",
 }

@@ -49,9 +49,15 @@ def read(source: Source) -> Iterator[Sample]:
             )
         return
     for path in source.files:
-        for row in _json_rows(path) if path.suffix in JSON_SUFFIXES else _parquet_rows(path):
-            refs = _images(source, row)
+        for row in _hub_rows(path):
+            refs = images_of(source, row)
             yield _sample(source, row, "id", _subject(source, row), _options(row), refs)
+
+
+def _hub_rows(path: Path) -> Iterator[Row]:
+    if path.suffix in JSON_SUFFIXES:
+        return json_rows(path)
+    return parquet_rows(path, PARQUET_REQUIRED, PARQUET_OPTIONAL)
 
 
 def _is_table(path: Path) -> bool:
@@ -61,7 +67,7 @@ def _is_table(path: Path) -> bool:
     return path.suffix == ".tsv"
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def json_rows(path: Path) -> Iterator[Row]:
     """The hub's rows as MMMU-Pro's tools write them: images by path, choices only, no ids."""
     for row in iter_rows(path):
         row.require(ROW_REQUIRED)
@@ -105,13 +111,14 @@ def _sample(
     )
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def parquet_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
+    """The rows of a parquet file, a batch of them in memory at a time."""
     number = 0
     try:
         file = pq.ParquetFile(path)
         names = list(file.schema_arrow.names)
-        require_columns(path, names, PARQUET_REQUIRED)
-        columns = [name for name in PARQUET_REQUIRED + PARQUET_OPTIONAL if name in names]
+        require_columns(path, names, required)
+        columns = [name for name in required + optional if name in names]
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
             for values in batch.to_pylist():
                 number += 1
@@ -140,9 +147,10 @@ def _options(row: Row) -> dict[str, str]:
     return dict(zip(letters, options, strict=False))
 
 
-def _images(source: Source, row: Row) -> list[ImageRef]:
+def images_of(source: Source, row: Row, columns: tuple[str, ...] = IMAGE_COLUMNS) -> list[ImageRef]:
+    """The images of a row's columns, of which one at least must hold an image."""
     refs = []
-    for column in IMAGE_COLUMNS:
+    for column in columns:
         value: Any = row.values.get(column)
         if value is None:
             continue
@@ -155,7 +163,7 @@ def _images(source: Source, row: Row) -> list[ImageRef]:
         elif value.get("path"):
             refs.append(source.images.add_file(source.image_root, value["path"], row.at(column)))
     if not refs:
-        raise row.error(IMAGE_COLUMNS[0], "the question has no image")
+        raise row.error(columns[0], "the question has no image")
     return refs
 
 
@@ -175,8 +183,8 @@ FORMAT = DatasetFormat(
     read=read,
     scorer="mmmu",
     question_types=("multiple-choice", "open"),
-    files="parquet per subject as on the hub, the same rows as JSON (MMMU-Pro), or VLMEvalKit's TSV"
-    " and results",
+    files="parquet per subject as on the hub, the same rows as JSON, or VLMEvalKit's TSV and"
+    " results",
     answers="a letter, or one or more accepted texts",
     category="`subfield`",
 )
