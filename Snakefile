@@ -31,7 +31,7 @@ layout = plan.layout
 
 private.compare_behind_ancient_files()
 private.keep_records_in(layout.provenance / "jobs")
-private.run_again_where(made_by_another)
+private.run_again_where(made_by_another, plan.images_changed)
 
 
 onstart:

@@ -23,7 +23,8 @@ from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.formats.json_rows import iter_rows
-from vovnet.data.prepare import open_source, prepare
+from vovnet.data.image_store import ImageStore
+from vovnet.data.prepare import prepare
 from vovnet.data.samples import read_samples
 from vovnet.data.sets import image_paths
 
@@ -205,7 +206,7 @@ def test_llava_question_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Ids that come three times, replies under `output`, and questions without a reply."""
     root = shared("samples/llava")
     image = (root / "qwen_demo/demo/images/10149.png").read_bytes()
-    monkeypatch.setattr(Path, "read_bytes", lambda path: image)
+    monkeypatch.setattr(ImageStore, "add_file", lambda store, *place: store.add(image, place[-1]))
     file = "coco2014_val_gpt4_qa_30x3.jsonl"
     answered = prepared(tmp_path / "a", "llava", root, "train", file)
     assert [sample.answer_text for sample in answered] == [
@@ -227,7 +228,7 @@ def test_llava_mix_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     root = shared("samples/llava")
     file = "llava_v1_5_mix1k.jsonl"
     image = (root / "qwen_demo/demo/images/10149.png").read_bytes()
-    monkeypatch.setattr(Path, "read_bytes", lambda path: image)
+    monkeypatch.setattr(ImageStore, "add_file", lambda store, *place: store.add(image, place[-1]))
     samples = prepared(tmp_path, "llava", root, "train", file)
     assert len(samples) == 10938 // 2
     rows = [json.loads(line) for line in (root / file).read_text(encoding="utf-8").splitlines()]
@@ -244,6 +245,5 @@ def test_llava_mix_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_llava_mix_without_its_images_says_which_is_missing(tmp_path: Path) -> None:
     root = shared("samples/llava")
     settings = settings_for(tmp_path, "llava", root, "train", "llava_v1_5_mix1k.jsonl")
-    assert open_source(settings, "llava", "train", Layout(tmp_path)).file.name.endswith(".jsonl")
     with pytest.raises(DataError, match=r"row 1, column 'image': image file .*gqa/images/17\.jpg"):
         prepare(settings, "llava", "train", Layout(tmp_path))

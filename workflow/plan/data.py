@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from vovnet.config.experiments import train_parts
 from vovnet.data.raw_files import is_pattern, raw_manifest
 from workflow.plan.jobs import Jobs, Wildcards
-from workflow.plan.raw_inputs import own_files, raw_inputs
+from workflow.plan.raw_inputs import images_changed, own_files, raw_inputs
 
 
 class DataPlan(Jobs):
@@ -49,6 +50,15 @@ class DataPlan(Jobs):
         nothing again.
         """
         return self.hashes.digest(own_files(self.settings, wildcards.dataset, wildcards.split))
+
+    def images_changed(self, job: Any) -> bool:
+        """Whether a job prepares a split that was read from images which are others by now."""
+        of_split = job.rule.name == "prepare"
+        return of_split and self._changed(job.wildcards.dataset, job.wildcards.split)
+
+    @cached_property
+    def _changed(self) -> Callable[[str, str], bool]:
+        return cache(partial(images_changed, self.settings, self.layout))
 
     def samples(self, refs: Iterable[Any]) -> list[Path]:
         """The unified samples of some splits, each once."""

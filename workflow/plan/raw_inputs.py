@@ -5,15 +5,28 @@ This is apart from what finds and reads them, so that an edit here prepares noth
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
-from vovnet.core.files import HashCache, read_json
+from vovnet.core.files import HashCache, read_json, read_jsonl, sha256_file, writing
+from vovnet.core.layout import Layout
 from vovnet.data.formats import format_of
-from vovnet.data.raw_files import is_pattern, raw_manifest
+from vovnet.data.raw_files import files_of, is_pattern, raw_manifest
+
+THREADS = 16
+"""So many files are looked at side by side: over a network each takes its time."""
+
+BLOCK, PART = 1 << 16, 1 << 10
+"""Files whose entries are in memory at a time, and those that one thread looks at in turn."""
 
 
 def raw_inputs(settings: Settings, dataset: str, split: str, hashes: HashCache) -> list[Path]:
@@ -34,22 +47,65 @@ def raw_inputs(settings: Settings, dataset: str, split: str, hashes: HashCache) 
 
 
 def own_files(settings: Settings, dataset: str, split: str) -> list[Path]:
-    """The raw files and folders of a split that are the user's own, none of other datasets.
+    """The raw files of a split that are the user's own, images apart; none of other datasets.
 
     They are listed as far as they exist: the DAG of a configuration can be seen without its data,
     and `vovnet prepare` names what is missing.
     """
     definition = settings.data.dataset(dataset)
-    root, name = Path(definition.root), definition.files[split]
     if definition.source != "local":
         return []
-    if is_pattern(name):
-        return sorted(root.glob(name))
-    if (root / name).is_dir():
-        return sorted(path for path in (root / name).rglob("*") if path.is_file())
     further = format_of(settings, dataset).further_files(definition, split).values()
-    paths = [root / other for other in (name, definition.image_root, *further) if other]
-    return [path for path in paths if path.exists()]
+    paths = [Path(definition.root) / name for name in further]
+    return [*files_of(settings, dataset, split), *(path for path in paths if path.is_file())]
+
+
+def images_changed(settings: Settings, layout: Layout, dataset: str, split: str) -> bool:
+    """Whether an image file that a split was prepared from is another one by now, or gone.
+
+    Preparation wrote down which files it read, so that others beside them do not count. Each is
+    looked at once, and read only where its time has changed and its size has not. Of a file with
+    the same content the new time is written down.
+    """
+    definition, listing = settings.data.dataset(dataset), layout.image_files(dataset, split)
+    if definition.source != "local" or not listing.is_file():
+        return False  # what is rendered or downloaded has a manifest
+    root = Path(definition.root) / (definition.image_root or "")
+    entries = (entry for _, entry in read_jsonl(listing))
+    new_times: dict[str, int] = {}
+    with ThreadPoolExecutor(THREADS) as threads:
+        while block := list(islice(entries, BLOCK)):
+            parts = (block[first : first + PART] for first in range(0, len(block), PART))
+            for times in threads.map(partial(_new_times, root), parts):
+                if times is None:
+                    return True
+                new_times |= times
+    if new_times:
+        with writing(listing) as file:
+            for _, (name, size, time_ns, digest) in read_jsonl(listing):
+                entry = [name, size, new_times.get(name, time_ns), digest]
+                file.write(json.dumps(entry) + "\n")
+    return False
+
+
+def _new_times(root: Path, entries: Iterable[list[Any]]) -> dict[str, int] | None:
+    """The times of files that were touched only; None where one was changed."""
+    times, folder = {}, f"{root}/"
+    for name, size, time_ns, digest in entries:
+        path = folder + name
+        try:
+            status = os.stat(path)  # noqa: PTH116 (a Path for each would cost as much again)
+        except OSError:
+            if size is None:
+                continue
+            return None
+        if status.st_size != size:
+            return None
+        if status.st_mtime_ns != time_ns:
+            if sha256_file(path) != digest:
+                return None
+            times[name] = status.st_mtime_ns
+    return times
 
 
 def _edited(root: Path, manifest: Path, others: Iterable[str], hashes: HashCache) -> list[Path]:

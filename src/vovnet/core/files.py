@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vovnet.core.errors import DataError, one_line
 
@@ -29,9 +29,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(path: Path | str) -> Iterator[TextIO]:
+    """Yield a text file to write to, which takes its place when the block succeeds."""
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yield file
+
+
 def write_text(path: Path | str, text: str) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with writing(path) as file:
+        file.write(text)
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -135,15 +142,8 @@ class HashCache:
         return found
 
     def digest(self, paths: Iterable[Path]) -> str:
-        """One hash of files and folders; of a folder, the names of what lies in it count."""
-        paths = list(paths)
-        listed: dict[str, object] = {
-            str(path): sorted(item.name for item in path.iterdir())
-            for path in paths
-            if path.is_dir()
-        }
-        files = self.hashes(path for path in paths if not path.is_dir())
-        return sha256_json(listed | {str(path): found for path, found in files.items()})
+        """One hash of files."""
+        return sha256_json({str(path): found for path, found in self.hashes(paths).items()})
 
     def _hash(self, path: Path) -> str:
         status = path.stat()

@@ -49,6 +49,10 @@ class Layout:
     def data_manifest(self, dataset: str, split: str) -> Path:
         return self.data(dataset) / f"{split}.manifest.json"
 
+    def image_files(self, dataset: str, split: str) -> Path:
+        """The image files that a split was read from, for the planning of its next preparation."""
+        return self.provenance / "images" / dataset / f"{split}.jsonl"
+
     @property
     def leakage_report(self) -> Path:
         return self.root / "data" / "leakage.json"

@@ -1,9 +1,11 @@
 """The store of prepared images: each distinct image once, as its original bytes."""
 
+import json
 import os
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_bytes, write_bytes
@@ -29,10 +31,15 @@ class ImageStore:
 
     Images lie aside until `publish`, so that a dataset that turns out to be broken leaves none
     behind. Each is moved in whole, because other splits may be writing to the same folder.
+
+    `files_read` gets a line of JSON for every image file that is read: its name below the image
+    folder, size in bytes, time of change in ns and SHA-256. A name that must stay free, because its
+    file would be read instead of another one, has null in their place.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files_read: TextIO) -> None:
         self.folder = folder
+        self._files_read = files_read
         self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         self._known: dict[str | Path, ImageRef] = {}
 
@@ -70,16 +77,34 @@ class ImageStore:
 
     def add_file(self, root: Path, relative: str, where: str) -> ImageRef:
         """Store the image file `relative`, which must lie below `root`."""
-        path = root / inside(relative, where)
+        name = inside(relative, where)
+        path = root / name
         if path not in self._known:
             try:
-                content = path.read_bytes()
+                status, content = path.stat(), path.read_bytes()
             except FileNotFoundError:
                 raise DataError(f"{where}: image file {path} not found") from None
             except (OSError, ValueError) as error:
                 raise DataError(f"{where}: image file {path!s} is not readable ({error})") from None
-            self._remember(path, self.add(content, where))
+            ref = self.add(content, where)
+            self._record(name, status.st_size, status.st_mtime_ns, ref.sha256)
+            self._remember(path, ref)
         return self._known[path]
+
+    def add_first(self, root: Path, names: Sequence[str], where: str) -> ImageRef:
+        """Store the first of these image files that is there."""
+        places = [inside(name, where) for name in names]
+        there = [(root / place).is_file() for place in places]
+        first = there.index(True) if any(there) else 0
+        if root / places[first] not in self._known:
+            for place in places[:first]:
+                self._record(place, None, None, None)
+        return self.add_file(root, names[first], where)
+
+    def _record(
+        self, name: PurePosixPath, size: int | None, time_ns: int | None, digest: str | None
+    ) -> None:
+        self._files_read.write(json.dumps([str(name), size, time_ns, digest]) + "\n")
 
     def _remember(self, key: str | Path, ref: ImageRef) -> None:
         """Enter an image by its hash or its path; the oldest entry makes room."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
+from vovnet.core.files import writing
 from vovnet.core.layout import Layout
 from vovnet.core.records import SCHEMA_VERSION, Sample
 from vovnet.data.formats import format_of
@@ -25,15 +26,17 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
     """
     definition, read = settings.data.dataset(dataset), format_of(settings, dataset).read
     origin = {"hub": fetched(dataset, definition)} if definition.source == "hub" else {}
-    source = open_source(settings, dataset, split, layout)
     manifest = layout.data_manifest(dataset, split)
-    manifest.unlink(missing_ok=True)
     target = layout.samples(dataset, split)
     digests = NameCounts()
-    try:
-        num_samples = write_samples(target, _checked(source, read(source), digests))
-    finally:
-        source.images.discard()
+    with writing(layout.image_files(dataset, split)) as files_read:
+        images = ImageStore(layout.data(dataset) / "images", files_read)
+        source = open_source(settings, dataset, split, images)
+        manifest.unlink(missing_ok=True)
+        try:
+            num_samples = write_samples(target, _checked(source, read(source), digests))
+        finally:
+            images.discard()
     counts = {
         "num_samples": num_samples,
         "num_images": len(digests),
@@ -56,7 +59,7 @@ def prepare(settings: Settings, dataset: str, split: str, layout: Layout) -> dic
     return counts
 
 
-def open_source(settings: Settings, dataset: str, split: str, layout: Layout) -> Source:
+def open_source(settings: Settings, dataset: str, split: str, images: ImageStore) -> Source:
     """Find the raw files of a split; errors name the configuration's key."""
     definition = settings.data.dataset(dataset)
     root = Path(definition.root)
@@ -66,7 +69,7 @@ def open_source(settings: Settings, dataset: str, split: str, layout: Layout) ->
         root=root,
         files=find_files(settings, dataset, split),
         image_root=root / (definition.image_root or ""),
-        images=ImageStore(layout.data(dataset) / "images"),
+        images=images,
         data=settings.data,
         further=find_further_files(settings, dataset, split),
     )

@@ -35,23 +35,28 @@ def hub_pattern(split: str) -> str:
 
 def find_files(settings: Settings, dataset: str, split: str) -> tuple[Path, ...]:
     """The files of a split in a stable order, checked against the hash that is expected, if any."""
+    definition, files = settings.data.dataset(dataset), files_of(settings, dataset, split)
+    if not files:
+        path = Path(definition.root) / definition.files[split]
+        raise DataError(f"{path}: file not found (data.datasets.{dataset}.files.{split})")
+    _check_hash(f"data.datasets.{dataset}.checksums.{split}", definition, split, files)
+    return tuple(files)
+
+
+def files_of(settings: Settings, dataset: str, split: str) -> list[Path]:
+    """The files of a split in a stable order, as far as they are there."""
     definition = settings.data.dataset(dataset)
     key = f"data.datasets.{dataset}.files.{split}"
     if split not in definition.files:
         raise ConfigError(f"{key}: no such split, expected one of {sorted(definition.files)}")
     root, name = Path(definition.root), definition.files[split]
     if (root / name).is_dir():
-        files = sorted((root / name).glob(hub_pattern(split)))
-    elif is_pattern(name):
-        if Path(name).is_absolute():
-            raise ConfigError(f"{key}: {name!r} must be relative to the dataset's root")
-        files = sorted(path for path in root.glob(name) if path.is_file())
-    else:
-        files = [root / name] if (root / name).is_file() else []
-    if not files:
-        raise DataError(f"{root / name}: file not found ({key})")
-    _check_hash(f"data.datasets.{dataset}.checksums.{split}", definition, split, files)
-    return tuple(files)
+        return sorted((root / name).glob(hub_pattern(split)))
+    if not is_pattern(name):
+        return [root / name] if (root / name).is_file() else []
+    if Path(name).is_absolute():
+        raise ConfigError(f"{key}: {name!r} must be relative to the dataset's root")
+    return sorted(path for path in root.glob(name) if path.is_file())
 
 
 def find_further_files(settings: Settings, dataset: str, split: str) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import atomic_path
+from vovnet.core.files import writing
 from vovnet.core.records import Sample
 
 CHUNK_BYTES = 1 << 24
@@ -28,7 +28,7 @@ Indices = NDArray[np.int64]
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     """Write a unified JSONL atomically; returns the number of lines."""
     count = 0
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with writing(path) as file:
         for sample in samples:
             file.write(sample.model_dump_json() + "\n")
             count += 1

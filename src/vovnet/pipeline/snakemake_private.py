@@ -72,19 +72,25 @@ def keep_records_in(folder: Path) -> None:
     FilePersistence.__init__ = init
 
 
-def run_again_where(made_by_another: Callable[[Sequence[str], str, str | None], bool]) -> None:
-    """Run a job again whose outputs another recipe has made.
+def run_again_where(
+    made_by_another: Callable[[Sequence[str], str, str | None], bool],
+    inputs_changed: Callable[[Any], bool],
+) -> None:
+    """Run a job again whose outputs another recipe has made, or whose inputs are others by now.
 
-    It is asked with a job's outputs and its parameters `config` and `code`; without the code
+    The first is asked with a job's outputs and its parameters `config` and `code`; without the code
     where Snakemake has a record of the job, which then decides about the code: `--touch` accepts
-    results after an edit that changes none.
+    results after an edit that changes none. The second is asked with the job itself, about inputs
+    that are too many to be told to Snakemake.
     """
 
     def foreign(records: Any, job: Any) -> bool:
         config, code = (job.params.get(name) for name in ("config", "code"))
         if config is None or code is None:
             return False
-        return made_by_another(list(job.output), config, None if _known(records, job) else code)
+        known = _known(records, job)
+        another = made_by_another(list(job.output), config, None if known else code)
+        return another or inputs_changed(job)
 
     def has_metadata(records: Any, job: Any) -> bool:
         return _known(records, job) or foreign(records, job)
@@ -93,7 +99,8 @@ def run_again_where(made_by_another: Callable[[Sequence[str], str, str | None], 
         changed = _params_changed(records, job, file)
         if changed or file is not None or not foreign(records, job):
             return changed
-        return ParamsChange({"another recipe"}, {"that of the configuration"}, set(job.output))
+        before, now = {"another recipe or other inputs"}, {"those of the configuration"}
+        return ParamsChange(before, now, set(job.output))
 
     PersistenceBase.has_metadata = has_metadata
     PersistenceBase.params_changed = params_changed

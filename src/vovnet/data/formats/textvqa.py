@@ -15,7 +15,6 @@ from vovnet.core.files import read_json
 from vovnet.core.records import ImageRef, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.source import Row, Source
-from vovnet.data.image_store import inside
 
 IMAGE_SUFFIXES = (".jpg", ".png")
 
@@ -73,9 +72,7 @@ def _hint(source: Source, row: Row, tokens: dict[str, list[str]]) -> str:
 def _image(source: Source, row: Row) -> ImageRef:
     name, where = row.identifier("image_id"), row.at("image_id")
     candidates = [name + suffix for suffix in IMAGE_SUFFIXES]
-    paths = (source.image_root / inside(candidate, where) for candidate in candidates)
-    files = [candidate for candidate, path in zip(candidates, paths, strict=True) if path.is_file()]
-    return source.images.add_file(source.image_root, (files or candidates)[0], where)
+    return source.images.add_first(source.image_root, candidates, where)
 
 
 class Options(Section):
