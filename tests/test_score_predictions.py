@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from support.raw_rows import write_tsv
@@ -179,6 +180,17 @@ def test_mmbench_and_its_form_by_llava(tmp_path: Path, capsys: pytest.CaptureFix
     assert "llava.jsonl: MMBench by LLaVA, 2 rows" in tidy and "rows 1 of 2" in tidy
     write_jsonl(tmp_path / "sets/llava.jsonl", [llava[0] | {"round_id": 1}])
     assert "column 'round_id': its options were rotated" in refused(capsys, tmp_path)
+
+
+def test_mmbench_as_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [mmbench_row(index, **OPTIONS) | {"prediction": "B"} for index in (1, 1_000_001)]
+    table = pd.DataFrame(rows).astype({"index": int})
+    table.to_excel(tmp_path / "model.xlsx", index=False)
+    printed = " ".join(scored(capsys, tmp_path).split())
+    assert "model.xlsx: MMBench, 2 rows" in printed
+    assert "questions, every pass right 1 of 1 100.00%" in printed
+    write_text(tmp_path / "model.xlsx", "no workbook")
+    assert "model.xlsx, row 1: not valid XLSX (" in refused(capsys, tmp_path)
 
 
 @pytest.mark.parametrize(

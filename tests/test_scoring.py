@@ -128,6 +128,29 @@ def test_equality_keeps_different_answers_apart(gold: str) -> None:
     assert named == [gold]
 
 
+COUNTS = {"A": "1", "B": "10", "C": "100", "D": "0.1"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "official", "tolerant"),
+    [
+        (COUNTS, "10", None, "B"),
+        (COUNTS, "100", None, "C"),
+        ({"A": "B", "B": "A", "C": "D", "D": "C"}, "B", "B", "B"),
+        (ANIMALS | {"C": "A pretty girl"}, "C. A pretty girl", "C", "C"),
+        *[(ANIMALS, text, "B", "B") for text in ("(B)", "B\n", "**B**", "B.")],
+        (ANIMALS, "b", None, None),
+        (MARKS, "", None, None),
+    ],
+)
+def test_what_both_readings_choose(
+    choices: dict[str, str], text: str, official: str | None, tolerant: str | None
+) -> None:
+    item = make_sample(choices=choices, answer="B")
+    assert (score_sample("mmbench", item, text).extracted or None) == official
+    assert (score_sample("mmbench", item, text, "tolerant").extracted or None) == tolerant
+
+
 @pytest.mark.parametrize("same", [" Yes", "yes.", "YES\n", "yes"])
 def test_equality_ignores_what_makes_no_other_answer(same: str) -> None:
     item = make_sample(question_type="instruction", answer="Yes")

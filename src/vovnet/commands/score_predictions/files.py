@@ -15,11 +15,11 @@ from vovnet.commands.score_predictions.predictions import (
 from vovnet.commands.score_predictions.verdicts import VerdictFile, holds_verdicts, read_verdicts
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
-from vovnet.data.formats.json_rows import iter_rows
+from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.source import Row
-from vovnet.data.formats.vlmevalkit import read_table
+from vovnet.data.formats.vlmevalkit import TABLE_SUFFIXES, read_table
 
-SUFFIXES = (".json", ".jsonl", ".tsv")
+SUFFIXES = (*JSON_SUFFIXES, *TABLE_SUFFIXES)
 UNKNOWN = "its rows are none of the known ones"
 
 
@@ -82,7 +82,7 @@ def read_folder(folder: Path, gold_files: list[Path], verdict_files: list[Path])
 
 def _rows(path: Path) -> list[Row]:
     """The rows of a file. An object becomes a row for each key, its `id`."""
-    if path.suffix == ".tsv":
+    if path.suffix in TABLE_SUFFIXES:
         return list(read_table(path, ()))
     if path.suffix == ".jsonl":
         return list(iter_rows(path))

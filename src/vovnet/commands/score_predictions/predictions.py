@@ -13,10 +13,11 @@ from vovnet.core.records import Sample
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
 from vovnet.data.formats.mmmu_pro import lettered_options
 from vovnet.data.formats.source import Row
+from vovnet.data.formats.vlmevalkit import TABLE_SUFFIXES
 
 MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"}
 MISSING |= {"1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-"""Fields of a TSV that VLMEvalKit does not see, because pandas takes them for missing values."""
+"""Fields of a table that VLMEvalKit does not see, because pandas takes them for missing values."""
 
 NO_PREDICTION = "nan"
 """What VLMEvalKit scores where a prediction is missing."""
@@ -196,13 +197,12 @@ def read_llava_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
 
 
 def _circular(row: Row, known: Row, options: Row, index: int, prediction: object) -> Answer:
-    """An answer in one pass; an open question is one of two options, as VLMEvalKit has it."""
+    """An answer in one pass; an open question of MMMU has two options, as VLMEvalKit scores it."""
     choices = {letter: table_text(options, letter) for letter in string.ascii_uppercase}
     choices = {letter: text for letter, text in choices.items() if text}
     right = known.text("answer")
-    if "A" not in choices:
+    if "question_type" in options.values and "A" not in choices:  # an open question of MMMU
         choices |= {"A": right, "B": "Other Answers"}
-    if right not in list(string.ascii_uppercase):
         right = "A"
     text = "" if prediction is None else str(prediction)
     group = _index(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP
@@ -223,7 +223,7 @@ def table_text(row: Row, column: str) -> str:
 
 
 def _is_missing(row: Row, text: str) -> bool:
-    return text in MISSING if row.path.suffix == ".tsv" else not text
+    return text in MISSING if row.path.suffix in TABLE_SUFFIXES else not text
 
 
 def _index(row: Row, column: str) -> int:

@@ -127,7 +127,7 @@ FORMAT = DatasetFormat(
     scorer="mmbench",
     question_types=("multiple-choice",),
     files="TSV of MMBench (20230712 and later, V1.1), with base64 images or references to another"
-    " row's; the same rows as JSON",
+    " row's; the same rows as JSON or XLSX",
     answers="a letter; for training the text of its option",
     category="`category`",
 )

@@ -18,7 +18,12 @@ from vovnet.core.records import ImageRef, QuestionType, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
-from vovnet.data.formats.vlmevalkit import TableImages, lettered_choices, rows_of_split
+from vovnet.data.formats.vlmevalkit import (
+    TABLE_SUFFIXES,
+    TableImages,
+    lettered_choices,
+    rows_of_split,
+)
 
 IMAGE_COLUMNS = tuple(f"image_{number}" for number in range(1, 8))
 PARQUET_REQUIRED = ("id", "question", "options", "question_type", "image_1")
@@ -64,7 +69,7 @@ def _is_table(path: Path) -> bool:
     """Whether a file has lettered options, a column for each, and no list of options."""
     if path.suffix in JSON_SUFFIXES:
         return all("options" not in row.values for row in islice(iter_rows(path), 1))
-    return path.suffix == ".tsv"
+    return path.suffix in TABLE_SUFFIXES
 
 
 def json_rows(path: Path) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """VLMEvalKit's tables: one row per question with base64 images and lettered options.
 
-They come as TSV, or as JSON with the same rows.
+They come as TSV, or as JSON or XLSX with the same rows.
 """
 
 import base64
@@ -11,11 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
-from vovnet.core.errors import DataError
+from vovnet.core.errors import DataError, one_line
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
+
+TABLE_SUFFIXES = (".tsv", ".xlsx")
 
 MAX_REFERENCE_LENGTH = 64
 """An `image` value of at most so many characters is the index of the row with the image."""
@@ -42,6 +45,24 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
         raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
 
 
+def read_xlsx(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
+    """Stream the rows of a workbook's first sheet, with the same values as a TSV has."""
+    from openpyxl import load_workbook
+
+    number = 0
+    try:
+        sheet = load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        rows = sheet.iter_rows(values_only=True)
+        names = ["" if name is None else str(name) for name in next(rows, ())]
+        require_columns(path, names, required)
+        for number, values in enumerate(rows, start=1):
+            fields = ["" if value is None else str(value) for value in values]
+            yield Row(path, number, dict(zip(names, fields, strict=False)))
+    except (BadZipFile, KeyError, ValueError, IndexError, SyntaxError) as error:
+        reason = one_line(error)
+        raise DataError(f"{path}, row {number + 1}: not valid XLSX ({reason})") from None
+
+
 def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
     """Stream the same rows from JSON; VLMEvalKit's results hold them under `annotation`."""
     for row in iter_rows(path):
@@ -61,9 +82,10 @@ def _field(value: Any) -> Any:
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
-    """The rows of a TSV, or of a JSON file if its name ends like one."""
-    read = read_json_table if path.suffix in JSON_SUFFIXES else read_tsv
-    return read(path, required)
+    """The rows of a JSON file or a workbook if its name ends like one, else of a TSV."""
+    if path.suffix in JSON_SUFFIXES:
+        return read_json_table(path, required)
+    return read_xlsx(path, required) if path.suffix == ".xlsx" else read_tsv(path, required)
 
 
 def rows_of_split(source: Source, required: tuple[str, ...], split: str) -> Iterator[Row]:
