@@ -1,8 +1,8 @@
 """The whole DAG on a real Slurm: `make test-slurm`. Installs Slurm where it may.
 
-One undisturbed run is held against Slurm's own records; a second one is disturbed by a cancelled
-job, a drained node and a killed Snakemake, and must leave the same bytes. Last come jobs that fail,
-and jobs that reach a limit.
+One undisturbed run is held against Slurm's own records; a second one, which begins with its
+prepared data, is disturbed by a cancelled job, a drained node and a killed Snakemake, and must
+leave the same bytes. Last come jobs that fail, and jobs that reach a limit, side by side.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +24,7 @@ import psutil
 import pytest
 
 from support.projects import contents, copy_project
+from support.repository import ROOT
 from support.slurm import (
     NUM_GPUS,
     MissingError,
@@ -35,7 +39,9 @@ from support.slurm import (
 from support.slurm_suite import NUM_PROCESSES, write_small_suite
 
 RESULTS = "results/test"
+SNAKEMAKE = ROOT / "tests/support/attentive_snakemake.py"
 RUN_LIMIT_S = 900
+MADE_OF_DATA = ("runs", "observations", "eval", "paper")
 TRAINING = {"train_stage1", "train_stage2"}
 GPU_RULE, ALONE_RULE = "observe", "live"
 """The second asks for its node alone (`--exclusive`), and so gets all of its devices."""
@@ -53,16 +59,21 @@ pytestmark = [
 class Project:
     """A copy of the project, in which Snakemake is called as on a cluster."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, like: Project | None = None) -> None:
+        """A new project, or a copy of one that has the same suite, with its results."""
         self.folder = folder
-        copy_project(folder)
-        write_small_suite(folder / "config/test.yaml")
+        if like is None:
+            copy_project(folder)
+            write_small_suite(folder / "config/test.yaml")
+        else:
+            no_logs = shutil.ignore_patterns("output.log", "slurm_logs")
+            shutil.copytree(like.folder, folder, symlinks=True, ignore=no_logs)
 
     def start(self, target: str = "all", *configfiles: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", target]
+        command = [sys.executable, str(SNAKEMAKE), "--profile", "slurm", target]
         command += ["--configfile", "config/test.yaml", *configfiles]
-        command += ["--seconds-between-status-checks", "2", "--latency-wait", "20"]
-        command += ["--slurm-init-seconds-before-status-checks", "2"]
+        command += ["--seconds-between-status-checks", "1", "--latency-wait", "20"]
+        command += ["--slurm-init-seconds-before-status-checks", "1"]
         with (self.folder / "output.log").open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -79,13 +90,18 @@ class Project:
         try:
             assert process.wait(RUN_LIMIT_S) == 0, self.output[-6000:]
         finally:
-            process.kill()
+            end(process)
         return self.output[before:]
 
     @property
     def output(self) -> str:
         path = self.folder / "output.log"
         return path.read_text() if path.exists() else ""
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +126,11 @@ def project(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def finished(cluster: Path, project: Project) -> list[SlurmJob]:
     """Slurm's records of the undisturbed run."""
-    return recorded_jobs(cluster)
+    return jobs_of(project, cluster)
+
+
+def jobs_of(project: Project, cluster: Path) -> list[SlurmJob]:
+    return [job for job in recorded_jobs(cluster) if job.folder == project.folder]
 
 
 def test_eight_jobs_of_one_gpu_run_side_by_side_on_different_devices(
@@ -144,7 +164,6 @@ def test_every_job_got_the_devices_it_declared_and_ended_well(finished: list[Slu
     assert [job.rule for job in finished if job.rule in TRAINING] == [
         "train_stage1",
         "train_stage2",
-        "train_stage2",
     ]
 
 
@@ -152,13 +171,15 @@ def test_a_second_call_runs_nothing(
     finished: list[SlurmJob], cluster: Path, project: Project
 ) -> None:
     assert "Nothing to be done" in project.finish()
-    assert len(recorded_jobs(cluster)) == len(finished)
+    assert len(jobs_of(project, cluster)) == len(finished)
 
 
 def test_a_cancelled_job_a_drained_node_and_a_killed_snakemake_change_no_byte(
     finished: list[SlurmJob], cluster: Path, project: Project, tmp_path: Path
 ) -> None:
-    disturbed = Project(tmp_path / "disturbed")
+    disturbed = Project(tmp_path / "disturbed", project)
+    for made in MADE_OF_DATA:
+        shutil.rmtree(disturbed.folder / RESULTS / made)
     dice = random.Random(5)
     process = disturbed.start()
 
@@ -188,7 +209,7 @@ def test_a_cancelled_job_a_drained_node_and_a_killed_snakemake_change_no_byte(
     disturbed.finish()
 
     assert "Nothing to be done" in disturbed.finish()
-    states = [job.state for job in recorded_jobs(cluster)]
+    states = [job.state for job in jobs_of(disturbed, cluster)]
     assert states.count("CANCELLED") >= 2
     expected, found = (contents(item.folder / RESULTS) for item in (project, disturbed))
     assert found.keys() == expected.keys()
@@ -197,57 +218,55 @@ def test_a_cancelled_job_a_drained_node_and_a_killed_snakemake_change_no_byte(
 
 # ---- limits and failures ---------------------------------------------------------------
 
-SAMPLES = "results/test/data/synth_mmmu/validation.jsonl"
-"""Made by two jobs, of which the first renders the dataset."""
+MMMU, TEXTVQA = (
+    f"results/test/data/{name}.jsonl" for name in ("synth_mmmu/validation", "synth_textvqa/val")
+)
+"""Each is made by two jobs, of which the first renders the dataset."""
+
+EDITED = "results/test/raw/synth_textvqa/TextVQA_0.5.1_val.json"
 
 
-def limited(folder: Path, limits: str) -> Project:
-    """A project in which the jobs without GPUs have these limits."""
-    project = Project(folder / "limited")
+@dataclass(frozen=True)
+class Troubled:
+    """Projects of which every job met trouble, or the first one did."""
+
+    hungry: Project
+    hanging: Project
+    failing: Project
+
+
+@pytest.fixture(scope="module")
+def troubled(cluster: Path, project: Project, tmp_path_factory: pytest.TempPathFactory) -> Troubled:
+    """They run side by side: a job meets its time limit after a minute and more."""
+    folder = tmp_path_factory.mktemp("troubled")
+    hungry, hanging = (Project(folder / name) for name in ("hungry", "hanging"))
+    failing = Project(folder / "failing", project)
+    limit(hanging, "mem_mb: 1000, runtime_min: 1, retry_factor: 3")
+    limit(hungry, "mem_mb: 50, runtime_min: 2, retry_factor: 20")
+    (failing.folder / EDITED).write_bytes(b"no json")
+    with ExitStack() as stack:
+        hangs = hanging.start(MMMU, "limits.yaml")
+        stack.callback(end, hangs)
+        wait_for(lambda: stopped("synthesize", hanging), hangs, hanging)
+        fails = failing.start(TEXTVQA)
+        stack.callback(end, fails)
+        hungry.finish(hungry.start(MMMU, "limits.yaml"))
+        assert fails.wait(RUN_LIMIT_S) == 1, failing.output[-6000:]
+        hanging.finish(hangs)
+    return Troubled(hungry, hanging, failing)
+
+
+def limit(project: Project, limits: str) -> None:
+    """Lay limits of the jobs without GPUs over a project's configuration."""
     (project.folder / "limits.yaml").write_text(f"resources: {{light: {{{limits}}}}}\n")
-    return project
 
 
-def attempts(cluster: Path, since: int) -> list[tuple[str, str, str, str]]:
-    """Rule, state and limits of the jobs after the first `since` ones."""
-    jobs = recorded_jobs(cluster)[since:]
-    return [(job.rule, job.state, job.memory, job.time_limit) for job in jobs]
-
-
-def test_jobs_out_of_memory_are_tried_again_with_more(cluster: Path, tmp_path: Path) -> None:
-    since = len(recorded_jobs(cluster))
-    project = limited(tmp_path, "mem_mb: 50, runtime_min: 2, retry_factor: 20")
-    project.finish(project.start(SAMPLES, "limits.yaml"))
-    first, second = ("50M", "00:02:00"), ("1000M", "00:40:00")
-    rules = ("synthesize_synth_mmmu", "prepare")
-    assert attempts(cluster, since) == [
-        (rule, *rest) for rule in rules for rest in (("FAILED", *first), ("COMPLETED", *second))
-    ]
-    killed = [path.read_text() for path in project.folder.glob("results/slurm_logs/**/*.log")]
-    assert len([text for text in killed if "Exceeded job memory limit" in text]) == len(rules)
-    assert (project.folder / SAMPLES).stat().st_size > 0
-
-
-def test_a_job_that_hangs_meets_its_time_limit_and_is_tried_again(
-    cluster: Path, tmp_path: Path
-) -> None:
-    since = len(recorded_jobs(cluster))
-    project = limited(tmp_path, "mem_mb: 1000, runtime_min: 1, retry_factor: 3")
-    process = project.start(SAMPLES, "limits.yaml")
-    wait_for(lambda: stopped("synthesize"), process, project)
-    project.finish(process)
-    assert attempts(cluster, since) == [
-        ("synthesize_synth_mmmu", "TIMEOUT", "1000M", "00:01:00"),
-        ("synthesize_synth_mmmu", "COMPLETED", "3000M", "00:03:00"),
-        ("prepare", "COMPLETED", "1000M", "00:01:00"),
-    ]
-
-
-def stopped(command: str) -> bool:
-    """Whether a process of a `vovnet` command was found, and halted."""
+def stopped(command: str, project: Project) -> bool:
+    """Whether a process of a `vovnet` command of a project was found, and halted."""
     for process in psutil.process_iter():
         try:
-            if process.cmdline()[1:4] == ["-m", "vovnet", command]:
+            named = process.cmdline()[1:4] == ["-m", "vovnet", command]
+            if named and Path(process.cwd()) == project.folder:
                 process.suspend()
                 return True
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -255,19 +274,40 @@ def stopped(command: str) -> bool:
     return False
 
 
-def test_the_last_lines_of_a_failed_job_are_shown(cluster: Path, tmp_path: Path) -> None:
-    project = Project(tmp_path / "failing")
-    rendered = "results/test/raw/synth_mmmu"
-    project.finish(project.start(f"{rendered}/manifest.json"))
-    (edited,) = (project.folder / rendered).glob("Print/*.parquet")
-    edited.write_bytes(b"no parquet")
-    process = project.start(SAMPLES)
-    assert process.wait(RUN_LIMIT_S) == 1, project.output[-6000:]
-    name = edited.relative_to(project.folder)
-    shown = re.findall(rf"^ *(vovnet: error: .*{name}.*)$", project.output, re.MULTILINE)
+def attempts(project: Project, cluster: Path) -> list[tuple[str, str, str, str]]:
+    """Rule, state and limits of a project's jobs."""
+    jobs = jobs_of(project, cluster)
+    return [(job.rule, job.state, job.memory, job.time_limit) for job in jobs]
+
+
+def test_jobs_out_of_memory_are_tried_again_with_more(cluster: Path, troubled: Troubled) -> None:
+    project = troubled.hungry
+    first, second = ("50M", "00:02:00"), ("1000M", "00:40:00")
+    rules = ("synthesize_synth_mmmu", "prepare")
+    assert attempts(project, cluster) == [
+        (rule, *rest) for rule in rules for rest in (("FAILED", *first), ("COMPLETED", *second))
+    ]
+    killed = [path.read_text() for path in project.folder.glob("results/slurm_logs/**/*.log")]
+    assert len([text for text in killed if "Exceeded job memory limit" in text]) == len(rules)
+    assert (project.folder / MMMU).stat().st_size > 0
+
+
+def test_a_job_that_hangs_meets_its_time_limit_and_is_tried_again(
+    cluster: Path, troubled: Troubled
+) -> None:
+    assert attempts(troubled.hanging, cluster) == [
+        ("synthesize_synth_mmmu", "TIMEOUT", "1000M", "00:01:00"),
+        ("synthesize_synth_mmmu", "COMPLETED", "3000M", "00:03:00"),
+        ("prepare", "COMPLETED", "1000M", "00:01:00"),
+    ]
+
+
+def test_the_last_lines_of_a_failed_job_are_shown(troubled: Troubled) -> None:
+    project = troubled.failing
+    shown = re.findall(rf"^ *(vovnet: error: .*{EDITED}.*)$", project.output, re.MULTILINE)
     assert len(shown) == 2, "once per attempt"
     assert "Traceback" not in project.output
-    assert not (project.folder / SAMPLES).exists()
+    assert not (project.folder / TEXTVQA).exists()
 
 
 def in_state(state: str) -> list[QueuedJob]:

@@ -82,6 +82,8 @@ class SlurmJob:
     memory: str
     """As asked for, such as 800M."""
     time_limit: str
+    folder: Path
+    """Where it was called."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _parse(line: str, granted: dict[str, str]) -> SlurmJob:
         devices=tuple(int(device) for device in devices.split(",") if device),
         memory=facts["MinMemoryNode"],
         time_limit=facts["TimeLimit"],
+        folder=Path(facts["WorkDir"]),
     )
 
 
