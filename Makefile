@@ -39,9 +39,11 @@ $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
 	$(PIP) install --requirement envs/requirements-dev.txt
 	touch $@
 
-# Test files run side by side, one on each core: a test's own jobs would not share them well.
+# Test files run side by side, one on each core: a test's own jobs would not share them well. They
+# keep the order of tests/conftest.py; xdist's own goes by the number of tests.
 test: checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 test-slurm: $(TOOLS)
 	VOVNET_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/test_slurm.py

@@ -17,6 +17,11 @@ from vovnet import cli
 from vovnet.core.layout import Layout
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: the last one to begin would keep one core at work, and no other."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Timed runs are alone, whatever test files run beside this one.
