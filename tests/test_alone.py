@@ -91,7 +91,7 @@ def test_a_live_job_that_is_ready_beside_others_waits_for_them() -> None:
     tasks += [Task("later", "evaluate", "later", 0, 1, 20, ("live 0",))]
     tasks = in_order(tasks)
     assert lower_bound_s(tasks, 2) == 40 + (20 + 21 + 22 + 23 + 24) / 2
-    rehearsed = rehearse(tasks, (OURS, GREEDY), 2, 4, seconds=3)
+    rehearsed = rehearse(tasks, (OURS, GREEDY), 2, 4, seconds=2)
     for name, spans in zip((OURS, GREEDY), rehearsed, strict=True):
         assert alone_in(spans), name
         assert alone_in(Simulation(tasks, name, 2, 4, order=0).run()), name

@@ -17,7 +17,7 @@ from vovnet.commands.bench.latency import compare_batching, compare_reductions, 
 from vovnet.commands.bench.observe_once import compare_growth, compare_suite
 from vovnet.commands.bench.row_by_row import row_outcome
 from vovnet.commands.bench.subject import Bench, Line, growth_exponent, interleaved, open_bench
-from vovnet.config import Settings, policy_points, yaml_text
+from vovnet.config import Settings, policy_points, validate, yaml_text
 from vovnet.config.experiments import bench_experiments
 from vovnet.config.schema import ReportSettings
 from vovnet.core.files import read_json
@@ -25,11 +25,21 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.questions import load_questions
 from vovnet.policies.experiments import needed_views
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"num_samples": 4, "repeats": 1, "growth": [6, 12]}
 
 
 def small_settings(layout: Layout) -> Settings:
-    return settings_of(layout, {"bench": SMALL, "eval": {"bootstrap_samples": 20}})
+    """Of each sweep its last point: a run of its own is made for every one."""
+    value = settings_of(layout, {"bench": SMALL, "eval": {"bootstrap_samples": 20}}).model_dump(
+        mode="json", exclude_unset=True
+    )
+    for stanza in value["experiments"].values():
+        stanza["sweep"] = {key: points[-1:] for key, points in stanza.get("sweep", {}).items()}
+        if "match" in stanza:
+            stanza["match"]["lambda_costs"] = stanza["match"]["lambda_costs"][-1:]
+    return validate(value, "test settings")
 
 
 def few_experiments(settings: Settings, *names: str) -> Settings:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.projects import planned
+from support.projects import needed
 from support.repository import ROOT
 from vovnet.commands.by_hand import checkpoint_settings
 from vovnet.config import Settings, load, mmbench_part
@@ -91,10 +91,10 @@ def test_the_suite_of_one_card_is_a_part_of_the_papers(project: Path) -> None:
     trained = {name: item for name, item in settings.experiments.items() if item.run == "vovnet"}
     assert trained.items() <= paper.experiments.items()
     assert settings.targets["minimal"] == paper.targets["mvp"]
-    jobs = planned(project, "minimal", "--configfile", "config/single_gpu.yaml")
+    jobs = needed(project, "minimal", "config/single_gpu.yaml")
     assert (jobs["train_stage1"], jobs["train_stage2"], jobs["evaluate"]) == (1, 1, 4)
     assert jobs["observe"] == len(settings.data.eval_sets)
-    jobs = planned(project, "mvp", "--configfile", "config/single_gpu.yaml")
+    jobs = needed(project, "mvp", "config/single_gpu.yaml")
     assert not [rule for rule in jobs if rule.startswith(("train", "leakage"))]
     assert (jobs["observe"], jobs["evaluate"]) == (len(settings.data.eval_sets), 6)
 
@@ -109,7 +109,7 @@ def test_the_main_table_without_training_is_of_the_papers_questions(project: Pat
         known = paper.data.datasets[name]
         assert dataset.files.items() <= known.files.items() and dataset.root == known.root
     assert settings.targets["mvp"] == list(settings.experiments)
-    jobs = planned(project, "mvp", "--configfile", "config/base_8b.yaml")
+    jobs = needed(project, "mvp", "config/base_8b.yaml")
     assert not [rule for rule in jobs if rule.startswith(("train", "leakage"))]
     assert (jobs["prepare"], jobs["observe"]) == (3, 6)
 
@@ -124,5 +124,5 @@ def test_the_second_family_shows_as_many_tokens(project: Path) -> None:
         views = ["coarse", "full", *(f"side-{side}" for side in sides)]
         tokens.append([num_vision_tokens([(4000, 3000)], v, suite.vision_budget) for v in views])
     assert tokens[0] == tokens[1]
-    jobs = planned(project, "mvp", "--configfile", *files)
+    jobs = needed(project, "mvp", *files)
     assert (jobs["train_stage1"], jobs["evaluate"]) == (3, 4)

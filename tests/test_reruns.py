@@ -18,6 +18,8 @@ import pytest
 from support.projects import copy_project
 from support.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "tests/support/job_keys.py"
 SUITE = "config/test.yaml"
 Keys = dict[str, list[str]]
@@ -116,54 +118,40 @@ PATH = """\
 """
 PRUNE = "from vovnet.views.reductions.prune import Prune as Thin\n"
 EVALUATED = {"evaluate", "error_slices", "hull_metrics", "reliability", "ablation_table", "bench"}
+NOTHING: list[Edit] = [
+    # a layout path
+    replace("core/layout.py", "    def raw(", f"{PATH}    def raw("),
+    # an entry of the version list
+    replace("pipeline/manifest.py", 'PACKAGES = ("torch"', 'PACKAGES = ("peft", "torch"'),
+    # the interval of progress
+    replace("core/progress.py", "LOG_INTERVAL_S = ", "LOG_INTERVAL_S = 2 * "),
+    # a policy
+    write("policies/mine.py", "from vovnet.policies.fixed import POLICIES\n"),
+    replace("policies/__init__.py", '    "no_vision":', '    "mine": "x",\n    "no_vision":'),
+    # a reduction
+    write("views/reductions/thin.py", PRUNE),
+    entry("views/reductions", "REDUCTIONS", '"thin": "vovnet.views.reductions.thin"'),
+    # a dataset format
+    write("data/formats/quiz.py", "from vovnet.data.formats.mmbench import FORMAT\n"),
+    entry("data/formats", "FORMATS", '"quiz": "vovnet.data.formats.quiz"'),
+    # a backbone
+    write("model/new_vlm.py", "from vovnet.model.qwen3_vl import MODEL\n"),
+    replace("model/families.py", "= {", '= {"new_vlm": "vovnet.model.new_vlm", '),
+    # the command line
+    touch("commands/steps.py"),
+    # a comment
+    append("training/objective.py", "# new\n"),
+]
+"""Edits that run nothing again, all of them in one copy."""
+
 EDITS: dict[str, tuple[list[Edit], set[str]]] = {
+    "nothing": (NOTHING, set()),
     "report key": (
         [replace("config/schema.py", REPORT_KEY, REPORT_KEY + "    subtitle: str = ''\n")],
         SUMMARIES,
     ),
-    "layout path": ([replace("core/layout.py", "    def raw(", f"{PATH}    def raw(")], set()),
-    "entry of the version list": (
-        [replace("pipeline/manifest.py", 'PACKAGES = ("torch"', 'PACKAGES = ("peft", "torch"')],
-        set(),
-    ),
-    "progress interval": (
-        [replace("core/progress.py", "LOG_INTERVAL_S = ", "LOG_INTERVAL_S = 2 * ")],
-        set(),
-    ),
-    "policy": (
-        [
-            write("policies/mine.py", "from vovnet.policies.fixed import POLICIES\n"),
-            replace(
-                "policies/__init__.py", '    "no_vision":', '    "mine": "x",\n    "no_vision":'
-            ),
-        ],
-        set(),
-    ),
-    "reduction": (
-        [
-            write("views/reductions/thin.py", PRUNE),
-            entry("views/reductions", "REDUCTIONS", '"thin": "vovnet.views.reductions.thin"'),
-        ],
-        set(),
-    ),
-    "dataset format": (
-        [
-            write("data/formats/quiz.py", "from vovnet.data.formats.mmbench import FORMAT\n"),
-            entry("data/formats", "FORMATS", '"quiz": "vovnet.data.formats.quiz"'),
-        ],
-        set(),
-    ),
-    "backbone": (
-        [
-            write("model/new_vlm.py", "from vovnet.model.qwen3_vl import MODEL\n"),
-            replace("model/families.py", "= {", '= {"new_vlm": "vovnet.model.new_vlm", '),
-        ],
-        set(),
-    ),
     "table": ([write("report/tables/new.py", "def table(inputs):\n    pass\n")], {"tables"}),
     "figure": ([write("report/figures/new.py", "def figure(inputs):\n    pass\n")], {"figures"}),
-    "command line": ([touch("commands/steps.py")], set()),
-    "comment": ([append("training/objective.py", "# new\n")], set()),
     "objective": ([touch("training/objective.py")], {"train_stage1", "train_stage2"}),
     "scorer": ([touch("evaluation/scoring/textvqa.py")], EVALUATED),
     "statistic": ([touch("core/stats.py")], EVALUATED),

@@ -209,7 +209,7 @@ def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others(tmp_path
 
 def test_a_rehearsal_runs_every_job_on_devices_of_its_own() -> None:
     tasks = small_suite()
-    (spans,) = rehearse(tasks, [OURS], 4, 16, seconds=8)
+    (spans,) = rehearse(tasks, [OURS], 4, 16, seconds=3)
     check_spans(spans, tasks, 4)
     assert makespan_s(spans) >= lower_bound_s(tasks, 4)
     assert all(span.end_s - span.start_s >= span.task.duration_s * 0.99 for span in spans)
@@ -234,7 +234,7 @@ def test_a_plan_says_what_a_suite_costs(
         "plan: {start_s: 3600, price_per_gpu_hour: 2}\n"
     )
     arguments = ["mvp", "--configfile", "config/test.yaml", "--configfile", str(overlay)]
-    arguments += ["--all_jobs", "--gpus", "2", "--rehearse", "4"]
+    arguments += ["--all_jobs", "--gpus", "2", "--rehearse", "2"]
     arguments += ["--output", str(tmp_path / "plan")]
     assert cli.main(["plan", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import psutil
 
 from support.repository import ROOT
 from vovnet.config import merge, read_yaml, validate
+from vovnet.pipeline.snakemake_private import planned_dag
 from workflow.plan import Plan
 
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "src")
@@ -171,6 +173,16 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
     assert "Job stats:" in text or "Nothing to be done" in text, text
     stats = text.partition("Job stats:")[2].partition("total ")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+
+
+def needed(folder: Path, target: str = "all", *configs: str, **overrides: Any) -> dict[str, int]:
+    """Rule -> number of jobs, as `planned`, of a DAG that is built in this process.
+
+    `overrides` are what `--config` would say.
+    """
+    files = [Path(name) for name in configs]
+    with chdir(folder), planned_dag([target], files, False, 2, overrides) as dag:
+        return dict(Counter(job.rule.name for job in dag.needrun_jobs()))
 
 
 def plan(change: dict[str, Any] | None = None, config: str = "test.yaml") -> Plan:
