@@ -183,6 +183,11 @@ def test_mmbench_and_its_form_by_llava(tmp_path: Path, capsys: pytest.CaptureFix
     assert "questions, every pass right 1 of 2" in tidy, "the third lacks its first pass"
     assert "DIFFERS question 2: here 0, officially 1 (2: none of B)" in printed
     assert "llava.jsonl: MMBench by LLaVA, 2 rows" in tidy and "rows 1 of 2" in tidy
+    official = [{"index": index, "hit": 1} for index in (1, 1_000_001, 2, 1_000_003)]
+    (tmp_path / "keval.groups.tsv").unlink()
+    write_jsonl(tmp_path / "keval.rows.jsonl", official)
+    printed = scored(capsys, tmp_path)
+    assert "4 official verdicts on rows" in printed and printed.count("DIFFERS") == 1
     write_jsonl(tmp_path / "sets/llava.jsonl", [llava[0] | {"round_id": 1}])
     assert "column 'round_id': its options were rotated" in refused(capsys, tmp_path)
 
