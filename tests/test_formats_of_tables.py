@@ -127,7 +127,7 @@ def test_tsv_form_errors(tmp_path: Path) -> None:
     path.write_text(head + '1\t"never closed\n')
     assert "dev.tsv, row 1: not valid TSV" in failure(tmp_path, "mmbench", "dev.tsv")
     path.write_bytes(head.encode() + b"1\t\xff\n")
-    assert "dev.tsv, row 1: not valid UTF-8" in failure(tmp_path, "mmbench", "dev.tsv")
+    assert "dev.tsv, line 2: not valid UTF-8" in failure(tmp_path, "mmbench", "dev.tsv")
 
 
 # ---------------------------------------------------------------- MMMU

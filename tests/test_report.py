@@ -23,11 +23,18 @@ from vovnet.core.files import read_json, write_json, write_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import write_table
 from vovnet.evaluation import columns
-from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, Column, read_results, write_results
+from vovnet.evaluation.columns import (
+    SAMPLE_RESULT_COLUMNS,
+    Column,
+    read_columns,
+    read_results,
+    write_results,
+)
+from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.report import discovery, render
 from vovnet.report.checks import all_rules, write_sanity
 from vovnet.report.discovery import discover, made_by
-from vovnet.report.figures import write_figures
+from vovnet.report.figures import profiling, write_figures
 from vovnet.report.inputs import load_inputs, over_seeds
 from vovnet.report.render import DASH, MINUS, number
 from vovnet.report.tables import main_table, write_tables
@@ -35,7 +42,9 @@ from vovnet.report.training_logs import load_train_log
 from vovnet.views import DEFAULT_ACTIONS
 
 World = tuple[Settings, Layout]
-SETS = {"graded": GRADED, "even": EVEN}
+SETS = {"NA": GRADED, "007": EVEN}
+"""Names that a CSV file does not tell from a missing value and from a number."""
+
 SEEDS = [0, 1, 2]
 SMALL = {"training": {"save_every": 50}, "eval": {"bootstrap_samples": 100}}
 
@@ -94,7 +103,7 @@ def test_the_main_table_has_a_row_per_dataset_and_method(
     finished: World,
 ) -> None:
     settings, layout = finished
-    rows = pd.read_csv(layout.paper / "main_table.csv")
+    rows = read_columns(layout.paper / "main_table.csv", ())
     replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
     assert len(rows) == len(SETS) * len(replayed)
     assert not rows.duplicated(["dataset", "experiment"]).any()
@@ -105,9 +114,9 @@ def test_the_main_table_has_a_row_per_dataset_and_method(
 def test_the_main_table_averages_over_seeds(finished: World) -> None:
     settings, layout = finished
     table = main_table.table(load_inputs(settings, layout)).numbers
-    row = table[(table["dataset"] == "graded") & (table["experiment"] == "always_full")]
+    row = table[(table["dataset"] == "NA") & (table["experiment"] == "always_full")]
     results = read_results(layout.eval("always_full") / "results.csv")
-    accuracies = results.loc[results["dataset"] == "graded", "accuracy"]
+    accuracies = results.loc[results["dataset"] == "NA", "accuracy"]
     assert row["accuracy_mean"].item() == pytest.approx(accuracies.mean())
     assert row["accuracy_sd"].item() == pytest.approx(accuracies.std(ddof=1))
     assert row["num_seeds"].item() == len(SEEDS)
@@ -117,11 +126,11 @@ def test_hull_metrics_has_a_row_per_dataset_policy_and_seed(
     finished: World,
 ) -> None:
     settings, layout = finished
-    rows = pd.read_csv(layout.paper / "hull_metrics.csv")
+    rows = read_columns(layout.paper / "hull_metrics.csv", ())
     replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
     assert len(rows) == len(SETS) * len(SEEDS) * len(replayed)
-    source = pd.read_csv(layout.hull / "hull_metrics.csv")
-    keys = {"dataset": "graded", "experiment": "vovnet", "seed": 1}
+    source = read_columns(layout.hull / "hull_metrics.csv", ())
+    keys = {"dataset": "NA", "experiment": "vovnet", "seed": 1}
     found = [
         frame.loc[(frame[list(keys)] == pd.Series(keys)).all(axis=1)] for frame in (rows, source)
     ]
@@ -131,7 +140,7 @@ def test_hull_metrics_has_a_row_per_dataset_policy_and_seed(
 
 def test_what_was_not_measured_is_empty_never_zero(finished: World) -> None:
     _, layout = finished
-    rows = pd.read_csv(layout.paper / "pareto.csv")
+    rows = read_columns(layout.paper / "pareto.csv", ())
     assert rows.loc[rows["mode"] == "replay", "latency_p50_ms_mean"].isna().all()
     assert rows.loc[rows["mode"] == "live", "latency_p50_ms_mean"].notna().all()
     lines = (layout.paper / "pareto.md").read_text().splitlines()
@@ -215,7 +224,7 @@ def spoil_live(layout: Layout) -> None:
 
 def spoil_leakage(layout: Layout) -> None:
     report = read_json(layout.leakage_report)
-    report["sets"]["graded"]["image"]["count"] = 2
+    report["sets"]["NA"]["image"]["count"] = 2
     write_json(layout.leakage_report, report)
 
 
@@ -279,7 +288,7 @@ def test_elsewhere_a_few_answers_may_differ(
 def test_observed_elsewhere_is_not_replayed_exactly(results: World) -> None:
     settings, layout = results
     spoil_live(layout)
-    for path in layout.observations("vovnet", 0, "graded").parent.glob("*/actions.manifest.json"):
+    for path in layout.observations("vovnet", 0, "NA").parent.glob("*/actions.manifest.json"):
         write_json(path, read_json(path) | {"device": "H100"})
     write_sanity(settings, layout)
     found = checked(layout)
@@ -366,7 +375,7 @@ from pathlib import Path
 from vovnet.config import load
 from vovnet.core.layout import Layout
 from vovnet.report.checks import all_rules
-from vovnet.report.figures import write_figures
+from vovnet.report.figures import profiling, write_figures
 from vovnet.report.tables import write_tables
 settings = load([sys.argv[1]])
 layout = Layout(Path(settings.results_dir))
@@ -443,5 +452,20 @@ def test_a_setting_of_a_plug_in_fills_a_column_of_its_own(results: World, tmp_pa
     names = list(read_results(path))
     assert names.index("max_pixels") + 1 == names.index("sharpness")
     write_tables(settings, layout)
-    table = pd.read_csv(layout.paper / "pareto.csv").set_index("experiment")["sharpness"]
+    table = read_columns(layout.paper / "pareto.csv", ()).set_index("experiment")["sharpness"]
     assert (table["resolution"] == 0.5).all() and table.drop("resolution").isna().all()
+
+
+def test_a_report_without_a_live_experiment_is_written(results: World) -> None:
+    """What is told of live runs is then a table without a row, and no figure."""
+    settings, layout = results
+    value = settings.model_dump()
+    shown = ("vovnet", "always_full", "always_coarse", "no_vision")
+    value["experiments"] = {name: value["experiments"][name] for name in shown}
+    few = validate(value, "test")
+    hull_metrics(few, layout)
+    write_tables(few, layout)
+    write_sanity(few, layout)
+    rows = read_columns(layout.paper / "profiling.csv", ("dataset", "latency_p50_ms"))
+    assert rows.empty
+    assert profiling.figure(load_inputs(few, layout)) is None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from vovnet.core.files import write_text
+from vovnet.core.files import read_text, write_text
 from vovnet.data.formats import FORMATS, load_format
 from vovnet.evaluation.columns import RESULTS, Column
 from vovnet.evaluation.scoring import SCORERS, load_scorer
@@ -98,4 +98,4 @@ def current(page: str) -> str:
 
 if __name__ == "__main__":
     for path in sorted(DOCS.glob("*.md")):
-        write_text(path, current(path.read_text(encoding="utf-8")))
+        write_text(path, current(read_text(path)))

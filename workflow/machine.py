@@ -15,9 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vovnet.core.checks import folder_fault
-from vovnet.core.errors import ConfigError, VovnetError
-from vovnet.core.files import write_text
+from vovnet.core.errors import VovnetError
+from vovnet.core.files import read_text, write_text
 from vovnet.machine.devices import visible_devices
 
 SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
@@ -47,12 +46,6 @@ def lock(results: Path) -> None:
     except Timeout:
         sys.exit(f"vovnet: error: {results}: another Snakemake run is at work there")
     atexit.register(held.release)  # until then this keeps it from being collected
-
-
-def check_results_folder(root: Path) -> None:
-    """Refuse a results folder that cannot be one, or in which nothing can be written."""
-    if fault := folder_fault(root):
-        raise ConfigError(f"results_dir: {fault}")
 
 
 # ---- GPUs ------------------------------------------------------------------------------
@@ -100,7 +93,7 @@ def check_earlier_jobs(results: Path, name: str) -> None:
     """
     record = results / ".slurm-jobs"
     if record.exists():
-        earlier = record.read_text(encoding="utf-8")
+        earlier = read_text(record)
         command = ["squeue", "--noheader", "--format=%i", f"--name={earlier}"]
         listed = subprocess.run(command, capture_output=True, text=True)
         if listed.returncode != 0:

@@ -5,7 +5,7 @@ a table operation never loads torch.
 """
 
 import argparse
-import io
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,9 +15,8 @@ from typing import NoReturn
 
 from vovnet import __version__
 from vovnet.commands.common import Command
-from vovnet.core.errors import error_line
+from vovnet.core.errors import VovnetError, one_line
 from vovnet.machine.alone import at_work
-from vovnet.machine.overrides import drop_overrides
 from vovnet.pipeline.catalogue import STEPS
 
 BY_HAND = {
@@ -42,8 +41,9 @@ COMMANDS = {name: ("steps", step.help) for name, step in STEPS.items()} | BY_HAN
 WORKING = {"steps", "sweeps"}
 """Modules whose commands compute, so that a timed run beside them is not alone."""
 
-INTERRUPTED, BROKEN_PIPE = 130, 141
-"""Exit statuses, as those of commands that a signal ended."""
+INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Told by their texts: every library has an exception of its own for them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,9 +55,6 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
-        sys.stdout.reconfigure(errors="replace")
-    drop_overrides(os.environ)
     chosen = _parser().parse_args(argv)
     try:
         module, _ = COMMANDS[chosen.command]
@@ -69,15 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(chosen.arguments)
         with at_work() if module in WORKING else nullcontext():
             command.run(arguments)
-        sys.stdout.flush()
         return 0
-    except BrokenPipeError:  # who read the output has ended; nobody is left to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+    except VovnetError as error:
+        print(f"vovnet: error: {error}", file=sys.stderr)
+        return 2
     except Exception as error:
-        if (line := error_line(error)) is None:
+        if not any(os.strerror(number) in str(error) for number in DISK_FULL):
             raise
-        print(f"vovnet: error: {line}", file=sys.stderr)
+        print(f"vovnet: error: {one_line(error)} (make room, and call again)", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vovnet: interrupted", file=sys.stderr)

@@ -1,15 +1,16 @@
-"""Atomic writes and content hashes: a file that exists is complete.
+"""The one way to open text files; atomic writes and content hashes: a file that exists is complete.
 
 Every output of the project is written aside and renamed, so that a killed process
 leaves nothing half-written behind.
 """
 
+import codecs
 import hashlib
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,23 +19,15 @@ from vovnet.core.errors import DataError, one_line
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; rename it to `path` when the block succeeds.
-
-    An error of the system names `path`.
-    """
+    """Yield a temporary sibling of `path`; rename it to `path` when the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
-    except OSError as error:
-        if error.filename in (None, str(partial)):
-            error.filename, error.filename2 = str(path), None
-        raise
     finally:
-        with suppress(OSError):  # a disk that cannot be written may not let go of it either
-            partial.unlink()
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -71,19 +64,80 @@ def json_ready(value: Any) -> Any:
     return value
 
 
+@contextmanager
+def open_text(path: Path | str) -> Iterator[TextIO]:
+    """Open a text file to read: UTF-8, with or without a byte order mark, lines as they end.
+
+    A missing file, and a line that is not UTF-8, is a DataError when the text is read.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(path).open(encoding="utf-8-sig", newline=""))
+        except FileNotFoundError:
+            raise DataError(f"{path}: file not found") from None
+        try:
+            yield file
+        except UnicodeDecodeError:
+            raise DataError(f"{path}, {_not_utf8(Path(path))}") from None
+
+
+def read_text(path: Path | str) -> str:
+    """A whole text file."""
+    with open_text(path) as file:
+        return file.read()
+
+
+def read_log(path: Path | str) -> str:
+    """What another program wrote; what is not UTF-8 in it is replaced."""
+    return Path(path).read_bytes().decode("utf-8", errors="replace")
+
+
+def append_text(path: Path | str, text: str) -> None:
+    """Add to a file that grows; a killed process may leave a part of it."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _not_utf8(path: Path) -> str:
+    """The first line that is not UTF-8, and what it is."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return "line 1: not valid UTF-8 (it begins as UTF-16 does)"
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"byte {error.start + 1} of the line is {line[error.start]:#04x}"
+                return f"line {number}: not valid UTF-8 ({error.reason}, {byte})"
+    return "the end: not valid UTF-8 (a character is cut off)"
+
+
 def read_json(path: Path | str) -> Any:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
+        return parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({json_reason(error)})") from None
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; a key that an object has twice is a ValueError."""
+    return json.loads(text, object_pairs_hook=unique_keys)
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these pairs, whose keys must differ: of two the last would win in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!a} occurs twice in an object")
+    return found
+
+
 def json_reason(error: Exception) -> str:
-    """Why a text is no JSON: its syntax, its encoding, its depth, or a number that is too long."""
+    """Why a text is no JSON: its syntax, its keys, its depth, or a number that is too long."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return error.msg if isinstance(error, json.JSONDecodeError) else one_line(error)
@@ -91,22 +145,14 @@ def json_reason(error: Exception) -> str:
 
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, value); blank lines are skipped."""
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    try:
-                        yield number, json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        reason = json_reason(error)
-                        raise DataError(
-                            f"{path}, line {number}: not valid JSON ({reason})"
-                        ) from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not valid UTF-8 ({error.reason})") from None
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield number, parse_json(line)
+                except (ValueError, RecursionError) as error:
+                    reason = json_reason(error)
+                    raise DataError(f"{path}, line {number}: not valid JSON ({reason})") from None
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -114,9 +160,14 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def sha256_file(path: Path | str) -> str:
+    return hash_file(path, "sha256")
+
+
+def hash_file(path: Path | str, algorithm: str) -> str:
+    """The hash of a file's bytes, in hexadecimal digits."""
     try:
         with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, algorithm).hexdigest()
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None
 

@@ -4,15 +4,19 @@
 hub's layout `<folder>/<subject>/<split>-*.parquet`.
 """
 
-import hashlib
+import re
 from pathlib import Path
 
 from vovnet.config import DatasetSettings, Settings
 from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import hash_file
 from vovnet.data.formats import format_of
 
 FETCHED, RENDERED = "fetch.manifest.json", "manifest.json"
 """Written last, below the root, by `vovnet fetch` and by `vovnet synthesize`: all is there."""
+
+HASHES = ("md5", "sha256")
+"""Algorithms by which a configuration may name the file it expects."""
 
 
 def is_pattern(name: str) -> bool:
@@ -72,10 +76,11 @@ def _check_hash(key: str, definition: DatasetSettings, split: str, files: list[P
     if expected is None:
         return
     algorithm, _, digits = expected.partition(":")
+    if algorithm not in HASHES or not re.fullmatch(r"[0-9a-f]+", digits):
+        raise ConfigError(f"{key}: expected <algorithm>:<digits> with one of {list(HASHES)}")
     if len(files) != 1:
         raise ConfigError(f"{key}: a hash is of one file, the split has {len(files)}")
-    with files[0].open("rb") as file:
-        actual = hashlib.file_digest(file, algorithm).hexdigest()
+    actual = hash_file(files[0], algorithm)
     if actual != digits:
         raise DataError(
             f"{files[0]}: is another version, or damaged: its {algorithm} is {actual}, expected"

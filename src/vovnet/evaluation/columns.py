@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from vovnet.core.errors import DataError
-from vovnet.core.files import atomic_path
+from vovnet.core.errors import DataError, one_line
+from vovnet.core.files import atomic_path, open_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
@@ -173,6 +173,13 @@ HULL_FILES = {
 }
 """The files of the comparison with the mixing hull -> their columns."""
 
+_OF_RESULTS = ("experiment", "dataset", "run", "baseline_name", "action_ratio", "scoring")
+_OF_HULL = ("role", "title", "at", "reference", "reference_experiment", "reference_run", "verdict")
+TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, "field", "value"})
+"""The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""
+
+_TYPES = dict.fromkeys(TEXTS, "str") | dict.fromkeys(("baseline_name", "action_ratio"), "string")
+
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 
@@ -215,23 +222,26 @@ def write_csv(path: Path | str, rows: Iterable[Row], columns: Iterable[str]) -> 
 
 def read_results(path: Path | str) -> pd.DataFrame:
     """Read results.csv, of whatever actions, with `baseline_name` as text ("" for VoVNet)."""
-    texts = {"baseline_name": "string", "action_ratio": "string"}
-    frame = read_columns(path, result_columns(()), dtype=texts)
+    frame = read_columns(path, result_columns(()))
     return frame.assign(baseline_name=frame["baseline_name"].fillna(""))
 
 
-def read_columns(path: Path | str, columns: Iterable[str], **options: Any) -> pd.DataFrame:
-    """Read a CSV file that has at least these columns; `options` are those of pandas."""
+def read_columns(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a CSV file of our own that has at least these columns.
+
+    The columns in TEXTS are text, whatever their values look like, and all others are numbers, or
+    truth values, also where the table has no row. Only an empty field is a missing value.
+    """
     try:
-        frame = pd.read_csv(path, **options)
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
+        with open_text(path) as file:
+            frame = pd.read_csv(file, dtype=_TYPES, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a readable CSV file ({error})") from None
+        raise DataError(f"{path}: not a readable CSV file ({one_line(error)})") from None
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing")
-    return frame
+    numbers = [name for name in frame if name not in TEXTS] if frame.empty else []
+    return frame.astype(dict.fromkeys(numbers, float))
 
 
 class SampleResults:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.config import Settings, policy_points, yaml_text
-from vovnet.core.files import sha256_bytes, write_text
+from vovnet.core.files import read_text, sha256_bytes, write_text
 from vovnet.core.layout import Layout
 from vovnet.pipeline import steps
 from vovnet.pipeline.catalogue import FAMILIES, FORMATS, POLICIES, REDUCTIONS, STEPS
@@ -48,7 +48,7 @@ def write_step_config(settings: Settings, layout: Layout, step: str, **selection
     folder = layout.root if STEPS[step].shared else layout.results
     path = folder / "config" / f"{step}-{_digest(value)[:DIGITS]}.yaml"
     text = yaml_text(value)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or read_text(path) != text:
         write_text(path, text)
     return path
 

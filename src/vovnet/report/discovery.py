@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vovnet.core.errors import VovnetError
+from vovnet.core.files import read_text
 
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIXES = {"table": (".csv", ".md", ".tex"), "figure": (".pdf", ".png"), "checks": ()}
@@ -40,7 +41,7 @@ def discover(package: str) -> list[Found]:
     """The modules of a package in their order, read from its folder without importing them."""
     found = []
     for path in ROOT.joinpath(*package.split(".")[1:]).glob("[!_]*.py"):
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         kind = re.search(r"^def (table|figure)\(|^(RULES)\b", text, re.MULTILINE)
         if kind is None:
             raise VovnetError(f"{path}: expected a function `table` or `figure`, or a list `RULES`")

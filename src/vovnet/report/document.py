@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vovnet.config import Settings
 from vovnet.core.errors import DataError, VovnetError
-from vovnet.core.files import atomic_path
+from vovnet.core.files import atomic_path, read_log
 from vovnet.core.layout import PAPER, Layout
 from vovnet.report.discovery import LAST, discover
 from vovnet.report.render import to_tex
@@ -87,7 +87,7 @@ def _files(folders: Iterable[Path], *patterns: str) -> list[Path]:
 
 def _first_error(log: Path) -> str:
     """The first error of TeX's log, and the line that it names."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = read_log(log).splitlines() if log.exists() else []
     errors = [place for place, line in enumerate(lines) if line.startswith("!")]
     if not errors:
         return "no error in its log"

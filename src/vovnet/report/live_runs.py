@@ -25,6 +25,8 @@ COLUMNS = ("latency_p50_ms", "latency_p90_ms", "mem_peak_p50_mb", "mem_peak_p90_
 RATIO = ("latency_ratio", "latency_ratio_lo", "latency_ratio_hi")
 _OF_PARTS = [name for part in PARTS for name in (f"share_{part}", f"{part}_ms")]
 MEASURES = ["num_samples", *COLUMNS, *_OF_PARTS, *RATIO]
+TYPES = dict.fromkeys(("experiment", "dataset"), "str") | dict.fromkeys(("seed", "point"), "int64")
+TYPES |= dict.fromkeys((*MEASURES, "num_different"), "float64") | {"place": "str"}
 
 
 def profiles(inputs: Inputs) -> pd.DataFrame:
@@ -33,8 +35,8 @@ def profiles(inputs: Inputs) -> pd.DataFrame:
     by = ["dataset", "experiment", "title", "run", "point"]
     found = pd.DataFrame(
         [facts for name in dict.fromkeys(live["experiment"]) for facts in _facts(inputs, name)],
-        columns=["experiment", "dataset", "seed", "point", *MEASURES, "num_different", "place"],
-    )
+        columns=list(TYPES),
+    ).astype(TYPES)  # also where no experiment is live
     known = live[by].drop_duplicates()
     joined = known.merge(found, on=["dataset", "experiment", "point"], how="left")
     rows = over_seeds(joined, by, [], MEASURES)

@@ -8,7 +8,7 @@ import pandas as pd
 from vovnet.config import run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import DataError
-from vovnet.core.files import read_json
+from vovnet.core.files import parse_json, read_json, read_text
 from vovnet.report.inputs import Inputs
 
 
@@ -61,14 +61,11 @@ def load_calibration(inputs: Inputs) -> pd.DataFrame:
 
 def _log_lines(path: Path) -> list[dict[str, float]]:
     """The lines of a training log; a last line that a killed process left torn is dropped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: file not found") from None
+    lines = read_text(path).splitlines(keepends=True)
     values = []
     for number, line in enumerate(lines, start=1):
         try:
-            values.append(json.loads(line))
+            values.append(parse_json(line))
         except json.JSONDecodeError as error:
             if number == len(lines) and not line.endswith("\n"):
                 break

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from vovnet.config import Settings
 from vovnet.config.experiments import stage1_shares
 from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
-from vovnet.core.files import atomic_path, write_text
+from vovnet.core.files import append_text, atomic_path, parse_json, read_text, write_text
 from vovnet.core.records import Sample
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
@@ -267,7 +267,7 @@ class Trainer:
                 counts.append(len(parts))
                 yield from parts
 
-        loader: DataLoader[Example | Exception] = DataLoader(
+        loader: DataLoader[Example | VovnetError] = DataLoader(
             LoadedExamples(self.examples),
             batch_sampler=plan(),
             collate_fn=list,
@@ -279,7 +279,7 @@ class Trainer:
         for items in loader:
             examples = []
             for item in items:
-                if isinstance(item, Exception):
+                if isinstance(item, VovnetError):
                     raise item
                 examples.append(item)
             waiting = (waiting or counts.popleft()) - 1
@@ -349,15 +349,15 @@ class Trainer:
         kept: list[str] = []
         if not path.exists():
             return 0
-        for line in path.read_text().splitlines():
+        for line in read_text(path).splitlines():
             try:
-                if json.loads(line)["step"] <= start:
+                if parse_json(line)["step"] <= start:
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError):
                 continue
         if self.accelerator.is_main_process:
             write_text(path, "".join(kept))
-        return sum("left_out" in json.loads(line) for line in kept)
+        return sum("left_out" in parse_json(line) for line in kept)
 
     def _log(self, step: Step, total: Mapping[str, float], *, finite: bool) -> None:
         """Append the step's means over all processes, and how fast the run has been so far.
@@ -382,5 +382,4 @@ class Trainer:
         line["tflops_per_s_and_device"] = round(step.work.flops / elapsed_s / 1e12, 3)
         if not finite:
             line["left_out"] = True
-        with (self.folder / LOG_NAME).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_text(self.folder / LOG_NAME, json.dumps(line) + "\n")

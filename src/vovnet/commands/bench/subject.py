@@ -17,6 +17,7 @@ import torch
 from vovnet.config import Settings, is_base, run_settings, validate
 from vovnet.config.experiments import bench_experiments, run_seeds
 from vovnet.core.errors import ConfigError
+from vovnet.core.files import read_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.sets import load_set
@@ -168,7 +169,7 @@ def growth_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 def machine() -> dict[str, Any]:
     """The machine on which the numbers are measured."""
     info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    text = read_text(info) if info.is_file() else ""
     named = re.search(r"model name\s*:\s*(.+)", text)
     return {
         "cpu": named[1].strip() if named else platform.processor() or platform.machine(),

@@ -4,7 +4,6 @@ FLOPs are counted from the model's sizes (`vovnet.model.flops`), never from kern
 that is done twice to save memory does not count.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from vovnet.config import PolicySettings, Settings
+from vovnet.core.files import read_jsonl
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.images import load_images
@@ -112,13 +112,12 @@ def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_step
     with recording:
         trainer.run(on_step)
     elapsed_s, count = times[1] - times[0], num_steps - WARM_STEPS - PROFILED_STEPS
-    lines = (folder / LOG_NAME).read_text(encoding="utf-8").splitlines()
     return {
         "samples_per_s": settings.training.batch_size * count / elapsed_s,
         "tflops": (work[1] - work[0]) / elapsed_s / 1e12,
         "peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30,
         "kernels": shares(seconds["kernels"], elapsed_s / count * PROFILED_STEPS),
-        "losses": [json.loads(line)["loss"] for line in lines],
+        "losses": [line["loss"] for _, line in read_jsonl(folder / LOG_NAME)],
     }
 
 

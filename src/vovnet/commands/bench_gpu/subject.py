@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vovnet.config import Settings, merge, validate
-from vovnet.core.files import write_json, write_text
+from vovnet.core.files import read_json, write_json, write_text
 from vovnet.core.layout import Layout
 from vovnet.data.prepare import prepare
 from vovnet.model.architectures import model_config
@@ -90,7 +90,7 @@ def write_model(settings: Settings, folder: Path) -> None:
     for path in TINY.iterdir():
         if path.suffix != ".safetensors":
             shutil.copy(path, folder / path.name)
-    tiny = json.loads((TINY / "config.json").read_text(encoding="utf-8"))
+    tiny = read_json(TINY / "config.json")
     tokens = {key: value for key, value in tiny.items() if key.endswith("_token_id")}
     config = {key: value for key, value in model_config(settings.model).items() if "_id" not in key}
     write_json(folder / "config.json", {**_without_ids(config), **tokens})

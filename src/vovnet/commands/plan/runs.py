@@ -21,7 +21,7 @@ from typing import Any
 
 from vovnet.commands.plan.tasks import Span, Task, lower_bound_s
 from vovnet.core.errors import VovnetError
-from vovnet.core.files import write_json, write_text
+from vovnet.core.files import read_log, read_text, write_json, write_text
 from vovnet.core.progress import progress
 
 SNAKEFILE = Path(__file__).with_name("rehearsal.smk")
@@ -213,7 +213,7 @@ def _wait(
                 shown = ended
     for process, folder in zip(running, folders, strict=True):
         if process.returncode != 0:
-            log = (folder / "snakemake.log").read_text(encoding="utf-8", errors="replace")
+            log = read_log(folder / "snakemake.log")
             raise VovnetError(f"the rehearsal under {folder.name} failed:\n{log[-2000:]}")
 
 
@@ -221,7 +221,7 @@ def _read_spans(tasks: Sequence[Task], gpus: int, scale: float, folder: Path) ->
     """The spans in which the jobs ran. Each gets the free devices with the lowest numbers."""
     times = []
     for number, task in enumerate(tasks):
-        began, ended = map(float, (folder / f"ended/{number}").read_text().split())
+        began, ended = map(float, read_text(folder / f"ended/{number}").split())
         times.append((began, ended, task))
     times.sort(key=lambda item: item[:2])
     first = times[0][0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import json_reason, read_jsonl
+from vovnet.core.files import json_reason, open_text, read_jsonl, unique_keys
 from vovnet.data.formats.source import Row
 
 JSON_SUFFIXES = (".json", ".jsonl")
@@ -21,11 +21,8 @@ MAX_ROW_CHARS = 1 << 26
 
 def iter_rows(path: Path) -> Iterator[Row]:
     """The objects of a JSON array or of a JSONL file; `Row.number` counts from 1."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            array = _Window(file).peek() == "["
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not valid UTF-8 ({error.reason})") from None
+    with open_text(path) as file:
+        array = _Window(file).peek() == "["
     values = _iter_array(path) if array else (value for _, value in read_jsonl(path))
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
@@ -37,7 +34,7 @@ def _iter_array(path: Path) -> Iterator[Any]:
     """The objects of a JSON array, read in constant memory."""
     number = 0
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             window = _Window(file)
             separator = window.expect("[")
             if window.peek() == "]":
@@ -48,8 +45,6 @@ def _iter_array(path: Path) -> Iterator[Any]:
                 separator = window.expect(",", "]")
             if window.peek():
                 raise ValueError("unexpected text after the array")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
     except ValueError as error:
         raise DataError(f"{path}, row {number + 1}: not valid JSON ({error})") from None
 
@@ -59,7 +54,7 @@ class _Window:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
         self._text = ""
         self._position = 0
 

@@ -4,7 +4,7 @@ LLaVA's question files are read too: an `instruction` with its `output`, or a `t
 
 Every pair of turns becomes a sample of its own, called `<id>#<turn>` with turns from 0, because
 a policy decides per question. The published mix repeats ids: from the second on, the n-th row
-with an id is called `<id>~<n>`.
+with an id is called `<id>~<n>`, or the next that no row has.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vovnet.core.records import Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import iter_rows
-from vovnet.data.formats.source import NameCounts, Row, Source
+from vovnet.data.formats.source import Row, Source
 from vovnet.data.image_store import inside
 
 IMAGE_TAG = "<image>"
@@ -21,14 +21,13 @@ ROLES = ("human", "gpt")
 
 def read(source: Source) -> Iterator[Sample]:
     """The samples in file order; rows without an image are skipped and counted."""
-    occurrences = NameCounts()
     for row in iter_rows(source.file):
         image = row.values.get("image")
         paths = row.texts("image") if isinstance(image, list) else [row.optional_text("image")]
         if not image:
             source.skipped["row without image"] += 1
             continue
-        yield from _samples(source, row, paths, _row_id(source, row, occurrences))
+        yield from _samples(source, row, paths, _row_id(source, row))
 
 
 def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterator[Sample]:
@@ -56,14 +55,12 @@ def _samples(source: Source, row: Row, paths: list[str], row_id: str) -> Iterato
         )
 
 
-def _row_id(source: Source, row: Row, occurrences: NameCounts) -> str:
+def _row_id(source: Source, row: Row) -> str:
     """A unique id of the row: its own, or file name and row number if it has none."""
     column = "id" if "id" in row.values else "question_id"
     if row.values.get(column) is None:
-        return f"{row.path.stem}:{row.number}"
-    name = row.identifier(column)
-    times = occurrences.add(name)
-    return source.claim(row, column, name if times == 1 else f"{name}~{times}")
+        return source.unique(f"{row.path.stem}:{row.number}")
+    return source.unique(row.identifier(column))
 
 
 def _turns(row: Row) -> list[str]:

@@ -149,7 +149,8 @@ def _options(row: Row) -> dict[str, str]:
     letters = string.ascii_uppercase
     if len(options) > len(letters):
         raise row.error("options", f"expected at most {len(letters)} options, got {len(options)}")
-    return dict(zip(letters, options, strict=False))
+    texts = [row.writable("options", option) for option in options]
+    return dict(zip(letters, texts, strict=False))
 
 
 def images_of(source: Source, row: Row, columns: tuple[str, ...] = IMAGE_COLUMNS) -> list[ImageRef]:
@@ -165,8 +166,11 @@ def images_of(source: Source, row: Row, columns: tuple[str, ...] = IMAGE_COLUMNS
             )
         if isinstance(value.get("bytes"), bytes):
             refs.append(source.images.add(value["bytes"], row.at(column)))
-        elif value.get("path"):
-            refs.append(source.images.add_file(source.image_root, value["path"], row.at(column)))
+        elif path := value.get("path"):
+            if not isinstance(path, str):
+                raise row.error(column, f"expected a path, got {type(path).__name__}")
+            place = source.image_root, row.writable(column, path), row.at(column)
+            refs.append(source.images.add_file(*place))
     if not refs:
         raise row.error(columns[0], "the question has no image")
     return refs
@@ -181,7 +185,7 @@ def _gold(row: Row) -> list[str]:
     if text in ("", NO_GOLD):
         return []
     several = text_list(text) if text.startswith("[") else None
-    return several or [text]
+    return [row.writable("answer", item) for item in several or [text]]
 
 
 FORMAT = DatasetFormat(

@@ -80,7 +80,10 @@ class Row:
 
 
 def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> None:
-    """One error for the first column that a table lacks."""
+    """One error for the first column that a table lacks or has twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{path}: two columns are called {name!r}, expected one")
     for name in required:
         if name not in names:
             raise DataError(f"{path}: column {name!r} is missing, it has {names}")
@@ -166,6 +169,13 @@ class Source:
     def inputs(self) -> tuple[Path, ...]:
         """Every file that is read, images apart."""
         return (*self.files, *self.further.values())
+
+    def unique(self, name: str) -> str:
+        """`name`, or `<name>~<n>` where the n-th row would have it; no row gets that of another."""
+        times, unique = self._ids.add(name), name
+        while times > 1 and self._ids.add(unique := f"{name}~{times}") > 1:
+            times += 1
+        return unique
 
     def claim(self, row: Row, column: str, name: str) -> str:
         """`name`, which no row of the split may have had before."""

@@ -14,6 +14,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from vovnet.core.errors import DataError, one_line
+from vovnet.core.files import open_text
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
@@ -29,7 +30,7 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             reader = csv.reader(file, delimiter="\t", strict=True)
             names = next(reader, [])
             require_columns(path, names, required)
@@ -41,8 +42,6 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
                 yield Row(path, number, dict(zip(names, fields, strict=True)))
     except csv.Error as error:
         raise DataError(f"{path}, row {number + 1}: not valid TSV ({error})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, row {number + 1}: not valid UTF-8 ({error.reason})") from None
 
 
 def read_xlsx(path: Path, required: tuple[str, ...]) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from vovnet.config.experiments import fallback_experiments
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import read_results, result_columns
+from vovnet.evaluation.columns import read_columns, read_results, result_columns
 from vovnet.evaluation.error_slices import KEYS
 from vovnet.report.discovery import load
 from vovnet.report.inputs import finish, ordered
@@ -96,13 +96,11 @@ def _at_target(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _slices(layout: Layout, name: str) -> pd.DataFrame:
     path = layout.eval(name) / "error_slices.csv"
-    try:
-        frame = pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
+    if not path.exists():
         raise DataError(
             f"{path}: file not found, `vovnet error_slices --experiment {name}` writes it"
-        ) from None
-    return frame.assign(experiment=name)
+        )
+    return read_columns(path, (*KEYS, "field", "value")).assign(experiment=name)
 
 
 def _predictions(layout: Layout, names: Iterable[str]) -> pd.DataFrame:
