@@ -16,11 +16,13 @@ from vovnet.core.layout import PAPER
 from vovnet.pipeline import snakemake_private as private
 from vovnet.pipeline.claims import made_by_another
 from workflow import machine
-from workflow.plan import make_plan
+from workflow.boundary import ends_in_one_line
+from workflow.plan import check_default, check_target, make_plan
 
 min_version("9.0")
 
 if not config.get("standalone"):
+    check_default("config/config.yaml")
 
     configfile: "config/config.yaml"
 
@@ -43,7 +45,8 @@ onstart:
         found = machine.check_gpus({rule: declared_gpus[rule] for rule in asking})
         if asking and gpu_limit is None:
             private.set_limit(workflow, "gpu", found)
-    machine.lock(layout.root)
+    with ends_in_one_line():
+        machine.lock(layout.root)
     if on_slurm:
         machine.check_earlier_jobs(layout.root, private.executor_run_id(workflow))
 
@@ -120,6 +123,10 @@ for name, files in plan.named_targets({rule.name for rule in workflow.rules}).it
         input:
             files,
         localrule: True
+
+
+# From here on every rule is there.
+private.refuse_unknown_names(workflow, check_target)
 
 
 declared_gpus = private.declared(workflow, "gpu")

@@ -19,4 +19,4 @@ rule bench:
         code=plan.code("bench"),
         launcher=plan.leased("bench"),
     shell:
-        "{params.launcher} bench --config {params.config} 2> {log}"
+        "{params.launcher} bench --config {params.config:q} 2> {log:q}"

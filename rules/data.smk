@@ -22,8 +22,8 @@ for dataset in plan.synthetic:
             code=plan.code("synthesize", dataset=dataset),
             dataset=dataset,
         shell:
-            "python -m vovnet synthesize --config {params.config} --dataset {params.dataset}"
-            " > {log} 2>&1"
+            "python -m vovnet synthesize --config {params.config:q} --dataset {params.dataset:q}"
+            " > {log:q} 2>&1"
 
 
 for dataset in plan.remote:
@@ -47,8 +47,8 @@ for dataset in plan.remote:
             code=plan.code("fetch", dataset=dataset),
             dataset=dataset,
         shell:
-            "python -m vovnet fetch --config {params.config} --dataset {params.dataset}"
-            " > {log} 2>&1"
+            "python -m vovnet fetch --config {params.config:q} --dataset {params.dataset:q}"
+            " > {log:q} 2>&1"
 
 
 rule prepare:
@@ -70,8 +70,8 @@ rule prepare:
         **plan.call("prepare"),
         raw=plan.raw_digest,
     shell:
-        "python -m vovnet prepare --config {params.config}"
-        " --dataset {wildcards.dataset} --split {wildcards.split} > {log} 2>&1"
+        "python -m vovnet prepare --config {params.config:q}"
+        " --dataset {wildcards.dataset} --split {wildcards.split} > {log:q} 2>&1"
 
 
 rule leakage:
@@ -92,4 +92,4 @@ rule leakage:
         config=plan.config("leakage"),
         code=plan.code("leakage"),
     shell:
-        "python -m vovnet leakage --config {params.config} > {log} 2>&1"
+        "python -m vovnet leakage --config {params.config:q} > {log:q} 2>&1"

@@ -23,8 +23,8 @@ rule match:
         config=plan.config("match"),
         code=plan.code("match"),
     shell:
-        "python -m vovnet match --config {params.config} --experiment {wildcards.experiment}"
-        " > {log} 2>&1"
+        "python -m vovnet match --config {params.config:q} --experiment {wildcards.experiment}"
+        " > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -47,8 +47,8 @@ rule evaluate:
         config=plan.config("evaluate"),
         code=plan.code("evaluate"),
     shell:
-        "python -m vovnet evaluate --config {params.config}"
-        " --experiment {wildcards.experiment} > {log} 2>&1"
+        "python -m vovnet evaluate --config {params.config:q}"
+        " --experiment {wildcards.experiment} > {log:q} 2>&1"
 
 
 rule error_slices:
@@ -71,8 +71,8 @@ rule error_slices:
         config=plan.config("error_slices"),
         code=plan.code("error_slices"),
     shell:
-        "python -m vovnet error_slices --config {params.config}"
-        " --experiment {wildcards.experiment} > {log} 2>&1"
+        "python -m vovnet error_slices --config {params.config:q}"
+        " --experiment {wildcards.experiment} > {log:q} 2>&1"
 
 
 rule live:
@@ -97,5 +97,5 @@ rule live:
         code=plan.code("live", plan.live_views),
         launcher=plan.timed("live", "{experiment}"),
     shell:
-        "{params.launcher} live --config {params.config} --experiment {wildcards.experiment}"
-        " > {log} 2>&1"
+        "{params.launcher} live --config {params.config:q} --experiment {wildcards.experiment}"
+        " > {log:q} 2>&1"

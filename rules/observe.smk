@@ -31,9 +31,9 @@ rule observe:
             "observe", "{run}", "seed{seed}", "{eval_set}", "{group}", "{part}-of-{parts}"
         ),
     shell:
-        "{params.launcher} observe --config {params.config} --run {wildcards.run}"
+        "{params.launcher} observe --config {params.config:q} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set}"
-        " --shard {wildcards.part}/{wildcards.parts} {params.views} > {log} 2>&1"
+        " --shard {wildcards.part}/{wildcards.parts} {params.views} > {log:q} 2>&1"
 
 
 rule gather:
@@ -55,5 +55,5 @@ rule gather:
         code=plan.code("gather", plan.views),
         views=plan.further_views,
     shell:
-        "python -m vovnet gather --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --dataset {wildcards.eval_set} {params.views} > {log} 2>&1"
+        "python -m vovnet gather --config {params.config:q} --run {wildcards.run}"
+        " --seed {wildcards.seed} --dataset {wildcards.eval_set} {params.views} > {log:q} 2>&1"

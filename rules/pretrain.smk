@@ -22,5 +22,5 @@ rule tiny_model:
         work=layout.root / "pretraining",
         launcher=plan.leased("tiny_model"),
     shell:
-        "{params.launcher} pretrain --config {params.config} --work_dir {params.work}"
-        " --output_dir {params.folder} > {log} 2>&1"
+        "{params.launcher} pretrain --config {params.config:q} --work_dir {params.work:q}"
+        " --output_dir {params.folder:q} > {log:q} 2>&1"

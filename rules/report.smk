@@ -20,7 +20,7 @@ rule hull_metrics:
     params:
         **plan.call("hull_metrics"),
     shell:
-        "python -m vovnet {params.command} --config {params.config} > {log} 2>&1"
+        "python -m vovnet {params.command} --config {params.config:q} > {log:q} 2>&1"
 
 
 use rule hull_metrics as tables with:

@@ -24,8 +24,8 @@ rule train_stage1:
         base_model=plan.base_model,
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage1"),
     shell:
-        "{params.launcher} train --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --stage 1 --in_place > {log} 2>&1"
+        "{params.launcher} train --config {params.config:q} --run {wildcards.run}"
+        " --seed {wildcards.seed} --stage 1 --in_place > {log:q} 2>&1"
 
 
 rule train_stage2:
@@ -50,5 +50,5 @@ rule train_stage2:
         base_model=plan.base_model,
         launcher=plan.launcher("train", "{run}", "seed{seed}", "stage2"),
     shell:
-        "{params.launcher} train --config {params.config} --run {wildcards.run}"
-        " --seed {wildcards.seed} --stage 2 --in_place > {log} 2>&1"
+        "{params.launcher} train --config {params.config:q} --run {wildcards.run}"
+        " --seed {wildcards.seed} --stage 2 --in_place > {log:q} 2>&1"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vovnet.core.files import write_json
 from vovnet.pipeline.claims import claimed_folder, recipe_folder
 
 FIRST, SECOND = {"config": "a"}, {"config": "b"}
@@ -89,3 +90,29 @@ def test_a_recipe_has_a_folder_of_its_own_where_the_run_holds_another(tmp_path: 
     work(other, SECOND)
     with claimed_folder(folder, SECOND) as complete:
         assert complete, "a later claim takes up what was made beside it"
+
+
+def test_a_failure_before_any_work_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="wrong"), claimed_folder(tmp_path / "stage1", FIRST):
+        raise ValueError("wrong")
+    assert names(tmp_path) == set()
+    with pytest.raises(ValueError, match="late"), claimed_folder(tmp_path / "stage1", FIRST):
+        (tmp_path / "stage1" / "checkpoint").touch()
+        raise ValueError("late")
+    assert names(tmp_path / "stage1") == {"key.json", "checkpoint"}
+
+
+def test_what_has_lost_an_output_is_not_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "stage1"
+    with claimed_folder(folder, FIRST):
+        (folder / "weights").touch()
+        write_json(folder / "manifest.json", {"outputs": {"w": {"path": "elsewhere/weights"}}})
+    with claimed_folder(folder, FIRST) as complete:
+        assert complete
+    (folder / "weights").unlink()
+    with claimed_folder(folder, FIRST) as complete:
+        assert not complete
+        assert names(folder) == {"key.json"}
+    assert capsys.readouterr().err == f"{folder}: weights is gone and is made again\n"

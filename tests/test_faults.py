@@ -14,8 +14,11 @@ import pytest
 
 from support.projects import copy_project
 
-SAMPLES = Path("results/test/data/synth_mmmu/validation.jsonl")
-DATA = Path("results/test/data")
+RESULTS = "results/it's $(a) & more"
+"""A folder whose name the shell would take apart."""
+
+DATA = Path(RESULTS) / "data"
+SAMPLES = DATA / "synth_mmmu/validation.jsonl"
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -31,7 +34,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def prepare(folder: Path) -> subprocess.Popen[str]:
     """Render a dataset and prepare its samples: two jobs."""
-    return start(folder, str(SAMPLES), "--configfile", "config/test.yaml")
+    place = ["--config", f"results_dir={RESULTS}"]
+    return start(folder, str(SAMPLES), "--configfile", "config/test.yaml", *place)
 
 
 def finish(folder: Path) -> bytes:
@@ -87,7 +91,7 @@ def test_two_calls_at_once_do_not_meet(project: Path, whole: bytes) -> None:
     job.resume()
     assert second.returncode == 1
     errors = [line for line in output.splitlines() if line.startswith("vovnet: error")]
-    assert errors == ["vovnet: error: results/test: another Snakemake run is at work there"]
+    assert errors == [f"vovnet: error: {RESULTS}: another Snakemake run is at work there"]
     output = first.communicate()[0]
     assert first.returncode == 0, output
     assert (project / SAMPLES).read_bytes() == whole

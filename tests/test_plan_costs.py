@@ -230,37 +230,42 @@ def test_hours_and_money_add_up(tmp_path: Path) -> None:
     assert "cost" not in stage_rows(suite(tmp_path, [train], None))[0]
 
 
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        (None, "file not found"),
-        ("{", "not valid JSON"),
-        ('{"device": "a", "model": "b"}', "matmul_tflops: Field required"),
-    ],
-)
-def test_a_wrong_measurement_is_one_line(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    text: str | None,
-    error: str,
+def test_a_missing_measurement_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
     path, layer = tmp_path / "bench_gpu.json", tmp_path / "layer.yaml"
-    if text is not None:
-        path.write_text(text)
     layer.write_text(f"plan: {{throughput: {path}}}\n")
     arguments = ["mvp", "--configfile", "config/test.yaml", "--configfile", str(layer)]
     assert cli.main(["plan", *arguments, "--gpus", "1", "--output", str(tmp_path / "out")]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith(f"vovnet: error: {path}: {error}")
-    assert errors.count("\n") == 1
+    assert errors == f"vovnet: error: plan.throughput: {path}: file not found\n"
     assert not (tmp_path / "out").exists()
 
 
-def test_throughput_must_be_above_zero(tmp_path: Path) -> None:
-    path = measurement(tmp_path, matmul_tflops=0)
-    with pytest.raises(DataError, match="matmul_tflops: Input should be greater than 0, got 0"):
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"matmul_tflops": 0}, "matmul_tflops: Input should be greater than 0, got 0"),
+        ({"matmul_tflops": True}, "matmul_tflops: Input should be a valid number, got True"),
+        ({"matmul_tflops": "378"}, "matmul_tflops: Input should be a valid number, got '378'"),
+        ({"scaling": {"8": 1.2}}, "scaling.8: Input should be less than or equal to 1, got 1.2"),
+        ({"scaling": {"1": 1.0}}, "scaling.1"),
+        ({"training": None}, "training: Input should be an object"),
+    ],
+)
+def test_a_wrong_measurement_names_its_setting_and_file(
+    tmp_path: Path, changes: dict[str, Any], error: str
+) -> None:
+    path = measurement(tmp_path, **changes)
+    with pytest.raises(DataError) as caught:
         load_throughput(path)
+    assert str(caught.value).startswith(f"plan.throughput: {path}: {error}")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(DataError, match=rf"^plan.throughput: {tmp_path}/broken.json: not valid"):
+        load_throughput(tmp_path / "broken.json")
+
+
+def test_no_measurement_need_be_named() -> None:
     assert Settings().plan.throughput is None
     assert load_throughput(PACKAGED).device

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 
+from support.properties import given, st
 from support.raw_rows import write_tsv
 from support.repository import shared
 from vovnet import cli
@@ -178,6 +183,11 @@ def test_mmbench_and_its_form_by_llava(tmp_path: Path, capsys: pytest.CaptureFix
     assert "questions, every pass right 1 of 2" in tidy, "the third lacks its first pass"
     assert "DIFFERS question 2: here 0, officially 1 (2: none of B)" in printed
     assert "llava.jsonl: MMBench by LLaVA, 2 rows" in tidy and "rows 1 of 2" in tidy
+    official = [{"index": index, "hit": 1} for index in (1, 1_000_001, 2, 1_000_003)]
+    (tmp_path / "keval.groups.tsv").unlink()
+    write_jsonl(tmp_path / "keval.rows.jsonl", official)
+    printed = scored(capsys, tmp_path)
+    assert "4 official verdicts on rows" in printed and printed.count("DIFFERS") == 1
     write_jsonl(tmp_path / "sets/llava.jsonl", [llava[0] | {"round_id": 1}])
     assert "column 'round_id': its options were rotated" in refused(capsys, tmp_path)
 
@@ -205,6 +215,7 @@ def test_mmbench_as_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ('[{"question_id": 1, "answer": "B"}]', "no human answers for '1' are given, see --gold"),
         ('[{"question_id": 1, "answer": "B", "answers": ["a"]}]', "expected 10 human answers"),
         ('[{"question_id": 1, "answer": "B"}, 3]', "row 2: expected an object"),
+        ('[{"index": 1, "prediction": "B", "answer": "B"}]', "column 'A': the row has no option"),
         ('[{"index": "x", "prediction": "B"}]', "column 'index': expected a whole number"),
         ('{"validation_Art_1": "B"}', "no gold answer for 'validation_Art_1' is given"),
         ("[{]", "not valid JSON"),
@@ -217,6 +228,42 @@ def test_what_cannot_be_scored_is_named(
 ) -> None:
     write_text(tmp_path / "broken.json", content)
     assert message in refused(capsys, tmp_path)
+
+
+FILES: dict[str, Any] = {
+    "mmmu": [*mmmu_rows("Art", "B"), {"id": "x_Art_2", "question_type": "open", "answer": "1"}],
+    "pro": [{"id": "test_Art_1", "options": "['x','y']", "answer": "B", "response": "B"}],
+    "textvqa": [{"question_id": 1, "answer": "a", "gt_answers": TEN, "score": 1.0}],
+    "mmbench": [mmbench_row(1, prediction="B", g_index="1", **OPTIONS)],
+    "llava": [{"question_id": 1, "prompt": "q", "text": "B"}],
+    "image": [{"question_id": "ab", "prompt": "q\nAnswer.", "text": "B"}],
+    "table": [mmbench_row(1, **OPTIONS)],
+    "verdicts": [{"id": "validation_Art_1", "correct": True, "parsed": "B"}],
+}
+ODD = [None, "", 5, -1, 1.5, True, [], {}, ["a"], [1], [None], {"a": 1}, "\ud800", "[", "1", "None"]
+ODD += [10**400, {"A": None}, [["a"]]]
+
+
+@settings(max_examples=40)
+@given(
+    chosen=st.sets(st.sampled_from(sorted(FILES)), min_size=1),
+    draws=st.lists(st.tuples(st.integers(0, 99), st.sampled_from(ODD)), max_size=3),
+)
+def test_any_content_is_scored_or_refused_in_one_line(
+    chosen: set[str], draws: list[tuple[int, Any]]
+) -> None:
+    files = {name: [dict(row) for row in FILES[name]] for name in sorted(chosen)}
+    cells = [(row, key) for rows in files.values() for row in rows for key in row]
+    for place, value in draws:
+        row, key = cells[place % len(cells)]
+        row[key] = value
+    with tempfile.TemporaryDirectory() as folder:
+        for name, rows in files.items():
+            (Path(folder) / f"{name}.json").write_text(json.dumps(rows))
+        flags = ["--output_dir", str(Path(folder) / "out")]
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as err:
+            status = cli.main(["score_predictions", folder, *flags])
+        assert status == 2 * err.getvalue().count("\n"), err.getvalue()
 
 
 def test_verdicts_that_belong_to_no_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

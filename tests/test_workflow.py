@@ -184,19 +184,27 @@ def test_a_name_of_two_things_is_one_line(project: Path, stanza: str, message: s
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("arguments", "message"),
     [
-        ("polcy=1", "polcy: unknown key"),
-        ("seeds=3", "seeds: Input should be a valid list, got 3"),
-        ("quick=0", "quick: Input should be greater than 0, got 0"),
+        (
+            ["--config", "quick=0"],
+            "config/config.yaml: quick: Input should be greater than 0, got 0",
+        ),
+        (["mpv"], "mpv: there is no such target, did you mean mvp?"),
+        (["--directory", "profiles"], "config/config.yaml: file not found in "),
+        (
+            ["--directory", "profiles", "--configfile", "config/test.yaml"],
+            "runs.vovnet: model.base_model_name: there is no folder 'src/vovnet/assets/tiny",
+        ),
     ],
 )
-def test_a_wrong_configuration_is_one_line(project: Path, argument: str, message: str) -> None:
-    result = snakemake(project, "--dry-run", "--config", argument)
-    assert result.returncode != 0
-    errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
-    assert errors == [f"vovnet: error: config/config.yaml: {message}"]
+def test_a_wrong_call_is_one_line(project: Path, arguments: list[str], message: str) -> None:
+    result = snakemake(project, "--dry-run", *arguments)
+    assert result.returncode == 1
+    (error,) = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+    assert error.startswith(f"vovnet: error: {message}")
     assert "Traceback" not in result.stderr
+    assert not (project / "profiles/results").exists()
 
 
 # ---- what runs again -------------------------------------------------------------------

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vovnet.core.errors import VovnetError
+from vovnet.core.checks import folder_fault
+from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.files import read_text, write_text
 from vovnet.machine.devices import visible_devices
 
@@ -46,6 +47,12 @@ def lock(results: Path) -> None:
     except Timeout:
         sys.exit(f"vovnet: error: {results}: another Snakemake run is at work there")
     atexit.register(held.release)  # until then this keeps it from being collected
+
+
+def check_results_folder(root: Path) -> None:
+    """Refuse a results folder that cannot be one, or in which nothing can be written."""
+    if fault := folder_fault(root):
+        raise ConfigError(f"results_dir: {fault}")
 
 
 # ---- GPUs ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ a table operation never loads torch.
 """
 
 import argparse
-import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ from typing import NoReturn
 
 from vovnet import __version__
 from vovnet.commands.common import Command
-from vovnet.core.errors import VovnetError, one_line
+from vovnet.core.errors import error_line
 from vovnet.machine.alone import at_work
+from vovnet.machine.overrides import drop_overrides
 from vovnet.pipeline.catalogue import STEPS
 
 BY_HAND = {
@@ -41,9 +42,8 @@ COMMANDS = {name: ("steps", step.help) for name, step in STEPS.items()} | BY_HAN
 WORKING = {"steps", "sweeps"}
 """Modules whose commands compute, so that a timed run beside them is not alone."""
 
-INTERRUPTED = 130
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Told by their texts: every library has an exception of its own for them."""
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""Exit statuses, as those of commands that a signal ended."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +55,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
+        sys.stdout.reconfigure(errors="replace")
+    drop_overrides(os.environ)
     chosen = _parser().parse_args(argv)
     try:
         module, _ = COMMANDS[chosen.command]
@@ -66,14 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(chosen.arguments)
         with at_work() if module in WORKING else nullcontext():
             command.run(arguments)
+        sys.stdout.flush()
         return 0
-    except VovnetError as error:
-        print(f"vovnet: error: {error}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:  # who read the output has ended; nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except Exception as error:
-        if not any(os.strerror(number) in str(error) for number in DISK_FULL):
+        if (line := error_line(error)) is None:
             raise
-        print(f"vovnet: error: {one_line(error)} (make room, and call again)", file=sys.stderr)
+        print(f"vovnet: error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vovnet: interrupted", file=sys.stderr)

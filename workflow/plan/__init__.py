@@ -8,30 +8,62 @@ knows the stages before it.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings, run_settings, validate
+from vovnet.config import Settings, read_layers, read_yaml, run_settings, validate
 from vovnet.config.experiments import trained_runs
-from vovnet.core.errors import ConfigError, VovnetError
+from vovnet.core.errors import ConfigError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.data.formats import check_formats
+from vovnet.model.loading import check_base_model
 from vovnet.policies.experiments import resolve_experiment
-from workflow.machine import find_commands
+from workflow.boundary import ends_in_one_line
+from workflow.machine import check_results_folder, find_commands
 from workflow.plan.reports import ReportPlan
 
-NAME = r"[A-Za-z0-9][\w.-]*"
+PROJECT = Path(__file__).resolve().parents[2]
+
+NAME = r"[A-Za-z0-9][\w.-]{0,99}"
 """What names of datasets, splits, sets, runs and experiments look like: they become paths."""
 
 
+@ends_in_one_line()
+def check_default(path: str) -> None:
+    """Refuse the file below every suite that does not stand alone, before Snakemake reads it.
+
+    Snakemake does without it where it is missing, and does not name it where it is no YAML.
+    """
+    if not Path(path).exists():
+        raise ConfigError(
+            f"{path}: file not found in {Path.cwd()}: call Snakemake in the project's folder, or"
+            f" with --directory {PROJECT}"
+        )
+    if not read_yaml(path):
+        raise ConfigError(f"{path}: expected a mapping of keys, it is empty")
+
+
+@ends_in_one_line()
 def make_plan(config: Mapping[str, Any], files: Iterable[Any] = ()) -> Plan:
     """The plan of a configuration, read from `files`; a wrong one ends Snakemake with one line."""
     find_commands()
-    try:
-        return Plan(validate(config, " + ".join(map(str, files)) or "configuration"))
-    except VovnetError as error:
-        sys.exit(f"vovnet: error: {error}")
+    files = list(files)
+    read_layers(files)  # Snakemake lets the last of two equal keys win
+    settings = validate(config, " + ".join(map(str, files)) or "configuration")
+    check_results_folder(settings.layout.root)
+    return Plan(settings)
+
+
+@ends_in_one_line()
+def check_target(name: str, rules: Iterable[str]) -> None:
+    """Refuse a target that is neither a rule nor looks like a file."""
+    if "/" in name or Path(name).exists():
+        return
+    alike = get_close_matches(name, list(rules))
+    hint = f", did you mean {' or '.join(alike)}?" if alike else ""
+    raise ConfigError(f"{name}: there is no such target{hint}")
 
 
 class Plan(ReportPlan):
@@ -43,6 +75,8 @@ class Plan(ReportPlan):
         check_formats(settings)
         for run in trained_runs(settings):
             _check_devices(settings, run)
+        for run in settings.runs:
+            _check_run(settings, run)
         for name in settings.experiments:
             resolve_experiment(settings, name)  # a fault of its policies is an error before any job
 
@@ -60,9 +94,22 @@ def _check_names(settings: Settings) -> None:
     for key, names in named.items():
         for name in names:
             if not re.fullmatch(NAME, name):
-                raise ConfigError(f"{key}: {name!r} must be letters, digits, '_', '.' or '-'")
+                raise ConfigError(
+                    f"{key}: {name!r} must be at most 100 letters, digits, '_', '.' or '-'"
+                )
     if ROUTER_FIT in settings.data.eval_sets:
         raise ConfigError(f"data.eval_sets: the name {ROUTER_FIT!r} is taken by data.router_fit")
+
+
+def _check_run(settings: Settings, run: str) -> None:
+    """What the jobs of a run would be told much later."""
+    value, used = run_settings(settings, run), {item.run for item in settings.experiments.values()}
+    try:
+        check_base_model(value.model)
+        if run in used and run in trained_runs(settings) and not value.data.train:
+            raise ConfigError("data.train: the run is trained, expected at least one part")
+    except ConfigError as error:
+        raise ConfigError(f"runs.{run}: {error}") from None
 
 
 def _check_devices(settings: Settings, run: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vovnet.config.experiments import train_parts
 from vovnet.data.raw_files import is_pattern, raw_manifest
+from workflow.boundary import ends_in_one_line
 from workflow.plan.jobs import Jobs, Wildcards
 from workflow.plan.raw_inputs import images_changed, own_files, raw_inputs
 
@@ -39,10 +40,12 @@ class DataPlan(Jobs):
         names = dict.fromkeys(definition.files.values())
         return [Path(definition.root) / name for name in names if not is_pattern(name)]
 
+    @ends_in_one_line()
     def prepare_inputs(self, wildcards: Wildcards) -> list[Path]:
         """What a split's raw files are made into by another step, see `raw_inputs`."""
         return raw_inputs(self.settings, wildcards.dataset, wildcards.split, self.hashes)
 
+    @ends_in_one_line()
     def raw_digest(self, wildcards: Wildcards) -> str:
         """A hash of the raw files of a split that are the user's own, of none for other datasets.
 

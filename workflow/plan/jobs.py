@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.files import HashCache
 from vovnet.pipeline.catalogue import STEPS
 from vovnet.pipeline.keys import step_code, write_step_config
+from workflow.boundary import ends_in_one_line
 
 LEASE = "python -m vovnet lease --gpus {} --record {} --"
 SELECTED = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
@@ -47,6 +49,7 @@ class Jobs:
         """
         return partial(self._config, step, selection)
 
+    @ends_in_one_line()
     def _config(self, step: str, selection: dict[str, Any], wildcards: Wildcards) -> str:
         chosen = selected(wildcards) | selection
         known = ("config", step, *sorted(chosen.items()))
@@ -62,6 +65,7 @@ class Jobs:
         """
         return partial(self._code, step, views, selection)
 
+    @ends_in_one_line()
     def _code(
         self, step: str, views: Params | None, selection: dict[str, Any], wildcards: Wildcards
     ) -> str:
@@ -83,8 +87,10 @@ class Jobs:
 
     def _leased(self, record: str, wildcards: Wildcards, resources: Any) -> str:
         gpus = resources.get("gpu", 0)
-        lease = LEASE.format(gpus, record.format(**wildcards) + ".gpu.json") + " " if gpus else ""
-        return f"{lease}python -m vovnet"
+        if not gpus:
+            return "python -m vovnet"
+        lease = LEASE.format(gpus, shlex.quote(record.format(**wildcards) + ".gpu.json"))
+        return f"{lease} python -m vovnet"
 
     def timed(self, rule: str, *parts: str) -> Params:
         """A parameter function: how a command starts that has the machine for itself.
@@ -106,6 +112,7 @@ class Jobs:
         """
         return partial(self._launcher, self.leased(rule, *parts))
 
+    @ends_in_one_line()
     def _launcher(self, leased: Params, wildcards: Wildcards, resources: Any, threads: int) -> str:
         training = run_settings(self.settings, wildcards.run).training
         count, gpus = training.num_processes, resources.get("gpu", 0)

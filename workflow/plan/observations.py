@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from vovnet.config import Settings
@@ -42,7 +43,7 @@ class ObservationPlan(TrainingPlan):
     def further_views(self, wildcards: Wildcards) -> str:
         """The argument that names them."""
         found = self.views(wildcards)
-        return f"--views {' '.join(found)}" if found else ""
+        return f"--views {shlex.join(found)}" if found else ""
 
     def live_views(self, wildcards: Wildcards) -> list[str]:
         """Reduced views that a live experiment shows."""

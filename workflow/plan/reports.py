@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
 
 from vovnet.config.experiments import (
     ablation_experiments,
@@ -18,8 +16,10 @@ from vovnet.config.experiments import (
     run_seeds,
     target_experiments,
 )
+from vovnet.core.errors import ConfigError
 from vovnet.core.layout import SUITE
 from vovnet.report.discovery import made_by
+from workflow.boundary import ends_in_one_line
 from workflow.plan.evaluation import EvaluationPlan
 from workflow.plan.jobs import Wildcards
 
@@ -146,6 +146,7 @@ class ReportPlan(EvaluationPlan):
         tables = {"reliability": self.reliability_files, "ablations": self.ablation_files}
         return [*self.results(names), *tables.get(target, [])]
 
+    @ends_in_one_line()
     def named_targets(self, taken: Container[str]) -> dict[str, list[Path]]:
         """Name -> files of every experiment and every list; `taken` are the names of rules.
 
@@ -157,10 +158,12 @@ class ReportPlan(EvaluationPlan):
         for key, names in (("targets", lists), ("experiments", single)):
             for name in names:
                 if name in taken:
-                    _exit(f"{key}.{name}: the name is that of a rule, choose another one")
+                    raise ConfigError(
+                        f"{key}.{name}: the name is that of a rule, choose another one"
+                    )
         for name in lists.keys() & single.keys():
             if name not in target_experiments(settings, name):
-                _exit(
+                raise ConfigError(
                     f"targets.{name}: an experiment has this name, and is not in the list: choose"
                     " another name for one of the two"
                 )
@@ -177,17 +180,11 @@ class ReportPlan(EvaluationPlan):
     def bench_files(self) -> list[Path]:
         return [self.layout.bench / name for name in BENCH_FILES]
 
+    @ends_in_one_line()
     def bench_inputs(self, wildcards: Wildcards) -> list[Path]:
         """The model of the first seed, the evaluation sets and the routers' set."""
         data = self.settings.data
         names = bench_experiments(self.settings)
-        if not names:
-            return []
         run = self.settings.experiments[names[0]].run
         samples = self.samples([*data.eval_sets.values(), *data.router_fit])
         return [*self.model_files(run, run_seeds(self.settings, run)[0]), *samples]
-
-
-def _exit(message: str) -> NoReturn:
-    """End Snakemake with one line."""
-    sys.exit(f"vovnet: error: {message}")

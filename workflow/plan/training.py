@@ -8,6 +8,7 @@ from pathlib import Path
 from vovnet.config import is_base, run_settings
 from vovnet.config.experiments import stage1_owner, trained_runs
 from vovnet.model.loading import base_model_files
+from workflow.boundary import ends_in_one_line
 from workflow.plan.data import DataPlan
 from workflow.plan.jobs import Wildcards
 
@@ -19,6 +20,7 @@ class TrainingPlan(DataPlan):
         """The training mix of a run."""
         return self.samples(run_settings(self.settings, wildcards.run).data.train)
 
+    @ends_in_one_line()
     def base_model(self, wildcards: Wildcards) -> str:
         """A hash of the files of a local base model, empty for one of the hub."""
         model = run_settings(self.settings, wildcards.run).model
@@ -36,6 +38,7 @@ class TrainingPlan(DataPlan):
     def checkpoint(self, wildcards: Wildcards) -> list[Path]:
         return self.model_files(wildcards.run, wildcards.seed)
 
+    @ends_in_one_line()
     def model_files(self, run: str, seed: int) -> list[Path]:
         """What a run's model is loaded from: its last stage, or of a base run the base model.
 

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vovnet.commands.common import CONFIG, Flag, count
+from vovnet.commands.common import CONFIG, Flag, count, folder
 from vovnet.config import Settings, load, merge, read_yaml, validate
 from vovnet.config.experiments import experiment_sets
 from vovnet.core.errors import ConfigError, VovnetError
@@ -76,7 +76,7 @@ def checkpoint_flags(required: bool = True) -> tuple[Flag, ...]:
             metavar="PATH",
             help="a stage folder, an accelerate state folder, or a .pt file",
         ),
-        Flag("--output_dir", type=Path, required=required, help="where results go"),
+        Flag("--output_dir", type=folder, required=required, help="where results go"),
         Flag(
             "--max_samples",
             type=count,

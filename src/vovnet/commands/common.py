@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vovnet.core.checks import expanded_path, folder_fault, repeated
 
 if TYPE_CHECKING:
     from vovnet.config import Settings
@@ -88,6 +91,32 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def folder(text: str) -> Path:
+    """A folder in which something can be written, as an argument type."""
+    try:
+        path = Path(expanded_path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, got {text!r}") from None
+    if fault := folder_fault(path):
+        raise argparse.ArgumentTypeError(fault)
+    return path
+
+
+class Distinct(argparse.Action):
+    """Takes a list of values, each of which must stand in it once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if (twice := repeated(values)) is not None:
+            raise argparse.ArgumentError(self, f"expected each value once, got {twice} twice")
+        setattr(namespace, self.dest, values)
 
 
 def shard_argument(text: str) -> tuple[int, int]:

@@ -6,10 +6,17 @@ What a command works with is imported when it is called.
 import shutil
 from argparse import Namespace
 from importlib import import_module
-from pathlib import Path
 
 from vovnet.commands import by_hand
-from vovnet.commands.common import Command, Flag, command, configured, load_settings, shard_argument
+from vovnet.commands.common import (
+    Command,
+    Flag,
+    command,
+    configured,
+    folder,
+    load_settings,
+    shard_argument,
+)
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
 from vovnet.core.progress import progress
@@ -77,8 +84,8 @@ def leakage(settings: Settings, args: Namespace) -> None:
 
 @configured(
     "make the tiny base model: random weights, then the world's skills, then an export",
-    Flag("--work_dir", type=Path, required=True, help="checkpoints and logs of the phases"),
-    Flag("--output_dir", type=Path, required=True, help="where the model is written"),
+    Flag("--work_dir", type=folder, required=True, help="checkpoints and logs of the phases"),
+    Flag("--output_dir", type=folder, required=True, help="where the model is written"),
 )
 def pretrain(settings: Settings, args: Namespace) -> None:
     from vovnet.training.pretrain import pretrain

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from vovnet.commands.by_hand import checkpoint_flags, evaluate_checkpoint
-from vovnet.commands.common import Command, Flag, command, number
+from vovnet.commands.common import Command, Distinct, Flag, command, number
 from vovnet.config import PolicySettings
 from vovnet.core.files import json_ready, write_json
 
@@ -73,7 +73,8 @@ def values(name: str, key: str, help_text: str, **facts: Any) -> Flag:
 
     `key` may contain the key of a setting in braces, whose value decides what is swept.
     """
-    return Flag(name, dest=f"baseline_{key}", required=True, help=help_text, **facts)
+    facts |= {"required": True, "action": Distinct}
+    return Flag(name, dest=f"baseline_{key}", help=help_text, **facts)
 
 
 def setting(name: str, key: str, help_text: str, **facts: Any) -> Flag:
@@ -194,7 +195,12 @@ pareto_granularity = sweep(
     "evaluate a checkpoint under the configured policy; --pareto sweeps lambda_cost",
     *checkpoint_flags(),
     Flag(
-        "--pareto", type=number, nargs="+", metavar="LAMBDA", help="values of lambda_cost to sweep"
+        "--pareto",
+        type=number,
+        nargs="+",
+        action=Distinct,
+        metavar="LAMBDA",
+        help="values of lambda_cost to sweep",
     ),
 )
 def eval(args: argparse.Namespace) -> None:

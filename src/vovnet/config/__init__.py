@@ -14,15 +14,9 @@ from vovnet.config.data import (
     SplitRef,
     mmbench_part,
 )
-from vovnet.config.schema import (
-    Extended,
-    ModelSettings,
-    PolicySettings,
-    PretrainingPhase,
-    Section,
-    ViewName,
-    VisionBudget,
-)
+from vovnet.config.kinds import Extended, Section, ViewName
+from vovnet.config.layers import merge, read_layers, read_yaml, yaml_text
+from vovnet.config.schema import ModelSettings, PolicySettings, PretrainingPhase, VisionBudget
 from vovnet.config.settings import (
     BASE_SEED,
     Settings,
@@ -30,11 +24,8 @@ from vovnet.config.settings import (
     first_error,
     is_base,
     load,
-    merge,
     policy_points,
-    read_yaml,
     run_settings,
     validate,
-    yaml_text,
 )
 from vovnet.config.stanzas import Match

@@ -1,23 +1,60 @@
 """The section `data`: datasets, the sets that are made of them, and how questions are asked."""
 
-from typing import Any, Literal, Self
+import re
+from string import Formatter
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from vovnet.config.schema import Section
+from vovnet.config.kinds import PathText, Section
 from vovnet.core.errors import ConfigError
 
 Parse = Literal["official", "tolerant", "fuzzy"]
 """How answers are read; see `EvalSet.parse`."""
 
+TEMPLATE_FIELDS = ("question", "hint", "choices")
+"""What stands in braces in a template; each field is filled in as it is."""
+
+HASHES = {"md5": 32, "sha256": 64}
+"""Algorithms by which a configuration may name the file it expects -> digits of their hashes."""
+
+
+def _check_template(template: str) -> str:
+    """Refuse a template that cannot be filled in, or that asks no question."""
+    known = ", ".join(f"{{{field}}}" for field in TEMPLATE_FIELDS)
+    rule = f"expected the fields {known} alone, and a brace of the text itself twice"
+    try:
+        parts = [part[1:] for part in Formatter().parse(template)]
+    except ValueError as error:
+        raise ValueError(f"{error}: {rule}") from None
+    for field, form, conversion in parts:
+        if field is not None and (field not in TEMPLATE_FIELDS or form or conversion):
+            form = f"{'!' * bool(conversion)}{conversion or ''}{':' * bool(form)}{form}"
+            raise ValueError(f"unknown field {{{field}{form}}}: {rule}")
+    if not any(field == "question" for field, *_ in parts):
+        raise ValueError("expected {question} in it")
+    return template
+
+
+def _check_checksum(checksum: str) -> str:
+    algorithm, _, digits = checksum.partition(":")
+    if not re.fullmatch(f"[0-9a-f]{{{HASHES.get(algorithm, 0)}}}", digits) or not digits:
+        forms = " or ".join(f"{name}:<{count} digits>" for name, count in HASHES.items())
+        raise ValueError(f"expected {forms}, each of 0-9 or a-f")
+    return checksum
+
+
+Template = Annotated[str, AfterValidator(_check_template)]
+Checksum = Annotated[str, AfterValidator(_check_checksum)]
+
 
 class PromptTemplates(Section):
     """One template per task type; fields: {question}, {hint}, {choices}."""
 
-    multiple_choice: str = "{hint}{question}\n{choices}\nAnswer with the option's text."
-    open: str = "{question}\nAnswer in a word or short phrase."
-    vqa: str = "{question}\n{hint}Answer in a word or short phrase."
-    instruction: str = "{question}"
+    multiple_choice: Template = "{hint}{question}\n{choices}\nAnswer with the option's text."
+    open: Template = "{question}\nAnswer in a word or short phrase."
+    vqa: Template = "{question}\n{hint}Answer in a word or short phrase."
+    instruction: Template = "{question}"
 
 
 class DatasetSettings(Section):
@@ -32,12 +69,12 @@ class DatasetSettings(Section):
 
     format: str = Field(description="A key of vovnet.data.formats.FORMATS.")
     source: Literal["synthetic", "local", "hub"] = "local"
-    root: str
+    root: PathText
     repo_id: str | None = None
     revision: str | None = None
-    files: dict[str, str]
-    image_root: str | None = Field(None, description="Where image paths start, under `root`.")
-    checksums: dict[str, str] = Field({})
+    files: dict[str, PathText]
+    image_root: PathText | None = Field(None, description="Where image paths start, under `root`.")
+    checksums: dict[str, Checksum] = Field({})
     """Per split the hash that its file must have: `md5:<digits>` or `sha256:<digits>`."""
 
     @property
@@ -49,6 +86,11 @@ class DatasetSettings(Section):
     def _check(self) -> Self:
         if self.source == "hub" and not self.repo_id:
             raise ValueError("source 'hub' needs a repo_id")
+        for split in self.checksums:
+            if split not in self.files:
+                raise ValueError(
+                    f"checksums: there is no split {split!r}, expected one of {list(self.files)}"
+                )
         return self
 
 

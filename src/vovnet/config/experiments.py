@@ -116,8 +116,13 @@ def fallback_experiments(settings: Settings) -> list[str]:
 
 
 def bench_experiments(settings: Settings) -> list[str]:
-    """What the bench evaluates: the replayed experiments of the first one's trained model."""
+    """What the bench evaluates: the replayed experiments of the first one's trained model.
+
+    Without any there is nothing to measure, which is an error.
+    """
     replayed = {name: item for name, item in settings.experiments.items() if item.mode == "replay"}
+    if not replayed:
+        raise ConfigError("experiments: bench needs one of mode: replay, there is none")
     runs = [item.run for item in replayed.values()]
     names = [name for name, item in replayed.items() if item.run == runs[0]]
     return [name for name in names if set(with_matched(settings, name)) <= set(names)]

@@ -5,20 +5,18 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from vovnet.config import schema
+from vovnet.config import kinds, schema
 from vovnet.config.data import DataSettings
-from vovnet.config.schema import PolicySettings, Section
+from vovnet.config.kinds import Section
+from vovnet.config.layers import merge, read_layers
+from vovnet.config.schema import PolicySettings
 from vovnet.config.stanzas import Experiment
-from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_text
+from vovnet.core.checks import repeated
+from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.views import DEFAULT_ACTIONS
-
-# That of libyaml where PyYAML was built with it: ten times faster.
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 BASE_SEED = 0
 """The seed of a base run, which has no training to repeat."""
@@ -26,16 +24,19 @@ BASE_SEED = 0
 RESULTS = "results"
 """The results folder of config/config.yaml, and of what is layered on it."""
 
+REPLACED = {"gradient_accumulation_steps": "training.micro_batch_tokens"}
+"""Keys that were there once -> what to say instead."""
+
 
 class Settings(Section):
     """Everything. `Settings()` is valid and gives every default."""
 
-    results_dir: str = Field(RESULTS, min_length=1)
+    results_dir: kinds.ResultsFolder = RESULTS
     standalone: bool = False
     """Whether snakemake reads this suite without config/config.yaml below it."""
     model: schema.ModelSettings = schema.ModelSettings()
     data: DataSettings = DataSettings()
-    actions: schema.ActionNames = Field(list(DEFAULT_ACTIONS))
+    actions: kinds.ActionNames = Field(list(DEFAULT_ACTIONS))
     """The views among which policies choose."""
     vision_budget: schema.VisionBudget = schema.VisionBudget()
     policy: PolicySettings = PolicySettings()
@@ -43,7 +44,7 @@ class Settings(Section):
     pretraining: dict[str, schema.PretrainingPhase] = Field({})
     """How the tiny base model is made, phase after phase."""
     eval: schema.EvalSettings = schema.EvalSettings()
-    seeds: schema.Seeds = Field([0, 1, 2])
+    seeds: kinds.Seeds = Field([0, 1, 2])
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
     """Training recipes: overrides of model, data, policy and training. With `base: true` nothing is
     trained: the base model is observed as it is, and only model and data may be overridden."""
@@ -184,40 +185,6 @@ def _check_match(key: str, experiment: Experiment) -> None:
 # ---- layers ----------------------------------------------------------------------------
 
 
-def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Layer `override` on `base`: mappings key by key, everything else replaced."""
-    merged = dict(base)
-    for key, value in override.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(read_text(path))
-    except DataError as error:
-        raise ConfigError(str(error)) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}, expected a YAML file") from None
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f", line {line + 1}" if line is not None else ""
-        raise ConfigError(f"{path}{where}: not valid YAML") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, got {type(value).__name__}")
-    return value
-
-
-def yaml_text(value: Mapping[str, Any]) -> str:
-    """Plain values as YAML."""
-    return yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
-
-
 def validate(value: Mapping[str, Any], source: str) -> Settings:
     """Validate a merged mapping; the error names source and key."""
     try:
@@ -235,6 +202,8 @@ def first_error(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"
+        if (instead := REPLACED.get(str(first["loc"][-1]))) is not None:
+            message += f", {instead} has taken its place"
     elif ", got " not in message and not isinstance(first.get("input", {}), dict | Section):
         message += f", got {first['input']!r}"
     return f"{key + ': ' if key else ''}{message}"
@@ -244,7 +213,7 @@ def load(paths: Iterable[Path | str]) -> Settings:
     """Load and layer YAML files. The error names the files and the key."""
     paths = list(paths)
     source = " + ".join(map(str, paths)) or "configuration"
-    return validate(reduce(merge, map(read_yaml, paths), {}), source)
+    return validate(reduce(merge, read_layers(paths), {}), source)
 
 
 def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:
@@ -302,15 +271,20 @@ def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     """
     experiment = settings.experiments[name]
     base = merge(settings.policy.model_dump(), experiment.policy)
-    points: list[dict[str, Any]] = [base]
-    for key, values in experiment.sweep.items():
-        points = [merge(base, _nested(key, value)) for value in values]
-    if experiment.match is not None:
-        points = [base | {experiment.match.key: value} for value in experiment.match.values]
+    key, values, points = "policy", list[Any](), [base]
+    for swept, values in experiment.sweep.items():
+        key, points = f"sweep.{swept}", [merge(base, _nested(swept, value)) for value in values]
+    if (match := experiment.match) is not None:
+        key, values = "match", match.values
+        points = [base | {match.key: value} for value in values]
     try:
-        return [PolicySettings.model_validate(point) for point in points]
+        policies = [PolicySettings.model_validate(point) for point in points]
     except ValidationError as error:
         raise ValueError(f"experiments.{name}.policy.{first_error(error)}") from None
+    if (twice := repeated(policies)) is not None:
+        value = values[policies.index(twice)]
+        raise ValueError(f"experiments.{name}.{key}: expected each value once, got {value!r} twice")
+    return policies
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

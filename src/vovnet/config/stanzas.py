@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vovnet.config.schema import Extended, Section, Seeds
+from vovnet.config.kinds import Extended, Once, Section, Seeds
 
 
 def _is_none(value: object) -> bool:
@@ -54,7 +54,7 @@ class Experiment(Section):
 
     title: str
     run: str = "vovnet"
-    datasets: Annotated[list[str], Field(min_length=1)] | None = None
+    datasets: Annotated[list[str], Field(min_length=1), Once] | None = None
     """Evaluation sets; all of them if left out."""
     seeds: Seeds | None = None
     policy: dict[str, Any] = Field({})

@@ -1,4 +1,18 @@
-"""Errors whose text is written for the person at the terminal."""
+"""Errors whose text is written for the person at the terminal, and the line for any other one."""
+
+import errno
+import os
+from io import IOBase
+from pathlib import Path
+from traceback import walk_tb
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+OF_FILES = (
+    *DISK_FULL,
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errno.ESTALE, errno.EMFILE),
+)
+"""What the system says of files. Libraries with errors of their own repeat the system's text."""
 
 
 class VovnetError(Exception):
@@ -20,6 +34,44 @@ class CheckpointError(VovnetError):
     """A model or training checkpoint cannot be read."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """The text of a library's error, whose lines are joined."""
     return " ".join(str(error).split())
+
+
+def error_line(error: BaseException) -> str | None:
+    """One line for what a user's file, setting, permission or disk can cause; None for a fault.
+
+    This is the one definition for the command line and the DAG, whichever reader or writer meets
+    the error. The line names the file.
+    """
+    if isinstance(error, VovnetError):
+        return str(error)
+    text = one_line(error)
+    if isinstance(error, UnicodeEncodeError):
+        near = error.object[max(0, error.start - 40) : error.end + 40]
+        return f"{near!a}: cannot be written in {error.encoding} ({error.reason}), see LC_ALL"
+    if isinstance(error, OSError):
+        name, reason = _file_of(error), one_line(error.strerror or text or type(error).__name__)
+        text = reason if name is None or name in reason else f"{name}: {reason}"
+    elif not any(os.strerror(number) in text for number in OF_FILES):
+        return None
+    full = any(os.strerror(number) in text for number in DISK_FULL)
+    return text + " (make room, and call again)" * full
+
+
+def _file_of(error: OSError) -> str | None:
+    """The file that an error is about.
+
+    Opening a file names it. Reading and writing do not: then it is the file among the variables
+    of the innermost function on the way to the error.
+    """
+    if error.filename is not None:
+        return os.fsdecode(error.filename) if not isinstance(error.filename, int) else None
+    found = None
+    for frame, _ in walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            name = getattr(value, "name", None) if isinstance(value, IOBase) else value
+            if isinstance(value, IOBase | Path) and Path(str(name)).is_file():
+                found = str(name)
+    return found

@@ -19,15 +19,23 @@ from vovnet.core.errors import DataError, one_line
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; rename it to `path` when the block succeeds."""
+    """Yield a temporary sibling of `path`; rename it to `path` when the block succeeds.
+
+    An error of the system names `path`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that cannot be written may not let go of it either
+            partial.unlink()
 
 
 @contextmanager

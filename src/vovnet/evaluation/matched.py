@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 from vovnet.config import PolicySettings, read_yaml
 from vovnet.config.experiments import ResolvedExperiment
-from vovnet.config.schema import are_shares
+from vovnet.config.kinds import are_shares
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 

@@ -39,7 +39,7 @@ class Loaded:
 
 
 @dataclass(eq=False)
-class LoadedImages(Dataset["Loaded | VovnetError"]):
+class LoadedImages(Dataset["Loaded | Exception"]):
     """The images of questions within their budgets, in the order in which they are wanted.
 
     An error is an item like any other: of a worker process it would come back as a traceback.
@@ -53,7 +53,7 @@ class LoadedImages(Dataset["Loaded | VovnetError"]):
     def __len__(self) -> int:
         return len(self.wanted)
 
-    def __getitem__(self, index: int) -> Loaded | VovnetError:
+    def __getitem__(self, index: int) -> Loaded | Exception:
         sample, budgets = self.wanted[index]
         loaded = Loaded([], {}, {})
         try:
@@ -64,7 +64,7 @@ class LoadedImages(Dataset["Loaded | VovnetError"]):
                 began = time.perf_counter()
                 loaded.pixels[budget] = self.vlm.preprocess(images, budget)
                 loaded.seconds[budget] = time.perf_counter() - began
-        except VovnetError as error:
+        except (VovnetError, OSError) as error:
             return error
         return loaded
 
@@ -77,7 +77,7 @@ def images_ahead(
 ) -> Iterator[Loaded]:
     """The images of samples within their budgets, one sample after the other."""
     num_workers = settings.eval.num_workers
-    loader: DataLoader[Loaded | VovnetError] = DataLoader(
+    loader: DataLoader[Loaded | Exception] = DataLoader(
         LoadedImages(settings, layout, vlm, wanted),
         batch_size=None,
         collate_fn=_as_it_is,
@@ -87,7 +87,7 @@ def images_ahead(
         generator=Generator(),
     )
     for item in loader:
-        if isinstance(item, VovnetError):
+        if isinstance(item, Exception):
             raise item
         yield item
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from filelock import FileLock
 
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_json, write_json
@@ -28,6 +27,7 @@ from vovnet.core.records import (
     write_table,
 )
 from vovnet.data.sets import load_set
+from vovnet.pipeline.claims import held_folder
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel
 
@@ -64,9 +64,9 @@ def claimed_tables(folder: Path, keys: Mapping[str, Any]) -> Iterator[None]:
     there is waited for, on whatever machine it runs: a killed Snakemake leaves its jobs, and the
     next call starts the same ones again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "keys.json"
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with held_folder(folder, path.name):
+        folder.mkdir(exist_ok=True)
         known = read_json(path) if path.exists() else {}
         for table, key in keys.items():
             if known.get(table) != key:

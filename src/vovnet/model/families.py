@@ -7,10 +7,10 @@ config.json. To add one, write a module whose `MODEL` is a subclass of
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vovnet.core.errors import ConfigError
+from vovnet.core.registry import load_entry
 
 if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
@@ -23,6 +23,12 @@ FAMILIES = {
 
 def family_class(name: str) -> type[VisionLanguageModel]:
     """The class of a family by its entry in `FAMILIES`."""
+    check_family(name)
+    family: type[VisionLanguageModel] = load_entry(__name__, FAMILIES[name], "MODEL")
+    return family
+
+
+def check_family(name: str) -> None:
+    """Refuse a name that is not in the table."""
     if name not in FAMILIES:
         raise ConfigError(f"model.family: expected one of {sorted(FAMILIES)}, got {name!r}")
-    return import_module(FAMILIES[name]).MODEL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,14 +10,39 @@ from typing import TYPE_CHECKING
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
-from vovnet.core.files import sha256_file, sha256_json
-from vovnet.model.families import family_class
+from vovnet.core.files import read_json, sha256_file, sha256_json
+from vovnet.model.families import check_family, family_class
 from vovnet.pipeline.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from vovnet.model.vlm import VisionLanguageModel
+
+
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def check_base_model(model: ModelSettings) -> None:
+    """Refuse a family that is not known, and a local folder that holds no model of that family.
+
+    What lies on the hub is not asked.
+    """
+    check_family(model.family)
+    name = model.base_model_name
+    if not Path(name).is_dir():
+        if HUB_NAME.fullmatch(name):
+            return
+        raise ConfigError(
+            f"model.base_model_name: there is no folder {name!r} in {Path.cwd()}, and it is no name"
+            " of the hub"
+        )
+    found = read_json(Path(name) / "config.json").get("model_type")
+    if found != model.family:
+        raise ConfigError(
+            f"model.base_model_name: {name!r} is of type {found!r}, expected {model.family!r}, as"
+            " model.family says"
+        )
 
 
 def base_model_files(settings: ModelSettings) -> list[Path]:

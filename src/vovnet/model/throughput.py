@@ -4,6 +4,7 @@ TFLOP/s count what the model needs: forward passes, and backward passes through 
 training asks for them. What is computed twice to save memory does not count. Loads no torch.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ PACKAGED = Path(__file__).resolve().parents[1] / "assets" / "bench_gpu.json"
 """The last measurement, which comes with the package."""
 
 Measure = Annotated[float, Field(gt=0)]
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Measured(Section):
@@ -57,7 +60,7 @@ class Throughput(Measured):
     training: TrainingThroughput
     observation: ObservationThroughput
     live: LiveTimes
-    scaling: dict[Annotated[int, Field(gt=1)], Measure] = Field({})
+    scaling: dict[Annotated[int, Field(gt=1)], Share] = Field({})
 
     def kept_on(self, cards: int) -> float:
         """What each card keeps beside others: as measured, else on most cards below that."""
@@ -66,9 +69,11 @@ class Throughput(Measured):
 
 
 def load_throughput(path: Path) -> Throughput:
-    """Read a measurement; what is wrong with the file is an error of one line."""
-    value = read_json(path)
+    """Read the file that `plan.throughput` names; what is wrong with it is an error of one line."""
     try:
-        return Throughput.model_validate(value)
+        # As JSON, whose numbers are numbers: neither a text nor true stands for one.
+        return Throughput.model_validate_json(json.dumps(read_json(path)), strict=True)
     except ValidationError as error:
-        raise DataError(f"{path}: {first_error(error)}") from None
+        raise DataError(f"plan.throughput: {path}: {first_error(error)}") from None
+    except DataError as error:
+        raise DataError(f"plan.throughput: {error}") from None

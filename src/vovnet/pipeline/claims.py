@@ -30,18 +30,46 @@ def claimed_folder(folder: Path, key: Mapping[str, str]) -> Iterator[bool]:
     process at work there is waited for, on whatever machine it runs: a killed Snakemake leaves
     its jobs, and the next call starts the same ones again.
     """
-    from filelock import FileLock
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with held_folder(folder, KEY):
         _bring(folder, key)
         manifest, complete = folder / MANIFEST, folder / COMPLETE
+        if complete.exists() and (lost := _lost_output(folder)):
+            print(f"{folder}: {lost} is gone and is made again", file=sys.stderr)
+            for path in (complete, manifest):
+                path.unlink(missing_ok=True)
         if complete.exists() and not manifest.exists():
             write_bytes(manifest, complete.read_bytes())
         was_complete = complete.exists()
         yield was_complete
         if manifest.exists() and not was_complete:
             write_bytes(complete, manifest.read_bytes())
+
+
+@contextmanager
+def held_folder(folder: Path, note: str) -> Iterator[None]:
+    """Hold a job's folder, in which nobody else works meanwhile.
+
+    A job that fails before it has left anything there but its `note` leaves nothing at all.
+    """
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(f".{folder.name}.lock")
+    with FileLock(lock):
+        try:
+            yield
+        except BaseException:
+            if folder.is_dir() and not _holds_work(folder, note):
+                shutil.rmtree(folder)
+                lock.unlink(missing_ok=True)  # whoever waits for it takes a new one
+            raise
+
+
+def _lost_output(folder: Path) -> str | None:
+    """The name of an output that a complete folder no longer has; None where all are there."""
+    outputs = read_json(folder / COMPLETE).get("outputs", {})
+    names = (Path(facts["path"]).name for facts in outputs.values())
+    return next((name for name in names if not (folder / name).exists()), None)
 
 
 def is_complete(folder: Path) -> bool:
@@ -121,6 +149,6 @@ def _free(path: Path) -> Path:
     return next(other for name in names if not (other := path.with_name(name)).exists())
 
 
-def _holds_work(folder: Path) -> bool:
+def _holds_work(folder: Path, note: str = KEY) -> bool:
     """Whether there is anything in a folder beside the key of an interrupted job."""
-    return any(path.name != KEY for path in folder.iterdir())
+    return any(path.name != note for path in folder.iterdir())

@@ -106,6 +106,22 @@ def run_again_where(
     PersistenceBase.params_changed = params_changed
 
 
+def refuse_unknown_names(workflow: Any, check: Callable[[str, set[str]], None]) -> None:
+    """Ask `check` about each target that is no rule; it has the names of the rules beside it.
+
+    Snakemake itself says of a misspelt target that an input function may have failed.
+    """
+    is_rule = workflow.is_rule
+
+    def asked(name: str) -> bool:
+        known = bool(is_rule(name))
+        if not known:
+            check(name, {rule.name for rule in workflow.rules})
+        return known
+
+    workflow.is_rule = asked
+
+
 # ---- a workflow that is read or runs ---------------------------------------------------
 
 

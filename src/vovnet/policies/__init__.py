@@ -3,10 +3,9 @@
 Its module holds a `PolicyKind` for each of its names in `POLICIES`: see docs/policies.md.
 """
 
-from importlib import import_module
-
 from vovnet.config import PolicySettings
 from vovnet.core.errors import ConfigError
+from vovnet.core.registry import load_entry
 from vovnet.policies.base import PolicyKind
 
 MODULES: dict[str | None, str] = {
@@ -45,8 +44,10 @@ def named_kind(name: str | None) -> PolicyKind:
         raise ConfigError(
             f"policy.baseline_name: no policy named {name!r}, expected one of {baseline_names()}"
         )
-    kind: PolicyKind = import_module(MODULES[name]).POLICIES[name]
-    return kind
+    kinds: dict[str | None, PolicyKind] = load_entry(__name__, MODULES[name], "POLICIES")
+    if name not in kinds:
+        raise ConfigError(f"{__name__}: {MODULES[name]!r} declares no policy {name!r}")
+    return kinds[name]
 
 
 def kind_of(policy: PolicySettings) -> PolicyKind:
@@ -54,5 +55,5 @@ def kind_of(policy: PolicySettings) -> PolicyKind:
     kind = named_kind(policy.baseline_name)
     if policy.fallback_mode is None:
         return kind
-    with_fallback: PolicyKind = import_module(FALLBACK).with_fallback(kind, policy)
+    with_fallback: PolicyKind = load_entry(__name__, FALLBACK, "with_fallback")(kind, policy)
     return with_fallback

@@ -146,7 +146,7 @@ def _gumbel_noise(actions: Sequence[str], rng: np.random.Generator) -> Tensor:
 
 
 @dataclass(eq=False)
-class LoadedExamples(Dataset[Example | VovnetError]):
+class LoadedExamples(Dataset[Example | Exception]):
     """`examples` for worker processes, whose errors would come back as tracebacks.
 
     An error is an item like any other; whoever reads it raises it.
@@ -154,8 +154,8 @@ class LoadedExamples(Dataset[Example | VovnetError]):
 
     examples: TrainingSet
 
-    def __getitem__(self, position: int) -> Example | VovnetError:
+    def __getitem__(self, position: int) -> Example | Exception:
         try:
             return self.examples[position]
-        except VovnetError as error:
+        except (VovnetError, OSError) as error:
             return error

@@ -267,7 +267,7 @@ class Trainer:
                 counts.append(len(parts))
                 yield from parts
 
-        loader: DataLoader[Example | VovnetError] = DataLoader(
+        loader: DataLoader[Example | Exception] = DataLoader(
             LoadedExamples(self.examples),
             batch_sampler=plan(),
             collate_fn=list,
@@ -279,7 +279,7 @@ class Trainer:
         for items in loader:
             examples = []
             for item in items:
-                if isinstance(item, VovnetError):
+                if isinstance(item, Exception):
                     raise item
                 examples.append(item)
             waiting = (waiting or counts.popleft()) - 1

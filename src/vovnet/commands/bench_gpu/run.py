@@ -176,7 +176,7 @@ def _add_scaling(settings: Settings, folder: Path, stages: Numbers, cards: int) 
         stage: stages[stage]["samples_per_s"] / cards / alone[stage]["samples_per_s"]
         for stage in ("stage1", "stage2")
     }
-    value.setdefault("scaling", {})[str(cards)] = min(kept.values())
+    value.setdefault("scaling", {})[str(cards)] = min(1.0, *kept.values())
     value["measured"].setdefault("scaling", {})[str(cards)] = {"kept": kept, "stages": stages}
     write_json(path, json_ready(value))
     write_text(folder / "bench_gpu.md", markdown(value))

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from vovnet.commands.common import Flag, command, count
+from vovnet.commands.common import Flag, command, count, folder
 from vovnet.core.errors import VovnetError, one_line
 
 CORES_PER_GPU = 16
@@ -32,7 +32,7 @@ CORES_PER_GPU = 16
         help="also run Snakemake itself under each scheduler, with jobs that only sleep, so fast"
         " that the lower bound takes SECONDS",
     ),
-    Flag("--output", type=Path, default="results/plan", metavar="DIR", help="for tables, charts"),
+    Flag("--output", type=folder, default="results/plan", metavar="DIR", help="for tables, charts"),
 )
 def plan(args: argparse.Namespace) -> None:
     import pandas as pd

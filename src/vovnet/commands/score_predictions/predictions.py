@@ -204,7 +204,9 @@ def _circular(row: Row, known: Row, options: Row, index: int, prediction: object
     if "question_type" in options.values and "A" not in choices:  # an open question of MMMU
         choices |= {"A": right, "B": "Other Answers"}
         right = "A"
-    text = "" if prediction is None else str(prediction)
+    if not choices:
+        raise options.error("A", "the row has no option")
+    text = "" if prediction is None else row.writable("prediction", str(prediction))
     group = _index(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP
     return Answer(
         row=row,
@@ -236,7 +238,7 @@ def _index(row: Row, column: str) -> int:
 def _sample(row: Row, name: str, column: str, answer: object, choices: Mapping[str, str]) -> Sample:
     """The question with its gold: a letter, or accepted texts."""
     accepted = answer if isinstance(answer, list) else [answer]
-    texts = [str(item) for item in accepted if item is not None]
+    texts = [row.writable(column, str(item)) for item in accepted if item is not None]
     if not texts or (choices and len(texts) > 1):
         raise row.error(column, f"expected a gold answer, got {str(answer)[:80]!r}")
     return Sample(
@@ -246,7 +248,7 @@ def _sample(row: Row, name: str, column: str, answer: object, choices: Mapping[s
         question_type="multiple-choice" if choices else "open",
         question="",
         images=[],
-        choices=dict(choices),
+        choices={letter: row.writable(letter, text) for letter, text in choices.items()},
         answer=texts[0],
         answers=[] if choices else texts,
     )

@@ -11,7 +11,7 @@ from vovnet.data.formats.source import Row
 
 ROW_KEYS = ("id", "question_id", "index")
 OF_QUESTIONS = ("circular_hit", "hit")
-"""Verdicts on whole questions: every circular pass is right."""
+"""Verdicts on whole questions, that every circular pass is right, unless each pass has its own."""
 
 OF_ROWS = ("correct", "if_right", "judge", "score")
 PARSED = ("parsed", "pred_indexs", "parsed_pred", "normalised_prediction")
@@ -52,7 +52,14 @@ def read_verdicts(path: Path, rows: list[Row]) -> VerdictFile:
             f" ({', '.join((*OF_ROWS, *OF_QUESTIONS))})"
         )
     by_question = any(key in rows[0].values for key in OF_QUESTIONS)
+    by_question = by_question and not any(_is_later_pass(row) for row in rows)
     return VerdictFile(path, by_question, {_name(row, by_question): verdict(row) for row in rows})
+
+
+def _is_later_pass(row: Row) -> bool:
+    """Whether a verdict is on a pass of a question that is not its first."""
+    name = str(row.values.get("index", ""))
+    return name.isdecimal() and int(name) >= CIRCULAR_STEP
 
 
 def verdict(row: Row) -> Verdict:

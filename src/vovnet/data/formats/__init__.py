@@ -6,10 +6,10 @@ write its module and its entry here: the names that a configuration may give, th
 """
 
 from functools import cache
-from importlib import import_module
 
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
+from vovnet.core.registry import load_entry
 from vovnet.data.formats.base import DatasetFormat
 
 FORMATS = {
@@ -23,7 +23,8 @@ FORMATS = {
 
 @cache
 def load_format(name: str) -> DatasetFormat:
-    return import_module(FORMATS[name]).FORMAT
+    found: DatasetFormat = load_entry(__name__, FORMATS[name], "FORMAT")
+    return found
 
 
 def format_of(settings: Settings, dataset: str) -> DatasetFormat:

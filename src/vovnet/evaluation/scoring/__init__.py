@@ -5,8 +5,8 @@ names its scorer by the entry here.
 """
 
 from functools import cache
-from importlib import import_module
 
+from vovnet.core.registry import load_entry
 from vovnet.evaluation.scoring.base import Scorer
 
 SCORERS = {
@@ -21,4 +21,5 @@ SCORERS = {
 
 @cache
 def load_scorer(name: str) -> Scorer:
-    return import_module(SCORERS[name]).SCORER
+    scorer: Scorer = load_entry(__name__, SCORERS[name], "SCORER")
+    return scorer

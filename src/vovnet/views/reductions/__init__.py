@@ -5,8 +5,7 @@ A reduction is a class of its module, named as the module and capitalised, that 
 the spelling of views, what they cost, and the columns of results.csv follow.
 """
 
-from importlib import import_module
-
+from vovnet.core.registry import load_entry
 from vovnet.views.reductions.base import Reduction
 
 REDUCTIONS = {
@@ -19,4 +18,5 @@ REDUCTIONS = {
 
 def reduction_class(name: str) -> type[Reduction]:
     """The class of a reduction by its entry in `REDUCTIONS`."""
-    return getattr(import_module(REDUCTIONS[name]), name.capitalize())
+    found: type[Reduction] = load_entry(__name__, REDUCTIONS[name], name.capitalize())
+    return found

@@ -1,0 +1,123 @@
+"""Kinds of values that settings have, beside those of pydantic, and what is refused of each."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from vovnet.core.checks import expanded_path, repeated
+from vovnet.core.errors import ConfigError
+from vovnet.views import parse_view
+
+
+class Section(BaseModel):
+    """A part of the configuration; the text below a key describes it in the JSON schema."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _no_nan(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("Input should be a number")
+    return value
+
+
+Extended = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_no_nan)]
+"""A number or infinity, which prices every look out, or is never exceeded."""
+
+
+def _check_once(values: list[Any]) -> list[Any]:
+    if (twice := repeated(values)) is not None:
+        raise ValueError(f"expected each value once, got {twice!r} twice")
+    return values
+
+
+Once = AfterValidator(_check_once)
+"""A list in which each value stands once: of two that are the same, all that follows is twice."""
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), Once]
+
+
+PathText = Annotated[str, AfterValidator(expanded_path)]
+"""A path of the user's. One that is not absolute starts at the working folder."""
+
+
+def _place_of_results(path: str) -> str:
+    """A folder in which Snakemake can work: it takes braces for wildcards, and `-` for a flag."""
+    if "://" in path or any(mark in path for mark in "{}") or path.startswith("-"):
+        raise ValueError("expected a folder of this machine without '{' or '}', nor '-' in front")
+    return path
+
+
+ResultsFolder = Annotated[PathText, Field(min_length=1), AfterValidator(_place_of_results)]
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""What is left of a running mean after a step."""
+
+
+Shares = Annotated[list[float], Field(min_length=2)]
+"""One share per action, in their order."""
+
+
+def are_shares(ratios: Sequence[float]) -> bool:
+    """Whether none is negative and their sum is 1."""
+    return min(ratios) >= 0 and abs(sum(ratios) - 1) <= 1e-4
+
+
+def check_shares(key: str, ratios: Shares | None) -> None:
+    if ratios is not None and not are_shares(ratios):
+        raise ValueError(f"{key} must be shares that sum to 1, one per action, got {ratios}")
+
+
+def _canonical_view(value: Any) -> str:
+    """The canonical name of a view; YAML reads a bare `no` as false, and `64` as a number."""
+    text = "no" if value is False else str(value)
+    try:
+        return parse_view(text).name
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+ViewName = Annotated[str, BeforeValidator(_canonical_view)]
+"""A view by its canonical name, whatever its spelling in the configuration."""
+
+
+def _canonical_reduction(value: Any) -> str:
+    """The canonical name of one or more reductions, without the view that they are part of."""
+    return _canonical_view(f"full+{value}").removeprefix("full+")
+
+
+ReductionName = Annotated[str, BeforeValidator(_canonical_reduction)]
+"""Reductions by their canonical name, joined by `+`."""
+
+
+def _check_actions(actions: list[str]) -> list[str]:
+    """Refuse a list of actions that policies could not choose from."""
+    if len(set(actions)) < len(actions):
+        raise ValueError(f"expected each action once, got {actions}")
+    if actions[:1] != ["no"] or "full" not in actions:
+        raise ValueError(f"expected 'no' first, and 'full' among the others, got {actions}")
+    return actions
+
+
+ActionNames = Annotated[list[ViewName], AfterValidator(_check_actions)]
+
+
+def _as_slurm_plugin(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", value):
+        raise ValueError(
+            "must be letters, digits, '_' or '.', as Snakemake's Slurm plugin takes no other;"
+            " choose such GPUs by their partition instead"
+        )
+    return value
+
+
+GpuModel = Annotated[str, AfterValidator(_as_slurm_plugin)]
