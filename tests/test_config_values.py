@@ -13,7 +13,7 @@ from snakemake.utils import format as quoted
 
 from support.projects import plan
 from support.properties import given, st
-from support.repository import ROOT
+from support.repository import ROOT, TINY_MODEL
 from vovnet import cli
 from vovnet.config import PromptTemplates, load, read_yaml, validate
 from vovnet.config.data import TEMPLATE_FIELDS
@@ -72,6 +72,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         dataset(root="~nobody-of-this-name/x"),
         "data.datasets.toy.root: there is no such home folder",
+    ),
+    (
+        dataset(root="a{b}", source="synthetic"),
+        "data.datasets.toy: root and files: expected no '{' or '}'",
     ),
     ({"results_dir": "a{b}"}, "results_dir: expected a folder of this machine"),
     ({"results_dir": "s3://bucket/x"}, "results_dir: expected a folder of this machine"),
@@ -176,6 +180,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"runs": {"vovnet": {"model": {"base_model_name": "./gone"}}}}, "there is no folder './gone'"),
     ({"data": {"train": []}}, "data.train: the run is trained, expected at least one part"),
     ({"runs": {"x" * 101: {}}}, "must be at most 100 letters, digits"),
+    (
+        {"data": {"datasets": {"leakage.json": DATASET}}},
+        "data.datasets: the name 'leakage.json' is taken by the leakage gate",
+    ),
 ]
 
 
@@ -236,6 +244,18 @@ def test_a_sweep_by_hand_has_each_value_once(
     errors = capsys.readouterr().err
     assert stopped.value.code == 2 and errors.count("\n") == 1
     assert f"argument {flag}: expected each value once, got " in errors
+
+
+@given(st.text(st.sampled_from(list("aZ09_.-/ ~'$\nö数~:")), min_size=1, max_size=6))
+def test_a_name_is_refused_or_is_one_part_of_a_path_and_one_word(name: str) -> None:
+    named = {"runs": {name: {"model": {"base_model_name": str(TINY_MODEL)}}}}
+    try:
+        Plan(validate(named | {"results_dir": "results/no-such-suite"}, "a.yaml"))
+    except ConfigError as error:
+        assert f"runs: {name!r} must be" in str(error)
+        return
+    assert Path(f"results/{name}").parts == ("results", name)
+    assert re.fullmatch(r"[\w.-]+", name) and not name.startswith(("-", "."))
 
 
 # ---- paths -----------------------------------------------------------------------------

@@ -50,6 +50,7 @@ CHANGING = {
     "TORCHDYNAMO_DISABLE": "1",
     "TRANSFORMERS_SDPA_FORCE_GQA": "1",
     "USE_HUB_KERNELS": "1",
+    "MPLBACKEND": "nonsense",
 }
 
 

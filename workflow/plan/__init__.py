@@ -97,6 +97,10 @@ def _check_names(settings: Settings) -> None:
                 raise ConfigError(
                     f"{key}: {name!r} must be at most 100 letters, digits, '_', '.' or '-'"
                 )
+    layout = settings.layout
+    for dataset in settings.data.datasets:
+        if layout.data(dataset) == layout.leakage_report:
+            raise ConfigError(f"data.datasets: the name {dataset!r} is taken by the leakage gate")
     if ROUTER_FIT in settings.data.eval_sets:
         raise ConfigError(f"data.eval_sets: the name {ROUTER_FIT!r} is taken by data.router_fit")
 

@@ -86,6 +86,9 @@ class DatasetSettings(Section):
     def _check(self) -> Self:
         if self.source == "hub" and not self.repo_id:
             raise ValueError("source 'hub' needs a repo_id")
+        made = [] if self.source == "local" else [self.root, *self.files.values()]
+        if any(mark in path for path in made for mark in "{}"):
+            raise ValueError("root and files: expected no '{' or '}', which Snakemake fills in")
         for split in self.checksums:
             if split not in self.files:
                 raise ValueError(

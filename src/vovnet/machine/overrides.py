@@ -19,8 +19,8 @@ OVERRIDING = (
     *("OPENBLAS_CORETYPE", "NPY_"),
     # transformers: kernels of the hub, ways of attention
     *("TRANSFORMERS_", "USE_HUB_KERNELS", "DISABLE_KERNEL_MAPPING"),
-    # pandas: types of columns
-    "PANDAS_",
+    # pandas: types of columns; matplotlib: a way of drawing that is not here
+    *("PANDAS_", "MPLBACKEND", "MATPLOTLIBRC"),
 )
 """What names of such variables start with."""
 
