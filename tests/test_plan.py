@@ -29,7 +29,7 @@ def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
     made = plan(config="paper.yaml")
     launcher = made.launcher("train", "{run}", "seed{seed}", "stage1")
     assert "--num_processes 8" in launcher(JOB, {"gpu": 8}, 32)
-    with pytest.raises(ConfigError, match="may use 2 GPUs"):
+    with pytest.raises(SystemExit, match=r"^vovnet: error: .* may use 2 GPUs"):
         launcher(JOB, {"gpu": 2}, 32)
 
 
@@ -102,8 +102,7 @@ def test_a_plan_of_an_unknown_target_is_one_line(
     monkeypatch.chdir(project)
     assert cli.main(["plan", "no_such_target", "--gpus", "4"]) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith("vovnet: error: No rule to produce no_such_target ")
-    assert errors.count("\n") == 1
+    assert errors == "vovnet: error: no_such_target: there is no such target\n"
     monkeypatch.chdir(project / "config")
     assert cli.main(["plan", "--gpus", "4"]) == 2
     assert capsys.readouterr().err.startswith("vovnet: error: No Snakefile found")
