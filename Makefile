@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks schema docs environments
+.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -48,10 +48,16 @@ test: checks
 test-slurm: $(TOOLS)
 	VOVNET_TEST_SLURM=1 $(BIN)/python -m pytest -rs tests/test_slurm.py
 
+# Types take as long as all the others.
 checks: $(TOOLS)
+	@$(MAKE) --no-print-directory --jobs 2 check-types check-style
+
+check-types:
+	$(BIN)/mypy
+
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile rules src
 	$(BIN)/snakemake --lint
