@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,15 @@ def copy_project(folder: Path, root: Path = ROOT) -> None:
             shutil.copy2(source, folder / name, follow_symlinks=False)
         else:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*HALF_WRITTEN))
+
+
+def keep_experiments(value: dict[str, Any], names: Sequence[str]) -> None:
+    """Leave the other experiments of a configuration out, in the lists of its targets too."""
+    value["experiments"] = {name: value["experiments"][name] for name in names}
+    value["targets"] = {
+        target: [name for name in listed if name in names]
+        for target, listed in value["targets"].items()
+    }
 
 
 def contents(results: Path) -> dict[str, object]:

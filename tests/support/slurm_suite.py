@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from support.projects import keep_experiments
 from vovnet.config import merge, read_yaml
 
 KEPT = (
@@ -47,9 +48,5 @@ def write_small_suite(path: Path) -> None:
         part for part in value["data"]["train"] if part["dataset"] in KEPT_SETS
     ]
     value["runs"] = {"vovnet": value["runs"]["vovnet"]}
-    value["experiments"] = {name: value["experiments"][name] for name in KEPT}
-    value["targets"] = {
-        target: [name for name in names if name in KEPT]
-        for target, names in value["targets"].items()
-    }
+    keep_experiments(value, KEPT)
     path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
