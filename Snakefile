@@ -5,6 +5,7 @@
 #   snakemake paper_tables --config quick=200      at most 200 samples of each set
 #   snakemake mvp --configfile config/test.yaml
 #   snakemake --force bench                        ratios measured on this machine, on their own
+#   snakemake --force bench_gpu                    what its GPU does with the configured model
 #   snakemake tiny_model --configfile config/pretrain.yaml    how the packaged model was made
 #
 # A --configfile is layered on config/config.yaml, and may add experiments to it; one that says

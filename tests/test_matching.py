@@ -72,6 +72,9 @@ def test_lambdas_survive_the_file(world: World, value: float) -> None:
     results = read_results(layout.eval("vovnet") / "results.csv")
     results["lambda_cost"] = results["lambda_cost"].replace(0.05, value)
     write_results(layout.eval("vovnet") / "results.csv", results.to_dict("records"), ACTIONS)
+    swept = [value if lambda_cost == 0.05 else lambda_cost for lambda_cost in LAMBDAS]
+    sweep = {"experiments": {"vovnet": {"sweep": {"lambda_cost": swept}}}}
+    settings = validate(merge(with_match(settings, [0.0]).model_dump(), sweep), "test")
     settings = with_match(settings, [value])
     write_matched(settings, layout, "random")
     matched = read_matched(layout, "random")
@@ -230,6 +233,16 @@ def test_what_a_match_would_drop_is_refused(
     value = merge(world[0].model_dump(), {"experiments": {"random": change}})
     with pytest.raises(ConfigError, match=message):
         resolve_experiment(validate(value, "test"), "random")
+
+
+def test_a_match_names_rows_that_there_are(world: World) -> None:
+    with pytest.raises(ConfigError, match=r"random\.match: 'vovnet' has no point with .* 0\.03,"):
+        with_match(world[0], [LAMBDAS[0], 0.03])
+    match = {"match": {"experiment": "vovnet", "thresholds": [0.5]}}
+    value = merge(world[0].model_dump(), {"experiments": {"random": match}})
+    value["experiments"]["random"]["match"]["lambda_costs"] = None
+    with pytest.raises(ConfigError, match=r"has no point with baseline_threshold 0\.5"):
+        validate(value, "test")
 
 
 def test_a_run_may_not_bring_ratios_to_a_match(world: World) -> None:

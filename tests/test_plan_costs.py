@@ -19,7 +19,7 @@ from vovnet.commands.plan.sizes import Part, Probe, Sizes, UnknownSizeError
 from vovnet.commands.plan.tasks import Suite, Task, expected_times
 from vovnet.commands.plan.work import TERA, Work
 from vovnet.config import ModelSettings, Settings, merge
-from vovnet.core.errors import CheckpointError, DataError
+from vovnet.core.errors import CheckpointError, ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.model.architectures import COUNTED, PUBLIC, model_flops
@@ -241,6 +241,18 @@ def test_a_missing_measurement_is_one_line(
     errors = capsys.readouterr().err
     assert errors == f"vovnet: error: plan.throughput: {path}: file not found\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error"),
+    [
+        ({"nowhere": {"dev": {"samples": 1}}}, "plan.sizes: 'nowhere' is not in data.datasets"),
+        ({"synth_mmmu": {"x": {"samples": 1}}}, "plan.sizes.synth_mmmu: 'x' is not in data.dat"),
+    ],
+)
+def test_sizes_are_those_of_splits(tmp_path: Path, sizes: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
+        settings_of(Layout(tmp_path), {"plan": {"sizes": sizes}})
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.examples import sample_order
-from vovnet.training.loop import list_checkpoints
+from vovnet.training.loop import LOG_NAME, list_checkpoints
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
 
@@ -143,6 +143,19 @@ def test_a_changed_recipe_does_not_resume_from_the_old_one(fresh: Layout) -> Non
     assert [line["step"] for line in log_of(fresh, 1)] == [1]
 
 
+@pytest.mark.parametrize("line", ["null", "[]", "5", '{"step": null}', '{"step": 1, "lo', "\udcff"])
+def test_what_is_no_line_of_a_log_is_dropped(fresh: Layout, line: str) -> None:
+    settings = settings_of(fresh, SHORT)
+    with pytest.raises(KillError):
+        train(settings, fresh, 1, kill_at=3)
+    log = fresh.stage("vovnet", 0, 1) / LOG_NAME
+    with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(line + "\n")
+    with pytest.raises(KillError):
+        train(settings, fresh, 1, kill_at=3)
+    assert [line["step"] for line in log_of(fresh, 1)] == [1, 2, 3]
+
+
 def test_log_and_checkpoints(trained: Layout) -> None:
     first, second = log_of(trained, 1), log_of(trained, 2)
     assert [line["step"] for line in first] == list(range(1, len(first) + 1))
@@ -206,26 +219,47 @@ def test_damaged_and_hostile_checkpoints_are_refused(trained: Layout, tmp_path: 
     assert not Path("/tmp/vovnet-was-here").exists()
 
 
-def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) -> None:
-    """torchrun over gloo; gradients are averaged in another order, hence a tolerance."""
-    training = {**SHORT["training"], "num_processes": 2}
-    settings = settings_of(fresh, {"training": training})
+def train_on_two(layout: Layout, **training: Any) -> None:
+    """Both stages by torchrun over gloo."""
+    settings = settings_of(
+        layout, {"training": {**SHORT["training"], "num_processes": 2, **training}}
+    )
     value = settings.model_dump(mode="json") | {"runs": {"vovnet": {}}}
     value |= {"experiments": {}, "targets": {}}
-    config = fresh.root / "config.yaml"
+    config = layout.root / "config.yaml"
     config.write_text(yaml.safe_dump(value), encoding="utf-8")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    result = subprocess.run(
+        [sys.executable, *launch, "-m", "vovnet", "train", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) -> None:
+    """Gradients are averaged in another order, hence a tolerance."""
+    train_on_two(fresh)
     for stage in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        command = ["-m", "vovnet", "train", "--config", str(config), "--stage", str(stage)]
-        result = subprocess.run(
-            [sys.executable, *launch, *command],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
         alone, together = log_of(trained, stage), log_of(fresh, stage)
         assert largest_difference(alone, together) < REORDERED_TOLERANCE
+
+
+def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
+    trained: Layout, fresh: Layout
+) -> None:
+    train_on_two(fresh, fsdp=True)
+    for stage in (1, 2):
+        alone, together = log_of(trained, stage), log_of(fresh, stage)
+        assert largest_difference(alone, together) < REORDERED_TOLERANCE
+    folder = fresh.stage("vovnet", 0, 2)
+    undisturbed, last = weights(fresh, 2), len(log_of(fresh, 2))
+    for name in ("manifest.json", "complete.json", "model.safetensors", f"checkpoint-{last}.pt"):
+        (folder / name).unlink()
+    train_on_two(fresh, fsdp=True)
+    assert weights(fresh, 2) == undisturbed
+    load_weights(VoVNet(settings_of(fresh)), folder)
 
 
 def test_ranks_wait_for_the_first_for_days(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +305,14 @@ def error_of(layout: Layout, overrides: dict[str, Any], capsys: pytest.CaptureFi
         ({"training": {"stage1_target_ratios": [0, 0, 0]}}, "stage1_target_ratios must be shares"),
         ({"training": {"stage1_target_ratios": [1, -1, 1]}}, "stage1_target_ratios must be shares"),
         ({"training": {"adam_betas": [0.9, 1.0]}}, "training.adam_betas.1: "),
+        (
+            {"training": {"fsdp": True, "mixed_precision": "fp16"}},
+            "mixed_precision: expected no or",
+        ),
+        (
+            {"model": {"lora": {}}, "training": {"fsdp": True}},
+            "training.fsdp: expected false with ",
+        ),
         ({"training": {"adam_betas": [-0.1, 0.9]}}, "training.adam_betas.0: "),
     ],
 )
@@ -287,6 +329,14 @@ def test_a_missing_attention_package_is_one_line(
         pytest.skip("it is installed here")
     overrides = {"model": {"attn_implementation": "flash_attention_2"}}
     assert "model.attn_implementation: 'flash_att" in error_of(fresh, overrides, capsys)
+
+
+def test_an_unknown_attention_is_one_line(
+    fresh: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = error_of(fresh, {"model": {"attn_implementation": "fast"}}, capsys)
+    assert "model.attn_implementation: expected 'varlen' or a name " in line
+    assert line.endswith("got 'fast'")
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -78,7 +78,8 @@ def test_bench_and_the_document_are_targets_of_their_own(project: Path) -> None:
     bench, document = needed(project, "bench", test), needed(project, "paper_pdf", test)
     assert (bench["bench"], bench["train_stage2"]) == (1, 1)
     assert (document["paper_pdf"], document["tables"]) == (1, 1)
-    assert not {"bench", "paper_pdf"} & needed(project, "all", test).keys()
+    assert needed(project, "bench_gpu", test) == {"bench_gpu": 1}
+    assert not {"bench", "bench_gpu", "paper_pdf"} & needed(project, "all", test).keys()
 
 
 def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) -> None:

@@ -30,7 +30,7 @@ HALF_WRITTEN = ("*.pyc.*", "*.partial")
 
 CONFIGS = ("config.yaml", "test.yaml", "paper.yaml")
 LIVE_TITLE = "(live)"
-TIMINGS = re.compile("latency|mem_peak|samples_per_s|tokens_per_s|tflops")
+TIMINGS = re.compile("latency|mem_peak|samples_per_s|tokens_per_s|tflops|mfu")
 COMPARED = (
     "data/**/*.jsonl",
     "runs/*/*/*/model.safetensors",
@@ -144,7 +144,8 @@ def _compared(results: Path) -> Iterator[Path]:
         assert found, pattern
         for path in found:
             live = path.parent.name.startswith("profile_")
-            timed = path.name.endswith(".timings.parquet") or live or path.stem == "profiling"
+            timed = path.name.endswith(".timings.parquet") or live
+            timed |= path.stem in ("profiling", "training_speed")
             timed |= path.name in ("main_table.md", "main_table.tex")  # they show latencies
             if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
                 yield path

@@ -133,6 +133,8 @@ def write_training(layout: Layout, seed: int, actions: Sequence[str]) -> None:
         for step in range(1, 201):
             loss = (2.5 if stage == 1 else 0.9) * np.exp(-3 * step / 200) + rng.normal(0.3, 0.1)
             line = {"step": step, "stage": stage, "learning_rate": 1e-3, "loss": float(loss)}
+            line |= {"samples_per_s": 30 / stage, "tokens_per_s_and_device": 9000 / stage}
+            line |= {"tflops_per_s_and_device": 330 / stage, "mfu": 0.5 / stage}
             if stage == 2:
                 shares_A = rng.dirichlet(np.linspace(20, 60, len(actions)))
                 for action, share in zip(actions, shares_A, strict=True):

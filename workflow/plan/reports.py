@@ -23,6 +23,7 @@ from workflow.boundary import ends_in_one_line
 from workflow.plan.evaluation import EvaluationPlan
 from workflow.plan.jobs import Wildcards
 
+BENCH_GPU_FILES = ("bench_gpu.json", "bench_gpu.md", "bench_gpu.pdf", "bench_gpu.png")
 BENCH_FILES = (
     *(f"{name}.json" for name in ("suite", "batching", "reuse", "reductions", "growth")),
     "bench.csv",
@@ -179,6 +180,10 @@ class ReportPlan(EvaluationPlan):
     @property
     def bench_files(self) -> list[Path]:
         return [self.layout.bench / name for name in BENCH_FILES]
+
+    @property
+    def bench_gpu_files(self) -> list[Path]:
+        return [self.layout.bench_gpu / name for name in BENCH_GPU_FILES]
 
     @ends_in_one_line()
     def bench_inputs(self, wildcards: Wildcards) -> list[Path]:

@@ -137,6 +137,9 @@ class TrainingSettings(Section):
     num_processes: int = Field(1, gt=0)
     """Devices; equals the rule's gpu resource on GPUs."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    fsdp: bool = Field(False, exclude_if=lambda value: not value)
+    """Cut the model over the devices, where each has no room for a whole copy with its gradients
+    and the optimizer's state. Adapters need it not. Checkpoints are `.pt` files then."""
     batch_size: int = Field(32, gt=0, description="Samples per optimizer step, over all devices.")
     micro_batch_tokens: int | None = Field(None, gt=0)
     """About how many tokens a device takes at once; a step is cut into as many parts of like work
@@ -168,6 +171,8 @@ class TrainingSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_shares("stage1_target_ratios", self.stage1_target_ratios)
+        if self.fsdp and self.mixed_precision == "fp16":
+            raise ValueError("mixed_precision: expected no or bf16 with fsdp, got fp16")
         return self
 
 

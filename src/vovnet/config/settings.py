@@ -1,5 +1,6 @@
 """All settings together: how files are layered, what must fit, what runs and sweeps override."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
@@ -20,6 +21,10 @@ from vovnet.views import DEFAULT_ACTIONS
 
 BASE_SEED = 0
 """The seed of a base run, which has no training to repeat."""
+
+_FSDP_WITH_LORA = (
+    "training.fsdp: expected false with model.lora, whose adapters fit on every device, got true"
+)
 
 RESULTS = "results"
 """The results folder of config/config.yaml, and of what is layered on it."""
@@ -87,9 +92,13 @@ class Settings(Section):
                 if swept.partition(".")[0] not in PolicySettings.model_fields:
                     raise ValueError(f"experiments.{name}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
+        for name in self.experiments:
+            self._check_matched(name)
         for run, overrides in self.runs.items():
             if overrides:
                 self._check_run(run)
+            elif self.training.fsdp and self.model.lora is not None:
+                raise ValueError(_FSDP_WITH_LORA)
         return self
 
     def _references(self) -> Iterator[tuple[str, str, str, Collection[str]]]:
@@ -103,12 +112,31 @@ class Settings(Section):
                 yield f"{key}.datasets", dataset, "data.eval_sets", self.data.eval_sets
             if experiment.match:
                 yield f"{key}.match", experiment.match.experiment, "experiments", self.experiments
+        for dataset, splits in self.plan.sizes.items():
+            yield "plan.sizes", dataset, "data.datasets", self.data.datasets
+            for split in splits:
+                files = self.data.datasets[dataset].files
+                yield f"plan.sizes.{dataset}", split, f"data.datasets.{dataset}.files", files
         # The configuration of a single command has no targets.
         if self.targets and self.report.target is not None:
             yield "report.target", self.report.target, "targets", self.targets
         for target, names in self.targets.items():
             for name in names:
                 yield f"targets.{target}", name, "experiments", self.experiments
+
+    def _check_matched(self, name: str) -> None:
+        """A match names rows that the other experiment has."""
+        match = self.experiments[name].match
+        if match is None:
+            return
+        points = policy_points(self, match.experiment)
+        there = [getattr(point, match.key) for point in points]
+        for value in match.values:
+            if not any(at is not None and math.isclose(at, value) for at in there):
+                raise ValueError(
+                    f"experiments.{name}.match: {match.experiment!r} has no point with"
+                    f" {match.key} {value:g}, expected one of {there}"
+                )
 
     def _check_shares(self) -> None:
         """Lists of shares have one per action."""
@@ -127,6 +155,8 @@ class Settings(Section):
         value = run_settings(self, run)
         try:
             _check_parts(value.data)
+            if value.training.fsdp and value.model.lora is not None:
+                raise ValueError(_FSDP_WITH_LORA)
             for name, experiment in self.experiments.items():
                 if experiment.run == run:
                     policy_points(value, name)

@@ -106,6 +106,10 @@ class Layout:
         return self.results / "bench"
 
     @property
+    def bench_gpu(self) -> Path:
+        return self.results / "bench_gpu"
+
+    @property
     def paper(self) -> Path:
         """Folder of the report's tables, figures and sanity checks."""
         return self.results / self.report

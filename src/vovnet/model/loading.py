@@ -101,6 +101,11 @@ def _named(settings: ModelSettings) -> Iterator[None]:
             f" ({one_line(error)})"
         ) from None
     except (OSError, ValueError) as error:
+        if "attn_implementation=" in str(error):
+            raise ConfigError(
+                "model.attn_implementation: expected 'varlen' or a name that transformers knows,"
+                f" such as 'sdpa', got {settings.attn_implementation!r}"
+            ) from None
         name = settings.base_model_name
         raise CheckpointError(
             f"model.base_model_name: cannot load {name!r} ({one_line(error)})"

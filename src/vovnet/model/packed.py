@@ -298,8 +298,12 @@ class Decoder:
         self.used_B.copy_(torch.tensor(used, dtype=torch.int32), non_blocking=True)
         self.slot_B.copy_(torch.tensor(slots), non_blocking=True)
 
-    def __call__(self, token_B: Tensor, position_B: Tensor) -> Tensor:
-        """Logits (B, V) of the tokens after `token_B`; the next call overwrites them."""
+    def __call__(self, token_B: Tensor, position_B: Tensor, done_B: Tensor) -> Tensor:
+        """Logits (B, V) of the tokens after `token_B`; the next call overwrites them.
+
+        A row that is done reads one slot of its cache instead of all, and its logits mean nothing.
+        """
+        self.used_B[: self.size].masked_fill_(done_B, 1)
         self.token_B[: self.size] = token_B
         self.position_B[: self.size] = position_B
         return self.step()[: self.size]

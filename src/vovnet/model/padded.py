@@ -82,8 +82,8 @@ class Decoder:
     def __init__(self, vlm: VisionLanguageModel, prefix: Prefix) -> None:
         self.vlm, self.prefix = vlm, prefix
 
-    def __call__(self, token_B: Tensor, position_B: Tensor) -> Tensor:
-        """Logits (B, V) of the tokens after `token_B`."""
+    def __call__(self, token_B: Tensor, position_B: Tensor, done_B: Tensor) -> Tensor:
+        """Logits (B, V) of the tokens after `token_B`; rows that are done are fed as the others."""
         batch = Batch.of_text(token_B[:, None], position_B[:, None])
         self.prefix.mask_BT = torch.cat([self.prefix.mask_BT, batch.mask_BT], dim=1)
         hidden_B1D = self.vlm(batch, self.prefix.cache, self.prefix.mask_BT)

@@ -208,7 +208,7 @@ class VisionLanguageModel(nn.Module, ABC):
             done_B = done_B | (token_B == self.end_id)
             if bool(done_B.all()) or step + 1 == max_new_tokens:
                 break
-            logits_BV = decoder(token_B, next_positions_B + step)
+            logits_BV = decoder(token_B, next_positions_B + step, done_B)
         answers = []
         for row, total in zip(torch.stack(steps, dim=1).tolist(), total_B.tolist(), strict=True):
             ended = self.end_id in row

@@ -14,7 +14,7 @@ import torch
 import torch._dynamo.config as dynamo
 import torch._functorch.config as functorch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
 from vovnet.config import ModelSettings, PolicySettings, Settings
@@ -224,15 +224,18 @@ def _leave_out_the_base(vlm: nn.Module) -> None:
     vlm.register_load_state_dict_post_hook(forgive)
 
 
-def save_weights(model: VoVNet, path: Path) -> None:
+def save_weights(model: VoVNet, path: Path, state: Mapping[str, Tensor] | None = None) -> None:
     """Write the weights as safetensors, atomically; tied tensors are stored once.
 
-    Of a model with adapters these are the adapters and the head, without the frozen base. Weights
-    that are not finite are an error.
+    Of a model with adapters these are the adapters and the head, without the frozen base. Of one
+    that is cut over devices `state` holds them. Weights that are not finite are an error.
     """
-    check_finite(path, model.state_dict())
+    check_finite(path, model.state_dict() if state is None else state)
     with atomic_path(path) as partial:
-        save_model(model, str(partial))
+        if state is None:
+            save_model(model, str(partial))
+        else:
+            save_file(dict(state), partial)
 
 
 def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -82,5 +82,6 @@ STEPS = {
         "compile a document of tables and figures (TeX)", "vovnet.report.document", reads="shown"
     ),
     "bench": Step("measure what observing once saves", "vovnet.commands.bench", (*MODEL, *SCORED)),
+    "bench_gpu": Step("measure what a GPU does with the model", "vovnet.commands.bench_gpu", MODEL),
 }
 """By name, which is also that of the command."""

@@ -151,6 +151,13 @@ def bench(settings: Settings) -> Value:
     )
 
 
+def bench_gpu(settings: Settings) -> Value:
+    """The main recipe; the bench has photos and weights of its own."""
+    recipe = _parts(settings, actions=True, model=True, vision_budget=True, policy=True)
+    read = _parts(settings, data=PROMPT_KEYS, training=True, eval=LIVE_KEYS)
+    return _step({"vovnet": {}}, **recipe, **read)
+
+
 # ---- reports ---------------------------------------------------------------------------
 
 

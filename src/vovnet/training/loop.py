@@ -20,13 +20,15 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
 from vovnet.config import Settings
 from vovnet.config.experiments import stage1_shares
 from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
-from vovnet.core.files import append_text, atomic_path, parse_json, read_text, write_text
+from vovnet.core.files import append_text, atomic_path, parse_json, read_log, write_text
 from vovnet.core.records import Sample
+from vovnet.model.product import matrix_product
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
 from vovnet.training.examples import (
@@ -37,6 +39,7 @@ from vovnet.training.examples import (
     balanced,
 )
 from vovnet.training.objective import HostCopy, Objective, Step, Work
+from vovnet.training.sharding import gathered, gathered_weights, restore, shard
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +80,7 @@ class Trainer:
             step_scheduler_with_optimizer=False,
         )
         self.samples_per_process = self._samples_per_process()
+        self.product_tflops = matrix_product() if torch.cuda.is_available() else None
         set_seed(training.seed)
         model = VoVNet(settings)
         if start_from is not None:
@@ -86,13 +90,18 @@ class Trainer:
         self.examples = TrainingSet(
             samples, load_images, model.vlm, settings, stage, self.total_steps * training.batch_size
         )
+        self.model = model
+        self.objective: torch.nn.Module = Objective(model, settings, stage)
+        self.bare_objective = self.objective
+        model.head.requires_grad_(stage == 2)
+        self.cut = training.fsdp and self.accelerator.num_processes > 1
+        if self.cut:
+            shard(self.bare_objective, training.mixed_precision)
+        else:
+            self.objective = self.accelerator.prepare(self.bare_objective)
         optimizer = self._optimizer(model)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
-        self.model = model
-        self.bare_objective = Objective(model, settings, stage)
-        self.objective, self.optimizer, self.scheduler = self.accelerator.prepare(
-            self.bare_objective, optimizer, scheduler
-        )
+        self.optimizer, self.scheduler = self.accelerator.prepare(optimizer, scheduler)
 
     def _samples_per_process(self) -> int:
         """Of a step; exactly so many where their work is equal."""
@@ -118,8 +127,6 @@ class Trainer:
         if self.stage == 2:
             head = list(model.head.parameters())
             groups.append({"params": head, "lr": training.head_learning_rate})
-        else:
-            model.head.requires_grad_(False)
         return torch.optim.AdamW(
             groups, betas=training.adam_betas, weight_decay=training.weight_decay, fused=True
         )
@@ -168,8 +175,9 @@ class Trainer:
                 self._save(step + 1)
             if on_step is not None:
                 on_step(step + 1, self.total_steps)
+        weights = gathered_weights(self.model) if self.cut else None
         if self.accelerator.is_main_process:
-            save_weights(self.model, self.folder / WEIGHTS_NAME)
+            save_weights(self.model, self.folder / WEIGHTS_NAME, weights)
         self.accelerator.wait_for_everyone()
 
     def _step(self, number: int, batches: Iterator[tuple[list[Example], bool]]) -> Step:
@@ -182,8 +190,11 @@ class Trainer:
         while not last:
             examples, last = next(batches)
             self.at_once = len(examples)
-            with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                result = self.objective(examples)
+            # A device that keeps a share of the model has no room for gradients of all of it.
+            waits = not last and not self.cut
+            with self.accelerator.no_sync(self.objective) if waits else nullcontext():
+                with self.accelerator.autocast():
+                    result = self.objective(examples)
                 self.accelerator.backward(result.loss * share)
             for name, value in result.sums.items():
                 sums[name] = sums[name] + value if name in sums else value
@@ -192,6 +203,7 @@ class Trainer:
             self.asked_for += result.work
         names, total_K = self._total(sums)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), training.max_grad_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if self.accelerator.scaler is None:
             # The fused optimizer leaves out, on the device, a step in which `found_inf` is 1.
             finite = torch.isfinite(norm + total_K[names.index("loss")])
@@ -245,17 +257,18 @@ class Trainer:
             logger.warning("%s; it was left out, %d of at most %d", text, self.num_skipped, limit)
 
     def _parts(self, step: int) -> list[list[int]]:
-        """This process's micro-batches of a step: positions of equal work, within the budget."""
+        """This process's micro-batches of a step: as many as the others', of equal work."""
         training, world = self.settings.training, self.accelerator.num_processes
         positions = range(step * training.batch_size, (step + 1) * training.batch_size)
         budget = training.micro_batch_tokens
         if world == 1 and budget is None:
             return [list(positions)]
         work = {position: self.examples.num_tokens(position) for position in positions}
-        mine = balanced(work, world)[self.accelerator.process_index]
-        own = {position: work[position] for position in mine}
-        count = 1 if budget is None else min(len(own), math.ceil(sum(own.values()) / budget))
-        return balanced(own, count)
+        shares = balanced(work, world)
+        heaviest = max(sum(work[position] for position in share) for share in shares)
+        count = 1 if budget is None else math.ceil(heaviest / budget)
+        own = {position: work[position] for position in shares[self.accelerator.process_index]}
+        return balanced(own, min(count, *map(len, shares)))
 
     def _batches(self, start: int) -> Iterator[tuple[list[Example], bool]]:
         """This process's micro-batches from step `start` on, and whether each ends its step."""
@@ -298,9 +311,9 @@ class Trainer:
         step, path = checkpoints[-1]
         try:
             if path.suffix == ".pt":
-                state = torch.load(path, map_location="cpu", weights_only=True)
-                for name, value in self._objects.items():
-                    value.load_state_dict(state[name])
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                restore(self.model, self.optimizer.optimizer, state)
+                self.scheduler.load_state_dict(state["scheduler"])
             else:
                 self.accelerator.load_state(str(path))
         except Exception as error:  # the libraries raise many kinds on a damaged file
@@ -319,15 +332,15 @@ class Trainer:
         """
         training, main = self.settings.training, self.accelerator.is_main_process
         path = self.folder / f"checkpoint-{step}"
-        check_finite(path, self.model.state_dict())
+        state = {name: gathered(value.state_dict()) for name, value in self._objects.items()}
+        check_finite(path, state["model"])
         partial = path.with_name(f".{path.name}.partial")
         if main:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(path, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        if training.checkpoint_format == "pt":
+        if training.fsdp or training.checkpoint_format == "pt":
             if main:
-                state = {name: value.state_dict() for name, value in self._objects.items()}
                 with atomic_path(path.with_suffix(".pt")) as aside:
                     torch.save(state, aside)
         else:
@@ -341,7 +354,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _trim_log(self, start: int) -> int:
-        """Drop log lines past the step that training resumes at, and a torn last line.
+        """Drop log lines past the step that training resumes at, and what is no line of a log.
 
         Returns how many steps before it were left out.
         """
@@ -349,11 +362,11 @@ class Trainer:
         kept: list[str] = []
         if not path.exists():
             return 0
-        for line in read_text(path).splitlines():
+        for line in read_log(path).splitlines():
             try:
                 if parse_json(line)["step"] <= start:
                     kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue
         if self.accelerator.is_main_process:
             write_text(path, "".join(kept))
@@ -362,7 +375,9 @@ class Trainer:
     def _log(self, step: Step, total: Mapping[str, float], *, finite: bool) -> None:
         """Append the step's means over all processes, and how fast the run has been so far.
 
-        Tokens and FLOPs are those of this process, whose work is that of the others.
+        Tokens and FLOPs are those of this process, whose work is that of the others. On a GPU `mfu`
+        (model FLOPs utilization; Chowdhery et al. 2022, PaLM, appendix B) is their share of what a
+        product of matrices was measured to reach as training began.
         """
         if not self.accelerator.is_main_process:
             return
@@ -380,6 +395,8 @@ class Trainer:
         line["samples_per_s"] = round((step.number - self.start) * batch_size / elapsed_s, 1)
         line["tokens_per_s_and_device"] = round(step.work.tokens / elapsed_s, 1)
         line["tflops_per_s_and_device"] = round(step.work.flops / elapsed_s / 1e12, 3)
+        if self.product_tflops is not None:
+            line["mfu"] = round(line["tflops_per_s_and_device"] / self.product_tflops, 4)
         if not finite:
             line["left_out"] = True
         append_text(self.folder / LOG_NAME, json.dumps(line) + "\n")

@@ -96,14 +96,26 @@ class Objective(torch.nn.Module):
         self.settings = settings
         self.stage = stage
         self.work = Work()
+        self.layers = list(model.vlm.model.get_decoder().layers)
         self.language_passes = _passes(model.vlm.model.get_decoder())
         self.tower_passes = _passes(model.vlm.tower)
 
     def forward(self, examples: Sequence[Example]) -> StepResult:
         self.work = Work()
-        if self.stage == 1:
-            return self._stage1(examples)
-        return self._stage2(examples)
+        result = self._stage1(examples) if self.stage == 1 else self._stage2(examples)
+        if self.settings.training.fsdp:
+            result.loss = result.loss + 0.0 * self._all_weights()
+        return result
+
+    def _all_weights(self) -> Tensor:
+        """The sum of all trained weights outside the layers.
+
+        Devices exchange the gradients of all of these at once, so that each needs one of every
+        weight, also of the vision tower's where its samples have no image.
+        """
+        inside = {id(weight) for layer in self.layers for weight in layer.parameters()}
+        weights = [weight for weight in self.parameters() if id(weight) not in inside]
+        return torch.stack([weight.sum() for weight in weights if weight.requires_grad]).sum()
 
     def _stage1(self, examples: Sequence[Example]) -> StepResult:
         """Cross-entropy under the fixed policy: each example is shown in its own view."""
@@ -181,13 +193,15 @@ class Objective(torch.nn.Module):
     ) -> Tensor:
         """CE of every action but NO, (B, A - 1); with `sampled` (B, A), gradient only where it is.
 
-        `ready` holds the sequences of all pairs where their images are encoded already.
+        `ready` holds the sequences of all pairs where their images are encoded already. Devices
+        that share the layers make both passes, with and without gradient, whatever was sampled.
         """
         actions, pairs = self.settings.actions, self._pairs(len(examples))
-        taken = pairs
+        taken, alike = pairs, self.settings.training.fsdp and sampled is not None
         if sampled is not None:
             taken = [(row, action) for row, action in pairs if sampled[row][action]]
-        rest = sorted(set(pairs) - set(taken))
+            taken = taken or pairs[:alike]  # its weight in the loss is 0
+        rest = sorted(set(pairs) - set(taken)) or pairs[:alike]
         parts = []
         for part, with_grad in ((taken, torch.is_grad_enabled()), (rest, False)):
             if part:
@@ -198,7 +212,7 @@ class Objective(torch.nn.Module):
                     else:
                         sequences = [ready[pairs.index(pair)] for pair in part]
                     parts.append(self._losses(sequences, shown))
-        order = sorted(range(len(pairs)), key=[*taken, *rest].__getitem__)
+        order = [[*taken, *rest].index(pair) for pair in pairs]
         losses_N = torch.cat(parts)
         return losses_N[sent(torch.tensor(order), losses_N.device)].reshape(len(examples), -1)
 

@@ -59,17 +59,23 @@ def train_stage(
         load = partial(load_images, settings, trained.layout)
         trainer = Trainer(settings, stage, folder, kept, load, start_from)
         trainer.run(on_step if state.is_main_process else None)
-        if not state.is_main_process:
+        measured = stage == 2 and bool(held_out)
+        if not state.is_main_process and not (measured and trainer.cut):
             return folder
-        outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
-        if stage == 2 and held_out:
+        calibration = None
+        if measured:
             objective = trainer.bare_objective
             examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
             size, limit = trainer.samples_per_process, settings.training.micro_batch_tokens
             if limit is not None:
                 longest = max(examples.num_tokens(row) for row in range(len(examples)))
                 size = max(1, min(size, limit // longest))
-            calibration = measure_calibration(objective, examples, size)
+            with trainer.accelerator.autocast():
+                calibration = measure_calibration(objective, examples, size)
+        if not state.is_main_process:
+            return folder
+        outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
+        if calibration is not None:
             outputs["calibration"] = folder / "calibration.json"
             write_json(outputs["calibration"], calibration)
         write_manifest(

@@ -5,7 +5,7 @@ that is done twice to save memory does not count.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,11 @@ from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy
 from vovnet.inference.observe import Block, Observation, observe_blocks, observe_samples
 from vovnet.inference.shards import SIGNALS, STATES
+from vovnet.model.product import measured_s
 from vovnet.training.loop import LOG_NAME, Trainer
 from vovnet.views import view_budget
 
 Numbers = dict[str, Any]
-
-PRODUCT = (11200, 4096, 12288)
-"""Rows, inner size and columns of the matrix product against which everything is measured."""
 
 WARM_STEPS = 4
 """Steps of training that are not timed: layers are compiled in them."""
@@ -42,25 +40,6 @@ KINDS = {
     "matrix products": ("gemm", "nvjet", "cutlass", "cublas"),
 }
 """Kinds of kernels, by parts of their names."""
-
-
-def measured_s(run: Callable[[], object], repeats: int) -> float:
-    """Seconds of one call, after a first one."""
-    run()
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - began) / repeats
-
-
-def matrix_product() -> float:
-    """TFLOP/s of a product in bfloat16."""
-    rows, inner, columns = PRODUCT
-    left = torch.randn(rows, inner, device="cuda", dtype=torch.bfloat16)
-    right = torch.randn(inner, columns, device="cuda", dtype=torch.bfloat16)
-    return 2 * rows * inner * columns / measured_s(lambda: left @ right, 50) / 1e12
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from vovnet.core.files import json_ready, read_json, write_json, write_text
 from vovnet.core.records import Sample
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference
+from vovnet.model.product import matrix_product
 from vovnet.model.vovnet import VoVNet, device_name, merge_adapters
 from vovnet.pipeline.manifest import package_versions
 
@@ -73,7 +74,7 @@ def run_bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
 
 
 def _train(settings: Settings, folder: Path, steps: int) -> Numbers:
-    found: Numbers = {"matmul_tflops": measures.matrix_product()}
+    found: Numbers = {"matmul_tflops": matrix_product()}
     for stage in (1, 2):
         path = folder / f"stage{stage}"
         _tell(f"training, stage {stage}")
