@@ -80,7 +80,7 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
         "router_fit": [refs["train"] | {"max_samples": SAMPLES_PER_DEVICE}],
         "eval_sets": {"photos": refs["val"]},
     }
-    value |= {"data": data, "runs": {"vovnet": {}}, "experiments": {}, "targets": {}}
+    value |= {"data": data, "runs": {"vovnet": {}}, "experiments": {}, "targets": {}, "plan": {}}
     return validate(value, "bench_gpu")
 
 
