@@ -37,12 +37,14 @@ def shard(objective: Objective, mixed_precision: str) -> None:
 
 
 def gathered(value: Any) -> Any:
-    """A state dictionary with whole tensors, in the memory of the host.
+    """A state dictionary with whole tensors: those of a model that is cut, on the first's host.
 
-    Every process must call it where the model is cut; where it is not, nothing is copied.
+    Every process must call it; the others get empty tensors in their place. Where the model is not
+    cut nothing is copied.
     """
     if isinstance(value, DTensor):
-        return value.full_tensor().cpu()
+        whole = value.full_tensor()
+        return whole.cpu() if value.device_mesh.get_rank() == 0 else whole.new_empty(0)
     if isinstance(value, dict):
         return {name: gathered(item) for name, item in value.items()}
     return value

@@ -15,7 +15,7 @@ RATES = {
     "samples_per_s": ("Samples/s, all devices", 1.0),
     "tokens_per_s_and_device": ("1,000 tokens/s and device", 1e-3),
     "tflops_per_s_and_device": ("TFLOP/s and device", 1.0),
-    "mfu": ("FLOP/s, % of a matrix product's", 100.0),
+    "mfu": ("Model FLOPs utilization [%]", 100.0),
 }
 """Title and factor of each logged rate, which is the mean since the stage was started."""
 
