@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zlib
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import settings
@@ -17,7 +20,10 @@ from support.properties import given, st
 from support.raw_rows import write_tsv
 from support.repository import shared
 from vovnet import cli
+from vovnet.commands.score_predictions.totals import Scored
+from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, write_json, write_text
+from vovnet.data.formats.vlmevalkit import read_table
 
 OPTIONS = {"A": "cat", "B": "dog", "C": "bird", "D": "fish"}
 TEN = ["nokia"] * 10
@@ -153,9 +159,19 @@ def test_textvqa_and_its_form_by_llava(tmp_path: Path, capsys: pytest.CaptureFix
     assert "mmf.json: TextVQA, 1 rows" in printed and "rows 1 of 1" in printed
     flags = ["--gold", tmp_path / "gold/TextVQA_val.json"]
     write_jsonl(tmp_path / "answers/llava.jsonl", [llava[0] | {"prompt": "What?"}])
-    assert "llava.jsonl, row 1, column 'prompt': " in refused(capsys, tmp_path / "answers", *flags)
+    other = "llava.jsonl: passed over, row 1, column 'prompt': "
+    assert f"{other}expected one of LLaVA's" in scored(capsys, tmp_path / "answers", *flags)
     write_jsonl(tmp_path / "answers/llava.jsonl", [llava[0] | {"question_id": "cd"}])
-    assert "no human answers for ('cd', " in refused(capsys, tmp_path / "answers", *flags)
+    assert f"{other}no human answers for ('cd'," in scored(capsys, tmp_path / "answers", *flags)
+    message = refused(capsys, tmp_path / "answers/llava.jsonl", *flags)
+    assert "llava.jsonl, row 1, column 'prompt': no human answers" in message
+    gold[1] |= {"question": "brand 1?", "answers": ["sony"] * 10}
+    write_json(tmp_path / "gold/TextVQA_val.json", {"data": gold})
+    write_jsonl(tmp_path / "answers/llava.jsonl", [llava[0], llava[0]])
+    printed = " ".join(scored(capsys, tmp_path).split())
+    assert "rows 0 of 2" in printed, "the last of two annotations counts for both"
+    write_jsonl(tmp_path / "answers/llava.jsonl", [llava[0]] * 3)
+    assert "row 3: a second answer to '2'" in refused(capsys, tmp_path)
 
 
 def mmbench_row(index: int, **more: str) -> dict[str, str]:
@@ -200,7 +216,28 @@ def test_mmbench_as_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "model.xlsx: MMBench, 2 rows" in printed
     assert "questions, every pass right 1 of 1 100.00%" in printed
     write_text(tmp_path / "model.xlsx", "no workbook")
-    assert "model.xlsx, row 1: not valid XLSX (" in refused(capsys, tmp_path)
+    assert "model.xlsx, row 1: not valid XLSX (" in refused(capsys, tmp_path / "model.xlsx")
+    assert "passed over: " in (message := refused(capsys, tmp_path))
+    assert "model.xlsx, row 1: not valid XLSX (" in message
+
+
+def test_what_a_sheet_holds_beside_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = openpyxl.Workbook()
+    for cells in (["index", None, "A", None], [1, None, "cat", "note"], [None, "x"], [], [2]):
+        book.active.append(cells)
+    book.save(tmp_path / "model.xlsx")
+    closed = []
+    close = openpyxl.Workbook.close
+    monkeypatch.setattr(openpyxl.Workbook, "close", lambda book: closed.append(close(book)))
+    rows = [(row.number, row.values) for row in read_table(tmp_path / "model.xlsx", ("index",))]
+    assert rows == [(1, {"index": "1", "A": "cat"}), (2, {"index": "2", "A": ""})]
+    assert len(closed) == 1
+    for error in (zlib.error("a"), RuntimeError("a"), NotImplementedError("a"), EOFError("a")):
+        monkeypatch.setattr(openpyxl, "load_workbook", Mock(side_effect=error))
+        with pytest.raises(DataError, match=r"model.xlsx, row 1: not valid XLSX \(a\)"):
+            list(read_table(tmp_path / "model.xlsx", ()))
 
 
 @pytest.mark.parametrize(
@@ -276,3 +313,142 @@ def test_verdicts_that_belong_to_no_set(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no such file or folder" in refused(capsys, tmp_path / "none")
     write_jsonl(tmp_path / "two.verdicts.jsonl", [{"id": "validation_Art_1", "correct": "?"}])
     assert "column 'correct': expected a verdict, got '?'" in refused(capsys, tmp_path)
+
+
+def test_a_second_call_does_not_read_what_the_first_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(tmp_path / "one.json", mmmu_rows("Art", "B", "A"))
+    first = scored(capsys, tmp_path, "--output_dir", tmp_path / "out")
+    assert "official verdicts" not in first and "passed over" not in first
+    assert scored(capsys, tmp_path, "--output_dir", tmp_path / "out") == first
+    own = "out/rows.jsonl: passed over, its rows are what this command wrote"
+    assert own in scored(capsys, tmp_path, "--output_dir", tmp_path / "other")
+    flags = ["--verdicts", tmp_path / "out/rows.jsonl"]
+    assert "and not what this command wrote" in refused(capsys, tmp_path, *flags)
+
+
+def test_a_gold_table_serves_rows_without_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["index", "question", *OPTIONS, "answer", "category"]
+    table = [mmbench_row(index, **OPTIONS) | {"answer": "A"} for index in (1, 2)]
+    write_tsv(tmp_path / "MMBench.tsv", table, columns)
+    rows = [mmbench_row(index, prediction="B", **OPTIONS) for index in (1, 2, 3, 4)]
+    rows[1]["answer"] = rows[3]["answer"] = ""
+    write_json(tmp_path / "sets/model.json", rows)
+    printed = " ".join(scored(capsys, tmp_path).split())
+    assert "model.json: MMBench, 3 rows" in printed and "rows 2 of 3" in printed
+    assert "1 rows without an answer are left out, the gold table lacks them" in printed
+    write_tsv(tmp_path / "other.tsv", table, columns)
+    assert "rows 2 of 3" in " ".join(scored(capsys, tmp_path).split()), "the same table twice"
+    write_tsv(tmp_path / "other.tsv", [table[0], table[1] | {"A": "cow"}], columns)
+    message = refused(capsys, tmp_path)
+    assert f"{tmp_path}/other.tsv, row 2: another gold answer to '2' than in" in message
+    rows[1]["answer"] = rows[3]["answer"] = "B"
+    write_json(tmp_path / "sets/model.json", rows)
+    assert "rows 4 of 4" in " ".join(scored(capsys, tmp_path).split()), "none asks the tables"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "responses", "message"),
+    [
+        ([(1, "NaN")], ["B"], "row 1, column 'correct': expected a finite verdict, got 'nan'"),
+        ([(1, "1e999")], ["B"], "expected a finite verdict, got '1e999'"),
+        ([(1, 1), (1, 0)], ["B"], "row 2: a second verdict on 'validation_Art_1', expected one"),
+        ([(1, 1)], ["B", "A"], "one.json, row 2: a second answer to 'validation_Art_1', after"),
+    ],
+)
+def test_what_comes_twice_or_is_not_finite(
+    verdicts: list[tuple[int, Any]],
+    responses: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [mmmu_rows("Art", response)[0] for response in responses]
+    write_json(tmp_path / "one.json", rows)
+    official = [{"id": f"validation_Art_{number}", "correct": it} for number, it in verdicts]
+    write_jsonl(tmp_path / "official.jsonl", official)
+    assert message in refused(capsys, tmp_path)
+
+
+def test_rows_of_mmmu_that_look_like_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row,) = mmmu_rows("Art", "B")
+    options = {"options": str(list(OPTIONS.values()))}
+    write_json(tmp_path / "both.json", [row | options])
+    del row["index2ans"]
+    write_json(tmp_path / "hub.json", [row | options])
+    printed = scored(capsys, tmp_path)
+    assert "both.json: MMMU, 1 rows" in printed and "hub.json: MMMU, 1 rows" in printed
+    assert printed.count("commit bb0b95a") == 2
+    (tmp_path / "hub.json").unlink()
+    verdicts = [{"id": row["id"], "ground_truth": "A", "correct": False}]
+    write_json(tmp_path / "verdicts.json", verdicts)
+    assert "1 official verdicts on rows" in scored(capsys, tmp_path)
+    responses = [{"id": "a", "ground_truth": "A", "response": "A"}]
+    write_json(tmp_path / "verdicts.json", responses)
+    assert "verdicts.json: passed over, its rows are none" in scored(capsys, tmp_path)
+
+
+def test_foreign_files_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in mmmu_rows("Art", "B", "B"))
+    write_text(tmp_path / "lines.json", lines)
+    write_text(tmp_path / "line.json", lines.split("\n")[0])
+    foreign = {
+        "numbers.json": ("[1, 2]", "its rows are none of the known ones"),
+        "mixed.jsonl": ('{"a": 1}\n3\n', "row 2: expected an object, got int"),
+        "ragged.tsv": ("a\tb\n1\n", "row 1: expected 2 columns, got 1"),
+        "twice.json": ('{"a": 1, "a": 2}', "not valid JSON (the key 'a' occurs twice"),
+        "broken.xlsx": ("PK", "row 1: not valid XLSX ("),
+        "named.tsv": ("index\tA\tanswer\nx\tcat\tA\n", "row 1, column 'index': expected a wh"),
+        "llava_bench.jsonl": (
+            '{"question_id": 0, "prompt": "q", "text": "t"}\n',
+            "row 1, column 'question_id': no row 0 of MMBench's table is given, see --gold",
+        ),
+    }
+    for name, (content, _) in foreign.items():
+        write_text(tmp_path / name, content)
+    printed = scored(capsys, tmp_path)
+    assert "/lines.json: MMMU, 2 rows" in printed and "/line.json: MMMU, 1 rows" in printed
+    for name, (_, reason) in foreign.items():
+        assert f"{tmp_path / name}: passed over, {reason}" in printed
+        assert refused(capsys, tmp_path / name).count(name) >= 1, "the user named it"
+        assert refused(capsys, tmp_path, "--gold", tmp_path / name)
+
+
+def test_folders_as_a_shell_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for model in ("one", "two"):
+        write_json(tmp_path / model / "Art/output.json", mmmu_rows("Art", "B"))
+    write_jsonl(tmp_path / "two.jsonl", [{"id": "validation_Art_1", "correct": True}])
+    printed = scored(capsys, Path(), "--output_dir", "~/out")
+    assert f"{tmp_path.name}/one/*/output.json: MMMU, 1 rows" in printed
+    assert "1 official verdicts on rows (from two.jsonl): 0 differ" in printed
+    assert (tmp_path / "home/out/totals.json").is_file() and not (tmp_path / "~").exists()
+    with pytest.raises(SystemExit):
+        cli.main(["score_predictions", ".", "--output_dir", "two.jsonl"])
+    assert "two.jsonl is a file, expected a folder" in capsys.readouterr().err
+
+
+def test_questions_that_differ_are_listed_in_one_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs: Any = Scored.pairs
+    scans = Mock(side_effect=pairs.fget)
+    monkeypatch.setattr(Scored, "pairs", property(scans))
+    counts = set()
+    for count in (1, 9):
+        rows = [mmbench_row(index, prediction="B", **OPTIONS) for index in range(1, count + 1)]
+        write_json(tmp_path / "model.json", rows)
+        official = [{"index": row["index"], "hit": 0} for row in rows]
+        write_jsonl(tmp_path / "official.jsonl", official)
+        scans.reset_mock()
+        assert scored(capsys, tmp_path).count("DIFFERS question") == count
+        counts.add(scans.call_count)
+    assert len(counts) == 1, "how often all rows are scanned does not grow with the differences"

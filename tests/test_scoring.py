@@ -157,12 +157,16 @@ def test_equality_ignores_what_makes_no_other_answer(same: str) -> None:
     assert score_sample("exact", item, same).value == 1
     assert choice_named(same, {"A": "no", "B": "yes"}) == "B"
     assert choice_named("mg", {"A": "Mg", "B": "mg"}) == "B", "the text as it stands counts first"
+    assert choice_named("mg", {"A": "Mg", "B": "lead"}) == "A", "no other option is meant"
+    power = make_sample(question_type="instruction", answer="5 MW")
+    assert score_sample("exact", power, "5 mW").value == 1, "case is folded, as the docs say"
 
 
 @pytest.mark.parametrize("parse", ["official", "tolerant", "fuzzy"])
 def test_an_empty_text_chooses_no_option(parse: Parse) -> None:
     item = make_sample(choices=MARKS, answer="B")
     assert score_sample("mmbench", item, "", parse).parse_fallback
+    assert choice_named(" ", {"A": "", "B": "dog"}) is None
     assert score_sample("mmbench", item, ".", parse).value == 1
     assert score_sample("mmbench", item, "nothing", parse).parse_fallback
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from vovnet.commands.common import Flag, command
+from vovnet.commands.common import Flag, command, folder
 
 
 @command(
@@ -38,7 +38,7 @@ from vovnet.commands.common import Flag, command
     ),
     Flag(
         "--output_dir",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="also write totals.json and rows.jsonl, with the verdict on every row",
     ),
@@ -48,7 +48,7 @@ def score_predictions(args: Namespace) -> None:
     from vovnet.commands.score_predictions.files import read_folder
     from vovnet.commands.score_predictions.totals import scored, write_output
 
-    found = read_folder(args.folder, args.gold, args.verdicts)
+    found = read_folder(args.folder, args.gold, args.verdicts, args.output_dir)
     results = [scored(predictions, args.parse) for predictions in found.sets]
     verdicts = matched(results, found.verdicts)
     reports = [report(result, verdicts.get(result.name)) for result in results]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,9 @@ def _differ(answer: Answer, score: Score, told: Verdict) -> bool:
 def _report_on_questions(result: Scored, file: VerdictFile) -> Report:
     lines = []
     compared = 0
+    passes = defaultdict(list)
+    for answer, score in result.pairs:
+        passes[answer.question].append((answer, score))
     for question, value in result.questions().items():
         if question in file.verdicts:
             compared += 1
@@ -108,8 +112,7 @@ def _report_on_questions(result: Scored, file: VerdictFile) -> Report:
             if value != told:
                 letters = [
                     f"{answer.sample.id}: {score.extracted or 'none'} of {answer.sample.answer}"
-                    for answer, score in result.pairs
-                    if answer.question == question
+                    for answer, score in passes[question]
                 ]
                 lines.append(
                     f"  DIFFERS question {question}: here {value:g}, officially {told:g}"

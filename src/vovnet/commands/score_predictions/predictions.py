@@ -5,10 +5,12 @@ A layout is recognised by the keys of a file's first row. Its function yields an
 
 import re
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vovnet.core.errors import DataError
 from vovnet.core.records import Sample
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
 from vovnet.data.formats.mmmu_pro import lettered_options
@@ -25,14 +27,49 @@ NO_PREDICTION = "nan"
 NUM_HUMANS = 10
 
 
+class ForeignRowsError(DataError):
+    """Rows that look like known ones and answer another benchmark."""
+
+
+@dataclass(frozen=True)
+class GoldRows:
+    """Gold rows by name. Several files may hold a name, if their rows agree in all `columns`."""
+
+    columns: tuple[str, ...]
+    _rows: dict[str, Row] = field(default_factory=dict)
+    _others: dict[str, Row] = field(default_factory=dict)
+
+    def add(self, name: str, row: Row) -> None:
+        first = self._rows.setdefault(name, row)
+        if any(first.values.get(key) != row.values.get(key) for key in self.columns):
+            self._others.setdefault(name, row)
+
+    def get(self, name: str) -> Row | None:
+        """The row of a name, None if there is none. It is an error if there are different ones."""
+        if name in self._others:
+            first, other = self._rows[name], self._others[name]
+            raise DataError(
+                f"{other.path}, row {other.number}: another gold answer to {name!r} than in"
+                f" {first.path}, row {first.number}; expected one table with gold answers"
+            )
+        return self._rows.get(name)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 @dataclass(frozen=True)
 class Gold:
-    """Gold answers that lie in files of their own, by what their rows are called."""
+    """Gold answers that lie in files of their own, by what their rows are called.
 
-    mmmu: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    textvqa: dict[str, Row] = field(default_factory=dict)
-    textvqa_questions: dict[tuple[str, str], Row] = field(default_factory=dict)
-    mmbench: dict[int, Row] = field(default_factory=dict)
+    `textvqa_questions` has rows by image and question, and then by id: people asked some questions
+    twice.
+    """
+
+    mmmu: GoldRows = field(default_factory=lambda: GoldRows(("ground_truth", "question_type")))
+    textvqa: GoldRows = field(default_factory=lambda: GoldRows(("answers",)))
+    textvqa_questions: dict[tuple[str, str], dict[str, Row]] = field(default_factory=dict)
+    mmbench: GoldRows = field(default_factory=lambda: GoldRows(("answer", *string.ascii_uppercase)))
 
 
 @dataclass(frozen=True)
@@ -59,12 +96,16 @@ Reader = Callable[[Iterable[Row], Gold], Iterator[Answer]]
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows look that belong to it, which scorer judges them, and how they are read."""
+    """How rows look that belong to it, which scorer judges them, and how they are read.
+
+    `left_out` says why `read` yields no answer for some rows.
+    """
 
     title: str
     scorer: str
     recognise: Callable[[Mapping[str, Any]], bool]
     read: Reader
+    left_out: str = ""
 
 
 def rows_with(rows: Iterable[Row], *keys: str) -> Iterator[Row]:
@@ -78,10 +119,13 @@ def read_mmmu(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
     """The rows of `output.json`: responses, most with their gold."""
     for row in rows_with(rows, "response"):
         name = row.identifier("id")
-        known = gold.mmmu.get(name, {})
-        answer = row.values.get("answer", known.get("ground_truth"))
+        answer = row.values.get("answer")
+        if "answer" not in row.values and (known := gold.mmmu.get(name)):
+            answer = known.values.get("ground_truth")
         lettered = row.text("question_type") == "multiple-choice"
         choices = row.values.get("index2ans") if lettered else {}
+        if lettered and "index2ans" not in row.values and "options" in row.values:
+            choices = lettered_options(row)
         if not isinstance(choices, dict) or (lettered and not choices):
             raise row.error("index2ans", "expected the options by letter")
         yield Answer(
@@ -98,16 +142,15 @@ def read_mmmu_choices(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
     """The rows of `total_val_output.json`: letters that were read, and open answers."""
     for row in rows_with(rows, "response"):
         name = row.text("id")
-        if name not in gold.mmmu:
+        if (known := gold.mmmu.get(name)) is None:
             raise row.error("id", f"no gold answer for {name!r} is given, see --gold")
-        known = gold.mmmu[name]
         yield Answer(
             row=row,
-            sample=_sample(row, name, "id", known.get("ground_truth"), {}),
+            sample=_sample(row, name, "id", known.values.get("ground_truth"), {}),
             text=row.optional_text("response"),
             question=name,
             part=subject_of(name),
-            is_choice=known.get("question_type") == "multiple-choice",
+            is_choice=known.values.get("question_type") == "multiple-choice",
         )
 
 
@@ -146,14 +189,20 @@ def read_textvqa(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
 
 
 def read_llava_textvqa(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
-    """LLaVA's answers to TextVQA: an image's id and a prompt, in which the question stands."""
+    """LLaVA's answers to TextVQA: an image's id and a prompt, in which the question stands.
+
+    Of a question that was asked twice, the people's last answers count, as in LLaVA's code.
+    """
+    asked: Counter[tuple[str, str]] = Counter()
     for row in rows_with(rows, "text"):
         key = (row.text("question_id"), _llava_question(row))
         if key not in gold.textvqa_questions:
-            raise row.error("prompt", f"no human answers for {key} are given, see --gold")
-        known = gold.textvqa_questions[key]
-        name = known.identifier("question_id")
-        sample = _human_sample(known, "answers", name)
+            reason = f"no human answers for {key} are given, see --gold"
+            raise ForeignRowsError(f"{row.at('prompt')}: {reason}")
+        names = list(gold.textvqa_questions[key])
+        name = names[min(asked[key], len(names) - 1)]
+        asked[key] += 1
+        sample = _human_sample(gold.textvqa_questions[key][names[-1]], "answers", name)
         yield Answer(row=row, sample=sample, text=row.optional_text("text"), question=name)
 
 
@@ -168,16 +217,18 @@ def _llava_question(row: Row) -> str:
         return lines[prompt.startswith("Reference OCR token:")].lower()
     elif len(lines) == 2:
         return lines[0].lower()
-    raise row.error("prompt", "expected one of LLaVA's prompts for TextVQA")
+    raise ForeignRowsError(f"{row.at('prompt')}: expected one of LLaVA's prompts for TextVQA")
 
 
 def read_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
     """Rows of VLMEvalKit's tables: options and a prediction; what is right, in the row or apart."""
     for row in rows_with(rows, "prediction"):
-        index = _index(row, "index")
-        if gold.mmbench and index not in gold.mmbench:
-            continue  # as the official code passes over what its own table lacks
-        yield _circular(row, gold.mmbench.get(index, row), row, index, row.values["prediction"])
+        index = whole_number(row, "index")
+        known: Row | None = row
+        if gold.mmbench and not table_text(row, "answer"):
+            known = gold.mmbench.get(str(index))
+        if known is not None:  # the official code passes over what its own table lacks
+            yield _circular(row, known, row, index, row.values["prediction"])
 
 
 def read_llava_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
@@ -186,13 +237,11 @@ def read_llava_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
     for row in rows_with(rows, "text"):
         if row.values.get("round_id"):
             raise row.error("round_id", "its options were rotated; expected answers of one round")
-        last[_index(row, "question_id")] = row
+        last[whole_number(row, "question_id")] = row
     for index, row in last.items():
-        if index not in gold.mmbench:
-            raise row.error(
-                "question_id", f"no row {index} of MMBench's table is given, see --gold"
-            )
-        known = gold.mmbench[index]
+        if (known := gold.mmbench.get(str(index))) is None:
+            reason = f"no row {index} of MMBench's table is given, see --gold"
+            raise ForeignRowsError(f"{row.at('question_id')}: {reason}")
         yield _circular(row, known, known, index, row.values["text"])
 
 
@@ -207,7 +256,9 @@ def _circular(row: Row, known: Row, options: Row, index: int, prediction: object
     if not choices:
         raise options.error("A", "the row has no option")
     text = "" if prediction is None else row.writable("prediction", str(prediction))
-    group = _index(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP
+    group = (
+        whole_number(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP
+    )
     return Answer(
         row=row,
         sample=_sample(row, str(index), "answer", right, choices),
@@ -228,7 +279,8 @@ def _is_missing(row: Row, text: str) -> bool:
     return text in MISSING if row.path.suffix in TABLE_SUFFIXES else not text
 
 
-def _index(row: Row, column: str) -> int:
+def whole_number(row: Row, column: str) -> int:
+    """An index, which may be written as a text."""
     name = row.identifier(column)
     if not name.isdecimal():
         raise row.error(column, f"expected a whole number, got {name!r}")
@@ -289,12 +341,24 @@ def _is_llava(values: Mapping[str, Any], kind: type) -> bool:
 TEXTVQA_TEXTS = ("prediction", "pred_answer", "answer")
 """What the predicted text is called, by preference."""
 
-LAYOUTS = (
-    Layout("MMMU-Pro", "mmmu_pro", _has("id", "options", "response"), read_mmmu_pro),
+LAYOUTS = (  # MMMU before MMMU-Pro: its rows on the hub have `options` too
     Layout("MMMU", "mmmu", _has("id", "question_type", "response"), read_mmmu),
-    Layout("MMBench", "mmbench", _has("index", "prediction"), read_mmbench),
+    Layout("MMMU-Pro", "mmmu_pro", _has("id", "options", "response"), read_mmmu_pro),
+    Layout(
+        "MMBench",
+        "mmbench",
+        _has("index", "prediction"),
+        read_mmbench,
+        left_out="without an answer are left out, the gold table lacks them",
+    ),
     Layout("TextVQA by LLaVA", "textvqa", lambda row: _is_llava(row, str), read_llava_textvqa),
-    Layout("MMBench by LLaVA", "mmbench", lambda row: _is_llava(row, int), read_llava_mmbench),
+    Layout(
+        "MMBench by LLaVA",
+        "mmbench",
+        lambda row: _is_llava(row, int),
+        read_llava_mmbench,
+        left_out="are left out, later ones answer the same index",
+    ),
     Layout("TextVQA", "textvqa", _is_textvqa, read_textvqa),
     Layout("MMMU, options read", "mmmu", _is_parsed_mmmu, read_mmmu_choices),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.commands.score_predictions.compare import Report
-from vovnet.commands.score_predictions.files import PredictionSet
+from vovnet.commands.score_predictions.files import ROWS, TOTALS, PredictionSet
 from vovnet.commands.score_predictions.predictions import Answer
 from vovnet.config import Parse
 from vovnet.core.files import write_json, write_text
@@ -123,6 +123,7 @@ class Scored:
         return [
             f"{self.name}: {given.layout.title}, {len(self.scores)} rows{files}",
             f"  verdicts of {follows} (parse: {self.parse})",
+            *([f"  {given.left_out} rows {given.layout.left_out}"] if given.left_out else []),
             *(total.line for total in self.totals()),
         ]
 
@@ -148,9 +149,9 @@ def write_output(folder: Path, results: list[Scored], reports: list[Report]) -> 
     """Write `totals.json` and `rows.jsonl`, with the verdict on every row of every set."""
     rows = (_row(result, *pair) for result in results for pair in result.pairs)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(folder / "rows.jsonl", text)
+    write_text(folder / ROWS, text)
     totals = [_facts(*pair) for pair in zip(results, reports, strict=True)]
-    write_json(folder / "totals.json", totals)
+    write_json(folder / TOTALS, totals)
 
 
 def _row(result: Scored, answer: Answer, score: Score) -> dict[str, Any]:
@@ -173,6 +174,7 @@ def _facts(result: Scored, report: Report) -> dict[str, Any]:
         "layout": result.given.layout.title,
         "follows": scorer.follows,
         "parse": result.parse,
+        "rows_left_out": result.given.left_out,
         "totals": [vars(total) for total in result.totals()],
         **report.facts,
     }

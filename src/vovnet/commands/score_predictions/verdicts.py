@@ -1,5 +1,6 @@
 """Official verdicts: which value the benchmark's own code gives a row, or a whole question."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,22 +39,35 @@ class VerdictFile:
     verdicts: dict[str, Verdict]
 
 
+def is_own_output(values: Mapping[str, Any]) -> bool:
+    """Whether this command wrote the row, whose verdict is ours and not official."""
+    return values.keys() >= {"set", "parse_fallback"}
+
+
 def holds_verdicts(values: Mapping[str, Any]) -> bool:
-    """Whether a row holds a verdict and says on what."""
+    """Whether a row holds an official verdict and says on what."""
+    if is_own_output(values):
+        return False
     named = any(key in values for key in (*ROW_KEYS, "g_index"))
     return named and any(key in values for key in (*OF_QUESTIONS, *OF_ROWS))
 
 
 def read_verdicts(path: Path, rows: list[Row]) -> VerdictFile:
-    """The verdicts of a file that was given as such."""
+    """The verdicts of a file, each finite and with an id of its own."""
     if not rows or not holds_verdicts(rows[0].values):
         raise DataError(
             f"{path}: expected rows with an id ({', '.join(ROW_KEYS)} or g_index) and a verdict"
-            f" ({', '.join((*OF_ROWS, *OF_QUESTIONS))})"
+            f" ({', '.join((*OF_ROWS, *OF_QUESTIONS))}), and not what this command wrote"
         )
     by_question = any(key in rows[0].values for key in OF_QUESTIONS)
     by_question = by_question and not any(_is_later_pass(row) for row in rows)
-    return VerdictFile(path, by_question, {_name(row, by_question): verdict(row) for row in rows})
+    verdicts: dict[str, Verdict] = {}
+    for row in rows:
+        name = _name(row, by_question)
+        if name in verdicts:
+            raise DataError(f"{path}, row {row.number}: a second verdict on {name!r}, expected one")
+        verdicts[name] = verdict(row)
+    return VerdictFile(path, by_question, verdicts)
 
 
 def _is_later_pass(row: Row) -> bool:
@@ -72,6 +86,8 @@ def verdict(row: Row) -> Verdict:
         value = WORDS[text] if text in WORDS else float(text)
     except ValueError:
         raise row.error(column, f"expected a verdict, got {text[:80]!r}") from None
+    if not math.isfinite(value):
+        raise row.error(column, f"expected a finite verdict, got {text!r}")
     parsed = next((row.values[key] for key in PARSED if key in row.values), None)
     drawn = row.values.get("random_fallback")
     return Verdict(

@@ -8,7 +8,9 @@ import csv
 import math
 import string
 import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,6 +22,12 @@ from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
 
 TABLE_SUFFIXES = (".tsv", ".xlsx")
+
+_XLSX_ERRORS = (
+    *(BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError),
+    *(SyntaxError, KeyError, ValueError, IndexError),
+)
+"""What openpyxl raises on a file that is no workbook, is cut off, encrypted, or not well formed."""
 
 MAX_REFERENCE_LENGTH = 64
 """An `image` value of at most so many characters is the index of the row with the image."""
@@ -45,19 +53,27 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
 
 
 def read_xlsx(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
-    """Stream the rows of a workbook's first sheet, with the same values as a TSV has."""
+    """Stream the rows of a workbook's first sheet, with the same values as a TSV has.
+
+    A column without a header, and a row without a value, is left out: sheets hold them where a
+    cell was once used.
+    """
     from openpyxl import load_workbook
 
     number = 0
     try:
-        sheet = load_workbook(path, read_only=True, data_only=True).worksheets[0]
-        rows = sheet.iter_rows(values_only=True)
-        names = ["" if name is None else str(name) for name in next(rows, ())]
-        require_columns(path, names, required)
-        for number, values in enumerate(rows, start=1):
-            fields = ["" if value is None else str(value) for value in values]
-            yield Row(path, number, dict(zip(names, fields, strict=False)))
-    except (BadZipFile, KeyError, ValueError, IndexError, SyntaxError) as error:
+        with closing(load_workbook(path, read_only=True, data_only=True)) as book:
+            rows = book.worksheets[0].iter_rows(values_only=True)
+            header = next(rows, ())
+            columns = {at: str(name) for at, name in enumerate(header) if name not in (None, "")}
+            require_columns(path, list(columns.values()), required)
+            for values in rows:
+                cells = {at: value for at, value in enumerate(values) if value is not None}
+                fields = {name: str(cells.get(at, "")) for at, name in columns.items()}
+                if any(fields.values()):
+                    number += 1
+                    yield Row(path, number, fields)
+    except _XLSX_ERRORS as error:
         reason = one_line(error)
         raise DataError(f"{path}, row {number + 1}: not valid XLSX ({reason})") from None
 

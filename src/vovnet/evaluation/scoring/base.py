@@ -42,22 +42,25 @@ def choice_named(text: str, choices: Mapping[str, str]) -> str | None:
     """The letter of the one option that this text is as a whole; None where it is none or several.
 
     The text as it stands counts first, so that options such as `Mg` and `mg` are told apart; after
-    that, what `plain` leaves of it. This is no part of any official algorithm: the reading
-    `parse: tolerant` asks it where the official algorithm finds no answer.
+    that, what `plain` leaves of it, so that `mg` names `Mg` where no other option is `mg`. A text
+    with nothing in it names no option, not even an empty one. This is no part of any official
+    algorithm: the reading `parse: tolerant` asks it where the official algorithm finds no answer.
     """
     for same in (str.strip, plain):
         wanted = same(text)
         letters = [letter for letter, option in choices.items() if same(option) == wanted]
-        if len(letters) == 1:
+        if wanted and len(letters) == 1:
             return letters[0]
     return None
 
 
 def plain(text: str) -> str:
-    """A text without what never makes another answer of it.
+    """A text in lower case, with single spaces and without one period that ends a word.
 
-    That is the case of letters, the amount of white space, and one period that ends a word. Signs
-    and points stay, because `-5` is not `5`, `1.5` is not `15`, and `.` is not an empty text.
+    Texts that differ in nothing else count as equal, as exact matches of answers usually do. So the
+    few texts to which case alone gives another meaning count as equal too, such as `5 MW` and
+    `5 mW`. Signs and points stay, because `-5` is not `5`, `1.5` is not `15`, and `.` is not an
+    empty text.
     """
     return _FINAL_PERIOD.sub("", " ".join(text.lower().split()))
 
