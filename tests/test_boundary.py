@@ -8,18 +8,22 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from support.permissions import permissions_count
 from support.properties import given, st
 from vovnet import cli
+from vovnet.commands import steps
 from vovnet.core.errors import OF_FILES, error_line
 from vovnet.core.files import atomic_path, write_text
 
@@ -88,6 +92,51 @@ def test_a_disk_that_fails_while_a_file_is_read_names_the_file(tmp_path: Path) -
             file.read()
     except OSError as error:
         assert error_line(error) == f"{path}: Input/output error"
+
+
+def test_what_is_read_while_a_file_is_written_names_itself(tmp_path: Path) -> None:
+    path = tmp_path / "dev.tsv"
+    path.touch()
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(OSError) as caught, atomic_path(out), Failing(path) as file:
+        file.read()
+    assert error_line(caught.value) == f"{path}: Input/output error"
+
+
+def test_the_line_blames_no_bystander_and_never_fails(tmp_path: Path) -> None:
+    beside = tmp_path / "config.yaml"
+    beside.touch()
+    too_long = Path("x" * 300)
+    with pytest.raises(OSError, match="reset") as caught:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    assert error_line(caught.value) == "Connection reset by peer"
+    with pytest.raises(OSError, match="No space") as full:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    line = f"{beside}: No space left on device (make room, and call again)"
+    assert error_line(full.value) in (line, line.partition(": ")[2]), too_long
+
+
+def test_a_full_disk_is_one_line_whichever_library_meets_it() -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    assert error_line(error) == (
+        "database or disk is full, in the folder for temporary files (make room, and call again)"
+    )
+    with pytest.raises(OSError, match="No space") as caught, Path("/dev/full").open("wb") as file:
+        torch.save({"weight": torch.zeros(100_000)}, file)
+    assert "make room" in str(error_line(caught.value))
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(steps, "leakage", replace(steps.leakage, run=fails))
+    assert called(["leakage", "--config", "nowhere.yaml"], capsys) == (
+        2,
+        "vovnet: error: Broken pipe\n",
+    )
 
 
 def test_a_disk_that_fails_while_a_file_is_written_names_the_file(tmp_path: Path) -> None:

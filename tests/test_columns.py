@@ -33,6 +33,7 @@ def test_a_name_comes_back_as_it_is(name: str, tmp_path: Path) -> None:
 def test_an_empty_table_has_the_types_of_a_full_one(file: str, tmp_path: Path) -> None:
     columns = HULL_FILES[file]
     row = {name: "x" if name in text_columns(columns) else 0.5 for name in columns}
+    row |= {"within_range": True} if "within_range" in columns else {}
     write_csv(tmp_path / "full.csv", [row], columns)
     write_csv(tmp_path / "empty.csv", [], columns)
     full, empty = (read_columns(tmp_path / f"{name}.csv", columns) for name in ("full", "empty"))

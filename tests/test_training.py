@@ -254,6 +254,7 @@ def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
         alone, together = log_of(trained, stage), log_of(fresh, stage)
         assert largest_difference(alone, together) < REORDERED_TOLERANCE
     folder = fresh.stage("vovnet", 0, 2)
+    assert json.loads((folder / "manifest.json").read_text())["cut_over_processes"]
     undisturbed, last = weights(fresh, 2), len(log_of(fresh, 2))
     for name in ("manifest.json", "complete.json", "model.safetensors", f"checkpoint-{last}.pt"):
         (folder / name).unlink()

@@ -7,9 +7,10 @@ a table operation never loads torch.
 import argparse
 import io
 import os
+import select
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -57,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
         sys.stdout.reconfigure(errors="replace")
-    drop_overrides(os.environ)
     chosen = _parser().parse_args(argv)
+    if chosen.command != "lease":  # what it runs may be of any kind
+        drop_overrides(os.environ)
     try:
         module, _ = COMMANDS[chosen.command]
         command: Command = getattr(import_module(f"vovnet.commands.{module}"), chosen.command)
@@ -71,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.run(arguments)
         sys.stdout.flush()
         return 0
-    except BrokenPipeError:  # who read the output has ended; nobody is left to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
         if (line := error_line(error)) is None:
             raise
         print(f"vovnet: error: {line}", file=sys.stderr)
@@ -82,6 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vovnet: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _output_is_closed() -> bool:
+    """Whether who read the output has ended, so that nobody is left to be told."""
+    ends = select.poll()
+    with suppress(io.UnsupportedOperation):  # an output that is no file has no reader
+        ends.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in ends.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -54,6 +54,7 @@ class DataPlan(Jobs):
         """
         return self.hashes.digest(own_files(self.settings, wildcards.dataset, wildcards.split))
 
+    @ends_in_one_line()
     def images_changed(self, job: Any) -> bool:
         """Whether a job prepares a split that was read from images which are others by now."""
         of_split = job.rule.name == "prepare"

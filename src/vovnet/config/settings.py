@@ -22,10 +22,6 @@ from vovnet.views import DEFAULT_ACTIONS
 BASE_SEED = 0
 """The seed of a base run, which has no training to repeat."""
 
-_FSDP_WITH_LORA = (
-    "training.fsdp: expected false with model.lora, whose adapters fit on every device, got true"
-)
-
 RESULTS = "results"
 """The results folder of config/config.yaml, and of what is layered on it."""
 
@@ -97,8 +93,8 @@ class Settings(Section):
         for run, overrides in self.runs.items():
             if overrides:
                 self._check_run(run)
-            elif self.training.fsdp and self.model.lora is not None:
-                raise ValueError(_FSDP_WITH_LORA)
+            else:
+                _check_fsdp(self)
         return self
 
     def _references(self) -> Iterator[tuple[str, str, str, Collection[str]]]:
@@ -155,13 +151,22 @@ class Settings(Section):
         value = run_settings(self, run)
         try:
             _check_parts(value.data)
-            if value.training.fsdp and value.model.lora is not None:
-                raise ValueError(_FSDP_WITH_LORA)
+            if not is_base(self, run):
+                _check_fsdp(value)
             for name, experiment in self.experiments.items():
                 if experiment.run == run:
                     policy_points(value, name)
         except ValueError as error:
             raise ValueError(f"runs.{run}: {error}") from None
+
+
+def _check_fsdp(settings: Settings) -> None:
+    """Adapters are trained by DDP."""
+    if settings.training.fsdp and settings.model.lora is not None:
+        raise ValueError(
+            "training.fsdp: expected false with model.lora, whose adapters fit on every device,"
+            " got true"
+        )
 
 
 def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:

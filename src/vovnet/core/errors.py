@@ -2,15 +2,17 @@
 
 import errno
 import os
+import sqlite3
 from io import IOBase
 from pathlib import Path
 from traceback import walk_tb
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+OF_WRITING = (*DISK_FULL, errno.EROFS, errno.EFBIG)
 OF_FILES = (
-    *DISK_FULL,
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EISDIR, errno.ENOTDIR),
-    *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errno.ESTALE, errno.EMFILE),
+    *OF_WRITING,
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE),
 )
 """What the system says of files. Libraries with errors of their own repeat the system's text."""
 
@@ -54,9 +56,11 @@ def error_line(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         name, reason = _file_of(error), one_line(error.strerror or text or type(error).__name__)
         text = reason if name is None or name in reason else f"{name}: {reason}"
+    elif isinstance(error, sqlite3.OperationalError):
+        text = f"{text}, in the folder for temporary files"
     elif not any(os.strerror(number) in text for number in OF_FILES):
         return None
-    full = any(os.strerror(number) in text for number in DISK_FULL)
+    full = "disk is full" in text or any(os.strerror(number) in text for number in DISK_FULL)
     return text + " (make room, and call again)" * full
 
 
@@ -69,9 +73,11 @@ def _file_of(error: OSError) -> str | None:
     if error.filename is not None:
         return os.fsdecode(error.filename) if not isinstance(error.filename, int) else None
     found = None
+    if error.errno not in OF_FILES:
+        return None
     for frame, _ in walk_tb(error.__traceback__):
         for value in frame.f_locals.values():
             name = getattr(value, "name", None) if isinstance(value, IOBase) else value
-            if isinstance(value, IOBase | Path) and Path(str(name)).is_file():
+            if isinstance(value, IOBase | Path) and os.path.isfile(str(name)):  # noqa: PTH113
                 found = str(name)
     return found

@@ -14,14 +14,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from vovnet.core.errors import DataError, one_line
+from vovnet.core.errors import OF_WRITING, DataError, one_line
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` when the block succeeds.
 
-    An error of the system names `path`.
+    An error of the system in writing names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if error.filename in (None, str(partial)):
+        unnamed = error.filename is None and error.errno in OF_WRITING
+        if unnamed or error.filename == str(partial):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
@@ -136,11 +137,11 @@ def parse_json(text: str) -> Any:
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of these pairs, whose keys must differ: of two the last would win in silence."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!a} occurs twice in an object")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!a} occurs twice in an object")
+        found[name] = value
     return found
 
 

@@ -178,6 +178,8 @@ _OF_HULL = ("role", "title", "at", "reference", "reference_experiment", "referen
 TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, "field", "value"})
 """The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""
 
+_TRUTHS = {"within_range"}
+
 _TYPES = dict.fromkeys(TEXTS, "str") | dict.fromkeys(("baseline_name", "action_ratio"), "string")
 
 MIXING_HULL = "mixing_hull"
@@ -229,8 +231,9 @@ def read_results(path: Path | str) -> pd.DataFrame:
 def read_columns(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
     """Read a CSV file of our own that has at least these columns.
 
-    The columns in TEXTS are text, whatever their values look like, and all others are numbers, or
-    truth values, also where the table has no row. Only an empty field is a missing value.
+    The columns in TEXTS are text, whatever their values look like, those in _TRUTHS are truth
+    values, and all others are numbers, also where the table has no row. Only an empty field is a
+    missing value.
     """
     try:
         with open_text(path) as file:
@@ -240,8 +243,8 @@ def read_columns(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing")
-    numbers = [name for name in frame if name not in TEXTS] if frame.empty else []
-    return frame.astype(dict.fromkeys(numbers, float))
+    untyped = [name for name in frame if name not in TEXTS] if frame.empty else []
+    return frame.astype({name: bool if name in _TRUTHS else float for name in untyped})
 
 
 class SampleResults:

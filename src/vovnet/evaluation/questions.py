@@ -18,7 +18,7 @@ from vovnet.core.records import Sample
 from vovnet.data.formats import format_of
 from vovnet.data.sets import load_set
 from vovnet.evaluation.scoring import load_scorer
-from vovnet.evaluation.scoring.base import Score, choice_named
+from vovnet.evaluation.scoring.base import OURS, Score, choice_named
 from vovnet.policies.base import GroupKey
 from vovnet.policies.router import group_of
 
@@ -94,7 +94,8 @@ def scoring_facts(settings: Settings, name: str) -> dict[str, str]:
     """The scorer of an evaluation set, whose verdicts it gives, and how the set's are read."""
     chosen = settings.data.eval_sets[name]
     scorer = format_of(settings, chosen.dataset).scorer
-    return {"scorer": scorer, "follows": load_scorer(scorer).follows, "parse": chosen.parse}
+    follows = load_scorer(scorer).follows if chosen.parse == "official" else OURS
+    return {"scorer": scorer, "follows": follows, "parse": chosen.parse}
 
 
 def scorer_of(settings: Settings, sample: Sample) -> str:

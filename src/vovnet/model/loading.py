@@ -37,7 +37,8 @@ def check_base_model(model: ModelSettings) -> None:
             f"model.base_model_name: there is no folder {name!r} in {Path.cwd()}, and it is no name"
             " of the hub"
         )
-    found = read_json(Path(name) / "config.json").get("model_type")
+    config = read_json(Path(name) / "config.json")
+    found = config.get("model_type") if isinstance(config, dict) else None
     if found != model.family:
         raise ConfigError(
             f"model.base_model_name: {name!r} is of type {found!r}, expected {model.family!r}, as"

@@ -20,8 +20,10 @@ def measured_s(run: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - began) / repeats
 
 
-def matrix_product() -> float:
-    """TFLOP/s of a product in bfloat16."""
+def matrix_product() -> float | None:
+    """TFLOP/s of a product in bfloat16; None on a card that has none."""
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        return None
     rows, inner, columns = PRODUCT
     left = torch.randn(rows, inner, device="cuda", dtype=torch.bfloat16)
     right = torch.randn(inner, columns, device="cuda", dtype=torch.bfloat16)

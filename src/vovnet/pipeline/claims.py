@@ -66,9 +66,12 @@ def held_folder(folder: Path, note: str) -> Iterator[None]:
 
 
 def _lost_output(folder: Path) -> str | None:
-    """The name of an output that a complete folder no longer has; None where all are there."""
+    """The name of an output that a complete folder no longer has; None where all are there.
+
+    A log cannot be made again without the work that it tells of.
+    """
     outputs = read_json(folder / COMPLETE).get("outputs", {})
-    names = (Path(facts["path"]).name for facts in outputs.values())
+    names = (Path(facts["path"]).name for kind, facts in outputs.items() if kind != "log")
     return next((name for name in names if not (folder / name).exists()), None)
 
 

@@ -21,7 +21,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import read_json, read_text, sha256_bytes, write_json
+from vovnet.core.files import read_json, sha256_bytes, write_json
 from vovnet.pipeline.catalogue import FAMILIES, FORMATS, POLICIES, REDUCTIONS, SCORERS
 
 PACKAGE = __name__.split(".")[0]
@@ -166,15 +166,19 @@ class _Facts:
     """Dotted names that may be those of imported modules."""
 
 
+_OWN_SOURCE = Path(__file__).read_bytes()
+
+
 @cache
 def _facts(path: Path) -> _Facts:
     """What a file says, as it was kept where the file is still the same."""
-    source = sha256_bytes(path.read_bytes() + Path(__file__).read_bytes())
+    content = path.read_bytes()
+    source = sha256_bytes(content + _OWN_SOURCE)
     kept = Path(cache_from_source(str(path))).with_suffix(".facts.json")
     with suppress(DataError, OSError, TypeError):
         if (facts := _Facts(**read_json(kept))).source == source:
             return facts
-    tree, package = _code(path), _package_of(path)
+    tree, package = _stripped(content, path), _package_of(path)
     names = {name for node in ast.walk(tree) for name in _names(node, package)}
     facts = _Facts(source, sha256_bytes(ast.dump(tree).encode()), sorted(names))
     if not sys.dont_write_bytecode:
@@ -199,11 +203,15 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
         yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+def _stripped(content: bytes, path: Path) -> ast.AST:
+    """The tree of a source without what cannot change a result."""
+    tree: ast.AST = _Stripper().visit(ast.parse(content, str(path)))
+    return tree
+
+
 @cache
 def _code(path: Path) -> ast.AST:
-    """The tree of a file without what cannot change a result."""
-    tree: ast.AST = _Stripper().visit(ast.parse(read_text(path), str(path)))
-    return tree
+    return _stripped(path.read_bytes(), path)
 
 
 class _Stripper(ast.NodeTransformer):

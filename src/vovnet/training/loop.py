@@ -341,8 +341,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if training.fsdp or training.checkpoint_format == "pt":
             if main:
-                with atomic_path(path.with_suffix(".pt")) as aside:
-                    torch.save(state, aside)
+                with atomic_path(path.with_suffix(".pt")) as aside, aside.open("wb") as file:
+                    torch.save(state, file)  # a file of Python's says so where the disk is full
         else:
             self.accelerator.save_state(str(partial))
             self.accelerator.wait_for_everyone()

@@ -44,6 +44,7 @@ def _run_phase(
     overrides = {
         "model": {"base_model_name": str(start)},
         "training": {
+            "fsdp": False,
             "stage1_epochs": 1.0,
             "stage1_baseline_name": "random_policy_matched",
             "stage1_target_ratios": phase.view_shares,

@@ -70,7 +70,7 @@ def train_stage(
             if limit is not None:
                 longest = max(examples.num_tokens(row) for row in range(len(examples)))
                 size = max(1, min(size, limit // longest))
-            with trainer.accelerator.autocast():
+            with trainer.accelerator.autocast() if trainer.cut else nullcontext():
                 calibration = measure_calibration(objective, examples, size)
         if not state.is_main_process:
             return folder
@@ -93,6 +93,7 @@ def train_stage(
             num_held_out=len(held_out),
             num_processes=state.num_processes,
             device=str(state.device),
+            **({"cut_over_processes": True} if trainer.cut else {}),
         )
     return folder
 
