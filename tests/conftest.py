@@ -99,7 +99,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hand(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hand:
     """Trained for two steps a stage; the checkpoint in each form that evaluation takes."""
-    from vovnet.training.loop import list_checkpoints
+    from vovnet.training.checkpoints import list_checkpoints
 
     root = tmp_path_factory.mktemp("hand")
     (root / "data").symlink_to(world / "data", target_is_directory=True)

@@ -26,7 +26,7 @@ from vovnet.inference.observe import observe_samples
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import VoVNet, load_trained, load_weights, save_weights
 from vovnet.pipeline.trained_model import TrainedModel
-from vovnet.training.loop import list_checkpoints
+from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.stage import train_stage
 
 CPU = torch.device("cpu")

@@ -32,7 +32,7 @@ from vovnet.config import load, read_yaml
 from vovnet.core.files import sha256_file
 from vovnet.data.samples import read_samples
 from vovnet.evaluation.columns import read_results, result_columns
-from vovnet.training.loop import list_checkpoints
+from vovnet.training.checkpoints import list_checkpoints
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 pytestmark = pytest.mark.slow

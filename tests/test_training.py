@@ -43,8 +43,9 @@ from vovnet.model.vovnet import (
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
+from vovnet.training.checkpoints import list_checkpoints
 from vovnet.training.examples import sample_order
-from vovnet.training.loop import LOG_NAME, list_checkpoints
+from vovnet.training.loop import LOG_NAME
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
 
@@ -249,7 +250,7 @@ def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) ->
 def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
     trained: Layout, fresh: Layout
 ) -> None:
-    train_on_two(fresh, fsdp=True)
+    train_on_two(fresh, fsdp=True, micro_batch_tokens=400)
     for stage in (1, 2):
         alone, together = log_of(trained, stage), log_of(fresh, stage)
         assert largest_difference(alone, together) < REORDERED_TOLERANCE
@@ -258,7 +259,7 @@ def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
     undisturbed, last = weights(fresh, 2), len(log_of(fresh, 2))
     for name in ("manifest.json", "complete.json", "model.safetensors", f"checkpoint-{last}.pt"):
         (folder / name).unlink()
-    train_on_two(fresh, fsdp=True)
+    train_on_two(fresh, fsdp=True, micro_batch_tokens=400)
     assert weights(fresh, 2) == undisturbed
     load_weights(VoVNet(settings_of(fresh)), folder)
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from vovnet.core.errors import OF_WRITING, DataError, one_line
 
@@ -51,9 +51,16 @@ def write_text(path: Path | str, text: str) -> None:
         file.write(text)
 
 
+@contextmanager
+def writing_bytes(path: Path | str) -> Iterator[BinaryIO]:
+    """The same of bytes."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        yield file
+
+
 def write_bytes(path: Path | str, content: bytes) -> None:
-    with atomic_path(path) as partial:
-        partial.write_bytes(content)
+    with writing_bytes(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -26,11 +26,12 @@ from torch.utils.data import DataLoader
 from vovnet.config import Settings
 from vovnet.config.experiments import stage1_shares
 from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
-from vovnet.core.files import append_text, atomic_path, parse_json, read_log, write_text
+from vovnet.core.files import append_text, parse_json, read_log, write_text, writing_bytes
 from vovnet.core.records import Sample
 from vovnet.model.product import matrix_product
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
+from vovnet.training.checkpoints import gathered, gathered_weights, list_checkpoints, restore
 from vovnet.training.examples import (
     Example,
     ImageLoader,
@@ -39,7 +40,7 @@ from vovnet.training.examples import (
     balanced,
 )
 from vovnet.training.objective import HostCopy, Objective, Step, Work
-from vovnet.training.sharding import gathered, gathered_weights, restore, shard
+from vovnet.training.sharding import shard
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +48,6 @@ LOG_NAME = "train_log.jsonl"
 
 MAX_OVERFLOWS = 20
 """Steps in a row whose gradients may overflow in fp16, while the scale of the loss is lowered."""
-
-
-def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """(step, path) of every complete checkpoint, oldest first."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        step = path.name.removeprefix("checkpoint-").removesuffix(".pt")
-        if step.isdigit():
-            found.append((int(step), path))
-    return sorted(found)
 
 
 class Trainer:
@@ -91,10 +82,10 @@ class Trainer:
             samples, load_images, model.vlm, settings, stage, self.total_steps * training.batch_size
         )
         self.model = model
-        self.objective: torch.nn.Module = Objective(model, settings, stage)
-        self.bare_objective = self.objective
-        model.head.requires_grad_(stage == 2)
         self.cut = training.fsdp and self.accelerator.num_processes > 1
+        self.bare_objective = Objective(model, settings, stage, cut=self.cut)
+        self.objective: torch.nn.Module = self.bare_objective
+        model.head.requires_grad_(stage == 2)
         if self.cut:
             shard(self.bare_objective, training.mixed_precision)
         else:
@@ -341,8 +332,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if training.fsdp or training.checkpoint_format == "pt":
             if main:
-                with atomic_path(path.with_suffix(".pt")) as aside, aside.open("wb") as file:
-                    torch.save(state, file)  # a file of Python's says so where the disk is full
+                with writing_bytes(path.with_suffix(".pt")) as file:
+                    torch.save(state, file)  # to a path it would hide that the disk is full
         else:
             self.accelerator.save_state(str(partial))
             self.accelerator.wait_for_everyone()

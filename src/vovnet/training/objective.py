@@ -90,8 +90,10 @@ class StepResult:
 class Objective(torch.nn.Module):
     """Wraps the model so that one forward call computes a batch's loss, as DDP wants it."""
 
-    def __init__(self, model: VoVNet, settings: Settings, stage: int) -> None:
+    def __init__(self, model: VoVNet, settings: Settings, stage: int, *, cut: bool = False) -> None:
+        """With `cut`, every process passes the same layers, whatever its samples are."""
         super().__init__()
+        self.cut = cut
         self.model = model
         self.settings = settings
         self.stage = stage
@@ -103,7 +105,7 @@ class Objective(torch.nn.Module):
     def forward(self, examples: Sequence[Example]) -> StepResult:
         self.work = Work()
         result = self._stage1(examples) if self.stage == 1 else self._stage2(examples)
-        if self.settings.training.fsdp:
+        if self.cut:
             result.loss = result.loss + 0.0 * self._all_weights()
         return result
 
@@ -197,7 +199,7 @@ class Objective(torch.nn.Module):
         that share the layers make both passes, with and without gradient, whatever was sampled.
         """
         actions, pairs = self.settings.actions, self._pairs(len(examples))
-        taken, alike = pairs, self.settings.training.fsdp and sampled is not None
+        taken, alike = pairs, self.cut and sampled is not None
         if sampled is not None:
             taken = [(row, action) for row, action in pairs if sampled[row][action]]
             taken = taken or pairs[:alike]  # its weight in the loss is 0

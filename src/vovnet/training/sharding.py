@@ -5,17 +5,12 @@ weights while it is at work (Zhao et al. 2023, "PyTorch FSDP", section 3). All d
 for the same layers in the same order, whatever samples they hold; see `Objective`.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
-from torch import Tensor
 from torch.distributed.fsdp import (
     MixedPrecisionPolicy,
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vovnet.training.objective import Objective
 
@@ -34,51 +29,3 @@ def shard(objective: Objective, mixed_precision: str) -> None:
         fully_shard(layer.float(), mp_policy=policy)
     fully_shard(objective.float(), mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
     register_fsdp_forward_method(objective, "evaluate")
-
-
-def gathered(value: Any) -> Any:
-    """A state dictionary with whole tensors: those of a model that is cut, on the first's host.
-
-    Every process must call it; the others get empty tensors in their place. Where the model is not
-    cut nothing is copied.
-    """
-    if isinstance(value, DTensor):
-        whole = value.full_tensor()
-        return whole.cpu() if value.device_mesh.get_rank() == 0 else whole.new_empty(0)
-    if isinstance(value, dict):
-        return {name: gathered(item) for name, item in value.items()}
-    return value
-
-
-def gathered_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """The weights of a model that is cut; those that are tied are named once."""
-    named = [*model.named_parameters(), *model.named_buffers()]
-    stored = model.state_dict()
-    return {name: gathered(stored[name]) for name, _ in named if name in stored}
-
-
-def restore(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
-) -> None:
-    """Set `model` and `optimizer` of a checkpoint, cut as they are here."""
-    here = model.state_dict()
-    weights = {name: _cut_as(here[name], value) for name, value in state["model"].items()}
-    model.load_state_dict(weights)
-    kept = state["optimizer"]
-    trained = [weight for group in optimizer.param_groups for weight in group["params"]]
-    cut = {
-        number: {
-            name: _cut_as(trained[number], value) if value.shape == trained[number].shape else value
-            for name, value in values.items()
-        }
-        for number, values in kept["state"].items()
-    }
-    optimizer.load_state_dict({**kept, "state": cut})
-
-
-def _cut_as(here: Tensor, value: Tensor) -> Tensor:
-    """This process's share of a whole tensor; all of it where `here` is whole."""
-    if not isinstance(here, DTensor):
-        return value
-    whole = value.to(here.device)
-    return distribute_tensor(whole, here.device_mesh, here.placements, src_data_rank=None)
