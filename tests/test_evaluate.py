@@ -332,8 +332,15 @@ def test_a_summary_tells_actions_before_the_fallback(tmp_path: Path) -> None:
     assert 0 < slices[-1]["fallback_trigger_rate"] < 1
 
 
+def swept(lambdas: list[float]) -> dict[str, Any]:
+    """VoVNet at these values, and random choice that is matched to them."""
+    matched = {"match": {"lambda_costs": lambdas}}
+    return {"vovnet": {"sweep": {"lambda_cost": lambdas}}, "random": matched}
+
+
 def test_infinite_lambda_never_looks(tmp_path: Path) -> None:
-    sweep = {"experiments": {"vovnet": {"sweep": {"lambda_cost": [0.0, float("inf")]}}}}
+    lambdas = [0.0, float("inf")]
+    sweep = {"experiments": swept(lambdas)}
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], overrides=sweep)
     evaluate_experiment(settings, layout, "vovnet")
     results = read_results(layout.eval("vovnet") / "results.csv")
@@ -550,7 +557,7 @@ def test_needed_views_are_those_of_the_replayed_experiments(reduced: World) -> N
             "vovnet",
             {
                 "policy": {"baseline_name": "resolution_scaling_proxy"},
-                "sweep": {"lambda_cost": [0]},
+                "sweep": {"lambda_cost": LAMBDAS},
             },
             r"policy\.baseline_long_side: resolution_scaling_proxy",
         ),
@@ -604,7 +611,7 @@ def test_decisions_load_no_torch() -> None:
 
 def test_an_experiment_takes_seconds(tmp_path: Path) -> None:
     """3 sets of 1,000 questions, 3 seeds, 10 points, 2,000 resamples: 1.5 s on one idle core."""
-    sweep = {"experiments": {"vovnet": {"sweep": {"lambda_cost": [0.01 * i for i in range(10)]}}}}
+    sweep = {"experiments": swept([0.01 * i for i in range(10)])}
     overrides = sweep | {"eval": {"bootstrap_samples": 2000}}
     sets = {"a": GRADED, "b": GRADED, "c": EVEN}
     settings, layout = write_world(tmp_path, sets, [0, 1, 2], 1000, overrides)

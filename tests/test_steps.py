@@ -101,7 +101,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
      DECISIONS - {"live", "live_scored"}),
     ({"data": {"eval_sets": {"signs": {"parse": "tolerant"}}}}, DECISIONS - {"live"}),
     ({"experiments": {"pareto": {"title": "Ours"}}}, set()),
-    ({"experiments": {"pareto": {"sweep": {"lambda_cost": [1]}}}}, {"pareto", "random", "match"}),
+    ({"experiments": {"pareto": {"sweep": {"lambda_cost": [0, 1]}}}}, {"pareto", "random", "match"}),
     ({"experiments": {"new": {"title": "New"}}}, set()),
     ({"runs": {"soft": {"policy": {"entropy_weight": 2}}}}, {"soft"}),
     ({"seeds": [0, 1, 2]}, {"match", "pareto", "random", "router"}),
@@ -154,7 +154,7 @@ def test_the_paper_shows_the_experiments_of_its_target(tmp_path: Path) -> None:
     before = write_step_config(settings(change), Layout(tmp_path), "tables")
     changed = settings(change | {"experiments": extra})
     assert write_step_config(changed, Layout(tmp_path), "tables") == before
-    extra = {"pareto": {"sweep": {"lambda_cost": [1]}}}
+    extra = {"pareto": {"sweep": {"lambda_cost": [0, 1]}}}
     changed = settings(change | {"experiments": extra})
     assert write_step_config(changed, Layout(tmp_path), "tables") != before
     alone = settings(change).model_dump() | {"targets": {}}

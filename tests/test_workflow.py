@@ -427,6 +427,7 @@ FLAGS = [Flag(f"--{name}") for name in ("config", "run", "seed", "dataset", "sha
 @command("pretend", *FLAGS, Flag("--views", nargs="+"))
 def observe(args: Namespace) -> None:
     import time
+    from pathlib import Path
     from vovnet.core.layout import Layout
 
     time.sleep(0.5)

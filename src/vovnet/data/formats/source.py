@@ -107,7 +107,7 @@ class NameCounts:
     """How often each name occurred, in a temporary file: memory does not grow with the dataset."""
 
     def __init__(self) -> None:
-        self._table = sqlite3.connect("")
+        self._table = sqlite3.connect("", check_same_thread=False)
         weakref.finalize(self, self._table.close)
         self._table.execute(
             "CREATE TABLE counts (name TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID"
