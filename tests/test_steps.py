@@ -101,7 +101,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
      DECISIONS - {"live", "live_scored"}),
     ({"data": {"eval_sets": {"signs": {"parse": "tolerant"}}}}, DECISIONS - {"live"}),
     ({"experiments": {"pareto": {"title": "Ours"}}}, set()),
-    ({"experiments": {"pareto": {"sweep": {"lambda_cost": [0, 1]}}}}, {"pareto", "random", "match"}),
+    (
+        {"experiments": {"pareto": {"sweep": {"lambda_cost": [0, 1]}}}},
+        {"pareto", "random", "match"},
+    ),
     ({"experiments": {"new": {"title": "New"}}}, set()),
     ({"runs": {"soft": {"policy": {"entropy_weight": 2}}}}, {"soft"}),
     ({"seeds": [0, 1, 2]}, {"match", "pareto", "random", "router"}),

@@ -15,7 +15,7 @@ from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
-from vovnet.core.files import json_ready, read_json, sha256_file, sha256_json, write_json
+from vovnet.core.files import json_ready, read_json, sha256_file, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
 from vovnet.core.stats import LEVEL, bootstrap_counts, percentile_interval, resampled_means
@@ -25,7 +25,7 @@ from vovnet.evaluation.matched import matched_path, points_on
 from vovnet.evaluation.questions import Questions, load_questions, scoring_facts
 from vovnet.evaluation.replay import Outcome, load_observed, load_routers, replay
 from vovnet.pipeline.keys import step_key
-from vovnet.pipeline.manifest import package_versions, source_digest
+from vovnet.pipeline.manifest import config_hash, package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.decide import setting_columns
 from vovnet.policies.experiments import experiment_views, resolve_experiment
@@ -229,7 +229,7 @@ def _summary(experiment: ResolvedExperiment, layout: Layout) -> Facts:
             "num_resamples": settings.eval.bootstrap_samples,
             "seed": settings.eval.seed,
         },
-        "config_hash": sha256_json(settings.model_dump(mode="json")),
+        "config_hash": config_hash(settings),
         "source_digest": source_digest(),
         "versions": package_versions(),
     }

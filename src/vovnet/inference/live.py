@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings, Settings, merge, validate
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import sha256_file, sha256_json, write_json
+from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample, signal_columns, write_table
 from vovnet.data.images import load_images
@@ -32,7 +32,7 @@ from vovnet.model.architectures import IMAGE_MARKS
 from vovnet.model.loading import weights_digest
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.keys import step_key
-from vovnet.pipeline.manifest import package_versions, source_digest
+from vovnet.pipeline.manifest import config_hash, package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, Ints, Router
@@ -268,7 +268,7 @@ def _live_experiment(
             for questions in sets
             for chosen in [resolved.data.eval_sets[questions.name]]
         },
-        "config_hash": sha256_json(settings.model_dump(mode="json")),
+        "config_hash": config_hash(settings),
         "source_digest": source_digest(),
         "versions": package_versions(),
         "device": device_name(),

@@ -12,7 +12,7 @@ from typing import Any
 
 from vovnet import __version__
 from vovnet.config import Settings
-from vovnet.core.files import sha256_bytes, sha256_file, sha256_json, write_json
+from vovnet.core.files import json_ready, sha256_bytes, sha256_file, sha256_json, write_json
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow")
@@ -52,6 +52,11 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def config_hash(settings: Settings) -> str:
+    """The hash of all settings by value."""
+    return sha256_json(json_ready(settings.model_dump(mode="json")))
+
+
 def write_manifest(
     path: Path,
     *,
@@ -76,7 +81,7 @@ def write_manifest(
         "step": step,
         "git_commit": git_commit(),
         "source_digest": source_digest(),
-        "config_hash": sha256_json(settings.model_dump(mode="json")),
+        "config_hash": config_hash(settings),
         "versions": package_versions(),
         **hashed,
         **facts,
