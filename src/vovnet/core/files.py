@@ -5,10 +5,12 @@ leaves nothing half-written behind.
 """
 
 import codecs
+import fcntl
 import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,24 +21,51 @@ from vovnet.core.errors import OF_WRITING, DataError, one_line
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; rename it to `path` when the block succeeds.
+    """Yield an empty file beside `path`; rename it to `path` when the block succeeds.
 
     An error of the system in writing names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = f".{path.name}."
     try:
-        yield partial
-        partial.replace(path)
+        partial, file = _empty_file(path.with_name(f"{aside}partial"))
+        try:
+            yield partial
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):  # a disk that cannot be written may not let go of it either
+                partial.unlink()
+            raise
+        finally:
+            os.close(file)
     except OSError as error:
         unnamed = error.filename is None and error.errno in OF_WRITING
-        if unnamed or error.filename == str(partial):
+        if unnamed or Path(os.fsdecode(error.filename or "")).name.startswith(aside):
             error.filename, error.filename2 = str(path), None
         raise
-    finally:
-        with suppress(OSError):  # a disk that cannot be written may not let go of it either
-            partial.unlink()
+
+
+def _empty_file(partial: Path) -> tuple[Path, int]:
+    """An empty file that nobody else writes to, and its descriptor, to be closed in the end.
+
+    It is `partial` under a lock, so that what a killed process left of a file is overwritten when
+    that file is made again. Where another process holds the lock, or the file system has none, it is
+    a new file of a random name.
+    """
+    with suppress(OSError):
+        file = os.open(partial, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file), partial.stat()):  # it was not renamed meanwhile
+                os.ftruncate(file, 0)
+                return partial, file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+    partial = partial.with_suffix(f".{secrets.token_hex(8)}.partial")
+    return partial, os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
 
 
 @contextmanager

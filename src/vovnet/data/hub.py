@@ -205,4 +205,5 @@ def _link(key: str, manifest: Path, snapshot: Path, names: Iterable[str]) -> Non
             path.unlink()
     for link, path in links.items():
         with atomic_path(link) as partial:
+            partial.unlink()
             partial.symlink_to(path)

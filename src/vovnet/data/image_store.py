@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
@@ -40,7 +41,7 @@ class ImageStore:
     def __init__(self, folder: Path, files_read: TextIO) -> None:
         self.folder = folder
         self._files_read = files_read
-        self._aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        self._aside = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.partial")
         self._known: dict[str | Path, ImageRef] = {}
 
     def add(self, content: bytes, where: str) -> ImageRef:

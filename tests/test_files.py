@@ -1,0 +1,83 @@
+"""Files appear whole: writers that are killed, that meet, or whose file system has no locks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vovnet.core.files import atomic_path, write_text
+
+DIES = """
+import os, signal, sys
+from vovnet.core.files import atomic_path
+
+with atomic_path(sys.argv[1]) as partial:
+    partial.write_text("half of " * 1000)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_is_gone_with_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", DIES, str(path)])
+        assert done.returncode == -signal.SIGKILL
+    assert [left.name for left in tmp_path.iterdir()] == [".table.csv.partial"]
+    write_text(path, "whole")
+    assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [
+        ("table.csv", "whole")
+    ]
+
+
+def test_writers_that_meet_each_write_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    texts = [str(number) * 50_000 for number in range(8)]
+    found: list[str] = []
+
+    def write(text: str) -> None:
+        for _ in range(50):
+            write_text(path, text)
+            found.append(path.read_text())
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 400
+    assert set(found) <= set(texts)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    path = tmp_path / "table.csv"
+    with atomic_path(path) as first, atomic_path(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+
+
+def test_the_umask_says_who_may_read_a_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "table.csv", "whole")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "table.csv").stat().st_mode) == 0o640
