@@ -100,7 +100,7 @@ def test_a_live_job_that_is_ready_beside_others_waits_for_them() -> None:
 def test_timed_rules_take_the_machine_or_a_node() -> None:
     suite = load_suite(["profiling"], [ROOT / "config/paper.yaml"], everything=True)
     cores = {task.name: task.cores for task in suite.tasks if task.stage == "live"}
-    assert len(cores) == 5
+    assert len(cores) == 6
     assert set(cores.values()) == {MANY_CORES}
     paper = plan(config="paper.yaml")
     assert paper.resources("observe", alone=True)["slurm_extra"] == "--exclusive"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,15 @@ from support.policies import (
     question,
     signals,
 )
-from vovnet.config import PolicySettings
+from support.repository import ROOT
+from vovnet.config import PolicySettings, load
+from vovnet.config.experiments import target_experiments
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence
 from vovnet.policies.decide import Decision, decide, further_views, setting_columns
+from vovnet.policies.experiments import resolve_experiment
+from vovnet.report.render import label
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 CONFIDENCE = {
@@ -86,6 +91,33 @@ def test_each_view_has_its_threshold() -> None:
         "baseline_name": "cascade",
         "threshold": 0.5,
     }
+
+
+@pytest.mark.parametrize("suite", ["config/config.yaml", "config/paper.yaml"])
+def test_the_suites_look_twice_in_three_ways(suite: str) -> None:
+    """Where a threshold goes on, a higher one does too; at both ends are the first and all views.
+
+    A view is executed before its whole answer is judged, so a NO that is not kept is paid for.
+    """
+    settings = load([ROOT / suite])
+    for name, path in {
+        "cascade_no_full": ["no", "full"],
+        "cascade_coarse_full": ["coarse", "full"],
+        "cascade_no_coarse_full": ["no", "coarse", "full"],
+    }.items():
+        experiment = resolve_experiment(settings, name)
+        assert name in target_experiments(settings, "paper")
+        shown = [label(view) for view in path]
+        assert experiment.stanza.title == ", then ".join(shown) + " where unsure"
+        swept = [policy.options["threshold"] for policy in experiment.points]
+        assert swept == sorted(swept) and swept[-1] < 0, "log-probabilities in nats"
+        executed = [
+            cascade(**experiment.points[0].options | {"threshold": limit})[0].executed.tolist()
+            for limit in (-math.inf, *swept, math.inf)
+        ]
+        assert executed[0] == path[:1] * 3 and executed[-1] == [">".join(path)] * 3
+        for before, after in pairwise(executed):
+            assert all(b.startswith(a) for a, b in zip(before, after, strict=True))
 
 
 def test_a_cascade_may_show_views_that_are_no_actions() -> None:

@@ -87,7 +87,11 @@ RESULTS: tuple[Column, ...] = (
     _key("seed", "seed of training"),
     _key("baseline_name", "the policy; empty for the learned one"),
     _setting("lambda_cost", "λ", "price of a unit of cost, in nats"),
-    _setting("threshold", "t", "of entropy (nats) or margin, beyond which a policy looks"),
+    _setting(
+        "threshold",
+        "t",
+        "of entropy (nats), margin or log-probability (nats), beyond which a policy looks (again)",
+    ),
     _setting("pruning_ratio", "keep", "share of the vision tokens that pruning keeps"),
     _setting("merge_ratio", "keep", "share of the vision tokens that merging leaves"),
     _setting("pool_factor", "factor", "side of the squares of vision tokens that pooling joins"),

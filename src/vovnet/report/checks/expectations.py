@@ -9,6 +9,8 @@ import pandas as pd
 
 from vovnet.config import policy_points, run_settings
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
+from vovnet.policies.base import read_options
+from vovnet.policies.cascade import CascadeOptions
 from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows, beside_oracle
 from vovnet.report.inputs import TOLERANCE, Inputs, each, of, over_seeds, per_seed
 from vovnet.report.render import label, number, percent
@@ -89,6 +91,21 @@ def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
                 f" {percent(1 - blind[0])} to {percent(1 - blind[-1])} as the threshold rises"
             )
             yield Finding(where, all((step <= TOLERANCE).all() for step in steps), text, seed)
+
+
+@RULES.expectation("cascade", "a cascade that is content less often costs more")
+def cost_follows_doubt(inputs: Inputs) -> Iterator[Finding]:
+    """It goes on where the entropy is above the threshold, or another confidence below."""
+    for name in baseline_rows(inputs, "cascade")["experiment"].unique():
+        if "options.threshold" not in inputs.settings.experiments[name].sweep:
+            continue
+        options = read_options(policy_points(inputs.settings, name)[0], CascadeOptions)
+        order = 1 if options.confidence == "entropy" else -1
+        swept = of(inputs.points, experiment=name).dropna(subset="threshold")
+        for where, seed, rows in _sweeps(swept, "threshold"):
+            costs = rows["avg_cost"].to_numpy()
+            text = f"{costs[0]:.2f} to {costs[-1]:.2f} as the threshold rises"
+            yield Finding(where, bool((np.diff(costs[::order]) <= TOLERANCE).all()), text, seed)
 
 
 @RULES.expectation("B3", "the matched random policy takes each action as often as its target")
