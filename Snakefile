@@ -33,7 +33,8 @@ layout = plan.layout
 
 
 private.compare_behind_ancient_files()
-private.keep_records_in(layout.provenance / "jobs")
+with ends_in_one_line():
+    private.keep_records_in(layout.provenance / "jobs")
 private.run_again_where(made_by_another, plan.images_changed)
 
 

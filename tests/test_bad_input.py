@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.commands import called
 from support.hands import Hand, write_base
-from vovnet import cli
 
 
 class Payload:
@@ -335,16 +335,6 @@ def test_bad_input_is_one_clear_line(
     assert stderr.count("\n") == 1 and stderr.endswith("\n"), stderr
     assert not (root / "was-here").exists() and not Path("was-here").exists()
     assert files(root) <= before, "nothing half-written"
-
-
-def called(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
-    """Exit status and stderr of a command."""
-    capsys.readouterr()
-    try:
-        status: Any = cli.main(arguments)
-    except SystemExit as stopped:  # argparse
-        status = stopped.code
-    return status, capsys.readouterr().err
 
 
 def test_the_line_is_all_that_a_process_says(breakable: Hand) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 
+from support.commands import called
 from support.permissions import permissions_count
 from support.properties import given, st
 from vovnet import cli
@@ -34,16 +35,6 @@ RAW = {
     "synth_llava": ("train", "llava_instruct.json"),
 }
 """Dataset -> a split, and the file that it is read from."""
-
-
-def called(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
-    """Exit status and stderr of a command."""
-    capsys.readouterr()
-    try:
-        status: Any = cli.main(arguments)
-    except SystemExit as stopped:  # argparse
-        status = stopped.code
-    return status, capsys.readouterr().err
 
 
 def is_one_line(text: str) -> bool:

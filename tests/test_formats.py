@@ -109,6 +109,10 @@ def test_every_scorer_says_how_it_scores_and_after_whom(name: str) -> None:
         ),
         ({"image_rot": "a"}, "data.datasets.toy.image_rot: unknown key"),
         ({"format": "textvqa", "ocr_files": {"dev": 3}}, "data.datasets.toy.ocr_files.dev: "),
+        (
+            {"format": "textvqa", "ocr_files": {"val": "b"}},
+            "data.datasets.toy.ocr_files: there is no split 'val', expected one of ['dev']",
+        ),
     ],
 )
 def test_wrong_names_and_options_are_refused_before_any_job(

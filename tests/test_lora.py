@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
+from support.commands import train_on_two
 from support.repository import TINY_MODEL
 from support.worlds import settings_of
 from vovnet.config import Settings
@@ -175,22 +172,6 @@ def test_adapters_need_all_their_weights_and_their_base(fresh: Layout) -> None:
         load_trained(settings, path, CPU)
 
 
-def train_by_two(settings: Settings, layout: Layout) -> None:
-    """Both stages on two processes, over gloo."""
-    value = settings.model_dump(mode="json") | {"experiments": {}, "targets": {}}
-    config = layout.root / "config.yaml"
-    config.write_text(yaml.safe_dump(value | {"runs": {"vovnet": {}}}), encoding="utf-8")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = subprocess.run(
-        [sys.executable, *launch, "-m", "vovnet", "train", "--config", str(config)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "FutureWarning" not in result.stderr
-
-
 def test_the_training_of_large_models(fresh: Layout) -> None:
     """All that config/paper.yaml switches on: trained, resumed, loaded and observed."""
     overrides = {
@@ -210,11 +191,11 @@ def test_the_training_of_large_models(fresh: Layout) -> None:
     }
     settings = settings_of(fresh, overrides)
     base = all_weights(VoVNet(settings))
-    train_by_two(settings, fresh)
+    assert "FutureWarning" not in train_on_two(settings, fresh)
     path = stage_of(fresh, 2) / "model.safetensors"
     whole = path.read_bytes()
     undo(stage_of(fresh, 2), 1)
-    train_by_two(settings, fresh)
+    train_on_two(settings, fresh)
     assert path.read_bytes() == whole
     trained = load_adapters(settings, path)
     for name, value in trained.named_parameters():

@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +20,7 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_model
 
+from support.commands import train_on_two
 from support.models import objective_of
 from support.worlds import settings_of, world_config
 from vovnet import cli
@@ -220,28 +219,14 @@ def test_damaged_and_hostile_checkpoints_are_refused(trained: Layout, tmp_path: 
     assert not Path("/tmp/vovnet-was-here").exists()
 
 
-def train_on_two(layout: Layout, **training: Any) -> None:
-    """Both stages by torchrun over gloo."""
-    settings = settings_of(
-        layout, {"training": {**SHORT["training"], "num_processes": 2, **training}}
-    )
-    value = settings.model_dump(mode="json") | {"runs": {"vovnet": {}}}
-    value |= {"experiments": {}, "targets": {}}
-    config = layout.root / "config.yaml"
-    config.write_text(yaml.safe_dump(value), encoding="utf-8")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = subprocess.run(
-        [sys.executable, *launch, "-m", "vovnet", "train", "--config", str(config)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+def on_two(layout: Layout, **training: Any) -> Settings:
+    """The settings of two processes."""
+    return settings_of(layout, {"training": {**SHORT["training"], "num_processes": 2, **training}})
 
 
 def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) -> None:
     """Gradients are averaged in another order, hence a tolerance."""
-    train_on_two(fresh)
+    train_on_two(on_two(fresh), fresh)
     for stage in (1, 2):
         alone, together = log_of(trained, stage), log_of(fresh, stage)
         assert largest_difference(alone, together) < REORDERED_TOLERANCE
@@ -250,7 +235,8 @@ def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) ->
 def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
     trained: Layout, fresh: Layout
 ) -> None:
-    train_on_two(fresh, fsdp=True, micro_batch_tokens=400)
+    settings = on_two(fresh, fsdp=True, micro_batch_tokens=400)
+    train_on_two(settings, fresh)
     for stage in (1, 2):
         alone, together = log_of(trained, stage), log_of(fresh, stage)
         assert largest_difference(alone, together) < REORDERED_TOLERANCE
@@ -259,7 +245,7 @@ def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
     undisturbed, last = weights(fresh, 2), len(log_of(fresh, 2))
     for name in ("manifest.json", "complete.json", "model.safetensors", f"checkpoint-{last}.pt"):
         (folder / name).unlink()
-    train_on_two(fresh, fsdp=True, micro_batch_tokens=400)
+    train_on_two(settings, fresh)
     assert weights(fresh, 2) == undisturbed
     load_weights(VoVNet(settings_of(fresh)), folder)
 

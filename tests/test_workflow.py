@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.projects import CONFIGS, needed, planned, snakemake
+from support.projects import CONFIGS, copy_project, needed, planned, snakemake
 from support.repository import ROOT
 from vovnet.config import load
 from vovnet.config.experiments import report_experiments
@@ -206,6 +206,19 @@ def test_a_wrong_call_is_one_line(project: Path, arguments: list[str], message: 
     assert error.startswith(f"vovnet: error: {message}")
     assert "Traceback" not in result.stderr
     assert not (project / "profiles/results").exists()
+
+
+def test_a_file_in_the_place_of_a_folder_of_results_is_one_line(
+    project: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    copy_project(folder, project)
+    (folder / "results/provenance").mkdir(parents=True)
+    (folder / "results/provenance/jobs").touch()
+    result = snakemake(folder, "--dry-run")
+    assert result.returncode == 1
+    assert "vovnet: error: results/provenance/jobs: File exists" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 # ---- what runs again -------------------------------------------------------------------

@@ -78,6 +78,7 @@ def _file_of(error: OSError) -> str | None:
     for frame, _ in walk_tb(error.__traceback__):
         for value in frame.f_locals.values():
             name = getattr(value, "name", None) if isinstance(value, IOBase) else value
+            # Path.is_file would itself raise where the disk fails.
             if isinstance(value, IOBase | Path) and os.path.isfile(str(name)):  # noqa: PTH113
                 found = str(name)
     return found

@@ -50,8 +50,8 @@ def _empty_file(partial: Path) -> tuple[Path, int]:
     """An empty file that nobody else writes to, and its descriptor, to be closed in the end.
 
     It is `partial` under a lock, so that what a killed process left of a file is overwritten when
-    that file is made again. Where another process holds the lock, or the file system has none, it is
-    a new file of a random name.
+    that file is made again. Where another process holds the lock, or the file system has no locks,
+    it is a new file of a random name.
     """
     with suppress(OSError):
         file = os.open(partial, os.O_CREAT | os.O_RDWR, 0o666)

@@ -63,10 +63,10 @@ def keep_records_in(folder: Path) -> None:
 
     They hold parameters and the hashes of inputs; without them only the times of files count.
     """
+    folder.mkdir(parents=True, exist_ok=True)
 
     def init(records: Any, *args: Any, **options: Any) -> None:
         _init_records(records, *args, **options)
-        folder.mkdir(parents=True, exist_ok=True)
         records._metadata_path = str(folder)
 
     FilePersistence.__init__ = init

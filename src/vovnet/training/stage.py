@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -18,7 +19,7 @@ from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel, weights_file
 from vovnet.training.calibration import measure_calibration, split_held_out
-from vovnet.training.examples import TrainingSet
+from vovnet.training.examples import ImageLoader, TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
 
 PATIENCE = timedelta(days=7)
@@ -62,16 +63,7 @@ def train_stage(
         measured = stage == 2 and bool(held_out)
         if not state.is_main_process and not (measured and trainer.cut):
             return folder
-        calibration = None
-        if measured:
-            objective = trainer.bare_objective
-            examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
-            size, limit = trainer.samples_per_process, settings.training.micro_batch_tokens
-            if limit is not None:
-                longest = max(examples.num_tokens(row) for row in range(len(examples)))
-                size = max(1, min(size, limit // longest))
-            with trainer.accelerator.autocast() if trainer.cut else nullcontext():
-                calibration = measure_calibration(objective, examples, size)
+        calibration = _calibration(trainer, held_out, load) if measured else None
         if not state.is_main_process:
             return folder
         outputs = {"weights": weights_file(folder), "log": folder / LOG_NAME}
@@ -96,6 +88,18 @@ def train_stage(
             **({"cut_over_processes": True} if trainer.cut else {}),
         )
     return folder
+
+
+def _calibration(trainer: Trainer, held_out: SampleSet, load: ImageLoader) -> dict[str, Any]:
+    """What `measure_calibration` finds; every process takes part where the model is cut."""
+    objective, settings = trainer.bare_objective, trainer.settings
+    examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
+    size, limit = trainer.samples_per_process, settings.training.micro_batch_tokens
+    if limit is not None:
+        longest = max(examples.num_tokens(row) for row in range(len(examples)))
+        size = max(1, min(size, limit // longest))
+    with trainer.accelerator.autocast() if trainer.cut else nullcontext():
+        return measure_calibration(objective, examples, size)
 
 
 def _key(trained: TrainedModel, stage: int, samples: SampleSet, start_from: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,13 @@ class DatasetFormat:
         except ValidationError as error:
             message = f"{key}.{first_error(error)}"
             raise ConfigError(f"{message} (format {definition.format!r})") from None
+        for option, value in definition.options.items():
+            for split in value if isinstance(value, Mapping) else ():
+                if split not in definition.files:
+                    raise ConfigError(
+                        f"{key}.{option}: there is no split {split!r}, expected one of"
+                        f" {list(definition.files)}"
+                    )
 
     def further_files(self, definition: DatasetSettings, split: str) -> dict[str, str]:
         """Option -> the further file below the root that it names for a split."""
