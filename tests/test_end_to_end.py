@@ -133,7 +133,7 @@ def written(project: Project) -> dict[str, tuple[bytes, int]]:
 
 
 def training_log(project: Project) -> str:
-    return (project.results / "logs/train/vovnet_seed0_stage2.log").read_text()
+    return (project.results / "logs/train/vovnet,seed0,stage2.log").read_text()
 
 
 def test_weights_outlive_a_change_and_are_taken_up_again(changed: Project) -> None:

@@ -128,7 +128,7 @@ def test_the_whole_suite_is_reported_where_the_paper_shows_a_part() -> None:
 def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
     made = plan(config="paper.yaml")
     observe = made.leased("observe", "{run}", "seed{seed}")
-    record = "results/paper_suite/benchmarks/observe/vovnet_seed0.gpu.json"
+    record = "results/paper_suite/benchmarks/observe/vovnet,seed0.gpu.json"
     lease = f"python -m vovnet lease --gpus 1 --record {record} -- "
     assert observe(JOB, {"gpu": 1}) == f"{lease}python -m vovnet"
     train = made.launcher("train", "{run}", "seed{seed}", "stage1")

@@ -147,7 +147,7 @@ class Jobs:
         """A file about a job, in the folder of its results."""
         shared = rule in STEPS and STEPS[rule].shared
         folder = self.layout.root if shared else self.layout.results
-        return str(folder / kind / rule / ("_".join(parts) or "all"))
+        return str(folder / kind / rule / (",".join(parts) or "all"))  # no name has a comma
 
     def resources(self, kind: str, *, alone: bool = False) -> dict[str, Any]:
         """What the scheduler is told; `gpu` only where devices are asked for.

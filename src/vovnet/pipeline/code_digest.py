@@ -63,7 +63,7 @@ def code_files(module: str, plugins: Iterable[str] = ()) -> list[Path]:
     for name in waiting:
         if _source(name) is None:
             raise ValueError(f"{name}: no such module in {PACKAGE}")
-    own = _package(module) if _is_left_out(module) else ""
+    own = _package_of(_file(module)) if _is_left_out(module) else ""
     while waiting:
         name = waiting.pop()
         if name not in found and (_is_in(name, own) or not _is_left_out(name)):
@@ -140,10 +140,6 @@ def _file(module: str) -> Path:
     path = _source(module)
     assert path is not None, module
     return path
-
-
-def _package(module: str) -> str:
-    return module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
 
 
 @cache
