@@ -34,9 +34,9 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.records import ImageRef, Sample
 from vovnet.core.stats import best_choice
 from vovnet.policies import MODULES, kind_of, named_kind
-from vovnet.policies.base import GroupKey
+from vovnet.policies.base import Knowledge
 from vovnet.policies.decide import decide, setting_columns
-from vovnet.policies.router import group_of
+from vovnet.policies.router import known_of
 
 # ---- values by hand ----------------------------------------------------------------------
 
@@ -172,15 +172,17 @@ def test_the_dataset_router_does_not_see_the_size_of_an_image() -> None:
 
 def test_a_router_knows_one_thing_about_a_sample() -> None:
     image = {"path": "images/a.png", "width": 100, "height": 50, "sha256": "0"}
-    facts = {"id": "1", "split": "dev", "question_type": "vqa", "question": "?"}
+    facts = {"id": "1", "split": "dev", "question_type": "vqa"} | {"question": "Which one?"}
     sample = Sample(**facts, dataset="signs", category="print", images=[ImageRef(**image)] * 2)
-    keys: tuple[GroupKey, ...] = ("category", "dataset", "image_size")
-    assert [group_of(sample, key) for key in keys] == ["print", "signs", "2^13 px"]
-    one = sample.model_copy(update={"images": sample.images[:1]})
-    assert group_of(one, "image_size") == "2^12 px"
+    known: tuple[Knowledge, ...] = ("category", "dataset", "image_size", "words")
+    told = [known_of([sample], knows).tolist() for knows in known]
+    assert told == [["print"], ["signs"], ["2^13 px"], ["Which one?"]]
+    asked = sample.model_copy(update={"hint": "Look.", "choices": {"A": "this", "B": "that"}})
+    assert known_of([asked], "words").tolist() == ["Look. Which one? this that"]
     edge = sample.images[0].model_copy(update={"width": 64, "height": 64})
-    assert group_of(sample.model_copy(update={"images": [edge]}), "image_size") == "2^12 px"
-    assert group_of(sample.model_copy(update={"images": []}), "image_size") == "no image"
+    shown = [sample.images[:1], [edge], []]
+    resized = [sample.model_copy(update={"images": images}) for images in shown]
+    assert known_of(resized, "image_size").tolist() == ["2^12 px", "2^12 px", "no image"]
 
 
 def test_fallback_overrules_an_unsure_no() -> None:
@@ -283,8 +285,9 @@ def test_a_policy_cannot_be_handed_answers(name: str) -> None:
     """Contract 1: correctness goes to oracles alone, and signals carry nothing else."""
     policy = PolicySettings(**DEPLOYABLE[name])
     table, correct_NA = signals([question()] * 2), np.ones((2, 3))
-    routed = {"groups": CATEGORIES[:2], "router": ROUTER} if kind_of(policy).router else {}
-    routed["questions"] = ["q0", "q1"]
+    routed: dict[str, Any] = {"questions": ["q0", "q1"]}
+    if kind_of(policy).router:
+        routed["expected"] = ROUTER.expected(np.array(CATEGORIES[:2]))
     choose(policy, table, **routed)
     with pytest.raises(AssertionError):
         choose(policy, table, scores_NA_correct=correct_NA, **routed)

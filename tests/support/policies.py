@@ -13,13 +13,13 @@ from vovnet.core.records import signal_columns
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence
 from vovnet.policies.decide import Decision, decide
-from vovnet.policies.router import fit_router
+from vovnet.policies.router import fit_groups
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 NO, COARSE, FULL = range(3)
 CATEGORIES = ["text", "colour", "print"]
-ROUTER = fit_router(
-    ["text"] * 2 + ["colour"] * 2 + ["print"] * 2,
+ROUTER = fit_groups(
+    np.repeat(CATEGORIES, 2).astype(object),
     np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 1, 1]], dtype=float),
     np.array([[0, 4, 16]] * 4 + [[0, 2, 8]] * 2, dtype=float),
 )
@@ -112,8 +112,7 @@ def decided(policy: dict[str, Any], table: pd.DataFrame, groups: list[str]) -> D
         chosen,
         table,
         questions=names(table),
-        groups=groups if routed else None,
-        router=ROUTER if routed else None,
+        expected=ROUTER.expected(np.array(groups, dtype=object)) if routed else None,
     )
 
 

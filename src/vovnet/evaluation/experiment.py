@@ -23,12 +23,20 @@ from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, wri
 from vovnet.evaluation.live_run import Facts, LiveRun
 from vovnet.evaluation.matched import matched_path, points_on
 from vovnet.evaluation.questions import Questions, load_questions, scoring_facts
-from vovnet.evaluation.replay import Outcome, load_observed, load_routers, replay
+from vovnet.evaluation.replay import (
+    Outcome,
+    expectations,
+    load_observed,
+    load_routers,
+    replay,
+    router_kinds,
+)
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import config_hash, package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.decide import setting_columns
 from vovnet.policies.experiments import experiment_views, resolve_experiment
+from vovnet.policies.router import GroupRouter
 
 SHORT_NAMES = {
     "lambda_cost": "lambda",
@@ -91,17 +99,21 @@ class Replay:
     def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
         """What each point of the experiment does on a set."""
         trained, routers, name = self.trained[seed], self.routers[seed], questions.name
-        observed = load_observed(trained, questions, self.views)
+        policies = points_on(self.experiment, self.layout, name, seed)
+        observed = load_observed(trained, questions, self.views, policies)
+        expected = expectations(routers, policies, questions, observed)
         facts = _observation_facts(trained, name)
         if self.views:
             facts["views"] = _view_facts(trained, name, self.views, facts)
-        if routers:
-            facts["router_unseen_rate"] = {
-                key: router.unseen_rate(questions.groups(key)) for key, router in routers.items()
-            }
+        unseen = {
+            kind.knows: router.unseen_rate(questions.known(kind.knows))
+            for key, kind in router_kinds(policies).items()
+            if isinstance(router := routers[key], GroupRouter)
+        }
+        if unseen:
+            facts["router_unseen_rate"] = unseen
         self.facts["inputs"].append(facts)
-        policies = points_on(self.experiment, self.layout, name, seed)
-        return [replay(policy, questions, observed, routers) for policy in policies]
+        return [replay(policy, questions, observed, expected) for policy in policies]
 
 
 def _observation_facts(trained: TrainedModel, name: str) -> Facts:

@@ -19,8 +19,8 @@ from vovnet.data.formats import format_of
 from vovnet.data.sets import load_set
 from vovnet.evaluation.scoring import load_scorer
 from vovnet.evaluation.scoring.base import OURS, Score, choice_named
-from vovnet.policies.base import GroupKey
-from vovnet.policies.router import group_of
+from vovnet.policies.base import Knowledge, Known
+from vovnet.policies.router import known_of
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Questions:
         """The question of each sample, by name."""
         return [question_of(sample) for sample in self.samples]
 
-    def groups(self, key: GroupKey) -> list[str]:
-        """What a router with this key knows of each sample."""
-        return [group_of(sample, key) for sample in self.samples]
+    def known(self, knows: Knowledge) -> Known:
+        """What a router knows that is told by the samples themselves, (N,)."""
+        return known_of(self.samples, knows)
 
     def score(self, texts: Iterable[str]) -> tuple[Floats, Bools]:
         """Correctness in [0, 1] of an answer per sample, and where no answer could be read."""

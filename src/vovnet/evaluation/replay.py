@@ -18,16 +18,15 @@ from vovnet.core.arrays import Floats, Ints, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.core.records import OBSERVATION_COLUMNS, read_table, signal_columns
+from vovnet.core.records import OBSERVATION_COLUMNS, read_states, read_table, signal_columns
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
-from vovnet.policies.base import Confidence, GroupKey, Router
+from vovnet.policies.base import Confidence, Expected, Known, Router, RouterKind
 from vovnet.policies.decide import decide
-from vovnet.policies.router import fit_router
 
-Routers = dict[GroupKey, Router]
-"""The fitted routers of one trained model, by what they know."""
+Routers = Mapping[str, Router]
+"""The fitted routers of one trained model, see `router_key`."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,14 @@ class Observed:
 
     A view has a row per sample, with the columns of an observation, its `score`, and `flops` of
     tower and language model, after a text pass whose cache is reused where the settings say so;
-    `flops_alone` are those without a text pass.
+    `flops_alone` are those without a text pass. `states` are the hidden states of the text pass,
+    (N, F), where they were asked for.
     """
 
     actions: Sequence[str]
     signals: pd.DataFrame
     views: Mapping[str, pd.DataFrame]
+    states: Floats | None = None
 
     @property
     def scores(self) -> Floats:
@@ -107,11 +108,15 @@ def scored_outcome(
 
 
 def load_observed(
-    trained: TrainedModel, questions: Questions, views: Iterable[str] = ()
+    trained: TrainedModel,
+    questions: Questions,
+    views: Iterable[str] = (),
+    policies: Iterable[PolicySettings] = (),
 ) -> Observed:
     """Read and score what a trained model said about `questions`, also under further `views`.
 
-    Rows that are not those of the prepared set, in its order, are an error.
+    States are read where one of `policies` knows them. Rows that are not those of the prepared set,
+    in its order, are an error.
     """
     folder, actions = trained.observations(questions.name), trained.settings.actions
     signals = _read_rows(folder / "signals.parquet", questions, signal_columns(actions))
@@ -125,27 +130,67 @@ def load_observed(
             flops=flops["flops_vision_tower"] + flops[f"flops_{language}"],
             flops_alone=flops["flops_vision_tower"] + flops["flops_language_model_alone"],
         )
-    return Observed(actions, signals, answers)
+    states = None
+    if any(router.knows == "state" for router in router_kinds(policies).values()):
+        states = _read_states(folder / "states.parquet", questions)
+    return Observed(actions, signals, answers, states)
 
 
 def load_routers(trained: TrainedModel, policies: Iterable[PolicySettings]) -> Routers:
     """Fit the routers of `policies` on what a trained model did on part of the training split."""
-    kinds = [kind_of(policy) for policy in policies]
-    keys = list(dict.fromkeys(kind.router for kind in kinds if kind.router is not None))
-    if not keys:
+    chosen = {router_key(policy): policy for policy in policies}
+    kinds = router_kinds(chosen.values())
+    if not kinds:
         return {}
     questions = load_questions(trained.settings, trained.layout, ROUTER_FIT)
-    observed = load_observed(trained, questions)
-    tokens_NA = observed.vision_tokens.astype(np.float64)
-    return {key: fit_router(questions.groups(key), observed.scores, tokens_NA) for key in keys}
+    observed = load_observed(trained, questions, policies=chosen.values())
+    outcomes = (observed.scores, observed.vision_tokens.astype(np.float64), trained.seed)
+    return {
+        key: kind.fit(chosen[key], _known(kind, questions, observed), *outcomes)
+        for key, kind in kinds.items()
+    }
+
+
+def expectations(
+    routers: Routers,
+    policies: Iterable[PolicySettings],
+    questions: Questions,
+    observed: Observed,
+) -> dict[str, Expected]:
+    """What the routers of `policies` expect of the questions, see `router_key`."""
+    kinds = router_kinds(policies).items()
+    return {key: routers[key].expected(_known(kind, questions, observed)) for key, kind in kinds}
+
+
+def _known(router: RouterKind, questions: Questions, observed: Observed) -> Known:
+    """What a router knows of the questions."""
+    if router.knows != "state":
+        return questions.known(router.knows)
+    assert observed.states is not None, "the states were not asked for"
+    return observed.states
+
+
+def router_kinds(policies: Iterable[PolicySettings]) -> dict[str, RouterKind]:
+    """The routers that some policies follow; policies that differ in `lambda_cost` share one."""
+    kinds = {router_key(policy): kind_of(policy).router for policy in policies}
+    return {key: kind for key, kind in kinds.items() if kind is not None}
+
+
+def router_key(policy: PolicySettings) -> str:
+    """What tells the router of a policy from others: its name, and its options."""
+    return " ".join([policy.baseline_name or "", *map(repr, sorted(policy.options.items()))])
 
 
 def replay(
-    policy: PolicySettings, questions: Questions, observed: Observed, routers: Routers | None = None
+    policy: PolicySettings,
+    questions: Questions,
+    observed: Observed,
+    expected: Mapping[str, Expected] | None = None,
 ) -> Outcome:
     """What a policy does on observed samples; each policy is handed only what it reads.
 
-    To execute a view is to read what was observed, and to add up what it costs.
+    To execute a view is to read what was observed, and to add up what it costs. `expected` is what
+    routers expect of the questions, see `expectations`.
     """
     kind, num_samples = kind_of(policy), len(observed.signals)
     reads_text = kind.reads_text_pass(policy)
@@ -166,8 +211,7 @@ def replay(
         look,
         questions=questions.names,
         scores_NA_correct=observed.scores if kind.reads_correctness else None,
-        groups=questions.groups(kind.router) if kind.router else None,
-        router=(routers or {})[kind.router] if kind.router else None,
+        expected=(expected or {})[router_key(policy)] if kind.router else None,
     )
     rows = {
         "id": [sample.id for sample in questions.samples],
@@ -185,7 +229,19 @@ def replay(
 def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:
     """The kept rows of a table of the whole set."""
     table = read_table(path, columns)[list(columns)]
-    found = table["id"].tolist()
+    _check_ids(path, table["id"].tolist(), questions)
+    return table[questions.kept].reset_index(drop=True)
+
+
+def _read_states(path: Path, questions: Questions) -> Floats:
+    """The kept rows of the states of the whole set, (N, F)."""
+    ids, states_NF = read_states(path)
+    _check_ids(path, ids, questions)
+    return states_NF[questions.kept].astype(np.float64)
+
+
+def _check_ids(path: Path, found: list[str], questions: Questions) -> None:
+    """Refuse rows that are not those of the prepared set, in its order."""
     if found != questions.ids:
         detail = f"it has {len(found)} rows, the set {len(questions.ids)}"
         for row, (own, wanted) in enumerate(zip(found, questions.ids, strict=False), start=1):
@@ -196,4 +252,3 @@ def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> 
             f"{path}: the observed samples are not those of set {questions.name!r}"
             f" ({detail}), observe it again"
         )
-    return table[questions.kept].reset_index(drop=True)

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -80,6 +82,11 @@ class TextPass:
     reading: Reading
     next_positions_B: Tensor
     prefix: Prefix
+
+    @property
+    def states(self) -> NDArray[np.float16]:
+        """The pooled states as they are stored, (B, F)."""
+        return self.reading.states_BF.half().cpu().numpy()
 
 
 class Inference:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from vovnet.data.images import load_images
 from vovnet.evaluation.live_columns import LIVE_COLUMNS, PARTS
 from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions, question_of
-from vovnet.evaluation.replay import load_routers
+from vovnet.evaluation.replay import load_routers, router_key
 from vovnet.inference.engine import Answer, Inference, TextPass
 from vovnet.machine.alone import alone
 from vovnet.model.architectures import IMAGE_MARKS
@@ -35,10 +36,10 @@ from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import config_hash, package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
-from vovnet.policies.base import Confidence, Ints, Router
+from vovnet.policies.base import Confidence, Ints, Known, Router
 from vovnet.policies.decide import Decision, decide, shown_views
 from vovnet.policies.experiments import check_live, experiment_views, resolve_experiment
-from vovnet.policies.router import group_of
+from vovnet.policies.router import known_of
 
 WARM_UP = 3
 """Samples that are answered under every view before the clock counts."""
@@ -138,6 +139,10 @@ class LivePolicy:
             answers.extend(looked)
             return Confidence.of(looked)
 
+        expected = None
+        if self.router is not None:
+            with timing.clock("decision"):
+                expected = self.router.expected(self._known(sample, text_pass))
         # Without a text pass they fail a policy that reads more than costs.
         signals = text_pass.signals[0] if text_pass else self.inference.costs(sample)
         decision = decide(
@@ -146,14 +151,21 @@ class LivePolicy:
             pd.DataFrame([signals], columns=list(signal_columns(settings.actions))),
             look,
             questions=[question_of(sample)],
-            groups=[group_of(sample, self.kind.router)] if self.kind.router else None,
-            router=self.router,
+            expected=expected,
             clock=timing.clock,
         )
         reuses = text_pass is not None and settings.eval.cache_reuse
         flops = sum(answer.executed_flops(after_text=reuses) for answer in answers)
         flops += float(text_pass.signals[0]["flops_text_pass"]) if text_pass else 0
         return LiveAnswer(decision, answers, flops, timing)
+
+    def _known(self, sample: Sample, text_pass: TextPass | None) -> Known:
+        """What the router knows of a sample: its state as it would be stored, or its words."""
+        assert self.kind.router is not None
+        if self.kind.router.knows == "state":
+            assert text_pass is not None
+            return text_pass.states.astype(np.float64)
+        return known_of([sample], self.kind.router.knows)
 
     def warm_up(self, samples: Sequence[Sample]) -> None:
         """Take every way once that the policy may take: nothing is prepared in timed answers.
@@ -246,8 +258,7 @@ def _live_experiment(
         routers = load_routers(trained, experiment.points)
         for questions in sets:
             for point, policy in enumerate(points_on(experiment, layout, questions.name, seed)):
-                key = kind_of(policy).router
-                live = LivePolicy(inference, layout, policy, routers[key] if key else None)
+                live = LivePolicy(inference, layout, policy, routers.get(router_key(policy)))
                 keys = {"dataset": questions.name, "seed": seed, "point": point}
                 ways = _answers(live, questions, tick, compares=compares)
                 rows += [

@@ -255,8 +255,8 @@ def _observe_batch(
         text_pass = inference.text_pass(samples)
     rows = [SampleObservation() for _ in batch]
     if text_pass is not None and block.reads:
-        states_BF = text_pass.reading.states_BF.half().cpu().numpy()
-        for row, signals, state_F in zip(rows, text_pass.signals, states_BF, strict=True):
+        pairs = zip(rows, text_pass.signals, text_pass.states, strict=True)
+        for row, signals, state_F in pairs:
             row.signals, row.state = signals, state_F
     budgets = {view: view_budget(view, settings.vision_budget) for view in block.views}
     for budget in dict.fromkeys(budgets.values()):

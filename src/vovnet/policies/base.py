@@ -7,10 +7,11 @@ Shapes: N samples, A actions, in the order of `settings.actions`. A view is know
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from vovnet.config import PolicySettings, Section, first_error
@@ -26,26 +27,45 @@ NO = 0
 STOP = -1
 """In place of a further view: the answer under the last one stands."""
 
-GroupKey = Literal["category", "image_size", "dataset"]
+Knowledge = Literal["category", "image_size", "dataset", "words", "state"]
 """The one thing about a question that a router knows."""
 
+Known = NDArray[Any]
+"""It of each of N questions: texts, (N,), or the hidden states of the text pass, (N, F)."""
 
-@dataclass(frozen=True, eq=False)
-class Router:
-    """Mean correctness and vision tokens of each action, (2, A): by group and over all."""
 
-    means: Mapping[str, Floats]
-    overall: Floats
+@dataclass(frozen=True)
+class Expected:
+    """What a router expects of each action on N questions, (N, A) each.
 
-    def expected(self, groups: Sequence[str]) -> tuple[Floats, Floats]:
-        """Mean correctness and vision tokens, (N, A) each; an unseen group has those of all."""
-        found = [self.means.get(name, self.overall) for name in groups]
-        found_N2A = np.reshape(found, (-1, *self.overall.shape))
-        return found_N2A[:, 0], found_N2A[:, 1]
+    Correctness is in [0, 1]. Vision tokens are those of questions like these, where a router knows
+    them; those of a question itself follow from its images.
+    """
 
-    def unseen_rate(self, groups: Sequence[str]) -> float:
-        """Share of the samples whose group the router was not fitted on."""
-        return sum(name not in self.means for name in groups) / len(groups)
+    correctness: Floats
+    vision_tokens: Floats | None = None
+
+    def take(self, rows: Ints) -> "Expected":
+        tokens_NA = self.vision_tokens
+        return Expected(self.correctness[rows], None if tokens_NA is None else tokens_NA[rows])
+
+
+class Router(Protocol):
+    """How right each action is on a question, learned from outcomes that were observed."""
+
+    def expected(self, known: Known) -> Expected: ...
+
+
+@dataclass(frozen=True)
+class RouterKind:
+    """What a router knows, and how it is fitted.
+
+    `fit` is given the policy's settings, what is known of N questions, the correctness in [0, 1]
+    and the vision tokens of each action, (N, A) each, and the seed of the trained model.
+    """
+
+    knows: Knowledge
+    fit: Callable[[PolicySettings, Known, Floats, Floats, int], Router]
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class PolicyInputs:
-    """All that a policy is told before it looks; the last three only where it asks for them."""
+    """All that a policy is told before it looks; the last two only where it asks for them."""
 
     policy: PolicySettings
     actions: Sequence[str]
@@ -81,8 +101,7 @@ class PolicyInputs:
     signals: pd.DataFrame
     questions: Sequence[str]  # (N,), shared by the circular passes of one question
     correctness: Floats | None = None  # (N, A), in [0, 1]
-    groups: Sequence[str] | None = None  # (N,), by what the router knows
-    router: Router | None = None
+    expected: Expected | None = None  # by its router
 
     @property
     def num_samples(self) -> int:
@@ -131,7 +150,7 @@ class PolicyInputs:
             signals=self.signals.iloc[rows],
             questions=[self.questions[row] for row in rows],
             correctness=None if self.correctness is None else self.correctness[rows],
-            groups=None if self.groups is None else [self.groups[row] for row in rows],
+            expected=None if self.expected is None else self.expected.take(rows),
         )
 
 
@@ -168,7 +187,7 @@ class PolicyKind:
     reads_scores: bool = False  # the trained head's, which a base run does not have
     reads_answers: Callable[[PolicySettings], bool] = _no  # whether `again` needs log-probability
     reads_correctness: bool = False  # an oracle, which cannot be deployed
-    router: GroupKey | None = None  # what it knows of a question, where it is fitted
+    router: RouterKind | None = None  # what it follows, where it is fitted on outcomes
     draws_in_ratios: bool = False  # whether `match` may give it another policy's action ratios
     check_live: Callable[[PolicySettings], None] | None = None  # an error where it cannot run live
 

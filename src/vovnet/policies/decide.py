@@ -15,7 +15,16 @@ from vovnet.config import Match, PolicySettings
 from vovnet.core.errors import ConfigError
 from vovnet.core.records import signal_columns
 from vovnet.policies import kind_of
-from vovnet.policies.base import NO, STOP, Bools, Confidence, Floats, Ints, PolicyInputs, Router
+from vovnet.policies.base import (
+    NO,
+    STOP,
+    Bools,
+    Confidence,
+    Expected,
+    Floats,
+    Ints,
+    PolicyInputs,
+)
 from vovnet.views import parse_view
 from vovnet.views.reductions.base import ratio_text
 
@@ -67,8 +76,7 @@ def decide(
     *,
     questions: Sequence[str],
     scores_NA_correct: Floats | None = None,
-    groups: Sequence[str] | None = None,
-    router: Router | None = None,
+    expected: Expected | None = None,
     clock: Clock = nullcontext,
 ) -> Decision:
     """Choose a view per row of `signals` (columns: `records.signal_columns`), and look.
@@ -76,17 +84,15 @@ def decide(
     `look` executes views; a policy that looks again is then asked for the next one. `questions`
     names the question of each row, (N,): circular passes of one share its name. Oracles need
     `scores_NA_correct`, the correctness in [0, 1] of each action, and no other policy may be given
-    it: answers never reach a policy that could be deployed (contract 1). A router needs the
-    fitted `router` and the `groups` of the samples. `clock` times the decisions alone.
+    it: answers never reach a policy that could be deployed (contract 1). Who follows a
+    router needs what it has `expected`. `clock` times the decisions alone.
     """
     kind = kind_of(policy)
     assert set(signals.columns) == set(signal_columns(actions)), sorted(signals.columns)
     assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
-    assert (router is not None) == (kind.router is not None), policy.baseline_name
+    assert (expected is not None) == (kind.router is not None), policy.baseline_name
     views, shown = choices(policy, actions), shown_views(policy, actions)
-    inputs = PolicyInputs(
-        policy, actions, views, signals, questions, scores_NA_correct, groups, router
-    )
+    inputs = PolicyInputs(policy, actions, views, signals, questions, scores_NA_correct, expected)
     with clock("decision"):
         first_N = kind.first(inputs).astype(np.int64)
     looks, last_N = _execute(inputs, np.array(shown, dtype=object), first_N, look, clock)

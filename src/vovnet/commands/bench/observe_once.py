@@ -176,10 +176,10 @@ def _run_row(
     sets: dict[str, tuple[Questions, Floats]],
 ) -> dict[str, tuple[Outcome, dict[str, Any]]]:
     """One point of an experiment on each of its sets; a router is fitted for it first."""
-    router, key = None, kind_of(next(iter(policies.values()))).router
-    if key is not None:
+    router, policy = None, next(iter(policies.values()))
+    if kind_of(policy).router is not None:
         before = bench.inference.passes
-        seconds, router = timed(partial(row_router, bench, key))
+        seconds, router = timed(partial(row_router, bench, policy))
         cost.fits += 1
         cost.fit_seconds += seconds
         cost.fit_passes += bench.inference.passes - before

@@ -25,9 +25,8 @@ from vovnet.inference.engine import Answer, TextPass
 from vovnet.inference.observe import batches
 from vovnet.model.padded import Prefix
 from vovnet.policies import kind_of
-from vovnet.policies.base import Confidence, GroupKey, Router
+from vovnet.policies.base import Confidence, Known, Router
 from vovnet.policies.decide import decide
-from vovnet.policies.router import fit_router
 
 
 def row_outcome(
@@ -69,8 +68,7 @@ def row_outcome(
         look,
         questions=questions.names,
         scores_NA_correct=_correctness(questions, shown) if shown else None,
-        groups=questions.groups(kind.router) if kind.router else None,
-        router=router,
+        expected=router.expected(_known(policy, questions, passes)) if router else None,
     )
     rows = {
         "id": [sample.id for sample in samples],
@@ -85,18 +83,39 @@ def row_outcome(
     return scored_outcome(policy, actions, questions, pd.DataFrame(rows))
 
 
-def row_router(bench: Bench, key: GroupKey) -> Router:
-    """A router that is fitted on model runs of its own."""
+def row_router(bench: Bench, policy: PolicySettings) -> Router:
+    """The router of a policy, fitted on model runs of its own."""
+    router, inference = kind_of(policy).router, bench.inference
+    assert router is not None
     questions = load_questions(bench.settings, bench.layout, ROUTER_FIT)
-    shown = _shown(
-        bench,
-        questions.samples,
-        batches(bench.inference, questions.samples, bench.settings.actions),
-    )
+    samples = questions.samples
+    chosen = batches(inference, samples, bench.settings.actions)
+    shown = _shown(bench, samples, chosen)
     views = [answers.values() for answers in shown.values()]
     tokens_AN = [[answer.vision_tokens for answer in answers] for answers in views]
-    scores_NA = _correctness(questions, shown)
-    return fit_router(questions.groups(key), scores_NA, np.array(tokens_AN, dtype=float).T)
+    scores_NA, tokens_NA = _correctness(questions, shown), np.array(tokens_AN, dtype=float).T
+    passes = None
+    if router.knows == "state":
+        passes = [inference.text_pass([samples[row] for row in rows]) for rows in chosen]
+    known = _known(policy, questions, passes)
+    return router.fit(policy, known, scores_NA, tokens_NA, bench.seed)
+
+
+def _known(
+    policy: PolicySettings, questions: Questions, passes: Sequence[TextPass] | None
+) -> Known:
+    """What the router of a policy knows of the questions."""
+    router = kind_of(policy).router
+    assert router is not None
+    if router.knows != "state":
+        return questions.known(router.knows)
+    assert passes is not None
+    found = {
+        sample.id: state_F
+        for text_pass in passes
+        for sample, state_F in zip(text_pass.samples, text_pass.states, strict=True)
+    }
+    return np.stack([found[sample.id] for sample in questions.samples]).astype(np.float64)
 
 
 def _shown(
