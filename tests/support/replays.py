@@ -22,6 +22,7 @@ from vovnet.core.records import (
     Sample,
     read_table,
     signal_columns,
+    write_states,
     write_table,
 )
 from vovnet.data.samples import write_samples
@@ -207,6 +208,8 @@ def write_observation(
 ) -> None:
     folder = layout.observations("vovnet", seed, name)
     write_table(folder / "signals.parquet", signals, signal_columns(actions))
+    told = signals[["entropy", *(f"score_{view}" for view in actions)]]
+    write_states(folder / "states.parquet", signals["id"].tolist(), told.to_numpy(np.float16))
     for action, view in enumerate(actions):
         write_view(folder, view, signals["id"], texts_NA[:, action], signals[f"tokens_{view}"])
     manifest = {

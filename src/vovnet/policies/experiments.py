@@ -60,6 +60,11 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
     elif policy.options:
         raise ConfigError(f"policy.options.{next(iter(policy.options))}: unknown key")
     shown_views(policy, actions)
+    if kind.router is not None and not experiment.settings.data.router_fit:
+        raise ConfigError(
+            f"policy.baseline_name: {policy.baseline_name!r} is fitted on data.router_fit, which"
+            " is empty, expected at least one part"
+        )
     if kind.reads_scores and is_base(experiment.given, experiment.run):
         raise ConfigError(
             "policy.baseline_name: VoVNet reads the scores of a trained head, which the base run"

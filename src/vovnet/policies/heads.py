@@ -68,7 +68,7 @@ def fit_probe(
 
     def make() -> Any:
         if units:
-            return MLPClassifier((units,), alpha=1.0, max_iter=1000, random_state=seed)
+            return MLPClassifier((units,), alpha=1.0, max_iter=5000, random_state=seed)
         return LogisticRegression(C=VARIANCE / states_NF.shape[1], max_iter=1000)
 
     with _one_thread():
