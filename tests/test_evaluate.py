@@ -355,7 +355,7 @@ def test_bayes_router_reads_the_training_split(world: World) -> None:
     settings, layout = world
     policies = policy_points(settings, "bayes")
     routers = replay.load_routers(TrainedModel(settings, layout, "vovnet", 0), policies)
-    assert set(routers["category"].means) == {"needs_no", "needs_coarse", "needs_full"}
+    assert set(routers["bayes_router"].means) == {"needs_no", "needs_coarse", "needs_full"}
     results = read_results(layout.eval("bayes") / "results.csv")
     for _, rows in results.groupby(["dataset", "seed"]):
         assert (np.diff(rows["avg_cost"]) <= 0).all()
