@@ -187,9 +187,9 @@ def test_an_example_is_encoded_once_per_budget(
     vlm = objective.model.vlm
     encode, encoded = vlm.encode, []
 
-    def counted(pixels: Any) -> Any:
+    def counted(pixels: Any, *, attention: bool) -> Any:
         encoded.append(len(pixels))
-        return encode(pixels)
+        return encode(pixels, attention=attention)
 
     monkeypatch.setattr(vlm, "encode", counted)
     with torch.no_grad():

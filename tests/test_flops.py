@@ -28,6 +28,7 @@ VIEWS = (
     "full+merge-cosine-0.5",
     "full+prune-stride-0.25",
     "coarse+pool-2",
+    "full+visionzip-0.25",
 )
 TOLERANCE = 0.01
 """Relative, as asked. Measured: the two counts are equal in every case."""
@@ -63,8 +64,11 @@ def test_flops_of_a_view_are_those_of_torch(
         assert signals["flops_text_pass"] == pytest.approx(found, rel=TOLERANCE)
 
         images = [load_images(settings, fresh, sample)]
-        encoded = inference.encode(images, budget)
-        tower = torch_flops(lambda shown=images: inference.encode(shown, budget))
+        needs = parse_view(view).needs_attention
+        encoded = inference.encode(images, budget, attention=needs)
+        tower = torch_flops(
+            lambda shown=images, told=needs: inference.encode(shown, budget, attention=told)
+        )
         reducing = torch_flops(lambda shown=encoded: reduce_all(shown, view))
 
         def answer(with_pass: bool, chosen: Any = (sample, images, encoded, text_pass)) -> Any:

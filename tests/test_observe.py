@@ -358,14 +358,16 @@ def test_images_are_encoded_once_for_a_budget(
     samples = load_set(settings, fresh, "synth_mmbench")[:4]
     tower, passes = inference.vlm.encode, []
 
-    def run(pixels: Any) -> Any:
-        passes.append(len(pixels))
-        return tower(pixels)
+    def run(pixels: Any, *, attention: bool) -> Any:
+        passes.append((len(pixels), attention))
+        return tower(pixels, attention=attention)
 
     monkeypatch.setattr(inference.vlm, "encode", run)
-    observe_samples(inference, fresh, samples, VIEWS)
+    attending = ["full+visionzip-0.5", "full+visionzip-0.25"]
+    observe_samples(inference, fresh, samples, [*VIEWS, *attending])
     budgets = {view_budget(view, settings.vision_budget) for view in VIEWS}
-    assert passes == [len(samples)] * len(budgets)
+    once_more = [(len(samples), True)]
+    assert sorted(passes) == [(len(samples), False)] * len(budgets) + once_more
 
 
 def test_only_new_views_are_run(fresh: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from support.properties import given, st
 from vovnet.views import tokens_left
-from vovnet.views.reductions.base import Reduction, kept_tokens
+from vovnet.views.reductions.base import ImageTokens, Reduction, kept_tokens
 from vovnet.views.reductions.merge import Merge
 from vovnet.views.reductions.pool import Pool
 from vovnet.views.reductions.prune import Prune
@@ -21,6 +21,7 @@ from vovnet.views.reductions.token_map import TokenMap, reduce_tokens
 SIDES = st.integers(1, 7)
 RATIOS = st.sampled_from([1.0, 0.75, 0.5, 0.25, 0.125, 0.1, 0.03])
 SEEDS = st.integers(0, 2**16)
+PRUNING = ["stride", "topk_norm", "random", "divprune"]
 MODES = [(mode, weight) for mode in ("cosine", "l2") for weight in ("norm", "uniform")]
 TOLERANCE = 1e-5
 """Of means of float32 tokens of unit variance against double precision; measured below 1e-6."""
@@ -36,7 +37,7 @@ def merge(tokens: Tensor, mode: Any, weight: Any, ratio: float) -> TokenMap:
 
 def reduce_line(tokens: Tensor, reduction: Reduction) -> TokenMap:
     """A reduction that does not look at the grid, of an image of one row."""
-    return reduction.reduce(tokens, (1, len(tokens)))
+    return reduction.reduce(ImageTokens(tokens, (1, len(tokens))))
 
 
 def random_tokens(count: int, seed: int, width: int = 6) -> Tensor:
@@ -143,11 +144,11 @@ def test_merging_by_hand() -> None:
 
 def test_pooling_an_odd_grid_by_hand() -> None:
     tokens = torch.arange(15.0)[:, None]  # 3 rows of 5
-    result = Pool(2).reduce(tokens, (3, 5))
+    result = Pool(2).reduce(ImageTokens(tokens, (3, 5)))
     assert result.apply(tokens).flatten().tolist() == [3, 5, 6.5, 10.5, 12.5, 14]
     assert result.anchors_G.tolist() == [0, 2, 4, 10, 12, 14]
     assert sizes(result).tolist() == [4, 4, 2, 2, 2, 1]
-    assert Pool(4).reduce(tokens, (3, 5)).anchors_G.tolist() == [6, 9]
+    assert Pool(4).reduce(ImageTokens(tokens, (3, 5))).anchors_G.tolist() == [6, 9]
 
 
 # ---- parity ------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def test_merging_is_that_of_the_reference(
 @given(rows=SIDES, columns=SIDES, factor=st.sampled_from([1, 2, 3, 4]), seed=SEEDS)
 def test_pooling_is_that_of_the_reference(rows: int, columns: int, factor: int, seed: int) -> None:
     tokens = random_tokens(rows * columns, seed)
-    result = Pool(factor).reduce(tokens, (rows, columns))
+    result = Pool(factor).reduce(ImageTokens(tokens, (rows, columns)))
     expected = torch.stack(pooled_by_hand(tokens, rows, columns, factor))
     torch.testing.assert_close(result.apply(tokens), expected, atol=TOLERANCE, rtol=0)
 
@@ -213,7 +214,7 @@ REDUCTIONS = st.one_of(
     st.builds(Pool, st.sampled_from([1, 2, 4])).map(lambda item: [item]),
     st.lists(
         st.one_of(
-            st.builds(Prune, st.sampled_from(["stride", "topk_norm"]), RATIOS),
+            st.builds(Prune, st.sampled_from(PRUNING), RATIOS),
             st.builds(
                 Merge,
                 st.sampled_from(["cosine", "l2"]),
@@ -231,7 +232,7 @@ def test_what_is_left_is_what_is_counted(
     rows: int, columns: int, reductions: list[Reduction], seed: int
 ) -> None:
     tokens = random_tokens(rows * columns, seed)
-    result = reduce_tokens(tokens, (rows, columns), reductions)
+    result = reduce_tokens(ImageTokens(tokens, (rows, columns), seed), reductions)
     left = tokens_left((rows, columns), reductions)
     assert result.apply(tokens).shape == (left, tokens.shape[1])
     assert len(result.anchors_G) == len(result.weights_GK) == left
@@ -263,7 +264,7 @@ def test_pooling_conserves_sizes_and_the_sum(
     rows: int, columns: int, factor: int, seed: int
 ) -> None:
     tokens = random_tokens(rows * columns, seed)
-    result = Pool(factor).reduce(tokens, (rows, columns))
+    result = Pool(factor).reduce(ImageTokens(tokens, (rows, columns)))
     assert sizes(result).sum() == len(tokens)
     torch.testing.assert_close(
         sizes(result) @ result.apply(tokens), tokens.sum(dim=0), atol=1e-4, rtol=1e-5
@@ -272,13 +273,13 @@ def test_pooling_conserves_sizes_and_the_sum(
 
 @pytest.mark.parametrize(
     "reduction",
-    [Prune("stride", 1.0), Prune("topk_norm", 1.0), Pool(1)]
+    [*(Prune(mode, 1.0) for mode in PRUNING), Pool(1)]  # type: ignore[arg-type]
     + [Merge(mode, 1.0, weight) for mode, weight in MODES],  # type: ignore[arg-type]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_reduced_is_bit_for_bit_the_same(reduction: Reduction, dtype: torch.dtype) -> None:
     tokens = random_tokens(35, 3).to(dtype)
-    result = reduce_tokens(tokens, (5, 7), [reduction])
+    result = reduce_tokens(ImageTokens(tokens, (5, 7)), [reduction])
     assert torch.equal(result.apply(tokens), tokens)
     assert result.anchors_G.tolist() == list(range(35))
 
@@ -288,9 +289,9 @@ def test_mixed_precision_reduces_as_full_precision_does(dtype: torch.dtype) -> N
     """Under autocast, which training may use, products are rounded; a map is not."""
     tokens = random_tokens(35, 3).to(dtype)
     for reductions in ([Merge("cosine", 0.5, "norm"), Prune("topk_norm", 0.5)], [Pool(2)]):
-        plain = reduce_tokens(tokens, (5, 7), reductions)
+        plain = reduce_tokens(ImageTokens(tokens, (5, 7)), reductions)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            mixed = reduce_tokens(tokens, (5, 7), reductions)
+            mixed = reduce_tokens(ImageTokens(tokens, (5, 7)), reductions)
             features = mixed.apply(tokens)
         assert torch.equal(mixed.weights_GK, plain.weights_GK)
         assert torch.equal(features, plain.apply(tokens))

@@ -74,7 +74,7 @@ def test_other_spellings_have_one_canonical_name(spelling: str, name: str) -> No
     "text",
     [
         *("", "FULL", "half", "064", "full+", "full+full", "full+prune-stride-0.1234567"),
-        *("prune-stride-0.00", "prune-stride-1.50", "prune-random-0.50", "merge-cosine"),
+        *("prune-stride-0.00", "prune-stride-1.50", "prune-chance-0.50", "merge-cosine"),
         *("pool-0", "pool-02", "side-0", "side-336.0", "no+pool-2", "prune-stride-0.50+pool-2"),
         *("coarse+side-64", "pool-2+", "+pool-2", "side-336/../x", "prune", "64+96"),
     ],

@@ -300,6 +300,9 @@ def test_the_packaged_model_has_learned_what_each_view_shows() -> None:
 REDUCED = (
     "full+prune-stride-0.5",
     "full+prune-topk_norm-0.25",
+    "full+prune-random-0.25",
+    "full+prune-divprune-0.5",
+    "full+visionzip-0.5",
     "full+merge-cosine-0.5",
     "full+merge-l2-uniform-0.125",
     "full+merge-cosine-uniform-0.5+prune-topk_norm-0.5",
@@ -312,6 +315,9 @@ REDUCED = (
 UNREDUCED = (
     "full+prune-stride-1",
     "full+prune-topk_norm-1",
+    "full+prune-random-1",
+    "full+prune-divprune-1",
+    "full+visionzip-1",
     "full+merge-cosine-1",
     "full+merge-l2-uniform-1",
     "full+pool-1",
@@ -322,8 +328,11 @@ SIZES = [(128, 128), (128, 96), (90, 128), (40, 128), (33, 60), (31, 500)]
 
 
 def reduced_sequence(vlm: QwenVL, text: str, images: list[Image.Image], view: str):
-    (features,) = encode_images(vlm, [images], view_budget(view, BUDGETS))
-    reductions = parse_view(view).reductions
+    shown = parse_view(view)
+    (features,) = encode_images(
+        vlm, [images], view_budget(view, BUDGETS), attention=shown.needs_attention
+    )
+    reductions = shown.reductions
     return vlm.sequence(vlm.prompt(text), tuple(image.reduced(reductions) for image in features))
 
 
@@ -402,7 +411,9 @@ def test_nothing_reduced_gives_every_logit_of_full(vlm: QwenVL, view: str) -> No
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("view", ["full+prune-stride-0.5", "full+merge-cosine-0.25", "full+pool-2"])
+@pytest.mark.parametrize(
+    "view", ["full+prune-stride-0.5", "full+merge-cosine-0.25", "full+pool-2", "full+visionzip-0.5"]
+)
 def test_padding_changes_nothing_of_a_reduced_view(vlm: QwenVL, view: str) -> None:
     items = [*questions(5), ("Which?", [picture((90, 128)), picture((33, 60))])]
     together_BV = view_logits(vlm, items, view)

@@ -60,6 +60,8 @@ def false_gold(sample: Sample) -> Sample:
     )
 
 
-def encode_images(vlm: VisionLanguageModel, images: Any, budget: ViewBudget | None) -> Any:
+def encode_images(
+    vlm: VisionLanguageModel, images: Any, budget: ViewBudget | None, *, attention: bool = False
+) -> Any:
     """The encoded images of each sample, within a budget."""
-    return vlm.encode([vlm.preprocess(shown, budget) for shown in images])
+    return vlm.encode([vlm.preprocess(shown, budget) for shown in images], attention=attention)

@@ -150,17 +150,22 @@ class Inference:
         images: Sequence[Sequence[Image.Image]],
         budget: ViewBudget | None,
         clock: Clock = nullcontext,
+        *,
+        attention: bool = False,
     ) -> Encoded:
-        """Each sample's images, encoded once for every view of this budget."""
+        """Each sample's images, encoded once for every view of this budget.
+
+        Views that read the tower's attention need it.
+        """
         with clock("preprocessing"):
             pixels = [self.vlm.preprocess(shown, budget) for shown in images]
         with clock("vision_encoding"):
-            return self.encode_pixels(pixels)
+            return self.encode_pixels(pixels, attention=attention)
 
     @torch.inference_mode()
-    def encode_pixels(self, pixels: Sequence[Pixels | None]) -> Encoded:
+    def encode_pixels(self, pixels: Sequence[Pixels | None], *, attention: bool = False) -> Encoded:
         """Each sample's images, preprocessed before."""
-        return self.vlm.encode(pixels)
+        return self.vlm.encode(pixels, attention=attention)
 
     def batch_tokens(self) -> int | None:
         """The most tokens at once: as configured, or what the GPU's free memory has room for.
@@ -207,7 +212,8 @@ class Inference:
         `text_pass` is that of the same samples; with `eval.cache_reuse` its cache is cropped
         back to the shared prefix and extended, otherwise, or without it, everything is
         computed anew. `images` holds each sample's images (none are read for `no`); `encoded`
-        is what `encode` made of them within the view's budget, where that was done before.
+        is what `encode` made of them within the view's budget, where that was done before, with
+        the tower's attention if the view needs it.
         """
         if self.settings.eval.num_beams > 1:
             pairs = zip(samples, images, strict=True)
@@ -216,8 +222,9 @@ class Inference:
         budget = view_budget(view, self.settings.vision_budget)
         with clock("preprocessing"):
             prompts = reuse.prompts if reuse else self.prompts(samples)
+        attention = parse_view(view).needs_attention
         if encoded is None:
-            encoded = self.encode(images, budget, clock)
+            encoded = self.encode(images, budget, clock, attention=attention)
         with clock("prefill"):
             sequences = self.sequences(prompts, encoded, view)
             self._check_counts(samples, view, sequences)
@@ -240,7 +247,8 @@ class Inference:
         for prompt, shown, sequence, found in rows:
             cached = len(prompt.text_ids) if budget is None else prompt.num_shared
             asked = ([image.grid for image in shown], sequence.length, found.num_passes)
-            flops.append(self.vlm.flops.answer(*asked, cached if reuse else None))
+            left = cached if reuse else None
+            flops.append(self.vlm.flops.answer(*asked, left, attention=attention))
         return self._answers(logits_BV, sequences, generated, flops)
 
     def _answers(

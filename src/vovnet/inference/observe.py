@@ -42,7 +42,7 @@ from vovnet.model.packed import slots
 from vovnet.model.vovnet import device_name, load_trained, pick_device
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel
-from vovnet.views import view_budget
+from vovnet.views import parse_view, view_budget
 
 OnBlock = Callable[[int, int], None]
 S = TypeVar("S")
@@ -217,7 +217,8 @@ def observe_blocks(
 ) -> Iterator[Observation]:
     """Observe one block after the other, while worker processes load the images of the next.
 
-    A view's budget is that of its images, which are encoded once for the views that share it.
+    A view's budget is that of its images, which are encoded once for the views that share it: once
+    more with the tower's attention, for the views that read it.
     """
     settings = inference.settings
     plans = [batches(inference, block.samples, block.views) for block in blocks]
@@ -244,7 +245,7 @@ def observe_blocks(
 def _observe_batch(
     inference: Inference, block: Block, batch: Sequence[tuple[Sample, Loaded]]
 ) -> list[SampleObservation]:
-    """One text pass for all views, where they or the signals need one; images once per budget.
+    """One text pass for all views, where they or the signals need one; images once per encoding.
 
     The latency of a view counts the preparing and encoding of its images, which it needs alone.
     """
@@ -258,15 +259,19 @@ def _observe_batch(
         pairs = zip(rows, text_pass.signals, text_pass.states, strict=True)
         for row, signals, state_F in pairs:
             row.signals, row.state = signals, state_F
-    budgets = {view: view_budget(view, settings.vision_budget) for view in block.views}
-    for budget in dict.fromkeys(budgets.values()):
+    encodings = {
+        view: (view_budget(view, settings.vision_budget), parse_view(view).needs_attention)
+        for view in block.views
+    }
+    for budget, attention in dict.fromkeys(encodings.values()):
         began = time.perf_counter()
         encoded = None
         if settings.eval.num_beams == 1:
-            encoded = inference.encode_pixels([item.pixels.get(budget) for item in loaded])
+            pixels = [item.pixels.get(budget) for item in loaded]
+            encoded = inference.encode_pixels(pixels, attention=attention)
         encoding_s = time.perf_counter() - began
         encoding_s += sum(item.seconds.get(budget, 0.0) for item in loaded)
-        for view in (view for view in block.views if budgets[view] == budget):
+        for view in (view for view in block.views if encodings[view] == (budget, attention)):
             began = time.perf_counter()
             images = [item.images for item in loaded]
             answers = inference.answer(samples, view, images, text_pass, encoded)

@@ -46,7 +46,8 @@ class LanguageModel:
 class VisionTower:
     """A vision transformer whose patches are merged into tokens, at its end and for deepstack.
 
-    In `num_window_layers` of its layers patches attend within squares of `window` tokens a side.
+    In `num_window_layers` of its layers patches attend within squares of `window` tokens a side;
+    `last_has_windows` says whether the last layer is one of these.
     """
 
     num_layers: int
@@ -59,6 +60,7 @@ class VisionTower:
     mlp_matrices: int = 2
     num_window_layers: int = 0
     window: int = 1
+    last_has_windows: bool = False
 
     def encode(self, grids: Sequence[Grid]) -> int:
         """Of images that attend to themselves alone, with the mergers."""
@@ -70,11 +72,24 @@ class VisionTower:
         total = 0
         for rows, columns in grids:
             patches = rows * columns * area
-            in_windows = area**2 * self._squares(rows) * self._squares(columns)
             pairs = (self.num_layers - self.num_window_layers) * patches**2
-            attention = 2 * hidden * (pairs + self.num_window_layers * in_windows)
+            pairs += self.num_window_layers * self._pairs_in_windows(rows, columns)
+            attention = 2 * hidden * pairs
             total += patches * weights + attention + self.num_mergers * rows * columns * merger
         return 2 * total
+
+    def last_attention(self, grids: Sequence[Grid]) -> int:
+        """Of telling the attention of the last layer: its projections and scores once more."""
+        total, area = 0, self.merge_size**2
+        for rows, columns in grids:
+            patches = rows * columns * area
+            pairs = self._pairs_in_windows(rows, columns) if self.last_has_windows else patches**2
+            total += 3 * patches * self.hidden_size**2 + self.hidden_size * pairs
+        return 2 * total
+
+    def _pairs_in_windows(self, rows: int, columns: int) -> int:
+        """Pairs of patches that are in one window."""
+        return self.merge_size**4 * self._squares(rows) * self._squares(columns)
 
     def _squares(self, side: int) -> int:
         """Sum of the squares of the parts into which windows cut a side of an image."""
@@ -117,19 +132,27 @@ class ModelFlops:
             vision,
             mlp_matrices=3,
             num_window_layers=vision["depth"] - len(vision["fullatt_block_indexes"]),
+            last_has_windows=vision["depth"] - 1 not in vision["fullatt_block_indexes"],
             window=vision["window_size"] // (vision["patch_size"] * vision["spatial_merge_size"]),
         )
         return cls(_language_model({**text, "head_dim": head_dim}), tower)
 
     def answer(
-        self, grids: Sequence[Grid], length: int, steps: int, cached: int | None = None
+        self,
+        grids: Sequence[Grid],
+        length: int,
+        steps: int,
+        cached: int | None = None,
+        *,
+        attention: bool = False,
     ) -> AnswerFlops:
         """Of one answer under a view.
 
         `grids` are those of the images before any reduction, `length` counts the prompt's tokens,
         `steps` the answer's tokens that were fed back, and `cached` the prompt's tokens that the
         text pass left in the cache (None where there was none to go on from). Where all of them
-        are cached, even the first logits are those of the text pass.
+        are cached, even the first logits are those of the text pass. With `attention` the tower
+        also told that of its last layer.
         """
         decoding = self.language_model.decoding(length, steps)
         alone = self.language_model.prefill(length) + decoding
@@ -137,14 +160,17 @@ class ModelFlops:
         if cached is not None:
             new = length - cached
             after_text_pass = decoding + (self.language_model.prefill(new, cached) if new else 0)
-        return AnswerFlops(self.vision_tower.encode(grids), after_text_pass, alone)
+        tower = self.vision_tower.encode(grids)
+        if attention:
+            tower += self.vision_tower.last_attention(grids)
+        return AnswerFlops(tower, after_text_pass, alone)
 
 
 def _language_model(text: Mapping[str, Any]) -> LanguageModel:
     return LanguageModel(*(text[item.name] for item in fields(LanguageModel)))
 
 
-def _tower(vision: Mapping[str, Any], **parts: int) -> VisionTower:
+def _tower(vision: Mapping[str, Any], **parts: Any) -> VisionTower:
     """What every family's vision_config names alike, and the parts in which the towers differ."""
     return VisionTower(
         num_layers=vision["depth"],

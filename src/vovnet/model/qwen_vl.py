@@ -3,10 +3,11 @@
 Shapes: B samples, T tokens, D hidden size, K image tokens.
 """
 
+import zlib
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import CheckpointError
 from vovnet.model import varlen
 from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, assemble
+from vovnet.model.tower_attention import layer_inputs, tower_attention
 from vovnet.model.vlm import VisionLanguageModel
 
 
@@ -100,30 +102,42 @@ class QwenVL(VisionLanguageModel):
             bicubic = Image.Resampling.BICUBIC
             resized.append(image if image.size == size else image.resize(size, bicubic))
         inputs = self.image_processor(images=resized, do_resize=False, return_tensors="pt")
-        return Pixels(inputs["pixel_values"].to(self.model.dtype), inputs["image_grid_thw"])
+        seeds = tuple(zlib.crc32(image.tobytes()) for image in resized)
+        values_PC = inputs["pixel_values"].to(self.model.dtype)
+        return Pixels(values_PC, inputs["image_grid_thw"], seeds)
 
-    def encode(self, pixels: Sequence[Pixels | None]) -> list[tuple[ImageFeatures, ...]]:
+    def encode(
+        self, pixels: Sequence[Pixels | None], *, attention: bool = False
+    ) -> list[tuple[ImageFeatures, ...]]:
         shown = [item for item in pixels if item is not None]
         if not shown:
             return [() for _ in pixels]
         grids_N3 = torch.cat([item.grids_N3 for item in shown])
-        output = self.model.model.get_image_features(
-            torch.cat([item.values_PC.to(self.device, non_blocking=True) for item in shown]),
-            grids_N3.to(self.device),
-            return_dict=True,
-        )
+        last_layer = cast(Any, self.tower).blocks[-1]
+        with layer_inputs(last_layer, wanted=attention) as inputs:
+            output = self.model.model.get_image_features(
+                torch.cat([item.values_PC.to(self.device, non_blocking=True) for item in shown]),
+                grids_N3.to(self.device),
+                return_dict=True,
+            )
         merge = self.model.config.vision_config.spatial_merge_size
+        told = None
+        if attention:
+            places_K = self.tower_places(grids_N3)
+            told = tower_attention(last_layer, inputs, merge**2).take(places_K)
         levels = [_flatten(level) for level in self.deepstack_features(output)]
         tokens_KD = _flatten(output.pooler_output)
         features, start = [], 0
-        for _, patch_rows, patch_columns in grids_N3.tolist():
+        seeds = [seed for item in shown for seed in item.seeds]
+        for seed, (_, patch_rows, patch_columns) in zip(seeds, grids_N3.tolist(), strict=True):
             rows, columns = patch_rows // merge, patch_columns // merge
             part = slice(start, start + rows * columns)
             start = part.stop
             grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
             places_2K = torch.stack(grid).reshape(2, -1)
             deepstack = tuple(level[part] for level in levels)
-            image = ImageFeatures(tokens_KD[part], deepstack, places_2K, (rows, columns))
+            own = told and told.take(part)
+            image = ImageFeatures(tokens_KD[part], deepstack, places_2K, (rows, columns), seed, own)
             features.append(image)
         images = iter(features)
         return [
@@ -157,6 +171,10 @@ class QwenVL(VisionLanguageModel):
             **lengths,
         )
         return output.last_hidden_state
+
+    def tower_places(self, grids_N3: Tensor) -> Tensor | slice:
+        """Where the tower's layers have the tokens of all images."""
+        return slice(None)
 
     def deepstack_features(self, output: Any) -> Sequence[Tensor | Sequence[Tensor]]:
         """The levels of a tower's output that enter deeper layers, where a family has them."""

@@ -4,13 +4,13 @@ Shapes: B samples, T tokens, D hidden size, K image tokens, L deepstack levels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from vovnet.views.reductions.base import Reduction
+from vovnet.views.reductions.base import ImageTokens, Reduction, TowerAttention
 from vovnet.views.reductions.token_map import reduce_tokens
 
 T = TypeVar("T")
@@ -46,28 +46,33 @@ class Prompt:
 class Pixels:
     """Preprocessed images of one sample on the CPU: patches of all, and (time, rows, columns).
 
-    values_PC holds a patch per row; grids_N3 counts the patches of each image.
+    values_PC holds a patch per row; grids_N3 counts the patches of each image. `seeds` are
+    checksums of the images as they are shown, for reductions that draw.
     """
 
     values_PC: Tensor
     grids_N3: Tensor
+    seeds: tuple[int, ...]
 
     def pin_memory(self) -> "Pixels":
         """In memory from which a GPU reads by itself; called by torch's data loader."""
-        return Pixels(self.values_PC.pin_memory(), self.grids_N3)
+        return replace(self, values_PC=self.values_PC.pin_memory())
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
     """One encoded image: embeddings_KD, and one tensor of the same shape per deepstack level.
 
-    positions_2K (on the CPU) holds row and column of each token on the image's `grid`.
+    positions_2K (on the CPU) holds row and column of each token on the image's `grid`. `attention`
+    is the tower's, where it was asked for.
     """
 
     embeddings_KD: Tensor
     deepstack: tuple[Tensor, ...]
     positions_2K: Tensor
     grid: tuple[int, int]
+    seed: int
+    attention: TowerAttention | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -81,10 +86,12 @@ class ImageFeatures:
         """
         if not reductions:
             return self
-        left = reduce_tokens(self.embeddings_KD.detach(), self.grid, reductions)
+        told = ImageTokens(self.embeddings_KD.detach(), self.grid, self.seed, self.attention)
+        left = reduce_tokens(told, reductions)
         deepstack = tuple(left.apply(level) for level in self.deepstack)
         positions_2G = self.positions_2K[:, left.anchors_G]
-        return ImageFeatures(left.apply(self.embeddings_KD), deepstack, positions_2G, self.grid)
+        embeddings_GD = left.apply(self.embeddings_KD)
+        return ImageFeatures(embeddings_GD, deepstack, positions_2G, self.grid, self.seed)
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,13 @@ class VisionLanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def encode(self, pixels: Sequence[Pixels | None]) -> list[tuple[ImageFeatures, ...]]:
-        """Encode the images of several samples in one pass of the vision tower."""
+    def encode(
+        self, pixels: Sequence[Pixels | None], *, attention: bool = False
+    ) -> list[tuple[ImageFeatures, ...]]:
+        """Encode the images of several samples in one pass of the vision tower.
+
+        With `attention`, images also tell that of the tower's last layer.
+        """
 
     @abstractmethod
     def sequence(

@@ -26,6 +26,7 @@ from vovnet.policies.base import (
     PolicyInputs,
 )
 from vovnet.views import parse_view
+from vovnet.views.reductions import REDUCTIONS
 from vovnet.views.reductions.base import ratio_text
 
 Look = Callable[[Ints, NDArray[np.object_]], Confidence]
@@ -143,7 +144,8 @@ def _execute(
 
 def pruning(policy: PolicySettings) -> str:
     """The pruning that the policy's keys describe."""
-    return f"prune-{policy.baseline_pruning_mode}-{ratio_text(policy.baseline_pruning_ratio)}"
+    mode, ratio = policy.baseline_pruning_mode, ratio_text(policy.baseline_pruning_ratio)
+    return f"{mode}-{ratio}" if mode in REDUCTIONS else f"prune-{mode}-{ratio}"
 
 
 def merging(policy: PolicySettings) -> str:

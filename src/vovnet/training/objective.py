@@ -230,14 +230,16 @@ class Objective(torch.nn.Module):
             (id(example), budget): example.pixels[budget] if budget else None
             for example, budget in zip(examples, budgets, strict=True)
         }
-        encoded = dict(zip(pixels, vlm.encode(list(pixels.values())), strict=True))
+        attention = any(parse_view(view).needs_attention for view in views)
+        images = vlm.encode(list(pixels.values()), attention=attention)
+        encoded = dict(zip(pixels, images, strict=True))
         grids = [image.grid for images in encoded.values() for image in images]
         self.work += Work(0, vlm.flops.vision_tower.encode(grids))
         sequences = []
         for example, view, budget in zip(examples, views, budgets, strict=True):
             reductions = parse_view(view).reductions
-            images = tuple(image.reduced(reductions) for image in encoded[id(example), budget])
-            sequences.append(vlm.sequence(example.prompt, images, example.answer_ids))
+            shown = tuple(image.reduced(reductions) for image in encoded[id(example), budget])
+            sequences.append(vlm.sequence(example.prompt, shown, example.answer_ids))
         return sequences
 
     def _losses(self, sequences: Sequence[TokenSequence], examples: Sequence[Example]) -> Tensor:

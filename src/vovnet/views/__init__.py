@@ -53,6 +53,11 @@ class View:
         return "+".join([budget, *(item.name for item in self.reductions)])
 
     @property
+    def needs_attention(self) -> bool:
+        """Whether its reductions read the attention of the vision tower."""
+        return any(item.needs_attention for item in self.reductions)
+
+    @property
     def columns(self) -> dict[str, float]:
         """What results.csv says of a policy that shows this view."""
         columns: dict[str, float] = {}

@@ -22,7 +22,7 @@ from vovnet.inference.live import WARM_UP, LivePolicy, Timing, answer_both_ways
 from vovnet.inference.observe import observe_samples
 from vovnet.model.sequences import TokenSequence
 from vovnet.policies.experiments import needed_views
-from vovnet.views import view_budget
+from vovnet.views import parse_view, view_budget
 
 BATCHING_REQUIRED, NO_REQUIRED, REUSE_REQUIRED = 4.0, 1.1, 1.0
 
@@ -170,7 +170,11 @@ def compare_reductions(bench: Bench) -> tuple[list[Line], dict[str, Any]]:
     images = [load_images(bench.settings, bench.layout, sample) for sample in samples]
     sequences = {}
     for view in ["full", "coarse", *views]:
-        encoded = inference.encode(images, view_budget(view, bench.settings.vision_budget))
+        budget, attention = (
+            view_budget(view, bench.settings.vision_budget),
+            parse_view(view).needs_attention,
+        )
+        encoded = inference.encode(images, budget, attention=attention)
         sequences[view] = inference.sequences(prompts, encoded, view)
 
     def prefill(chosen: Sequence[TokenSequence]) -> None:

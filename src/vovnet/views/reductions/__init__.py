@@ -12,6 +12,7 @@ REDUCTIONS = {
     "prune": "vovnet.views.reductions.prune",
     "merge": "vovnet.views.reductions.merge",
     "pool": "vovnet.views.reductions.pool",
+    "visionzip": "vovnet.views.reductions.visionzip",
 }
 """By the first word of their spelling."""
 

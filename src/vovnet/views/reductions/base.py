@@ -15,6 +15,40 @@ if TYPE_CHECKING:
     from vovnet.views.reductions.token_map import TokenMap
 
 
+@dataclass(frozen=True, eq=False)
+class TowerAttention:
+    """What the last layer of the vision tower says of an image's K tokens.
+
+    `received_K` is the attention that the patches of a token get from all patches of the image;
+    `keys_KE` are their keys. Both are means over the heads and over the patches of a token.
+    """
+
+    received_K: Tensor
+    keys_KE: Tensor
+
+    def take(self, tokens: Tensor | slice) -> TowerAttention:
+        """Of some of the tokens."""
+        return TowerAttention(self.received_K[tokens], self.keys_KE[tokens])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTokens:
+    """What a reduction is told of an image.
+
+    `values_KD` are its tokens as they enter the language model, on a `grid` of (rows, columns)
+    where nothing was reduced before. `seed` follows from the image as it is shown. `attention`
+    is there for reductions that need it.
+    """
+
+    values_KD: Tensor
+    grid: tuple[int, int]
+    seed: int = 0
+    attention: TowerAttention | None = None
+
+    def __len__(self) -> int:
+        return len(self.values_KD)
+
+
 @dataclass(frozen=True)
 class Reduction(ABC):
     """Shows an encoded image with fewer tokens.
@@ -25,21 +59,22 @@ class Reduction(ABC):
 
     `example` and `summary` are for messages and docs; `column` of results.csv holds the amount. A
     reduction that `needs_grid` reads the whole grid of an image's tokens, and so must come before
-    all others.
+    all others. One that `needs_attention` reads the tower's, and so must come first as well.
     """
 
     example: ClassVar[str]
     summary: ClassVar[str]
     column: ClassVar[str]
     needs_grid: ClassVar[bool] = False
+    needs_attention: ClassVar[bool] = False
 
     @abstractmethod
     def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
         """How many of an image's `count` tokens it leaves; `grid` is their (rows, columns)."""
 
     @abstractmethod
-    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
-        """The map from the K tokens that enter the language model to those that are left."""
+    def reduce(self, image: ImageTokens) -> TokenMap:
+        """The map from the image's K tokens to those that are left."""
 
     @property
     def name(self) -> str:

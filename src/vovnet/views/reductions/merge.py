@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from vovnet.views.reductions.base import Reduction, kept_tokens
+from vovnet.views.reductions.base import ImageTokens, Reduction, kept_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,18 +45,18 @@ class Merge(Reduction):
     def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
         return kept_tokens(count, self.ratio)
 
-    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
+    def reduce(self, image: ImageTokens) -> TokenMap:
         import torch
 
         from vovnet.views.reductions.token_map import grouping
 
-        tokens_KD = tokens_KD.float()
+        tokens_KD = image.values_KD.float()
         if self.weight == "uniform":
             masses_K = torch.ones(len(tokens_KD), device=tokens_KD.device)
         else:  # tokens of zero norm still have a mean
             masses_K = tokens_KD.norm(dim=-1).clamp_min(torch.finfo(torch.float32).eps)
         groups_K = anchors_N = torch.arange(len(tokens_KD))
-        left = self.tokens_left(len(tokens_KD), grid)
+        left = self.tokens_left(len(image), image.grid)
         result = grouping(groups_K, anchors_N, masses_K)
         while len(anchors_N) > left:
             count = min(len(anchors_N) - left, len(anchors_N) // 2)

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from vovnet.views.reductions.base import Reduction
+from vovnet.views.reductions.base import ImageTokens, Reduction
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vovnet.views.reductions.token_map import TokenMap
 
 
@@ -35,12 +33,12 @@ class Pool(Reduction):
         rows, columns = (-(-side // self.factor) for side in grid)
         return rows * columns
 
-    def reduce(self, tokens_KD: Tensor, grid: tuple[int, int]) -> TokenMap:
+    def reduce(self, image: ImageTokens) -> TokenMap:
         import torch
 
         from vovnet.views.reductions.token_map import grouping
 
-        (rows, columns), factor = grid, self.factor
+        (rows, columns), factor = image.grid, self.factor
         row_K = torch.arange(rows).repeat_interleave(columns)
         column_K = torch.arange(columns).repeat(rows)
         across = -(-columns // factor)
@@ -48,8 +46,8 @@ class Pool(Reduction):
         # The middle place, rounded down, of each stretch of `factor` along a side.
         middle_rows, middle_columns = (
             [(first + min(first + factor, side) - 1) // 2 for first in range(0, side, factor)]
-            for side in grid
+            for side in image.grid
         )
         anchors = [row * columns + column for row in middle_rows for column in middle_columns]
-        masses_K = torch.ones(len(tokens_KD), device=tokens_KD.device)
+        masses_K = torch.ones(len(image), device=image.values_KD.device)
         return grouping(groups_K, torch.tensor(anchors), masses_K)

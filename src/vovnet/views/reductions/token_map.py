@@ -9,12 +9,12 @@ Shapes: K tokens of an image, row by row on its grid; G tokens left; D hidden si
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from vovnet.views.reductions.base import Reduction
+from vovnet.views.reductions.base import ImageTokens, Reduction
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class TokenMap:
         return TokenMap(other.weights_GK @ self.weights_GK, self.anchors_G[other.anchors_G])
 
 
-def reduce_tokens(
-    tokens_KD: Tensor, grid: tuple[int, int], reductions: Sequence[Reduction]
-) -> TokenMap:
+def reduce_tokens(image: ImageTokens, reductions: Sequence[Reduction]) -> TokenMap:
     """What `reductions`, one after the other, leave of an image's tokens.
 
     Maps are in float32, also in training in mixed precision: a mean of rounded weights would not
     leave a single token as it was.
     """
-    assert len(tokens_KD) == grid[0] * grid[1], (tokens_KD.shape, grid)
+    tokens_KD = image.values_KD
+    assert len(tokens_KD) == image.grid[0] * image.grid[1], (tokens_KD.shape, image.grid)
     with torch.autocast(tokens_KD.device.type, enabled=False):
         result = selection(torch.arange(len(tokens_KD)), tokens_KD)
         for reduction in reductions:
             left_GD = result.apply(tokens_KD)
             whole = len(left_GD) == len(tokens_KD)
             assert whole or not reduction.needs_grid, f"{reduction.name} needs the whole grid"
-            result = result.then(reduction.reduce(left_GD, grid))
+            left = replace(image, values_KD=left_GD, attention=image.attention if whole else None)
+            result = result.then(reduction.reduce(left))
     return result
 
 
