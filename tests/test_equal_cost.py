@@ -13,12 +13,13 @@ import pytest
 
 from support.replays import GRADED, LAMBDAS, World, write_reduced, write_world
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, read_results
+from vovnet.core.resampling import holm
+from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, Row, read_results
 from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.hull_metrics import hull_metrics, verdict
+from vovnet.evaluation.hull_metrics import hull_metrics, judge, verdict
 from vovnet.evaluation.references import Comparison, Points
 
-SEEDS = [0, 1]
+SEEDS = [0, 1, 2]
 SIDES = {"side-64": 0.25, "side-80": 0.4, "side-96": 0.5}
 NAMES = ("vovnet", "no_vision", "always_coarse", "always_full", "resolution", "merged")
 EXPERIMENTS = {
@@ -102,7 +103,8 @@ def test_a_sweep_is_compared_at_shares_of_the_cost_of_full(world: World) -> None
         assert row["gain"] == pytest.approx(np.mean(gains), abs=1e-9)
         assert row["gain_sd"] == pytest.approx(np.std(gains, ddof=1), abs=1e-9)
         assert row["gain_lo"] < row["gain"] < row["gain_hi"]
-        assert row["verdict"] == verdict(row["gain_lo"], row["gain_hi"])
+        assert (row["p_value"] < 0.05) == (row["gain_lo"] > 0 or row["gain_hi"] < 0)
+        assert row["verdict"] == verdict(row["gain"], row["p_holm"])
     assert rows.loc["50", "verdict"] == "beats", "half of FULL's answers are given up by the sweep"
 
 
@@ -181,11 +183,33 @@ def test_a_curve_reaches_at_the_cost_of_full_what_costs_no_more(
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [(0.1, 2, "beats"), (-2, -0.1, "loses"), (-1, 1, "undecided"), (0, 0, "undecided")],
+    ("gain", "p_value", "word"),
+    [(2, 0.04, "beats"), (-2, 0.04, "loses"), (2, 0.06, "undecided"), (2, np.nan, "undecided")],
 )
-def test_verdicts(low: float, high: float, word: str) -> None:
-    assert verdict(low, high) == word
+def test_verdicts(gain: float, p_value: float, word: str) -> None:
+    assert verdict(gain, p_value) == word
+
+
+def test_verdicts_are_corrected_for_all_comparisons_with_a_reference(world: World) -> None:
+    _, layout = world
+    rows = pd.read_csv(layout.hull / "equal_cost.csv")
+    for _, family in rows.groupby("reference"):
+        assert len(family) > 4
+        by_definition = (family["gain_lo"] == 0) & (family["gain_hi"] == 0)
+        assert by_definition.any(), "not looking and FULL are ends of the curve"
+        expected = holm(family["p_value"].mask(by_definition))
+        assert family["p_holm"].tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_among_many_a_chance_hit_is_undecided() -> None:
+    """Twenty comparisons: only what stands out of twenty is told as a verdict."""
+    facts = {"reference": "mixing_hull", "gain": 1.0, "gain_lo": 0.5, "gain_hi": 1.5}
+    p_values = [0.03, 0.001, *([0.5] * 18)]
+    rows: list[Row] = [facts | {"p_value": value} for value in p_values]
+    rows.append(facts | {"reference": "resolution", "gain": -1.0, "p_value": 0.03})
+    judge(rows)
+    words = [row["verdict"] for row in rows]
+    assert words == ["undecided", "beats", *(["undecided"] * 18), "loses"]
 
 
 def test_a_run_without_a_sweep_is_compared_with_that_of_vovnet(tmp_path: Path) -> None:

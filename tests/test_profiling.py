@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vovnet.core.stats import bootstrap_counts
+from vovnet.core.resampling import Resamples
 from vovnet.evaluation.live_columns import PARTS
 from vovnet.evaluation.live_run import compare_ways, paired_ratio, profile_columns, profile_facts
 
@@ -40,13 +40,13 @@ def test_facts() -> None:
 def test_the_ratio_is_paired() -> None:
     """Half the time on every sample, however much the samples differ: an interval of no width."""
     slow_N = np.array([1.0, 10, 100, 1000])
-    units_N, counts_BU = np.array([0, 0, 1, 2]), bootstrap_counts(3, 200, 0)
-    found = paired_ratio(slow_N / 2, slow_N, units_N, counts_BU)
+    units_N, resamples = np.array([0, 0, 1, 2]), Resamples.draw(np.arange(3), 200, 0)
+    found = paired_ratio(slow_N / 2, slow_N, units_N, resamples)
     for end in ("", "_lo", "_hi"):
         assert found[f"latency_ratio{end}"] == pytest.approx(0.5)
     mixed_N = slow_N * [1, 1, 4, 4]
-    there = paired_ratio(mixed_N, slow_N, units_N, counts_BU)
-    back = paired_ratio(slow_N, mixed_N, units_N, counts_BU)
+    there = paired_ratio(mixed_N, slow_N, units_N, resamples)
+    back = paired_ratio(slow_N, mixed_N, units_N, resamples)
     assert there["latency_ratio"] == pytest.approx(2)
     assert back["latency_ratio"] == pytest.approx(1 / there["latency_ratio"])
     assert there["latency_ratio_lo"] < 2 < there["latency_ratio_hi"]
@@ -56,7 +56,7 @@ def test_answers_that_differ_are_named() -> None:
     facts = {"id": ["a", "b", "c"], "view": ["no", "full", "full"]}
     first = answers([1, 1, 4], token_ids=[[1], [2, 3], [4]], **facts)
     second = answers([2, 4, 4], token_ids=[[1], [2], [4]], **facts)
-    found = compare_ways(first, second, np.arange(3), bootstrap_counts(3, 50, 0))
+    found = compare_ways(first, second, np.arange(3), Resamples.draw(np.arange(3), 50, 0))
     assert (found["num_different"], found["different"]) == (1, ["b"])
     assert found["latency_ratio_by_view"] == pytest.approx({"no": 0.5, "full": 0.5})
     assert found["without"]["latency_p50_ms"] == 4

@@ -17,7 +17,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table
-from vovnet.core.stats import wilson_interval
+from vovnet.core.resampling import wilson_interval
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, rate_columns
 from vovnet.evaluation.error_slices import (
     action_probabilities,

@@ -1,4 +1,4 @@
-"""Bootstrap, curves, hulls and routing metrics: values by hand, numpy, and properties."""
+"""Curves, hulls and routing metrics: values by hand, numpy, and properties."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ import pytest
 
 from support.properties import given, st
 from vovnet.core.arrays import unit_codes, unit_minima, unit_sums
+from vovnet.core.resampling import Resamples
 from vovnet.core.stats import (
     APGR_SHARES,
-    LEVEL,
     Curves,
     aiq,
     apgr,
     best_choice,
-    bootstrap_counts,
     captured_share,
     mcc,
     needs_look,
-    percentile_interval,
-    resampled_means,
     sweep_curve,
     upper_hull,
 )
@@ -38,27 +35,7 @@ def row(*values: float) -> np.ndarray:
     return np.array([values], dtype=float)
 
 
-# ---- resampling --------------------------------------------------------------------------
-
-
-def test_resamples_draw_as_many_units_as_there_are() -> None:
-    counts_BU = bootstrap_counts(50, 200, seed=3)
-    assert counts_BU.shape == (200, 50)
-    assert (counts_BU.sum(axis=1) == 50).all()
-    assert (bootstrap_counts(50, 200, seed=3) == counts_BU).all()
-    assert (bootstrap_counts(50, 200, seed=4) != counts_BU).any()
-    assert counts_BU.mean() == 1
-    # A unit is left out of a resample with probability (1 - 1/50)^50.
-    left_out = (counts_BU == 0).mean()
-    assert left_out == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
-
-
-def test_means_by_hand() -> None:
-    counts_BU = np.array([[1.0, 1, 1], [2, 0, 1]])
-    sums_UK = np.array([[1.0, 10], [0, 20], [1, 60]])
-    assert resampled_means(counts_BU, sums_UK).tolist() == [[2 / 3, 30], [1, 80 / 3]]
-    sizes_U = np.array([1.0, 2, 3])
-    assert resampled_means(counts_BU, sums_UK, sizes_U).tolist() == [[2 / 6, 15], [3 / 5, 16]]
+# ---- units -------------------------------------------------------------------------------
 
 
 def test_units_by_hand() -> None:
@@ -68,40 +45,6 @@ def test_units_by_hand() -> None:
     assert unit_minima(scores_N1, units_N).tolist() == [[0], [1], [0.3]]
     assert unit_sums(scores_N1, units_N).tolist() == [[1], [2], [0.3]]
     assert unit_minima(scores_N1[:, 0], units_N).tolist() == [0, 1, 0.3]
-
-
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    """Of 400 draws, 95% should cover; 4 standard errors (0.011 each) are allowed."""
-    rng = np.random.default_rng(0)
-    share, num_units, covered = 0.7, 200, 0
-    counts_BU = bootstrap_counts(num_units, 500, seed=1)
-    for _ in range(400):
-        scores_U1 = (rng.random((num_units, 1)) < share).astype(float)
-        low, high = percentile_interval(resampled_means(counts_BU, scores_U1))
-        covered += bool(low[0] <= share <= high[0])
-    assert abs(covered / 400 - LEVEL) < 0.044
-
-
-def test_the_interval_has_the_width_of_theory() -> None:
-    rng = np.random.default_rng(1)
-    scores_U1 = (rng.random((1000, 1)) < 0.6).astype(float)
-    counts_BU = bootstrap_counts(1000, 4000, seed=1)
-    low, high = percentile_interval(resampled_means(counts_BU, scores_U1))
-    expected = 2 * 1.959964 * scores_U1.std() / math.sqrt(1000)
-    assert high[0] - low[0] == pytest.approx(expected, rel=0.05)
-
-
-def test_policies_are_paired() -> None:
-    """A policy that differs on 20 of 1,000 questions: the difference is known closely."""
-    rng = np.random.default_rng(2)
-    first_U = (rng.random(1000) < 0.5).astype(float)
-    second_U = first_U.copy()
-    second_U[np.flatnonzero(first_U == 0)[:20]] = 1
-    means_BK = resampled_means(
-        bootstrap_counts(1000, 2000, seed=0), np.stack([first_U, second_U], axis=1)
-    )
-    low, high = percentile_interval(means_BK[:, 1:] - means_BK[:, :1])
-    assert 0 < low[0] < 0.02 < high[0] < 0.03
 
 
 # ---- curves ------------------------------------------------------------------------------
@@ -173,8 +116,16 @@ def test_resamples_do_not_see_each_other(several: list[np.ndarray]) -> None:
 )
 def test_hulls_by_hand(accuracies: tuple[float, ...], hull: tuple[float, ...]) -> None:
     found = upper_hull(row(0, 4, 16), row(*accuracies))
-    assert found.costs.tolist() == [[0, 4, 16]]
-    assert found.accuracies[0] == pytest.approx(hull)
+    assert found.value(row(0, 4, 16))[0] == pytest.approx(hull)
+
+
+def test_the_corners_are_those_of_the_data() -> None:
+    """In the second resample the middle point is above the line, in the third the last is worse."""
+    costs_BK = np.tile([0.0, 4, 16], (3, 1))
+    points_BK = np.array([[0.3, 0.4, 0.9], [0.3, 0.8, 0.9], [0.3, 0.4, 0.2]])
+    found = upper_hull(costs_BK, points_BK)
+    assert found.costs.tolist() == [[0, 16]] * 3
+    assert found.accuracies.tolist() == [[0.3, 0.9], [0.3, 0.9], [0.3, 0.2]]
 
 
 @given(POINTS, st.integers(0, 2**32 - 1))
@@ -206,8 +157,14 @@ def test_a_perfect_choice_buys_the_cheap_answers_first() -> None:
     assert found.accuracies.tolist() == [[0.25, 0.5, 0.75]]
     # Passes of one question: the second and third are bought together or not at all.
     found = best_choice(costs_NA, scores_NA, np.array([0, 1, 1, 2]))
-    assert found.costs.tolist() == [[0, 5]]
+    assert found.costs[0] == pytest.approx([0, 5])
     assert found.accuracies[0] == pytest.approx([1 / 3, 2 / 3])
+    # Resamples buy in the same order: without the first question, and with the passes twice.
+    counts_BC = np.array([[1, 1, 1], [0, 2, 1]], dtype=np.uint8)
+    resamples = Resamples(counts_BC, np.arange(3))
+    found = best_choice(costs_NA, scores_NA, np.array([0, 1, 1, 2]), resamples)
+    assert found.costs[1] == pytest.approx([0, 2 * 20 / 5])
+    assert found.accuracies[1] == pytest.approx([0, 2 / 3])
 
 
 def test_a_perfect_choice_skips_a_view_that_lies_below_the_line() -> None:

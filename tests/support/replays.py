@@ -93,7 +93,6 @@ def configuration(root: Path, sets: list[str], seeds: list[int]) -> dict[str, An
 
 def make_samples(name: str, count: int, rng: np.random.Generator) -> list[Sample]:
     """Questions of three categories, which the world's models answer from different views."""
-    image = ImageRef(path="images/a.png", width=128, height=128, sha256="0" * 64)
     answers = rng.choice(list(OPTIONS), size=count)
     return [
         Sample(
@@ -102,7 +101,7 @@ def make_samples(name: str, count: int, rng: np.random.Generator) -> list[Sample
             split="dev",
             question_type="multiple-choice",
             question=f"What colour is object {index}?",
-            images=[image],
+            images=[ImageRef(path="images/a.png", width=128, height=128, sha256=f"{index:064x}")],
             choices=OPTIONS,
             answer=str(answer),
             answer_text=OPTIONS[str(answer)],

@@ -3,7 +3,7 @@
 Shapes: N rows, U units (samples, or circular groups), K quantities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-def unit_codes(names: Sequence[str]) -> Ints:
+def unit_codes(names: Sequence[Hashable]) -> Ints:
     """Number of each row's unit, counted by first appearance, (N,)."""
     return pd.factorize(np.array(names, dtype=object))[0]
 

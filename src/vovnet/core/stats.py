@@ -1,68 +1,20 @@
-"""Paired bootstrap, mixing hulls and routing metrics over accuracy-cost points.
+"""Curves, mixing hulls and routing metrics over accuracy-cost points.
 
-Shapes: B resamples, U resampled units (samples, or circular groups), N rows, K policies,
+Shapes: B resamples, of which the first is the data itself, N rows, U questions, K policies,
 P points of a curve, Q positions. Accuracies are shares in [0, 1], costs are in the unit of
 `vovnet.core.cost.expected_cost`. Everything is batched over B, so that a statistic and its
 bootstrap distribution come from one call.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
-from math import sqrt
-from statistics import NormalDist
 
 import numpy as np
 
 from vovnet.core.arrays import Bools, Floats, Ints, unit_sums
-
-LEVEL = 0.95
-"""Coverage of every interval that is reported."""
+from vovnet.core.resampling import Resamples
 
 APGR_SHARES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of FULL's cost over which APGR averages: RouteLLM's ten steps of 10%."""
-
-
-# ---- resampling ------------------------------------------------------------------------
-
-
-def bootstrap_counts(num_units: int, num_resamples: int, seed: int) -> Floats:
-    """How often each resample draws each unit, (B, U).
-
-    The counts depend on the three arguments alone: statistics of different policies on
-    one dataset are paired by using the same counts.
-    """
-    shares_U = np.full(num_units, 1.0 / num_units)
-    counts_BU = np.random.default_rng(seed).multinomial(num_units, shares_U, size=num_resamples)
-    return counts_BU.astype(np.float64)
-
-
-def resampled_means(counts_BU: Floats, sums_UK: Floats, sizes_U: Floats | None = None) -> Floats:
-    """Mean of K quantities on each resample, (B, K).
-
-    `sums_UK` holds a unit's total, `sizes_U` its number of rows (1 each if left out).
-    """
-    sizes_U = np.ones(counts_BU.shape[1]) if sizes_U is None else sizes_U
-    return (counts_BU @ sums_UK) / (counts_BU @ sizes_U)[:, None]
-
-
-def percentile_interval(values_BK: Floats) -> tuple[Floats, Floats]:
-    """Lower and upper end of the percentile interval over the first axis."""
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(values_BK, [tail, 100 - tail], axis=0)
-    return low, high
-
-
-def wilson_interval(mean: float, count: int) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count` independent questions.
-
-    For scores within [0, 1] that are graded it is too wide rather than too narrow: no such
-    score of mean p varies more than one of 0 and 1, whose variance is p (1 - p).
-    """
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    spread = z**2 / count
-    centre = (mean + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * sqrt(mean * (1 - mean) / count + spread / (4 * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 # ---- curves ----------------------------------------------------------------------------
@@ -81,7 +33,10 @@ class Curves:
     def value(self, at_BQ: Floats) -> Floats:
         """Accuracy at the given costs, (B, Q)."""
         last = self.costs.shape[1] - 1
-        next_BQ = (self.costs[:, None, :] <= at_BQ[:, :, None]).sum(axis=2)
+        order = np.concatenate([self.costs, at_BQ], axis=1).argsort(axis=1, kind="stable")
+        passed = np.empty_like(order)  # knots up to each place, in the order of the costs
+        np.put_along_axis(passed, order, (order <= last).cumsum(axis=1), axis=1)
+        next_BQ = passed[:, last + 1 :]
         left_BQ, right_BQ = np.clip(next_BQ - 1, 0, last), np.clip(next_BQ, 0, last)
         cost_left_BQ = np.take_along_axis(self.costs, left_BQ, axis=1)
         width_BQ = np.take_along_axis(self.costs, right_BQ, axis=1) - cost_left_BQ
@@ -91,13 +46,15 @@ class Curves:
         return low_BQ + np.where(width_BQ > 0, share_BQ * rise_BQ, 0.0)
 
     def area(self, end_B: Floats) -> Floats:
-        """Exact area under each curve from cost 0 to `end_B`, (B,)."""
-        end_B1 = end_B[:, None]
-        inner_BP = np.clip(self.costs, 0.0, end_B1)
-        at_BQ = np.sort(np.concatenate([np.zeros_like(end_B1), inner_BP, end_B1], axis=1), axis=1)
-        heights_BQ = self.value(at_BQ)
-        steps_BQ = np.diff(at_BQ, axis=1)
-        return ((heights_BQ[:, 1:] + heights_BQ[:, :-1]) / 2 * steps_BQ).sum(axis=1)
+        """Exact area under each curve from cost 0 to `end_B`, (B,); costs are not negative."""
+        within_BP = np.minimum(self.costs, end_B[:, None])
+        steps_BP, widths_BP = np.diff(within_BP, axis=1), np.diff(self.costs, axis=1)
+        share_BP = steps_BP / np.where(widths_BP > 0, widths_BP, 1.0)
+        left_BP = self.accuracies[:, :-1]
+        middle_BP = left_BP + share_BP * np.diff(self.accuracies, axis=1) / 2
+        before_B = within_BP[:, 0] * self.accuracies[:, 0]
+        after_B = (end_B - within_BP[:, -1]) * self.accuracies[:, -1]
+        return before_B + (steps_BP * middle_BP).sum(axis=1) + after_B
 
 
 def sweep_curve(costs_BP: Floats, accuracies_BP: Floats) -> Curves:
@@ -120,29 +77,45 @@ def sweep_curve(costs_BP: Floats, accuracies_BP: Floats) -> Curves:
 def upper_hull(costs_BK: Floats, accuracies_BK: Floats) -> Curves:
     """Non-decreasing upper convex hull of K points: what random mixing reaches within a cost.
 
-    The knots are the K costs, each lifted to the hull; a point that is worse than a
-    cheaper one does not pull the hull down.
+    Which points are its corners is chosen on the data, the first row, and held in the resamples:
+    choosing the best of noisy points anew in each would lift every resample above the data. The
+    knots are the corners; a point that is worse than a cheaper one is none.
     """
-    order_BK = np.lexsort((accuracies_BK, costs_BK), axis=1)
-    costs_BK = np.take_along_axis(costs_BK, order_BK, axis=1)
-    points_BK = np.take_along_axis(accuracies_BK, order_BK, axis=1)
-    hull_BK = points_BK.copy()
-    for left, right in combinations(range(costs_BK.shape[1]), 2):
-        ends = [left, right]
-        segment = sweep_curve(costs_BK[:, ends], points_BK[:, ends])
-        inside = slice(left, right + 1)
-        hull_BK[:, inside] = np.maximum(hull_BK[:, inside], segment.value(costs_BK[:, inside]))
-    return Curves(costs_BK, np.maximum.accumulate(hull_BK, axis=1))
+    corners = _corners(costs_BK[0], accuracies_BK[0])
+    return sweep_curve(costs_BK[:, corners], accuracies_BK[:, corners])
 
 
-def best_choice(costs_NA: Floats, scores_NA: Floats, units_N: Ints) -> Curves:
+def _corners(costs_K: Floats, accuracies_K: Floats) -> list[int]:
+    """Which points are corners of their hull, the cheapest first; one on an edge is none."""
+    kept: list[int] = []
+
+    def slope(left: int, right: int) -> float:
+        rise, run = accuracies_K[right] - accuracies_K[left], costs_K[right] - costs_K[left]
+        return float(rise / run)
+
+    for point in np.lexsort((-accuracies_K, costs_K)).tolist():
+        if kept and accuracies_K[point] <= accuracies_K[kept[-1]]:
+            continue
+        while len(kept) > 1 and slope(kept[-2], kept[-1]) <= slope(kept[-1], point):
+            kept.pop()
+        kept.append(point)
+    return kept
+
+
+MOST_STEPS = 512
+"""Steps of a perfect choice that are told apart; of more, neighbours of equal rank are joined."""
+
+
+def best_choice(
+    costs_NA: Floats, scores_NA: Floats, units_N: Ints, resamples: Resamples | None = None
+) -> Curves:
     """What a perfect choice of an action per row reaches at any cost: no choice lies above it.
 
     It buys the right answers that cost least first: the concave frontier of accuracy over
-    average cost, (1, P). Scores are those of units: a unit scores at least v where every row
-    does, for the cost of the cheapest such action of each row. Every level v that occurs is an
-    option of a unit; the steps along the hull of its options, of all units together and
-    steepest first, are the frontier.
+    average cost, (B, P), or (1, P) without resamples. Scores are those of units: a unit scores
+    at least v where every row does, for the cost of the cheapest such action of each row. Every
+    level v that occurs is an option of a unit; the steps along the hull of its options, of all
+    units together and steepest first, are the frontier.
     """
     levels_L = np.unique(scores_NA)
     reached_NLA = scores_NA[:, None, :] >= levels_L[:, None]
@@ -150,7 +123,7 @@ def best_choice(costs_NA: Floats, scores_NA: Floats, units_N: Ints) -> Curves:
     costs_UL = unit_sums(cheapest_NL, units_N)
     rows_U = np.arange(len(costs_UL))
     at_U = (costs_UL <= costs_UL[:, :1]).sum(axis=1) - 1  # the best that costs least
-    start = (costs_UL[rows_U, at_U].sum(), levels_L[at_U].sum())
+    start_U2 = np.stack([costs_UL[rows_U, at_U], levels_L[at_U]], axis=1)
     steps = []
     for _ in levels_L[1:]:
         rises_UL = levels_L - levels_L[at_U, None]
@@ -159,15 +132,30 @@ def best_choice(costs_NA: Floats, scores_NA: Floats, units_N: Ints) -> Curves:
         to_U = slopes_UL.argmax(axis=1)
         slope_U = slopes_UL[rows_U, to_U]
         up_U = slope_U > 0
-        taken = np.stack([slope_U, runs_UL[rows_U, to_U], rises_UL[rows_U, to_U]])
+        taken = np.stack([slope_U, runs_UL[rows_U, to_U], rises_UL[rows_U, to_U], rows_U])
         steps.append(taken[:, up_U])
         at_U = np.where(up_U, to_U, at_U)
-    slope_P, run_P, rise_P = np.concatenate([np.zeros((3, 0)), *steps], axis=1)
-    slopes_P, step_P = np.unique(-slope_P, return_inverse=True)
-    runs_P, rises_P = (np.bincount(step_P, part_P, len(slopes_P)) for part_P in (run_P, rise_P))
-    costs_P = np.cumsum(np.concatenate([start[:1], runs_P])) / len(costs_NA)
-    accuracies_P = np.cumsum(np.concatenate([start[1:], rises_P])) / len(costs_UL)
-    return Curves(costs_P[None], accuracies_P[None])
+    return _bought(start_U2, np.concatenate([np.zeros((4, 0)), *steps], axis=1), units_N, resamples)
+
+
+def _bought(
+    start_U2: Floats, steps_4M: Floats, units_N: Ints, resamples: Resamples | None
+) -> Curves:
+    """The curve from where every unit starts over all steps (slope, run, rise, unit), (B, P)."""
+    slopes_M, runs_M, rises_M = steps_4M[:3]
+    ranks_M = np.unique(-slopes_M, return_inverse=True)[1]
+    count = int(ranks_M.max(initial=-1)) + 1
+    num_steps = min(count, MOST_STEPS)
+    steps_M, units_M = ranks_M * num_steps // max(count, 1), steps_4M[3].astype(np.int64)
+    moves_UP2 = np.zeros((len(start_U2), 1 + num_steps, 2))
+    moves_UP2[:, 0] = start_U2
+    np.add.at(moves_UP2, (units_M, 1 + steps_M), np.stack([runs_M, rises_M], axis=1))
+    runs_UP, rises_UP = moves_UP2[..., 0], moves_UP2[..., 1]
+    sizes_U1 = np.bincount(units_N).astype(np.float64)[:, None]
+    if resamples is None:
+        resamples = Resamples.draw(np.arange(len(start_U2)), 0, 0)
+    costs_BP = np.cumsum(resamples.means(runs_UP), axis=1) / resamples.means(sizes_U1)
+    return Curves(costs_BP, np.cumsum(resamples.means(rises_UP), axis=1))
 
 
 # ---- metrics ---------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Ablations against the default: the same questions, seed by seed, with paired intervals.
 
 An ablation is another run under the policy of VoVNet. Its difference to the default is the mean
-over the seeds that both have; questions are resampled, the same ones in both and in every seed.
-So the interval says what other questions would change, and the deviation over seeds, beside it,
-what other trainings would. Shapes: B resamples, of which the first is the data itself.
+over the seeds that both have, paired by question and seed; its interval says what other questions
+and other trainings would change. All differences of a table are tested together.
+Shapes: B resamples, of which the first is the data itself.
 """
 
 from typing import Any
@@ -16,15 +16,16 @@ from vovnet.config.experiments import ResolvedExperiment, ablation_experiments, 
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.stats import percentile_interval
+from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
 from vovnet.evaluation.references import Comparison, hull_gains
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
 DIFFERENCES = [
-    f"difference_{name}{end}" for name in MEASURES for end in ("", "_lo", "_hi", "_beyond")
+    f"difference_{name}{end}" for name in MEASURES for end in ("", "_lo", "_hi", "_p", "_beyond")
 ]
-"""Of each measure its difference, the interval, and whether 0 lies outside of that."""
+"""Of each measure its difference, the interval, the p-value after Holm's correction for all
+differences of the table, and whether that is below 0.05."""
 
 Measured = dict[str, Floats]
 """One trained model on one set at the target: each measure over the resamples, (B,), and rates."""
@@ -56,6 +57,7 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
             }
             rows.append(_row(ablation, dataset, own) | _differences(own, measured))
         comparison.forget_set()
+    _judge(rows)
     return pd.DataFrame(rows)
 
 
@@ -115,11 +117,22 @@ def _row(
 
 
 def _differences(own: dict[int, Measured], default: dict[int, Measured]) -> dict[str, Any]:
-    """Ablation minus default over the seeds that both have, with a paired interval."""
-    found: list[float | bool] = []
+    """Ablation minus default over the seeds that both have; p-values are corrected later."""
+    row: dict[str, Any] = {}
     for measure in MEASURES:
-        pairs = [own[seed][measure] - default[seed][measure] for seed in own]
-        difference_B = np.mean(pairs, axis=0)
-        low, high = (float(end) for end in percentile_interval(difference_B[1:]))
-        found += [float(difference_B[0]), low, high, bool(low > 0 or high < 0)]
-    return dict(zip(DIFFERENCES, found, strict=True))
+        pairs_SB = np.stack([own[seed][measure] - default[seed][measure] for seed in own])
+        found = mean_over_seeds(pairs_SB[:, :, None])
+        name = f"difference_{measure}"
+        row |= {name: found.value.item(), f"{name}_p": found.p_value.item()}
+        row |= {f"{name}_lo": found.low.item(), f"{name}_hi": found.high.item()}
+    return {name: row.get(name) for name in DIFFERENCES}
+
+
+def _judge(rows: list[dict[str, Any]]) -> None:
+    """Correct the p-values for their number in the table, and say which are below 0.05."""
+    names = [f"difference_{measure}" for measure in MEASURES]
+    tested = [(row, name) for row in rows for name in names if row[name] is not None]
+    p_values = holm(row[f"{name}_p"] for row, name in tested)
+    for (row, name), p_value in zip(tested, p_values, strict=True):
+        row[f"{name}_p"] = float(p_value)
+        row[f"{name}_beyond"] = bool(p_value < 1 - LEVEL)

@@ -26,7 +26,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import json_ready, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.core.stats import wilson_interval
+from vovnet.core.resampling import wilson_interval
 from vovnet.evaluation.columns import Row, SampleResults, rate_columns, write_csv
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import Observed, load_observed

@@ -13,12 +13,11 @@ import pandas as pd
 
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
-from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
 from vovnet.core.files import json_ready, read_json, sha256_file, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
-from vovnet.core.stats import LEVEL, bootstrap_counts, percentile_interval, resampled_means
+from vovnet.core.resampling import LEVEL, Resamples, percentile_interval
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
 from vovnet.evaluation.live_run import Facts, LiveRun
 from vovnet.evaluation.matched import matched_path, points_on
@@ -61,13 +60,12 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     for dataset in experiment.sets:
         limit = experiment.stanza.max_samples
         questions = load_questions(experiment.settings, layout, dataset, limit)
-        count = questions.num_units
-        counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
+        resamples = questions.resamples(evaluation)
         for seed in experiment.seeds:
             outcomes = source.outcomes(questions, seed)
-            measured = measured_columns(outcomes, counts_BU)
+            measured = measured_columns(outcomes, resamples)
             if isinstance(source, LiveRun):
-                profiles = source.profiles(questions, seed, counts_BU)
+                profiles = source.profiles(questions, seed, resamples)
                 measured = [told | timed for told, timed in zip(measured, profiles, strict=True)]
             keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
             for point, policy in enumerate(experiment.points):
@@ -164,14 +162,14 @@ def _file(path: Path) -> dict[str, str]:
     return {"path": str(path), "sha256": sha256_file(path)}
 
 
-def measured_columns(outcomes: Sequence[Outcome], counts_BU: Floats) -> list[Facts]:
+def measured_columns(outcomes: Sequence[Outcome], resamples: Resamples) -> list[Facts]:
     """What results.csv says about each outcome of one set.
 
     Accuracy, its interval and `num_samples` are over questions; costs and rates over rows.
-    The outcomes share the resamples, so that their intervals are paired.
+    The interval is the percentile bootstrap's over clusters of questions.
     """
     scores_UP = np.stack([outcome.unit_scores for outcome in outcomes], axis=1)
-    low_P, high_P = percentile_interval(resampled_means(counts_BU, scores_UP))
+    low_P, high_P = percentile_interval(resamples.means(scores_UP))
     ends = ("accuracy", "accuracy_lo", "accuracy_hi")
     values_P3 = np.stack([scores_UP.mean(axis=0), low_P, high_P], axis=1).tolist()
     return [
@@ -236,7 +234,7 @@ def _summary(experiment: ResolvedExperiment, layout: Layout) -> Facts:
         "scoring": {name: scoring_facts(settings, name) for name in experiment.sets},
         "policies": [point.model_dump() for point in experiment.points],
         "interval": {
-            "method": "percentile bootstrap over questions, paired over policies",
+            "method": "percentile bootstrap over clusters of questions, paired over policies",
             "level": LEVEL,
             "num_resamples": settings.eval.bootstrap_samples,
             "seed": settings.eval.seed,

@@ -5,8 +5,8 @@ observations of the same trained model and questions as the policy, and both are
 together. Accuracies are shares in [0, 1], gains are percentage points.
 
 equal_cost.csv compares every policy at equal cost with the hull and with resolution scaling, by the
-mean of the gain over seeds. The same questions are resampled in every seed: the interval says what
-other questions would change, and the deviation over seeds what other trainings would.
+mean of the gain over seeds. Its interval says what other questions and other trainings would
+change; verdicts are corrected for the number of comparisons with the same reference.
 
 Shapes: N rows, U questions, A actions, P points of a policy, S seeds, Q places, B resamples, of
 which the first is the data itself.
@@ -21,7 +21,8 @@ from vovnet.config import Settings
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.stats import Curves, aiq, apgr, captured_share, mcc, percentile_interval
+from vovnet.core.resampling import LEVEL, holm, mean_over_seeds, percentile_interval
+from vovnet.core.stats import Curves, aiq, apgr, captured_share, mcc
 from vovnet.evaluation.columns import GAIN_SHARES, HULL_FILES, MIXING_HULL, Row, write_csv
 from vovnet.evaluation.references import Comparison, Ground, Points, hull_gains
 from vovnet.pipeline.manifest import write_manifest
@@ -62,6 +63,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
                 curves += points
             equal_cost += equal_cost_rows(comparison, name, dataset, reached)
         comparison.forget_set()
+    judge(equal_cost)
     paths = [layout.hull / name for name in HULL_FILES]
     tables = (metrics, curves, equal_cost)
     for path, rows, columns in zip(paths, tables, HULL_FILES.values(), strict=True):
@@ -92,7 +94,9 @@ def _rows(
     curves = _curve_rows(keys, points)
     if name == comparison.main:
         facts = {"experiment": MIXING_HULL, "role": "reference", "title": "Mixing hull"}
-        knots = Points(ground.hull.costs, ground.hull.accuracies)
+        order = ground.fixed.costs[0].argsort(kind="stable")
+        costs_BK = ground.fixed.costs[:, order]
+        knots = Points(costs_BK, ground.hull.value(costs_BK))
         curves = [*_curve_rows(keys | facts, knots), *curves]
     return metrics, curves, points
 
@@ -112,7 +116,7 @@ def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
 def _gains(ground: Ground, points: Points) -> Row:
     """Percentage points over the hull at shares of FULL's cost, with paired intervals."""
     gains_BQ = hull_gains(ground, points)
-    low_Q, high_Q = percentile_interval(gains_BQ[1:])
+    low_Q, high_Q = percentile_interval(gains_BQ)
     row: Row = {}
     for name, gain, low, high in zip(GAIN_SHARES, gains_BQ[0], low_Q, high_Q, strict=True):
         row |= {name: float(gain), f"{name}_lo": float(low), f"{name}_hi": float(high)}
@@ -137,7 +141,7 @@ def _curve_metrics(ground: Ground, points: Points) -> Row:
 
 def _curve_rows(keys: Row, points: Points) -> list[Row]:
     names = ("avg_cost", "accuracy", "accuracy_lo", "accuracy_hi")
-    low_P, high_P = percentile_interval(points.accuracies[1:])
+    low_P, high_P = percentile_interval(points.accuracies)
     return [
         keys | {"point": point} | dict(zip(names, map(float, values), strict=True))
         for point, values in enumerate(
@@ -200,24 +204,39 @@ def equal_cost_rows(
     return rows
 
 
-def verdict(low: float, high: float) -> str:
-    """What an interval of a gain says; one that contains 0 decides nothing."""
-    if low > EPSILON:
-        return BEATS
-    return LOSES if high < -EPSILON else UNDECIDED
+def verdict(gain: float, p_value: float) -> str:
+    """What a gain and its p-value, corrected for the number of comparisons, say of a method."""
+    if not p_value < 1 - LEVEL:
+        return UNDECIDED
+    return BEATS if gain > 0 else LOSES
+
+
+def judge(rows: list[Row]) -> None:
+    """Correct the p-values of all comparisons with one reference (Holm), and add the verdicts.
+
+    What gains 0 by definition, such as not looking, is no comparison, and undecided.
+    """
+    for reference in {row["reference"]: None for row in rows}:
+        family = [row for row in rows if row["reference"] == reference]
+        tests = [
+            np.nan if row["gain_lo"] == 0 == row["gain_hi"] else row["p_value"] for row in family
+        ]
+        for row, p_value in zip(family, holm(tests), strict=True):
+            row["p_holm"] = float(p_value)
+            row["verdict"] = verdict(row["gain"], row["p_holm"])
 
 
 def _gain(gains_SB: Floats) -> Row:
     """The mean over S seeds with its interval; a single seed has no deviation."""
-    means_B = gains_SB.mean(axis=0)
-    low, high = (float(end) for end in percentile_interval(means_B[1:]))
+    rounded_SB = np.where(np.abs(gains_SB) > EPSILON, gains_SB, 0.0)
+    found = mean_over_seeds(rounded_SB[:, :, None])
     return {
         "num_seeds": len(gains_SB),
-        "gain": float(means_B[0]),
-        "gain_sd": float(gains_SB[:, 0].std(ddof=1)) if len(gains_SB) > 1 else float("nan"),
-        "gain_lo": low,
-        "gain_hi": high,
-        "verdict": verdict(low, high),
+        "gain": found.value.item(),
+        "gain_sd": found.deviation.item(),
+        "gain_lo": found.low.item(),
+        "gain_hi": found.high.item(),
+        "p_value": found.p_value.item(),
     }
 
 

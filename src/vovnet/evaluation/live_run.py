@@ -1,6 +1,6 @@
 """What `vovnet live` answered and measured: scored, and as profiles of time and memory.
 
-Times are milliseconds per part of an answer. Shapes: N samples, U questions, B resamples.
+Times are milliseconds per part of an answer. Shapes: N samples.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config.experiments import ResolvedExperiment
-from vovnet.core.arrays import Floats, Ints, unit_sums
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table
-from vovnet.core.stats import percentile_interval, resampled_means
+from vovnet.core.resampling import Resamples, percentile_interval
 from vovnet.evaluation.live_columns import LIVE_COLUMNS, PARTS
 from vovnet.evaluation.questions import Questions
 from vovnet.evaluation.replay import Outcome, scored_outcome
@@ -51,7 +51,7 @@ class LiveRun:
             for point, policy in enumerate(self.experiment.points)
         ]
 
-    def profiles(self, questions: Questions, seed: int, counts_BU: Floats) -> list[Facts]:
+    def profiles(self, questions: Questions, seed: int, resamples: Resamples) -> list[Facts]:
         """What results.csv says about time and memory; the facts get a profile per point."""
         columns = []
         for point, policy in enumerate(self.experiment.points):
@@ -61,7 +61,7 @@ class LiveRun:
             facts |= self._valid(profile_facts(rows))
             if self.experiment.stanza.compare_cache_reuse:
                 without = self._answers(questions, seed, point, cache_reuse=False)
-                compared = compare_ways(rows, without, questions.units, counts_BU)
+                compared = compare_ways(rows, without, questions.units, resamples)
                 compared["without"] = self._valid(compared["without"])
                 facts["cache_reuse_comparison"] = compared
             self.facts["profile"].append(facts)
@@ -121,7 +121,7 @@ def profile_facts(rows: pd.DataFrame) -> Facts:
 
 
 def paired_ratio(
-    first_ms_N: Floats, second_ms_N: Floats, units_N: Ints, counts_BU: Floats
+    first_ms_N: Floats, second_ms_N: Floats, units_N: Ints, resamples: Resamples
 ) -> Facts:
     """How long the first takes in terms of the second, sample by sample.
 
@@ -129,9 +129,7 @@ def paired_ratio(
     slow sample weighs as much as a fast one, and swapping the two inverts the ratio.
     """
     logs_N1 = np.log(first_ms_N / second_ms_N)[:, None]
-    sizes_U = np.bincount(units_N).astype(np.float64)
-    sums_U1 = unit_sums(logs_N1, units_N)
-    low, high = np.exp(percentile_interval(resampled_means(counts_BU, sums_U1, sizes_U)))
+    low, high = np.exp(percentile_interval(resamples.means(logs_N1, units_N)))
     return {
         "num_samples": len(logs_N1),
         "latency_ratio": float(np.exp(logs_N1.mean())),
@@ -141,7 +139,7 @@ def paired_ratio(
 
 
 def compare_ways(
-    with_reuse: pd.DataFrame, without: pd.DataFrame, units_N: Ints, counts_BU: Floats
+    with_reuse: pd.DataFrame, without: pd.DataFrame, units_N: Ints, resamples: Resamples
 ) -> Facts:
     """What cache reuse changes: answers that differ in a token, and the latency, also per view.
 
@@ -155,7 +153,7 @@ def compare_ways(
     return {
         "num_different": len(different),
         "different": different[:10],
-        **paired_ratio(first_ms_N, second_ms_N, units_N, counts_BU),
+        **paired_ratio(first_ms_N, second_ms_N, units_N, resamples),
         "without": profile_columns(without),
         "latency_ratio_by_view": {view: float(np.exp(mean)) for view, mean in by_view.items()},
     }

@@ -16,10 +16,11 @@ import numpy as np
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
-from vovnet.core.arrays import Bools, Floats, Ints, unit_minima, unit_sums
+from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
+from vovnet.core.resampling import Resamples
 from vovnet.core.stats import Curves
 from vovnet.evaluation.columns import GAIN_SHARES, Row, SampleResults
 from vovnet.evaluation.questions import Questions, load_questions
@@ -47,7 +48,7 @@ class Ground:
     """One trained model on the questions of one set: what policies there are compared with.
 
     `fixed` are the actions, each shown always, of which FULL is the one of index `full`; `best` is
-    what a perfect choice among them reaches at any cost, on the data itself; `bayes` is the Bayes
+    what a perfect choice among them reaches at any cost; `bayes` is the Bayes
     router's sweep where there is one.
     """
 
@@ -93,13 +94,13 @@ class Ground:
         """What a policy reaches at any cost, by random mixing of neighbouring points.
 
         Beyond its dearest point it mixes with always FULL, if that is better; a point dearer than
-        FULL is not available at FULL's cost.
+        FULL is not available at FULL's cost. Both are chosen on the data and held in the resamples.
         """
-        dearest_B = points.costs.argmax(axis=1)
-        last_B = points.accuracies[np.arange(len(dearest_B)), dearest_B]
-        best_B = np.maximum(self.full_accuracy, last_B)
-        within_B = points.costs.max(axis=1) <= self.full_cost
-        ends = self.with_ends(points, np.where(within_B, best_B, self.full_accuracy))
+        dearest = int(points.costs[0].argmax())
+        last_B = points.accuracies[:, dearest]
+        within = points.costs[0, dearest] <= self.full_cost[0]
+        at_full_B = last_B if within and last_B[0] > self.full_accuracy[0] else self.full_accuracy
+        ends = self.with_ends(points, at_full_B)
         return stats.sweep_curve(ends.costs, ends.accuracies)
 
     def mixed_with_ends(self, points: Points) -> Curves:
@@ -113,6 +114,7 @@ class Ground:
         return replace(
             self,
             fixed=self.fixed.measured,
+            best=Curves(self.best.costs[:1], self.best.accuracies[:1]),
             bayes=None if self.bayes is None else self.bayes.measured,
         )
 
@@ -132,7 +134,7 @@ class Comparison:
 
     def forget_set(self) -> None:
         """Drop what was kept for a set: the next one shares nothing with it."""
-        self.questions: dict[int | None, tuple[Questions, Floats]] = {}
+        self.questions: dict[int | None, tuple[Questions, Resamples]] = {}
         self.grounds: dict[tuple[str, int, int | None], Ground] = {}
 
     def keys(self, name: str, dataset: str, seed: int) -> Row:
@@ -149,27 +151,25 @@ class Comparison:
         return self.grounds[key]
 
     def _ground(self, name: str, dataset: str, seed: int) -> Ground:
-        experiment, (questions, counts_BU) = self.experiments[name], self._asked(name, dataset)
+        experiment, (questions, resamples) = self.experiments[name], self._asked(name, dataset)
         trained = TrainedModel(self.settings, self.layout, experiment.run, seed)
         observed = load_observed(trained, questions)
         costs_NA = expected_cost(observed.vision_tokens, experiment.settings.policy.cost_scale)
         bayes = self.beside(name, dataset, seed, "bayes_router")
         return Ground(
             stats.needs_look(observed.scores),
-            _points(questions, counts_BU, observed.scores, costs_NA),
+            _points(questions, resamples, observed.scores, costs_NA),
             observed.actions.index("full"),
-            stats.best_choice(costs_NA, observed.scores, questions.units),
+            stats.best_choice(costs_NA, observed.scores, questions.units, resamples),
             None if bayes is None else self.decided(bayes, dataset, seed)[1],
         )
 
-    def _asked(self, name: str, dataset: str) -> tuple[Questions, Floats]:
-        """What an experiment was asked, and how often the data and each resample draw it."""
+    def _asked(self, name: str, dataset: str) -> tuple[Questions, Resamples]:
+        """What an experiment was asked, and the resamples of that."""
         settings, limit = self.experiments[name].settings, self.experiments[name].stanza.max_samples
         if limit not in self.questions:
             questions = load_questions(settings, self.layout, dataset, limit)
-            count, evaluation = questions.num_units, settings.eval
-            counts_BU = stats.bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
-            self.questions[limit] = (questions, np.concatenate([np.ones((1, count)), counts_BU]))
+            self.questions[limit] = (questions, questions.resamples(settings.eval))
         return self.questions[limit]
 
     def beside(
@@ -195,13 +195,13 @@ class Comparison:
 
     def decided(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
         """The actions that an experiment took, (N, P), and its averages."""
-        questions, counts_BU = self._asked(name, dataset)
+        questions, resamples = self._asked(name, dataset)
         points = range(len(self.experiments[name].points))
         tables = [self.samples[name].rows(questions, seed, point) for point in points]
         actions_NP, scores_NP, costs_NP = (
             np.stack([rows[key] for rows in tables], axis=1) for key in ("action", "score", "cost")
         )
-        return actions_NP, _points(questions, counts_BU, scores_NP, costs_NP)
+        return actions_NP, _points(questions, resamples, scores_NP, costs_NP)
 
 
 def hull_gains(ground: Ground, points: Points) -> Floats:
@@ -210,12 +210,13 @@ def hull_gains(ground: Ground, points: Points) -> Floats:
     return 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
 
 
-def _points(questions: Questions, counts_BU: Floats, scores_NP: Floats, costs_NP: Floats) -> Points:
+def _points(
+    questions: Questions, resamples: Resamples, scores_NP: Floats, costs_NP: Floats
+) -> Points:
     """Means over the data and its resamples: accuracy over questions, cost over rows."""
-    sizes_U = np.bincount(questions.units).astype(np.float64)
     return Points(
-        stats.resampled_means(counts_BU, unit_sums(costs_NP, questions.units), sizes_U),
-        stats.resampled_means(counts_BU, unit_minima(scores_NP, questions.units)),
+        resamples.means(costs_NP, questions.units),
+        resamples.means(unit_minima(scores_NP, questions.units)),
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from vovnet.commands.bench.subject import Bench, Line, interleaved, turn
 from vovnet.config import PolicySettings
 from vovnet.core.records import Sample
-from vovnet.core.stats import bootstrap_counts
+from vovnet.core.resampling import Resamples
 from vovnet.data.images import load_images
 from vovnet.evaluation.live_run import paired_ratio
 from vovnet.inference.live import WARM_UP, LivePolicy, Timing, answer_both_ways
@@ -145,10 +145,10 @@ def _no_and_plain(bench: Bench) -> tuple[dict[str, Any], int]:
 def _paired(bench: Bench, first: Sequence[Timing], second: Sequence[Timing]) -> dict[str, Any]:
     """How long `first` takes in terms of `second`; an interval over questions."""
     evaluation, count = bench.settings.eval, len(bench.samples)
-    counts_BU = bootstrap_counts(count, evaluation.bootstrap_samples, evaluation.seed)
+    resamples = Resamples.draw(np.arange(count), evaluation.bootstrap_samples, evaluation.seed)
     own, other = ([timing.latency_ms for timing in timings] for timings in (first, second))
     units_N = np.arange(len(own)) % count
-    ratio = paired_ratio(np.array(own), np.array(other), units_N, counts_BU)
+    ratio = paired_ratio(np.array(own), np.array(other), units_N, resamples)
     return ratio | {"median_ms": median(own), "other_median_ms": median(other)}
 
 

@@ -17,10 +17,9 @@ import pandas as pd
 from vovnet.commands.bench.row_by_row import row_outcome, row_router
 from vovnet.commands.bench.subject import Bench, BenchLayout, Line, growth_exponent, timed
 from vovnet.config import PolicySettings, Settings, validate
-from vovnet.core.arrays import Floats
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, read_table
-from vovnet.core.stats import bootstrap_counts
+from vovnet.core.resampling import Resamples
 from vovnet.data.samples import read_samples, write_samples
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.evaluation.experiment import evaluate_experiment, measured_columns
@@ -146,12 +145,11 @@ def _run_rows(
     A row shares with the others the trained model and the samples; where it copies action
     ratios, it reads those of the rows that it copies.
     """
-    settings, evaluation = bench.settings, bench.settings.eval
+    settings = bench.settings
     sets = {}
     for name in settings.data.eval_sets:
         questions = load_questions(settings, bench.layout, name)
-        size = (questions.num_units, evaluation.bootstrap_samples, evaluation.seed)
-        sets[name] = (questions, bootstrap_counts(*size))
+        sets[name] = (questions, questions.resamples(settings.eval))
     jobs = [
         (name, number, policies)
         for name in settings.experiments
@@ -173,7 +171,7 @@ def _run_row(
     bench: Bench,
     cost: _Cost,
     policies: dict[str, PolicySettings],
-    sets: dict[str, tuple[Questions, Floats]],
+    sets: dict[str, tuple[Questions, Resamples]],
 ) -> dict[str, tuple[Outcome, dict[str, Any]]]:
     """One point of an experiment on each of its sets; a router is fitted for it first."""
     router, policy = None, next(iter(policies.values()))
@@ -185,9 +183,9 @@ def _run_row(
         cost.fit_passes += bench.inference.passes - before
     found = {}
     for dataset, policy in policies.items():
-        questions, counts_BU = sets[dataset]
+        questions, resamples = sets[dataset]
         outcome = row_outcome(bench, policy, questions, router)
-        (columns,) = measured_columns([outcome], counts_BU)
+        (columns,) = measured_columns([outcome], resamples)
         found[dataset] = (outcome, columns)
     return found
 

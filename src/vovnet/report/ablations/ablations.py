@@ -26,9 +26,9 @@ def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
     )
     caption = (
         f"Ablations at λ = {settings.report.target_lambda:g}: means ± standard deviation over "
-        "seeds. Δ: recipe minus default over their common seeds, with the paired bootstrap 95% "
-        "interval over questions. Beyond: the differences whose interval excludes 0. The interval "
-        "covers the choice of questions, not that of seeds, which the deviations show. Gain: "
+        "seeds. Δ: recipe minus default over their common seeds, paired, with the 95% interval "
+        "over questions and seeds (a single seed: over questions only). Beyond: the differences "
+        "that differ from 0 at 5% after Holm's correction for their number in this table. Gain: "
         "accuracy over random mixing of the recipe's own fixed policies at 50% of FULL's cost."
     )
     return render.Table(caption, rows, columns)

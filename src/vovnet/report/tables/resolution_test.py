@@ -34,8 +34,9 @@ def table(inputs: Inputs) -> render.Table:
     caption = (
         "Every method at equal cost against random mixing of the fixed policies and against "
         "resolution scaling: sweeps at 25, 50 and 75% of FULL's cost, single points at their own. "
-        "Gain in accuracy, mean over seeds, with the paired bootstrap 95% interval over questions "
-        "(not corrected for the number of comparisons). Resolution scaling is the upper convex "
+        "Gain in accuracy, mean over seeds, with the paired 95% interval over questions and seeds "
+        "(a single seed: over questions only). Verdicts are at 5% after Holm's correction for the "
+        "number of comparisons in this table. Resolution scaling is the upper convex "
         "hull of no vision, the sizes of the sweep and FULL: any two may be mixed. In range: the "
         "cost lies between those of the smallest and the largest image of the sweep. †: the run "
         "has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
@@ -58,7 +59,8 @@ def sentence(rows: pd.DataFrame) -> str:
         lines.append(f"On {dataset} these beat it: {beat}. These lose to it: {lose}.")
     return (
         "Against resolution scaling at equal cost (half of FULL's for sweeps, their own for "
-        f"single points). {' '.join(lines)} All others are undecided: the interval contains 0."
+        f"single points). {' '.join(lines)} All others are undecided, which does not show that "
+        "they are equal."
     )
 
 

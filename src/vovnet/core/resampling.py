@@ -1,0 +1,197 @@
+"""Resamples of clusters, intervals of means over seeds, and tests of several at once.
+
+Questions that share an image or a circular group vary together: such a cluster is drawn as a whole.
+The same clusters are drawn for everything that is compared on a set, so that differences are
+paired. Seeds are few, so they are not resampled: what trainings differ by is estimated from
+the seeds themselves, see `mean_over_seeds`.
+
+Shapes: B resamples, of which the first is the data itself, C clusters, U questions, N rows,
+K quantities, S seeds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import ndtr, stdtrit
+
+from vovnet.core.arrays import Floats, Ints, unit_codes, unit_sums
+
+LEVEL = 0.95
+"""Coverage of every interval that is reported."""
+
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""The half-width of such an interval in standard errors, where these are known well."""
+
+BLOCK = 256
+"""Resamples that are drawn or averaged at a time: only as many are held as float64."""
+
+FARTHEST = 37.0
+"""Standard errors at which a p-value is as small as float64 can tell."""
+
+
+# ---- clusters --------------------------------------------------------------------------
+
+
+def cluster_codes(units_N: Ints, marks: Sequence[Iterable[str]]) -> Ints:
+    """The cluster of each question, (U,): questions that share a mark, directly or by others.
+
+    `marks` has those of each row, such as the hashes of its images; the rows of a question are
+    one anyway. Clusters are numbered by their first question.
+    """
+    pairs = [(unit, mark) for unit, own in zip(units_N, marks, strict=True) for mark in own]
+    num_units = int(units_N.max()) + 1
+    marks_M = num_units + unit_codes([mark for _, mark in pairs])
+    units_M = np.array([unit for unit, _ in pairs], dtype=np.int64)
+    size = int(marks_M.max(initial=num_units - 1)) + 1
+    edges = coo_array((np.ones(len(pairs)), (units_M, marks_M)), shape=(size, size))
+    _, parts = connected_components(edges, directed=False)
+    return unit_codes(parts[:num_units].tolist())
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """How often the data itself and each resample draw each cluster: `counts`, (B, C).
+
+    `clusters` has the cluster of each question, (U,). Counts are held in one byte each.
+    """
+
+    counts: NDArray[Any]
+    clusters: Ints
+
+    @classmethod
+    def draw(cls, clusters_U: Ints, num_resamples: int, seed: int) -> Self:
+        """The data and resamples of its clusters, which depend on the arguments alone."""
+        num_clusters = int(clusters_U.max()) + 1
+        shares_C = np.full(num_clusters, 1.0 / num_clusters)
+        rng = np.random.default_rng(seed)
+        blocks = [np.ones((1, num_clusters), np.uint8)]
+        for start in range(0, num_resamples, BLOCK):
+            size = min(BLOCK, num_resamples - start)
+            drawn = rng.multinomial(num_clusters, shares_C, size=size)
+            blocks.append(drawn.astype(np.min_scalar_type(drawn.max())))
+        return cls(np.concatenate(blocks), clusters_U)
+
+    def means(self, values_NK: Floats, units_N: Ints | None = None) -> Floats:
+        """The mean of each quantity over rows, on the data and each resample, (B, K).
+
+        A row belongs to the question `units_N` names, or is one itself. A set of one cluster tells
+        nothing of how others would differ: its resamples are NaN.
+        """
+        clusters_N = self.clusters if units_N is None else self.clusters[units_N]
+        sums_CK, sizes_C = unit_sums(values_NK, clusters_N), np.bincount(clusters_N)
+        totals_CK = np.column_stack([sums_CK, sizes_C])
+        parts = [
+            self.counts[start : start + BLOCK].astype(np.float64) @ totals_CK
+            for start in range(0, len(self.counts), BLOCK)
+        ]
+        totals_BK = np.concatenate(parts)
+        means_BK: Floats = totals_BK[:, :-1] / totals_BK[:, -1:]
+        if len(sizes_C) == 1:
+            means_BK[1:] = np.nan
+        return means_BK
+
+
+# ---- intervals -------------------------------------------------------------------------
+
+
+def percentile_interval(values_BK: Floats) -> tuple[Floats, Floats]:
+    """Lower and upper end of the percentile interval over the resamples, without the data, (K,)."""
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(values_BK[1:], [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def wilson_interval(mean: float, count: int) -> tuple[float, float]:
+    """Wilson's score interval of a share of `count` independent questions.
+
+    For scores within [0, 1] that are graded it is too wide rather than too narrow: no such
+    score of mean p varies more than one of 0 and 1, whose variance is p (1 - p).
+    """
+    spread = Z**2 / count
+    centre = (mean + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * sqrt(mean * (1 - mean) / count + spread / (4 * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95% interval, each (K,).
+
+    `deviation` is the standard deviation over seeds (ddof 1, NaN for one); `p_value` that of the
+    two-sided test that the mean is 0, below 0.05 exactly where the interval excludes 0.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    deviation: Floats
+    p_value: Floats
+
+
+def mean_over_seeds(values_SBK: Floats) -> Estimate:
+    """The mean of a number over seeds, and where it would be with other seeds and questions.
+
+    Two parts are independent. Other questions: the percentile bootstrap of the mean over these
+    seeds, the same clusters in each. Other trainings: the variance of the seeds' own numbers, less
+    what chance in the questions makes of it (they share the questions; what each seed answers
+    differently is left), with Student's t of S - 1 degrees of freedom. The squares of the two
+    half-widths add up (Zou and Donner 2008, Statistics in Medicine 27, "MOVER"); variance
+    components as for several readers of the same cases (Obuchowski and Rockette 1995).
+    Resampling three seeds instead would be too narrow: it takes 2/3 of their variance, and the
+    normal distribution. Of a single seed the interval covers the questions only.
+    """
+    seeds_SK, means_BK = values_SBK[:, 0], values_SBK.mean(axis=0)
+    mean_K, num_seeds = means_BK[0], len(values_SBK)
+    low_K, high_K = percentile_interval(means_BK)
+    error_K, deviation_K = np.zeros_like(mean_K), np.full_like(mean_K, np.nan)
+    if num_seeds > 1:
+        deviation_K = seeds_SK.std(axis=0, ddof=1)
+        apart_K = values_SBK[:, 1:].var(axis=1).mean(axis=0) - means_BK[1:].var(axis=0)
+        by_chance_K = num_seeds / (num_seeds - 1) * apart_K
+        error_K = np.sqrt(np.maximum(deviation_K**2 - by_chance_K, 0.0) / num_seeds)
+    beyond_K = (_quantile(np.full_like(mean_K, Z), num_seeds - 1) * error_K) ** 2
+    below_K, above_K = np.maximum(mean_K - low_K, 0.0), np.maximum(high_K - mean_K, 0.0)
+    return Estimate(
+        mean_K,
+        mean_K - np.sqrt(below_K**2 + beyond_K),
+        mean_K + np.sqrt(above_K**2 + beyond_K),
+        deviation_K,
+        _p_values(mean_K, np.where(mean_K > 0, below_K, above_K) / Z, error_K, num_seeds - 1),
+    )
+
+
+def _quantile(z_K: Floats, freedom: int) -> Floats:
+    """Student's quantile at the level at which the normal one is z; 0 without freedom."""
+    return -stdtrit(freedom, ndtr(-z_K)) if freedom else np.zeros_like(z_K)
+
+
+def _p_values(mean_K: Floats, questions_K: Floats, seeds_K: Floats, freedom: int) -> Floats:
+    """The level at which the interval just reaches 0, by bisection, from both standard errors."""
+    low_K, high_K = np.zeros_like(mean_K), np.full_like(mean_K, FARTHEST)
+    for _ in range(60):
+        middle_K = (low_K + high_K) / 2
+        seeds_part_K = np.where(seeds_K > 0, _quantile(middle_K, freedom) * seeds_K, 0.0)
+        short_K = np.hypot(middle_K * questions_K, seeds_part_K) < np.abs(mean_K)
+        low_K, high_K = np.where(short_K, middle_K, low_K), np.where(short_K, high_K, middle_K)
+    p_values_K: Floats = np.where(np.isnan(questions_K + mean_K), np.nan, 2 * ndtr(-high_K))
+    return p_values_K
+
+
+def holm(p_values: Iterable[float]) -> Floats:
+    """P-values corrected for their number (Holm 1979): any below 0.05 is false in 5% of tables.
+
+    An empty one, NaN, is no test and stays empty.
+    """
+    values_T = np.array(list(p_values), dtype=np.float64)
+    corrected_T = np.full_like(values_T, np.nan)
+    order = np.argsort(values_T, kind="stable")[: np.isfinite(values_T).sum()]
+    steps = values_T[order] * np.arange(len(order), 0, -1)
+    corrected_T[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected_T
