@@ -154,7 +154,7 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     "figure": ([write("report/figures/new.py", "def figure(inputs):\n    pass\n")], {"figures"}),
     "objective": ([touch("training/objective.py")], {"train_stage1", "train_stage2"}),
     "scorer": ([touch("evaluation/scoring/textvqa.py")], EVALUATED),
-    "statistic": ([touch("core/stats.py")], EVALUATED),
+    "statistic": ([touch("core/resampling.py")], EVALUATED),
     "results column": ([touch("evaluation/columns.py")], EVALUATED | REPORTS | {"match"}),
     "reader of one format": ([touch("data/formats/mmmu.py")], {"prepare"}),
     "further view's reduction": ([touch("views/reductions/pool.py")], {"observe_views"}),

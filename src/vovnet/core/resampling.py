@@ -138,50 +138,52 @@ class Estimate:
 def mean_over_seeds(values_SBK: Floats) -> Estimate:
     """The mean of a number over seeds, and where it would be with other seeds and questions.
 
-    Two parts are independent. Other questions: the percentile bootstrap of the mean over these
-    seeds, the same clusters in each. Other trainings: the variance of the seeds' own numbers, less
-    what chance in the questions makes of it (they share the questions; what each seed answers
-    differently is left), with Student's t of S - 1 degrees of freedom. The squares of the two
-    half-widths add up (Zou and Donner 2008, Statistics in Medicine 27, "MOVER"); variance
-    components as for several readers of the same cases (Obuchowski and Rockette 1995).
-    Resampling three seeds instead would be too narrow: it takes 2/3 of their variance, and the
-    normal distribution. Of a single seed the interval covers the questions only.
+    Two parts add up by the squares of their half-widths (Zou and Donner 2008, Statistics in
+    Medicine 27): the percentile bootstrap of the mean over these seeds, the same clusters in each,
+    and Student's t of S - 1 degrees of freedom with the variance of the seeds' own numbers. Seeds
+    share the questions as readers share cases (Obuchowski and Rockette 1995, Communications in
+    Statistics 24). What each seed answers differently by chance is in both parts, and half of it
+    is taken off each: all of it off the second would make an interval that covers as little as 91%
+    of the time with three seeds, none 99%. The interval is never narrower than the first part.
+    Of a single seed it covers the questions only.
     """
-    seeds_SK, means_BK = values_SBK[:, 0], values_SBK.mean(axis=0)
-    mean_K, num_seeds = means_BK[0], len(values_SBK)
+    means_BK, num_seeds = values_SBK.mean(axis=0), len(values_SBK)
+    mean_K, variance_K = means_BK[0], means_BK[1:].var(axis=0)
     low_K, high_K = percentile_interval(means_BK)
-    error_K, deviation_K = np.zeros_like(mean_K), np.full_like(mean_K, np.nan)
+    seeds_K, left_K = np.zeros_like(mean_K), np.ones_like(mean_K)
+    deviation_K = np.full_like(mean_K, np.nan)
     if num_seeds > 1:
-        deviation_K = seeds_SK.std(axis=0, ddof=1)
-        apart_K = values_SBK[:, 1:].var(axis=1).mean(axis=0) - means_BK[1:].var(axis=0)
-        by_chance_K = num_seeds / (num_seeds - 1) * apart_K
-        error_K = np.sqrt(np.maximum(deviation_K**2 - by_chance_K, 0.0) / num_seeds)
-    beyond_K = (_quantile(np.full_like(mean_K, Z), num_seeds - 1) * error_K) ** 2
+        deviation_K = values_SBK[:, 0].std(axis=0, ddof=1)
+        apart_K = values_SBK[:, 1:].var(axis=1).mean(axis=0) - variance_K
+        half_K = num_seeds / (num_seeds - 1) * apart_K / 2
+        seeds_K = np.sqrt(np.maximum(deviation_K**2 - half_K, 0.0) / num_seeds)
+        left_K = 1 - half_K / num_seeds / np.where(variance_K > 0, variance_K, 1.0)
     below_K, above_K = np.maximum(mean_K - low_K, 0.0), np.maximum(high_K - mean_K, 0.0)
+
+    def half_width(questions_K: Floats, z_K: Floats) -> Floats:
+        """From the standard errors of both parts, at the level of the normal quantile z."""
+        student_K = -stdtrit(num_seeds - 1, ndtr(-z_K)) if num_seeds > 1 else z_K
+        trainings_K = np.where(seeds_K > 0, student_K * seeds_K, 0.0)
+        both_K = np.hypot(z_K * questions_K * np.sqrt(np.maximum(left_K, 0.0)), trainings_K)
+        return np.maximum(both_K, z_K * questions_K)
+
+    def p_value(questions_K: Floats) -> Floats:
+        """The level at which the interval just reaches 0, by bisection."""
+        near_K, far_K = np.zeros_like(mean_K), np.full_like(mean_K, FARTHEST)
+        for _ in range(60):
+            z_K = (near_K + far_K) / 2
+            short_K = half_width(questions_K, z_K) < np.abs(mean_K)
+            near_K, far_K = np.where(short_K, z_K, near_K), np.where(short_K, far_K, z_K)
+        return np.where(np.isnan(questions_K + mean_K), np.nan, 2 * ndtr(-far_K))
+
+    level_K = np.full_like(mean_K, Z)
     return Estimate(
         mean_K,
-        mean_K - np.sqrt(below_K**2 + beyond_K),
-        mean_K + np.sqrt(above_K**2 + beyond_K),
+        mean_K - half_width(below_K / Z, level_K),
+        mean_K + half_width(above_K / Z, level_K),
         deviation_K,
-        _p_values(mean_K, np.where(mean_K > 0, below_K, above_K) / Z, error_K, num_seeds - 1),
+        p_value(np.where(mean_K > 0, below_K, above_K) / Z),
     )
-
-
-def _quantile(z_K: Floats, freedom: int) -> Floats:
-    """Student's quantile at the level at which the normal one is z; 0 without freedom."""
-    return -stdtrit(freedom, ndtr(-z_K)) if freedom else np.zeros_like(z_K)
-
-
-def _p_values(mean_K: Floats, questions_K: Floats, seeds_K: Floats, freedom: int) -> Floats:
-    """The level at which the interval just reaches 0, by bisection, from both standard errors."""
-    low_K, high_K = np.zeros_like(mean_K), np.full_like(mean_K, FARTHEST)
-    for _ in range(60):
-        middle_K = (low_K + high_K) / 2
-        seeds_part_K = np.where(seeds_K > 0, _quantile(middle_K, freedom) * seeds_K, 0.0)
-        short_K = np.hypot(middle_K * questions_K, seeds_part_K) < np.abs(mean_K)
-        low_K, high_K = np.where(short_K, middle_K, low_K), np.where(short_K, high_K, middle_K)
-    p_values_K: Floats = np.where(np.isnan(questions_K + mean_K), np.nan, 2 * ndtr(-high_K))
-    return p_values_K
 
 
 def holm(p_values: Iterable[float]) -> Floats:

@@ -18,6 +18,7 @@ from vovnet.core.files import json_ready, read_json, sha256_file, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
 from vovnet.core.resampling import LEVEL, Resamples, percentile_interval
+from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
 from vovnet.evaluation.live_run import Facts, LiveRun
 from vovnet.evaluation.matched import matched_path, points_on
@@ -60,7 +61,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     for dataset in experiment.sets:
         limit = experiment.stanza.max_samples
         questions = load_questions(experiment.settings, layout, dataset, limit)
-        resamples = questions.resamples(evaluation)
+        resamples = draw_resamples(questions, evaluation)
         for seed in experiment.seeds:
             outcomes = source.outcomes(questions, seed)
             measured = measured_columns(outcomes, resamples)

@@ -7,17 +7,14 @@ Shapes: N rows (samples), U units (questions: a sample, or a circular group of p
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from vovnet.config import Parse, Settings
-from vovnet.config.schema import EvalSettings
 from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
-from vovnet.core.resampling import Resamples, cluster_codes
 from vovnet.data.formats import format_of
 from vovnet.data.sets import load_set
 from vovnet.evaluation.scoring import load_scorer
@@ -47,17 +44,6 @@ class Questions:
     @property
     def num_units(self) -> int:
         return int(self.units.max()) + 1
-
-    @cached_property
-    def clusters(self) -> Ints:
-        """The cluster of each question, (U,): questions that share an image are one."""
-        return cluster_codes(
-            self.units, [[image.sha256 for image in sample.images] for sample in self.samples]
-        )
-
-    def resamples(self, evaluation: EvalSettings) -> Resamples:
-        """The resamples of the questions on which everything about a set is told."""
-        return Resamples.draw(self.clusters, evaluation.bootstrap_samples, evaluation.seed)
 
     @property
     def names(self) -> list[str]:

@@ -22,6 +22,7 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import Resamples
 from vovnet.core.stats import Curves
+from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import GAIN_SHARES, Row, SampleResults
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import load_observed
@@ -169,7 +170,7 @@ class Comparison:
         settings, limit = self.experiments[name].settings, self.experiments[name].stanza.max_samples
         if limit not in self.questions:
             questions = load_questions(settings, self.layout, dataset, limit)
-            self.questions[limit] = (questions, questions.resamples(settings.eval))
+            self.questions[limit] = (questions, draw_resamples(questions, settings.eval))
         return self.questions[limit]
 
     def beside(

@@ -21,6 +21,7 @@ from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, read_table
 from vovnet.core.resampling import Resamples
 from vovnet.data.samples import read_samples, write_samples
+from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, read_results
 from vovnet.evaluation.experiment import evaluate_experiment, measured_columns
 from vovnet.evaluation.match import write_matched
@@ -149,7 +150,7 @@ def _run_rows(
     sets = {}
     for name in settings.data.eval_sets:
         questions = load_questions(settings, bench.layout, name)
-        sets[name] = (questions, questions.resamples(settings.eval))
+        sets[name] = (questions, draw_resamples(questions, settings.eval))
     jobs = [
         (name, number, policies)
         for name in settings.experiments

@@ -1,0 +1,16 @@
+"""The resamples on which everything about an evaluation set is told.
+
+It is a module of its own because live runs read questions too, and an edit of a statistic must not
+run them again.
+"""
+
+from vovnet.config.schema import EvalSettings
+from vovnet.core.resampling import Resamples, cluster_codes
+from vovnet.evaluation.questions import Questions
+
+
+def draw_resamples(questions: Questions, evaluation: EvalSettings) -> Resamples:
+    """Resamples of clusters: questions that share an image, directly or by others, are one."""
+    images = [[image.sha256 for image in sample.images] for sample in questions.samples]
+    clusters_U = cluster_codes(questions.units, images)
+    return Resamples.draw(clusters_U, evaluation.bootstrap_samples, evaluation.seed)
