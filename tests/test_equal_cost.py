@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.replays import GRADED, LAMBDAS, World, write_reduced, write_world
+from support.replays import GRADED, LAMBDAS, World, curve_rows, write_reduced, write_world
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import holm
 from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, Row, read_results
@@ -77,8 +77,8 @@ def reference(layout: Layout, seed: int, at: float) -> float:
 
 
 def by_hand(layout: Layout, name: str, seed: int, at: float) -> float:
-    """Accuracy at a cost of NO, a sweep's points and FULL, linear in between."""
-    points = results(layout, name, seed).sort_values("avg_cost")
+    """Accuracy at a cost of NO, all operating points and FULL, linear in between."""
+    points = curve_rows(layout, name, "graded", seed).sort_values("avg_cost")
     no, full = (results(layout, end, seed)["accuracy"].item() for end in NAMES[1:4:2])
     best = points.groupby("avg_cost")["accuracy"].max()
     ends = [] if best.index[-1] == 16 else [max(full, best.iloc[-1])]
@@ -91,6 +91,13 @@ def test_a_sweep_is_compared_at_shares_of_the_cost_of_full(world: World) -> None
     _, layout = world
     rows = rows_of(layout, "vovnet")
     assert tuple(pd.read_csv(layout.hull / "equal_cost.csv")) == EQUAL_COST_COLUMNS
+    points = rows.loc["own"].set_index("point")
+    assert len(points) == len(LAMBDAS)
+    for point, row in points.to_dict("index").items():
+        own = [results(layout, "vovnet", s).iloc[int(point)] for s in SEEDS]
+        gains = [o["accuracy"] - reference(layout, s, o["avg_cost"]) for s, o in enumerate(own)]
+        assert row["gain"] == pytest.approx(100 * np.mean(gains))
+    rows = rows.drop(index="own")
     assert rows.index.tolist() == ["25", "50", "75"]
     assert rows["avg_cost"].tolist() == [4, 8, 12]
     # The sweep's own images cost 4 to 8 tokens; beyond them it is mixed with FULL.
@@ -143,7 +150,8 @@ def test_a_size_that_is_read_badly_is_passed_over(world: World) -> None:
 def test_resolution_scaling_is_not_held_against_itself(world: World) -> None:
     _, layout = world
     assert rows_of(layout, "resolution").empty
-    assert len(rows_of(layout, "resolution", "mixing_hull")) == 3
+    places = rows_of(layout, "resolution", "mixing_hull").index.tolist()
+    assert places == ["25", "50", "75", *["own"] * len(SIDES)]
 
 
 def test_gains_over_mixing_are_those_of_the_hull_metrics(world: World) -> None:

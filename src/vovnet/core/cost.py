@@ -51,15 +51,32 @@ def allowed_actions(actions: Sequence[str], action_space: str) -> list[int]:
     return [actions.index(name) for name in names]
 
 
-def choose_actions(scores: ArrayLike, costs: ArrayLike, lambda_cost: float) -> NDArray[np.int64]:
+def choose_actions(
+    scores: ArrayLike, costs: ArrayLike, lambda_cost: ArrayLike
+) -> NDArray[np.int64]:
     """argmax_a (score_a - lambda_cost * cost_a) per row (samples, actions); ties: the cheaper.
 
-    An infinite `lambda_cost` never looks.
+    `lambda_cost` is one number, or one for each row. An infinite one never looks.
     """
     scores_NA = np.asarray(scores, dtype=np.float64)
     costs_NA = np.asarray(costs, dtype=np.float64)
-    if math.isinf(lambda_cost):
-        return np.argmin(costs_NA, axis=1)
-    values_NA = scores_NA - lambda_cost * costs_NA
+    lambda_N1 = np.broadcast_to(np.asarray(lambda_cost, dtype=np.float64), len(scores_NA))[:, None]
+    with np.errstate(invalid="ignore"):  # infinity times a cost of 0
+        values_NA = np.where(np.isinf(lambda_N1), -costs_NA, scores_NA - lambda_N1 * costs_NA)
     best_N1 = values_NA.max(axis=1, keepdims=True)
     return np.where(values_NA == best_N1, costs_NA, np.inf).argmin(axis=1)
+
+
+def switching_lambdas(scores: ArrayLike, costs: ArrayLike) -> NDArray[np.float64]:
+    """The values of `lambda_cost` at which two actions are worth the same, (samples, pairs).
+
+    Between two neighbouring ones, a row's choice by `choose_actions` is constant. NaN for two
+    actions of the same cost, which change places nowhere.
+    """
+    scores_NA = np.asarray(scores, dtype=np.float64)
+    costs_NA = np.asarray(costs, dtype=np.float64)
+    first, second = np.triu_indices(scores_NA.shape[1], k=1)
+    dearer_NK = costs_NA[:, second] - costs_NA[:, first]
+    better_NK = scores_NA[:, second] - scores_NA[:, first]
+    nowhere_NK = np.full_like(dearer_NK, np.nan)
+    return np.divide(better_NK, dearer_NK, out=nowhere_NK, where=dearer_NK != 0)

@@ -87,11 +87,12 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         raise ConfigError(
             f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
         )
+    _, frontier = comparison.reached(name, dataset, seed)
     half, actions_N = list(GAIN_SHARES).index("gain_at_50"), actions_NP[:, there[0]]
     values = {
         "accuracy": points.accuracies[:, there[0]],
         "avg_cost": points.costs[:, there[0]],
-        "gain_at_50": hull_gains(ground, points)[:, half],
+        "gain_at_50": hull_gains(ground, ground.curve(frontier))[:, half],
     }
     rates = enumerate(rate_columns(comparison.settings.actions))
     return values | {rate: np.mean(actions_N == action, keepdims=True) for action, rate in rates}

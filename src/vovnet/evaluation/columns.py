@@ -163,9 +163,10 @@ HULL_COLUMNS = (
     "mcc_point",
 )
 _ACCURACY = ("accuracy", "accuracy_lo", "accuracy_hi")
-CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "avg_cost", *_ACCURACY)
+CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "scalar", "avg_cost", *_ACCURACY)
 EQUAL_COST_COLUMNS = (
-    *(*_OF_EXPERIMENT, "at", "avg_cost", "reference", "reference_experiment", "reference_run"),
+    *(*_OF_EXPERIMENT, "at", "point", "avg_cost"),
+    *("reference", "reference_experiment", "reference_run"),
     "within_range",  # whether the cost lies between those of the smallest and the largest size
     *("num_seeds", "gain", "gain_sd", "gain_lo", "gain_hi", "p_value"),
     *("p_holm", "verdict"),  # corrected for the number of comparisons with the reference

@@ -4,6 +4,9 @@ The mixing hull is what random mixing of the fixed policies reaches. It is taken
 observations of the same trained model and questions as the policy, and both are resampled
 together. Accuracies are shares in [0, 1], gains are percentage points.
 
+A policy that has a frontier is measured on all its operating points, whatever its experiment
+sweeps, and so are the references; the points of the sweep are rows of equal_cost.csv.
+
 equal_cost.csv compares every policy at equal cost with the hull and with resolution scaling, by the
 mean of the gain over seeds. Its interval says what other questions and other trainings would
 change; verdicts are corrected for the number of comparisons with the same reference.
@@ -55,13 +58,13 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
             experiment = comparison.experiments[name]
             if dataset not in experiment.sets:
                 continue
-            reached: dict[int, Points] = {}
+            own: dict[int, Curves] = {}
             for seed in experiment.seeds:
-                ground = comparison.ground(name, dataset, seed)
-                row, points, reached[seed] = _rows(comparison, name, dataset, seed, ground)
+                row, points, curve = _rows(comparison, name, dataset, seed)
                 metrics.append(row)
                 curves += points
-            equal_cost += equal_cost_rows(comparison, name, dataset, reached)
+                own |= {} if curve is None else {seed: curve}
+            equal_cost += equal_cost_rows(comparison, name, dataset, own)
         comparison.forget_set()
     judge(equal_cost)
     paths = [layout.hull / name for name in HULL_FILES]
@@ -79,26 +82,28 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
 
 
 def _rows(
-    comparison: Comparison, name: str, dataset: str, seed: int, ground: Ground
-) -> tuple[Row, list[Row], Points]:
-    """An experiment's row of hull_metrics.csv, those of curves.csv, and its points.
+    comparison: Comparison, name: str, dataset: str, seed: int
+) -> tuple[Row, list[Row], Curves | None]:
+    """An experiment's row of hull_metrics.csv, those of curves.csv, and its curve.
 
     Fixed policies and single points have no curve, so that only AIQ and MCC are defined
     for them. VoVNet's curve brings its hull along.
     """
-    actions_NP, points = comparison.decided(name, dataset, seed)
+    ground = comparison.ground(name, dataset, seed)
+    actions_NP, points = comparison.reached(name, dataset, seed)
     keys = comparison.keys(name, dataset, seed)
     metrics = keys | _point_metrics(ground.measured, points.measured, actions_NP)
-    if comparison.has_curve(name):
-        metrics |= _gains(ground, points) | _curve_metrics(ground.measured, points.measured)
-    curves = _curve_rows(keys, points)
+    curve = ground.curve(points) if comparison.has_curve(name) else None
+    if curve is not None:
+        metrics |= _gains(ground, curve) | _curve_metrics(ground.measured, points.measured)
+    curves = _curve_rows(keys, points, comparison.values(name, dataset, seed))
     if name == comparison.main:
         facts = {"experiment": MIXING_HULL, "role": "reference", "title": "Mixing hull"}
         order = ground.fixed.costs[0].argsort(kind="stable")
         costs_BK = ground.fixed.costs[:, order]
         knots = Points(costs_BK, ground.hull.value(costs_BK))
         curves = [*_curve_rows(keys | facts, knots), *curves]
-    return metrics, curves, points
+    return metrics, curves, curve
 
 
 def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
@@ -113,9 +118,9 @@ def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
     }
 
 
-def _gains(ground: Ground, points: Points) -> Row:
+def _gains(ground: Ground, curve: Curves) -> Row:
     """Percentage points over the hull at shares of FULL's cost, with paired intervals."""
-    gains_BQ = hull_gains(ground, points)
+    gains_BQ = hull_gains(ground, curve)
     low_Q, high_Q = percentile_interval(gains_BQ)
     row: Row = {}
     for name, gain, low, high in zip(GAIN_SHARES, gains_BQ[0], low_Q, high_Q, strict=True):
@@ -139,14 +144,20 @@ def _curve_metrics(ground: Ground, points: Points) -> Row:
     return row | {"apgr": float(apgr(curve, no_B, ground.full_accuracy, full_cost)[0])}
 
 
-def _curve_rows(keys: Row, points: Points) -> list[Row]:
-    names = ("avg_cost", "accuracy", "accuracy_lo", "accuracy_hi")
+def _curve_rows(keys: Row, points: Points, values_P: Floats | None = None) -> list[Row]:
+    """Rows of curves.csv; on a frontier `scalar` is the value of the policy's."""
     low_P, high_P = percentile_interval(points.accuracies)
+    measured = {
+        "scalar": np.full(points.count, np.nan) if values_P is None else values_P,
+        "avg_cost": points.costs[0],
+        "accuracy": points.accuracies[0],
+        "accuracy_lo": low_P,
+        "accuracy_hi": high_P,
+    }
+    rows = zip(*(values.tolist() for values in measured.values()), strict=True)
     return [
-        keys | {"point": point} | dict(zip(names, map(float, values), strict=True))
-        for point, values in enumerate(
-            zip(points.costs[0], points.accuracies[0], low_P, high_P, strict=True)
-        )
+        keys | {"point": point} | dict(zip(measured, row, strict=True))
+        for point, row in enumerate(rows)
     ]
 
 
@@ -163,23 +174,26 @@ class Reference:
 
 
 def equal_cost_rows(
-    comparison: Comparison, name: str, dataset: str, reached: dict[int, Points]
+    comparison: Comparison, name: str, dataset: str, curves: dict[int, Curves]
 ) -> list[Row]:
-    """Rows of equal_cost.csv of an experiment on a set; `reached` has its points by seed.
+    """Rows of equal_cost.csv of an experiment on a set; `curves` are those of its seeds, if any.
 
+    Each point of the specification is compared at its own cost, a curve also at shares of FULL's.
     A reference that no seed has leaves no rows, nor does resolution scaling against itself.
     """
-    curved = comparison.has_curve(name)
-    values = {seed: (points.costs, points.accuracies) for seed, points in reached.items()}
-    if curved:
-        for seed, points in reached.items():
-            ground = comparison.ground(name, dataset, seed)
-            values[seed] = (ground.places, ground.curve(points).value(ground.places))
+    seeds = comparison.experiments[name].seeds
+    values = {seed: comparison.decided(name, dataset, seed)[1] for seed in seeds}
+    places: list[tuple[str, float]] = [(OWN, point) for point in range(values[seeds[0]].count)]
+    if curves:
+        places = [(at, np.nan) for at in PLACES] + places
+        for seed, curve in curves.items():
+            at_BQ = comparison.ground(name, dataset, seed).places
+            values[seed] = Points(at_BQ, curve.value(at_BQ)).beside(values[seed])
     rows: list[Row] = []
     for kind in ("mixing_hull", "resolution"):
         found = {
             seed: reference
-            for seed in reached
+            for seed in seeds
             if (reference := _reference(comparison, kind, name, dataset, seed)) is not None
         }
         if not found or any(item.experiment == name for item in found.values()):
@@ -191,16 +205,22 @@ def equal_cost_rows(
             "reference_experiment": first.experiment,
             "reference_run": comparison.experiments[first.experiment or name].run,
         }
-        costs_Q = np.mean([values[seed][0][0] for seed in found], axis=0)
+        costs_Q = np.mean([values[seed].costs[0] for seed in found], axis=0)
         gains_SBQ = 100 * np.stack(
-            [values[seed][1] - item.curve.value(values[seed][0]) for seed, item in found.items()]
+            [
+                values[seed].accuracies - item.curve.value(values[seed].costs)
+                for seed, item in found.items()
+            ]
         )
         cheapest = np.mean([item.costs.min() for item in found.values()])
         dearest = np.mean([item.costs.max() for item in found.values()])
         within_Q = (costs_Q >= cheapest - EPSILON) & (costs_Q <= dearest + EPSILON)
-        for place, at in enumerate(PLACES if curved else (OWN,)):
-            where = {"at": at, "avg_cost": costs_Q[place], "within_range": bool(within_Q[place])}
+        for place, (at, point) in enumerate(places):
+            where = {"at": at, "point": point, "avg_cost": costs_Q[place]}
+            where |= {"within_range": bool(within_Q[place])}
             rows.append(facts | where | _gain(gains_SBQ[:, :, place]))
+            if curves and at == OWN:  # it is told, and the curve is what is judged
+                rows[-1] |= {"p_holm": np.nan, "verdict": ""}
     return rows
 
 
@@ -217,7 +237,8 @@ def judge(rows: list[Row]) -> None:
     What gains 0 by definition, such as not looking, is no comparison, and undecided.
     """
     for reference in {row["reference"]: None for row in rows}:
-        family = [row for row in rows if row["reference"] == reference]
+        compared = [row for row in rows if row["reference"] == reference]
+        family = [row for row in compared if "verdict" not in row]
         tests = [
             np.nan if row["gain_lo"] == 0 == row["gain_hi"] else row["p_value"] for row in family
         ]

@@ -12,13 +12,13 @@ import yaml
 
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
-from vovnet.core.arrays import Bools
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, signal_columns
 from vovnet.evaluation.columns import SampleResults, rate_columns, read_results
-from vovnet.evaluation.matched import NEAR, Shares, check_shares, matched_path
+from vovnet.evaluation.matched import NEAR, check_shares, matched_path
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.randomized import entropy_buckets, quantile_thresholds
 
@@ -70,13 +70,17 @@ def _bucketed(
         raise DataError(f"{path}: no entropy of sample {sample!r}, which is in {samples.path}")
     given = experiment.stanza.policy.get("baseline_bucket_thresholds")
     limits = given or quantile_thresholds(entropy_N, match.buckets)
-    bucket_N, actions_N = entropy_buckets(entropy_N, limits), rows["action"].to_numpy()
+    bucket_N = entropy_buckets(entropy_N, limits)
+    ratios_KA = bucket_shares(rows["action"].to_numpy(), bucket_N, match.buckets, len(actions))
+    return {"thresholds": limits, "ratios": ratios_KA.tolist()}
 
-    def shares(chosen_N: Bools) -> Shares:
-        return [float((actions_N[chosen_N] == action).mean()) for action in range(len(actions))]
 
-    buckets = [bucket_N == bucket for bucket in range(match.buckets)]
-    overall = shares(np.ones_like(bucket_N, dtype=bool))
-    # A bucket without questions draws for none of them; its shares are those of all.
-    ratios = [shares(there_N) if there_N.any() else overall for there_N in buckets]
-    return {"thresholds": limits, "ratios": ratios}
+def bucket_shares(actions_N: Ints, bucket_N: Ints, buckets: int, num_actions: int) -> Floats:
+    """The share of each action in each bucket, (buckets, A).
+
+    A bucket without questions draws for none of them; its shares are those of all.
+    """
+    taken_NA = actions_N[:, None] == np.arange(num_actions)
+    there_KN = bucket_N == np.arange(buckets)[:, None]
+    there_KN |= ~there_KN.any(axis=1, keepdims=True)
+    return np.stack([taken_NA[there_N].mean(axis=0) for there_N in there_KN])

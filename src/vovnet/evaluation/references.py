@@ -24,11 +24,18 @@ from vovnet.core.resampling import Resamples
 from vovnet.core.stats import Curves
 from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import GAIN_SHARES, Row, SampleResults
+from vovnet.evaluation.frontier import Frontier, Source, frontier_of, matched_frontier
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.replay import load_observed
+from vovnet.evaluation.replay import (
+    Observed,
+    Routers,
+    expectations,
+    load_observed,
+    load_routers,
+)
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
-from vovnet.policies.experiments import resolve_experiment
+from vovnet.policies.experiments import experiment_views, resolve_experiment
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,17 @@ class Points:
     def measured(self) -> "Points":
         """The data itself, without resamples."""
         return Points(self.costs[:1], self.accuracies[:1])
+
+    @property
+    def count(self) -> int:
+        """P."""
+        return self.costs.shape[1]
+
+    def beside(self, other: "Points") -> "Points":
+        """These and then the other ones."""
+        return Points(
+            np.hstack([self.costs, other.costs]), np.hstack([self.accuracies, other.accuracies])
+        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,7 @@ class Comparison:
         self.settings, self.layout = settings, layout
         self.experiments = {name: _comparable(settings, name) for name in names}
         self.samples = {name: SampleResults(layout, name) for name in names}
+        self.routers: dict[tuple[str, int], Routers] = {}
         self.forget_set()
         stanzas = settings.experiments
         role = [name for name in names if stanzas[name].role == "vovnet"]
@@ -137,6 +156,8 @@ class Comparison:
         """Drop what was kept for a set: the next one shares nothing with it."""
         self.questions: dict[int | None, tuple[Questions, Resamples]] = {}
         self.grounds: dict[tuple[str, int, int | None], Ground] = {}
+        self.tables: dict[tuple[str, int, int | None], Observed] = {}
+        self.frontiers: dict[tuple[str, int], Frontier] = {}
 
     def keys(self, name: str, dataset: str, seed: int) -> Row:
         stanza = self.experiments[name].stanza
@@ -153,8 +174,7 @@ class Comparison:
 
     def _ground(self, name: str, dataset: str, seed: int) -> Ground:
         experiment, (questions, resamples) = self.experiments[name], self._asked(name, dataset)
-        trained = TrainedModel(self.settings, self.layout, experiment.run, seed)
-        observed = load_observed(trained, questions)
+        observed = self.observed(name, dataset, seed)
         costs_NA = expected_cost(observed.vision_tokens, experiment.settings.policy.cost_scale)
         bayes = self.beside(name, dataset, seed, "bayes_router")
         return Ground(
@@ -162,8 +182,34 @@ class Comparison:
             _points(questions, resamples, observed.scores, costs_NA),
             observed.actions.index("full"),
             stats.best_choice(costs_NA, observed.scores, questions.units, resamples),
-            None if bayes is None else self.decided(bayes, dataset, seed)[1],
+            None if bayes is None else self.reached(bayes, dataset, seed)[1],
         )
+
+    def observed(self, name: str, dataset: str, seed: int) -> Observed:
+        """What the experiment's model did on its questions, under all views that are compared."""
+        run, limit = self.experiments[name].run, self.experiments[name].stanza.max_samples
+        if (run, seed, limit) not in self.tables:
+            alike = [
+                other.name
+                for other in self.experiments.values()
+                if other.run == run and dataset in other.sets and seed in other.seeds
+            ]
+            views = [view for other in alike for view in experiment_views(self.settings, other)]
+            policies = [point for other in alike for point in self.experiments[other].points]
+            trained = TrainedModel(self.settings, self.layout, run, seed)
+            questions = self._asked(name, dataset)[0]
+            observed = load_observed(trained, questions, views, policies)
+            self.tables[run, seed, limit] = observed
+        return self.tables[run, seed, limit]
+
+    def _routers(self, run: str, seed: int) -> Routers:
+        """The routers of a trained model that its experiments ask for."""
+        if (run, seed) not in self.routers:
+            alike = [other for other in self.experiments.values() if other.run == run]
+            points = [point for other in alike if seed in other.seeds for point in other.points]
+            trained = TrainedModel(self.settings, self.layout, run, seed)
+            self.routers[run, seed] = load_routers(trained, points)
+        return self.routers[run, seed]
 
     def _asked(self, name: str, dataset: str) -> tuple[Questions, Resamples]:
         """What an experiment was asked, and the resamples of that."""
@@ -194,8 +240,57 @@ class Comparison:
         points = self.experiments[name].points
         return len(points) > 1 or kind_of(points[0]).reads_correctness
 
+    def has_frontier(self, name: str) -> bool:
+        """Whether it sweeps the scalar of its policy, or is matched to one that does."""
+        experiment = self.experiments[name]
+        match, scalar = experiment.stanza.match, kind_of(experiment.points[0]).scalar
+        if match is not None:
+            return match.experiment in self.experiments and self.has_frontier(match.experiment)
+        return scalar is not None and scalar.key in experiment.stanza.sweep
+
+    def frontier(self, name: str, dataset: str, seed: int) -> Frontier:
+        """The whole frontier of an experiment that has one."""
+        if (name, seed) not in self.frontiers:
+            experiment = self.experiments[name]
+            questions, observed = self._asked(name, dataset)[0], self.observed(name, dataset, seed)
+            policy, match = experiment.points[0], experiment.stanza.match
+            if match is None:
+                routers = self._routers(experiment.run, seed)
+                expected = expectations(routers, [policy], questions, observed)
+                found = frontier_of(policy, questions, observed, expected)
+            else:
+                copied = self.observed(match.experiment, dataset, seed)
+                source = Source(
+                    self.frontier(match.experiment, dataset, seed),
+                    copied.signals["entropy"].to_numpy(),
+                )
+                own = policy.model_copy(update={"baseline_seed": policy.baseline_seed + seed})
+                found = matched_frontier(own, match, source, questions, observed)
+            self.frontiers[name, seed] = found
+        return self.frontiers[name, seed]
+
+    def values(self, name: str, dataset: str, seed: int) -> Floats | None:
+        """What the policy's scalar is at the points that are `reached`; None without a frontier."""
+        return self.frontier(name, dataset, seed).values if self.has_frontier(name) else None
+
+    def reached(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
+        """The actions, (N, P), and averages of all operating points, whatever is swept.
+
+        Those of the specification where the experiment has no frontier.
+        """
+        if not self.has_frontier(name):
+            return self.decided(name, dataset, seed)
+        found = self.frontier(name, dataset, seed)
+        questions, resamples = self._asked(name, dataset)
+        scale = self.experiments[name].settings.policy.cost_scale
+        costs_NP = expected_cost(found.tokens, scale)
+        return found.actions, _points(questions, resamples, found.scores, costs_NP)
+
     def decided(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
-        """The actions that an experiment took, (N, P), and its averages."""
+        """The actions that an experiment took at the points of its specification, and its averages.
+
+        Actions are (N, P).
+        """
         questions, resamples = self._asked(name, dataset)
         points = range(len(self.experiments[name].points))
         tables = [self.samples[name].rows(questions, seed, point) for point in points]
@@ -205,10 +300,10 @@ class Comparison:
         return actions_NP, _points(questions, resamples, scores_NP, costs_NP)
 
 
-def hull_gains(ground: Ground, points: Points) -> Floats:
+def hull_gains(ground: Ground, curve: Curves) -> Floats:
     """Percentage points over the hull at `GAIN_SHARES` of FULL's cost, (B, Q)."""
     at_BQ = ground.places
-    return 100 * (ground.curve(points).value(at_BQ) - ground.hull.value(at_BQ))
+    return 100 * (curve.value(at_BQ) - ground.hull.value(at_BQ))
 
 
 def _points(

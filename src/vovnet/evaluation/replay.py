@@ -23,7 +23,7 @@ from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, Expected, Known, Router, RouterKind
-from vovnet.policies.decide import decide
+from vovnet.policies.decide import Decision, decide
 
 Routers = Mapping[str, Router]
 """The fitted routers of one trained model, see `router_key`."""
@@ -187,43 +187,64 @@ def replay(
     observed: Observed,
     expected: Mapping[str, Expected] | None = None,
 ) -> Outcome:
-    """What a policy does on observed samples; each policy is handed only what it reads.
+    """What a policy does on observed samples.
 
-    To execute a view is to read what was observed, and to add up what it costs. `expected` is what
-    routers expect of the questions, see `expectations`.
+    `expected` is what routers expect of the questions, see `expectations`.
     """
-    kind, num_samples = kind_of(policy), len(observed.signals)
-    reads_text = kind.reads_text_pass(policy)
-    tokens_N, flops_N = np.zeros(num_samples, np.int64), np.zeros(num_samples)
-    if reads_text:
-        flops_N += observed.signals["flops_text_pass"].to_numpy()
-
-    def look(rows: Ints, views: NDArray[np.object_]) -> Confidence:
-        tokens_N[rows] += observed.pick("vision_tokens", rows, views)
-        flops_N[rows] += observed.pick("flops" if reads_text else "flops_alone", rows, views)
-        told = [observed.pick(field.name, rows, views) for field in fields(Confidence)]
-        return Confidence(*told)
-
-    decision = decide(
-        policy,
-        observed.actions,
-        observed.signals,
-        look,
-        questions=questions.names,
-        scores_NA_correct=observed.scores if kind.reads_correctness else None,
-        expected=(expected or {})[router_key(policy)] if kind.router else None,
-    )
+    everyone_N = np.arange(len(observed.signals))
+    decision, tokens_N, flops_N = execute(policy, questions, observed, expected, everyone_N)
     rows = {
         "id": [sample.id for sample in questions.samples],
         "action": decision.actions,
         "view": decision.views,
         "executed": decision.executed,
         "fallback_triggered": decision.fallback_triggered,
-        "text": observed.pick("text", np.arange(num_samples), decision.views),
+        "text": observed.pick("text", everyone_N, decision.views),
         "vision_tokens": tokens_N,
         "flops": flops_N,
     }
     return scored_outcome(policy, observed.actions, questions, pd.DataFrame(rows))
+
+
+def execute(
+    policy: PolicySettings,
+    questions: Questions,
+    observed: Observed,
+    expected: Mapping[str, Expected] | None,
+    samples: Ints,
+    values: Floats | None = None,
+) -> tuple[Decision, Ints, Floats]:
+    """What a policy decides about some samples, and the vision tokens and FLOPs of its looks.
+
+    To execute a view is to read what was observed, and to add up what it costs. A policy is handed
+    only what it reads. A sample may be asked about repeatedly; `values` are those of the policy's
+    scalar, as in `decide`. All are of the length of `samples`.
+    """
+    kind, names = kind_of(policy), questions.names
+    reads_text = kind.reads_text_pass(policy)
+    signals = observed.signals.iloc[samples].reset_index(drop=True)
+    tokens_N, flops_N = np.zeros(len(samples), np.int64), np.zeros(len(samples))
+    if reads_text:
+        flops_N += signals["flops_text_pass"].to_numpy()
+
+    def look(rows: Ints, views: NDArray[np.object_]) -> Confidence:
+        seen = samples[rows]
+        tokens_N[rows] += observed.pick("vision_tokens", seen, views)
+        flops_N[rows] += observed.pick("flops" if reads_text else "flops_alone", seen, views)
+        told = [observed.pick(field.name, seen, views) for field in fields(Confidence)]
+        return Confidence(*told)
+
+    decision = decide(
+        policy,
+        observed.actions,
+        signals,
+        look,
+        questions=[names[sample] for sample in samples],
+        scores_NA_correct=observed.scores[samples] if kind.reads_correctness else None,
+        expected=(expected or {})[router_key(policy)].take(samples) if kind.router else None,
+        values=values,
+    )
+    return decision, tokens_N, flops_N
 
 
 def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:

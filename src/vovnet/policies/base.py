@@ -4,6 +4,7 @@ Shapes: N samples, A actions, in the order of `settings.actions`. A view is know
 `PolicyInputs.views`: the actions come first, so that the index of an action is the action itself.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from vovnet.config import PolicySettings, Section, first_error
 from vovnet.core.arrays import Bools, Floats, Ints
-from vovnet.core.cost import expected_cost
+from vovnet.core.cost import expected_cost, switching_lambdas
 from vovnet.core.errors import ConfigError, DataError
 
 Options = TypeVar("Options", bound=Section)
@@ -93,7 +94,11 @@ class Confidence:
 
 @dataclass(frozen=True)
 class PolicyInputs:
-    """All that a policy is told before it looks; the last two only where it asks for them."""
+    """All that a policy is told before it looks.
+
+    Correctness and what its router expects are told only where it asks for them. `values` is the
+    policy's scalar for each row, where rows are asked about at values of their own.
+    """
 
     policy: PolicySettings
     actions: Sequence[str]
@@ -102,6 +107,7 @@ class PolicyInputs:
     questions: Sequence[str]  # (N,), shared by the circular passes of one question
     correctness: Floats | None = None  # (N, A), in [0, 1]
     expected: Expected | None = None  # by its router
+    values: Floats | None = None  # (N,)
 
     @property
     def num_samples(self) -> int:
@@ -143,6 +149,10 @@ class PolicyInputs:
             raise DataError(f"signals, sample {sample!r}: {name} is missing, the policy needs it")
         return values_N
 
+    def scalar(self, configured: float) -> float | Floats:
+        """The number that moves the policy along its frontier: its setting, or that of each row."""
+        return configured if self.values is None else self.values
+
     def take(self, rows: Ints) -> "PolicyInputs":
         """What is told about some of the rows."""
         return replace(
@@ -151,7 +161,31 @@ class PolicyInputs:
             questions=[self.questions[row] for row in rows],
             correctness=None if self.correctness is None else self.correctness[rows],
             expected=None if self.expected is None else self.expected.take(rows),
+            values=None if self.values is None else self.values[rows],
         )
+
+
+Told = Callable[[int], Confidence]
+"""How sure the model is of its answers to all rows under the view of an index."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """The one number that moves a policy along its frontier, from looking often to rarely or back.
+
+    `key` is its setting, below `policy`. `switches` gives of each row the values at which what is
+    looked at may change, (N, K), in any order; NaN where a row has fewer. Between two neighbouring
+    ones the looks of a row are the same. The policy must take it from `PolicyInputs.scalar`.
+    """
+
+    key: str
+    switches: Callable[[PolicyInputs, Told], Floats]
+    low: float = -math.inf
+
+
+def by_lambda(worth: Callable[[PolicyInputs], tuple[Floats, Floats]]) -> Scalar:
+    """That of a policy that follows `lambda_cost`; `worth` gives scores and costs, (N, A) each."""
+    return Scalar("lambda_cost", lambda inputs, _: switching_lambdas(*worth(inputs)), low=0.0)
 
 
 def _no(policy: PolicySettings) -> bool:
@@ -188,6 +222,7 @@ class PolicyKind:
     reads_answers: Callable[[PolicySettings], bool] = _no  # whether `again` needs log-probability
     reads_correctness: bool = False  # an oracle, which cannot be deployed
     router: RouterKind | None = None  # what it follows, where it is fitted on outcomes
+    scalar: Scalar | None = None  # where it has a frontier
     draws_in_ratios: bool = False  # whether `match` may give it another policy's action ratios
     check_live: Callable[[PolicySettings], None] | None = None  # an error where it cannot run live
 

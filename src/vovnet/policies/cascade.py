@@ -6,8 +6,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from vovnet.config import Extended, PolicySettings, Section, ViewName
+from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
-from vovnet.policies.base import STOP, Confidence, Ints, PolicyInputs, PolicyKind, read_options
+from vovnet.policies.base import (
+    STOP,
+    Confidence,
+    Ints,
+    PolicyInputs,
+    PolicyKind,
+    Scalar,
+    Told,
+    read_options,
+)
 
 
 class CascadeOptions(Section):
@@ -52,12 +62,23 @@ def again(inputs: PolicyInputs, at_N: Ints, confidence: Confidence) -> Ints:
             f"sample {sample!r}: the {options.confidence} of a view is missing, cascade needs it"
         )
     one, count = options.threshold, len(options.views) - 1
-    limits = one if isinstance(one, list) else [one] * count
+    limits = one if isinstance(one, list) else [inputs.scalar(one)] * count
     next_N = np.full(len(at_N), STOP)
     for view, following, limit in zip(options.views, options.views[1:], limits, strict=False):
         unsure_N = sure_N > limit if options.confidence == "entropy" else sure_N < limit
         next_N[(at_N == inputs.index(view)) & unsure_N] = inputs.index(following)
     return next_N
+
+
+def _switches(inputs: PolicyInputs, told: Told) -> Floats:
+    """What each view but the last is as sure of; NO's first token is known from the text pass."""
+    options = _options(inputs.policy)
+    from_text = options.confidence != "log_probability"
+    confidences = [
+        inputs.text_confidence if view == "no" and from_text else told(inputs.index(view))
+        for view in options.views[:-1]
+    ]
+    return np.stack([getattr(item, options.confidence) for item in confidences], axis=1)
 
 
 def _threshold(policy: PolicySettings) -> float | None:
@@ -77,5 +98,6 @@ POLICIES = {
         views=lambda policy: _options(policy).views,
         reads_text_pass=lambda policy: "no" in _options(policy).views,
         reads_answers=lambda policy: _options(policy).confidence == "log_probability",
+        scalar=Scalar("options.threshold", _switches),
     )
 }

@@ -78,6 +78,7 @@ def decide(
     questions: Sequence[str],
     scores_NA_correct: Floats | None = None,
     expected: Expected | None = None,
+    values: Floats | None = None,
     clock: Clock = nullcontext,
 ) -> Decision:
     """Choose a view per row of `signals` (columns: `records.signal_columns`), and look.
@@ -85,15 +86,18 @@ def decide(
     `look` executes views; a policy that looks again is then asked for the next one. `questions`
     names the question of each row, (N,): circular passes of one share its name. Oracles need
     `scores_NA_correct`, the correctness in [0, 1] of each action, and no other policy may be given
-    it: answers never reach a policy that could be deployed (contract 1). Who follows a
-    router needs what it has `expected`. `clock` times the decisions alone.
+    it: answers never reach a policy that could be deployed (contract 1). Who follows a router needs
+    what it has `expected`. `values`, (N,), are what the policy's scalar is for each row, which its
+    setting tells if left out. `clock` times the decisions alone.
     """
     kind = kind_of(policy)
     assert set(signals.columns) == set(signal_columns(actions)), sorted(signals.columns)
     assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
     assert (expected is not None) == (kind.router is not None), policy.baseline_name
     views, shown = choices(policy, actions), shown_views(policy, actions)
-    inputs = PolicyInputs(policy, actions, views, signals, questions, scores_NA_correct, expected)
+    inputs = PolicyInputs(
+        policy, actions, views, signals, questions, scores_NA_correct, expected, values
+    )
     with clock("decision"):
         first_N = kind.first(inputs).astype(np.int64)
     looks, last_N = _execute(inputs, np.array(shown, dtype=object), first_N, look, clock)

@@ -2,17 +2,26 @@
 
 import numpy as np
 
+from vovnet.core.arrays import Floats
 from vovnet.core.cost import allowed_actions, choose_actions
-from vovnet.policies.base import Ints, PolicyInputs, PolicyKind, lambda_cost, yes
+from vovnet.policies.base import Ints, PolicyInputs, PolicyKind, by_lambda, lambda_cost, yes
 
 
 def highest_value(inputs: PolicyInputs) -> Ints:
     """argmax_a (score_a - lambda_cost * cost_a)."""
-    allowed = np.array(allowed_actions(inputs.actions, inputs.policy.action_space))
+    price = inputs.scalar(inputs.policy.lambda_cost)
+    return _allowed(inputs)[choose_actions(*_worth(inputs), price)]
+
+
+def _allowed(inputs: PolicyInputs) -> Ints:
+    return np.array(allowed_actions(inputs.actions, inputs.policy.action_space))
+
+
+def _worth(inputs: PolicyInputs) -> tuple[Floats, Floats]:
+    """Scores and costs of the actions that are allowed."""
+    allowed = _allowed(inputs)
     names = [f"score_{inputs.actions[action]}" for action in allowed]
-    scores_NA = np.stack([inputs.signal(name) for name in names], axis=1)
-    costs_NA = inputs.costs[:, allowed]
-    return allowed[choose_actions(scores_NA, costs_NA, inputs.policy.lambda_cost)]
+    return np.stack([inputs.signal(name) for name in names], axis=1), inputs.costs[:, allowed]
 
 
 POLICIES = {
@@ -23,5 +32,6 @@ POLICIES = {
         columns={"lambda_cost": lambda_cost},
         reads_text_pass=yes,
         reads_scores=True,
+        scalar=by_lambda(_worth),
     )
 }

@@ -28,6 +28,11 @@ def matched(inputs: PolicyInputs) -> Ints:
     else:
         ratios = [policy.baseline_target_ratios or ()]
         ratios_NA = _shares("baseline_target_ratios", ratios, inputs)
+    return drawn(uniform_N, ratios_NA)
+
+
+def drawn(uniform_N: Floats, ratios_NA: Floats) -> Ints:
+    """The action that a number in [0, 1) draws, (N,); one row of ratios holds for all of them."""
     upper_NA = np.cumsum(ratios_NA, axis=1) / ratios_NA.sum(axis=1, keepdims=True)
     return (upper_NA[:, :-1] <= uniform_N[:, None]).sum(axis=1)
 

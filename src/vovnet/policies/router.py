@@ -23,6 +23,7 @@ from vovnet.policies.base import (
     PolicyKind,
     Router,
     RouterKind,
+    by_lambda,
     lambda_cost,
 )
 
@@ -99,7 +100,7 @@ def routed(
     """
 
     def first(inputs: PolicyInputs) -> Ints:
-        return choose_actions(*worth(inputs), inputs.policy.lambda_cost)
+        return choose_actions(*worth(inputs), inputs.scalar(inputs.policy.lambda_cost))
 
     return PolicyKind(
         description,
@@ -109,6 +110,7 @@ def routed(
         columns={"lambda_cost": lambda_cost},
         router=router,
         reads_text_pass=lambda _: router.knows == "state",
+        scalar=by_lambda(worth),
     )
 
 

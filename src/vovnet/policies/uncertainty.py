@@ -3,16 +3,17 @@
 import numpy as np
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
-from vovnet.policies.base import NO, Ints, PolicyInputs, PolicyKind, yes
+from vovnet.policies.base import NO, Ints, PolicyInputs, PolicyKind, Scalar, Told, yes
 
 
 def threshold(inputs: PolicyInputs) -> Ints:
     """Look with `baseline_vision` where entropy > t (nats), or margin < t; otherwise NO."""
     policy = inputs.policy
-    limit = policy.baseline_threshold
-    if limit is None:
+    if policy.baseline_threshold is None:
         raise ConfigError("policy.baseline_threshold: uncertainty_threshold needs a number")
+    limit = inputs.scalar(policy.baseline_threshold)
     if policy.baseline_uncertainty == "entropy":
         unsure_N = inputs.signal("entropy") > limit
     else:
@@ -24,6 +25,11 @@ def _vision(policy: PolicySettings) -> list[str]:
     return [policy.baseline_vision]
 
 
+def _switches(inputs: PolicyInputs, told: Told) -> Floats:
+    """A row is looked at on one side of its own uncertainty."""
+    return inputs.signal(inputs.policy.baseline_uncertainty)[:, None]
+
+
 POLICIES = {
     "uncertainty_threshold": PolicyKind(
         "Looks where the text pass's entropy is above a threshold, or its margin below.",
@@ -32,5 +38,6 @@ POLICIES = {
         columns={"threshold": lambda policy: policy.baseline_threshold},
         views=_vision,
         reads_text_pass=yes,
+        scalar=Scalar("baseline_threshold", _switches),
     )
 }

@@ -296,8 +296,11 @@ def hull_summary(inputs: Inputs) -> pd.DataFrame:
 
 
 def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:
-    """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`."""
-    by = ["dataset", "experiment", "title", "run", "at"]
+    """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`.
+
+    A row is a curve at a share of FULL's cost, or a point of a sweep, whose number `point` is.
+    """
+    by = ["dataset", "experiment", "title", "run", "at", "point"]
     frame = inputs.equal_cost.drop(columns=["role", "reference_experiment"])
     sides = [
         of(frame, reference=reference).drop(columns="reference").set_index(by).add_suffix(f"_{end}")
@@ -305,6 +308,15 @@ def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:
     ]
     rows = sides[0].join(sides[1], how="left").reset_index()
     return rows.assign(at=rows["at"].astype(str), avg_cost=rows["avg_cost_mixing"])
+
+
+def equal_cost_places(inputs: Inputs) -> pd.DataFrame:
+    """Those of them by which methods are compared: curves at shares, single points at their own."""
+    rows = equal_cost_gains(inputs)
+    shares = rows["at"] != OWN
+    curved = rows.loc[shares, ["dataset", "experiment"]].drop_duplicates()
+    has_curve = rows.merge(curved, how="left", indicator=True)["_merge"] == "both"
+    return rows[shares | ~has_curve.to_numpy()].reset_index(drop=True)
 
 
 def point_label(settings: Settings, name: str, point: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,10 +16,14 @@ from matplotlib.lines import Line2D
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
+from vovnet.evaluation.columns import MIXING_HULL
 from vovnet.report.discovery import load
 from vovnet.report.inputs import Inputs, finish, load_inputs, of, over_seeds
-from vovnet.report.style import draw_and_save, legend_below, panel_grid, ticks
+from vovnet.report.style import draw_and_save, handle, legend_below, panel_grid, ticks
 from vovnet.report.training_logs import calibration_files, train_logs
+
+ENDS = ("accuracy", "accuracy_lo", "accuracy_hi")
+"""An accuracy and the ends of its interval."""
 
 
 def write_figures(settings: Settings, layout: Layout) -> list[Path]:
@@ -52,13 +57,44 @@ def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Li
     return figure
 
 
+def frontier_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
+    """The mean over seeds of the curve of an experiment, on a grid of costs that all reach.
+
+    Empty where it has none: of an experiment without a frontier its points are all there is.
+    """
+    rows = of(inputs.curves, dataset=dataset, experiment=name)
+    curves = [item.sort_values(["avg_cost", "accuracy"]) for _, item in rows.groupby("seed")]
+    if name != MIXING_HULL and not (rows["scalar"].notna().any()):
+        return pd.DataFrame(columns=["tokens", *ENDS])
+    low = max(curve["avg_cost"].iloc[0] for curve in curves)
+    high = min(curve["avg_cost"].iloc[-1] for curve in curves)
+    grid = np.linspace(low, high, 201)
+    means = {
+        key: np.mean([np.interp(grid, curve["avg_cost"], curve[key]) for curve in curves], axis=0)
+        for key in ENDS
+    }
+    return pd.DataFrame({"tokens": grid / inputs.settings.policy.cost_scale} | means)
+
+
 def curve_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
     """The points of an experiment, averaged over its seeds, cheapest first."""
     rows = of(inputs.points, dataset=dataset, experiment=name)
-    averages = ["accuracy", "accuracy_lo", "accuracy_hi", "avg_vision_tokens"]
-    curve = over_seeds(rows, ["point"], [], averages)
+    curve = over_seeds(rows, ["point"], [], [*ENDS, "avg_vision_tokens"])
     curve = curve.rename(columns={"avg_vision_tokens": "tokens"})
     return curve.sort_values("tokens", kind="stable")
+
+
+def draw_method(
+    axes: Axes, inputs: Inputs, dataset: str, name: str, band: float = 0, **look: Any
+) -> Line2D:
+    """The frontier of an experiment as a curve, with the points of its sweep as markers."""
+    points, frontier = curve_of(inputs, dataset, name), frontier_of(inputs, dataset, name)
+    title = inputs.settings.experiments[name].title
+    if frontier.empty:
+        return draw_line(axes, points, title, band, **look)
+    draw_line(axes, frontier, "", band, **look | {"marker": ""})
+    axes.plot(points["tokens"], 100 * points["accuracy"], **look | {"linestyle": "none"})
+    return handle(title, **look)
 
 
 def draw_line(axes: Axes, curve: pd.DataFrame, label: str, band: float = 0, **look: Any) -> Line2D:

@@ -1,18 +1,27 @@
-"""The main figure: accuracy against vision tokens, a panel per dataset."""
+"""The main figure: accuracy against vision tokens, a panel per dataset.
+
+A line is the whole frontier of a policy, and its markers are the points of the specification.
+"""
 
 from functools import partial
 from itertools import cycle
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vovnet.evaluation.columns import MIXING_HULL
-from vovnet.report.figures import chooses, curve_of, curve_panels, draw_line, replayed
+from vovnet.report.figures import (
+    chooses,
+    curve_of,
+    curve_panels,
+    draw_line,
+    draw_method,
+    frontier_of,
+    replayed,
+)
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.render import label
 from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
@@ -59,8 +68,7 @@ def figure(inputs: Inputs) -> Figure:
 def _draw(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     lines = [*_draw_vovnet(axes, inputs, dataset), *_draw_hull(axes, inputs, dataset)]
     for name, look in _looks(inputs).items():
-        curve = curve_of(inputs, dataset, name)
-        lines.append(draw_line(axes, curve, inputs.settings.experiments[name].title, **look))
+        lines.append(draw_method(axes, inputs, dataset, name, **look))
     _draw_fixed(axes, inputs, dataset)
     return lines
 
@@ -69,31 +77,24 @@ def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     name = inputs.main(dataset)
     if name is None:
         return []
-    for _, rows in of(inputs.points, dataset=dataset, experiment=name).groupby("seed"):
-        rows = rows.sort_values("avg_vision_tokens")
+    scale = inputs.settings.policy.cost_scale
+    for _, rows in of(inputs.curves, dataset=dataset, experiment=name).groupby("seed"):
+        rows = rows.sort_values(["avg_cost", "accuracy"])
         thin: dict[str, Any] = {"color": VERMILLION, "lw": 0.5, "alpha": 0.6, "zorder": 4}
-        axes.plot(rows["avg_vision_tokens"], 100 * rows["accuracy"], **thin)
-    curve = curve_of(inputs, dataset, name)
-    title = f"{inputs.settings.experiments[name].title} (band: 95% interval; thin: seeds)"
+        axes.plot(rows["avg_cost"] / scale, 100 * rows["accuracy"], **thin)
     look: dict[str, Any] = {"color": VERMILLION, "marker": "o", "lw": 1.6, "zorder": 5}
-    return [draw_line(axes, curve, title, band=0.18, **look)]
+    line = draw_method(axes, inputs, dataset, name, band=0.18, **look)
+    line.set_label(f"{line.get_label()} (band: 95% interval; thin: seeds)")
+    return [line]
 
 
 def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     """The hull of each seed, averaged on a grid of costs."""
-    rows = of(inputs.curves, dataset=dataset, experiment=MIXING_HULL)
-    if rows.empty:
+    if of(inputs.curves, dataset=dataset, experiment=MIXING_HULL).empty:
         return []
-    grid = np.linspace(rows["avg_cost"].min(), rows["avg_cost"].max(), 201)
-    hulls = []
-    for _, hull in rows.groupby("seed"):
-        hull = hull.sort_values(["avg_cost", "accuracy"])
-        hulls.append(np.interp(grid, hull["avg_cost"], hull["accuracy"]))
-    mean = pd.DataFrame(
-        {"tokens": grid / inputs.settings.policy.cost_scale, "accuracy": np.mean(hulls, axis=0)}
-    )
     few = len(inputs.actions) <= 3
     mixed = ", ".join(map(label, inputs.actions)) if few else "all actions"
+    mean = frontier_of(inputs, dataset, MIXING_HULL)
     return [draw_line(axes, mean, f"Random mixing of {mixed}", color=BLACK, lw=1, zorder=2)]
 
 

@@ -1,6 +1,7 @@
 """The figure of reduced views: fewer vision tokens for every image, against choosing when to look.
 
-A panel per dataset, accuracy over average vision tokens. Lines are means over seeds. Bands are 95%
+A panel per dataset, accuracy over average vision tokens. Lines are means over seeds, the frontier
+of a policy that has one. Bands are 95%
 intervals, averaged over seeds, of VoVNet and of resolution scaling.
 """
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vovnet.report.figures import chooses, curve_of, curve_panels, draw_line, replayed
+from vovnet.report.figures import chooses, curve_panels, draw_method, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 
@@ -44,8 +45,8 @@ def _draw(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
     lines = []
     banded = [inputs.main(dataset), *inputs.experiments(RESOLUTION)]
     for name, look in _sweeps(inputs, dataset):
-        curve, title = curve_of(inputs, dataset, name), inputs.settings.experiments[name].title
-        lines.append(draw_line(axes, curve, title, band=0.15 if name in banded else 0, **look))
+        band = 0.15 if name in banded else 0
+        lines.append(draw_method(axes, inputs, dataset, name, band, **look))
     return lines
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vovnet.report import style
-from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, of
+from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_places, of
 from vovnet.report.style import BLUE, GREY, VERMILLION
 
 ORDER = 60
@@ -25,7 +25,7 @@ def figure(inputs: Inputs) -> Figure | None:
 
     At half of FULL's cost, for single points at their own.
     """
-    rows = equal_cost_gains(inputs)
+    rows = equal_cost_places(inputs)
     rows = rows[rows["at"].isin([HALF, OWN]) & rows["verdict_resolution"].notna()]
     if rows.empty:
         return None

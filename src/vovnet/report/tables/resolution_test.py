@@ -3,14 +3,14 @@
 import pandas as pd
 
 from vovnet.report import render
-from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, of
+from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_places, of
 
 ORDER = 60
 YES = {True: "yes", False: "no"}
 
 
 def table(inputs: Inputs) -> render.Table:
-    rows = equal_cost_gains(inputs)
+    rows = equal_cost_places(inputs)
     other = rows["reference_run_resolution"]
     foreign = other.notna() & (other != rows["run"])
     titles = rows["title"] + foreign.map({True: "†", False: ""})

@@ -1,0 +1,182 @@
+"""The whole frontier of a policy: what it does at every value of its scalar.
+
+A policy that follows a number (`Scalar` in `vovnet.policies.base`) does the same between two
+neighbouring values at which some question's action changes. So there are finitely many operating
+points, and stored observations tell all of them: each row is decided about once for each of its
+own few pieces, and not once for each value. What a specification sweeps is a part of them, and
+nothing that is measured on the frontier depends on which.
+
+Shapes: N rows, K switches of a row, J = K + 1 pieces between them, P operating points.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from vovnet.config import Match, PolicySettings
+from vovnet.core.arrays import Floats, Ints
+from vovnet.evaluation.match import bucket_shares
+from vovnet.evaluation.questions import Questions
+from vovnet.evaluation.replay import Observed, execute, router_key
+from vovnet.policies import kind_of
+from vovnet.policies.base import Confidence, Expected, PolicyInputs
+from vovnet.policies.decide import choices, shown_views
+from vovnet.policies.randomized import (
+    drawn,
+    entropy_buckets,
+    quantile_thresholds,
+    question_uniforms,
+)
+
+MOST_POINTS = 200
+"""Operating points of a frontier; where there are more, those at quantiles of the switches."""
+
+APART = 1e-9
+"""Switches that are nearer to each other, relative to their size, differ by rounding alone."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """What a policy does at each of its operating points, both ends included.
+
+    `values` are those of its scalar, ascending, (P,). Actions, scores, and the vision tokens and
+    FLOPs of all executed views are (N, P); the action is -1 for a view that is none.
+    """
+
+    values: Floats
+    actions: Ints
+    scores: Floats
+    tokens: Ints
+    flops: Floats
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a matched policy copies: a frontier, and the entropy of its text pass, (N,), in nats."""
+
+    frontier: Frontier
+    entropy: Floats
+
+
+def frontier_of(
+    policy: PolicySettings,
+    questions: Questions,
+    observed: Observed,
+    expected: Mapping[str, Expected],
+) -> Frontier:
+    """The frontier of a policy that has a scalar; what the setting of that says does not count."""
+    scalar = kind_of(policy).scalar
+    assert scalar is not None, policy.baseline_name
+    found_NK = scalar.switches(*_told(policy, questions, observed, expected))
+    found_NK = np.sort(np.where(found_NK > scalar.low, found_NK, np.inf), axis=1)
+    ends = np.full((len(found_NK), 1), scalar.low), np.full((len(found_NK), 1), np.inf)
+    inside_NJ = _inside(np.hstack([ends[0], found_NK]), np.hstack([found_NK, ends[1]]))
+    samples = np.repeat(np.arange(len(found_NK)), inside_NJ.shape[1])
+    decision, *costs = execute(policy, questions, observed, expected, samples, inside_NJ.ravel())
+    looks_RNJ = np.stack(decision.looks).reshape(-1, *inside_NJ.shape)
+    changes_NK = (looks_RNJ[:, :, 1:] != looks_RNJ[:, :, :-1]).any(axis=0) & np.isfinite(found_NK)
+    values_P = _operating_values(found_NK[changes_NK], scalar.low)
+    piece_NP = (found_NK[:, :, None] < values_P).sum(axis=1)
+    measures = (decision.actions, observed.pick("score", samples, decision.views), *costs)
+    return Frontier(
+        values_P,
+        *(
+            np.take_along_axis(values.reshape(inside_NJ.shape), piece_NP, axis=1)
+            for values in measures
+        ),
+    )
+
+
+def matched_frontier(
+    policy: PolicySettings, match: Match, source: Source, questions: Questions, observed: Observed
+) -> Frontier:
+    """That of a random policy which is matched to each operating point of another policy.
+
+    Its draws do not change from point to point, as those of a sweep do not.
+    """
+    everyone_N, actions = np.arange(len(observed.signals)), observed.actions
+    uniform_N = question_uniforms(questions.names, policy.baseline_seed)
+    limits: Sequence[float] = ()
+    if match.buckets is not None:
+        limits = policy.baseline_bucket_thresholds or quantile_thresholds(
+            source.entropy, match.buckets
+        )
+    own_N, other_N = (
+        entropy_buckets(entropy_N, limits)
+        for entropy_N in (observed.signals["entropy"].to_numpy(), source.entropy)
+    )
+    actions_NP = np.stack(
+        [
+            drawn(uniform_N, bucket_shares(taken_N, other_N, len(limits) + 1, len(actions))[own_N])
+            for taken_N in source.frontier.actions.T
+        ],
+        axis=1,
+    )
+    # What each action costs this policy, which may read the text pass, is what it does itself.
+    key = "baseline_target_ratios" if match.buckets is None else "baseline_bucket_ratios"
+    by_action = []
+    for row_A in np.eye(len(actions)).tolist():
+        ratios = [row_A] * (len(limits) + 1) if match.buckets else row_A
+        always = policy.model_copy(update={key: ratios, "baseline_bucket_thresholds": limits})
+        decision, *costs = execute(always, questions, observed, None, everyone_N)
+        by_action.append((observed.pick("score", everyone_N, decision.views), *costs))
+    return Frontier(
+        source.frontier.values,
+        actions_NP,
+        *(
+            np.take_along_axis(np.stack(values, axis=1), actions_NP, axis=1)
+            for values in zip(*by_action, strict=True)
+        ),
+    )
+
+
+def _operating_values(switches: Floats, low: float) -> Floats:
+    """A value of the scalar between any two neighbouring switches, and one beyond each end."""
+    switches = np.unique(switches)
+    apart = np.diff(switches) > APART * np.maximum(1.0, np.abs(switches[1:]))
+    switches = switches[np.concatenate([[True], apart])] if len(switches) else switches
+    count = min(len(switches) + 1, MOST_POINTS)
+    chosen = np.linspace(0, len(switches), count).round().astype(np.int64)
+    values_P = _inside(np.append(low, switches), np.append(switches, np.inf))[chosen]
+    if np.isfinite(low):
+        values_P[0] = low
+    return values_P
+
+
+def _inside(lower: Floats, upper: Floats) -> Floats:
+    """A value between two others, which may be infinite."""
+    whole = np.isfinite(lower), np.isfinite(upper)
+    with np.errstate(invalid="ignore"):
+        middle, below, above = (
+            lower + (upper - lower) / 2,
+            upper - np.maximum(1.0, np.abs(upper)),
+            lower + np.maximum(1.0, np.abs(lower)),
+        )
+    return np.select([whole[0] & whole[1], whole[1], whole[0]], [middle, below, above], 0.0)
+
+
+def _told(
+    policy: PolicySettings,
+    questions: Questions,
+    observed: Observed,
+    expected: Mapping[str, Expected],
+) -> tuple[PolicyInputs, Callable[[int], Confidence]]:
+    """What switches are found in: all that the policy may be told about each row."""
+    everyone_N = np.arange(len(observed.signals))
+    shown = shown_views(policy, observed.actions)
+
+    def told(view: int) -> Confidence:
+        views_N = np.full(len(everyone_N), shown[view], dtype=object)
+        facts = [observed.pick(item.name, everyone_N, views_N) for item in fields(Confidence)]
+        return Confidence(*facts)
+
+    inputs = PolicyInputs(
+        policy,
+        observed.actions,
+        choices(policy, observed.actions),
+        observed.signals,
+        questions.names,
+        expected=expected[router_key(policy)] if kind_of(policy).router else None,
+    )
+    return inputs, told
