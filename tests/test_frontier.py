@@ -153,6 +153,7 @@ def test_policies_say_themselves_what_moves_them() -> None:
         "uncertainty_threshold": "baseline_threshold",
         "cascade": "options.threshold",
         **dict.fromkeys(("bayes_router", "size_router", "dataset_router"), "lambda_cost"),
+        **dict.fromkeys(("probe", "bag_of_words", "nearest_neighbours"), "lambda_cost"),
     }
 
 

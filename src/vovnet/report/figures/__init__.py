@@ -92,8 +92,8 @@ def draw_method(
     title = inputs.settings.experiments[name].title
     if frontier.empty:
         return draw_line(axes, points, title, band, **look)
-    draw_line(axes, frontier, "", band, **look | {"marker": ""})
-    axes.plot(points["tokens"], 100 * points["accuracy"], **look | {"linestyle": "none"})
+    draw_line(axes, frontier, "_nolegend_", band, **look | {"marker": ""})
+    draw_line(axes, points, title, **look | {"linestyle": "none"})
     return handle(title, **look)
 
 
