@@ -45,7 +45,7 @@ NAMES += ["captured", "captured_by_other", "captured_difference"]
 def measures(fixed: Points, best: Curves, policies: Sequence[Points]) -> np.ndarray:
     """The measures of a training, (B, K): policies are compared with the hull and each other."""
     ground = Ground(np.zeros(0, dtype=bool), fixed, 2, best)
-    first, second = (hull_gains(ground, points) for points in policies)
+    first, second = (hull_gains(ground, ground.curve(points)) for points in policies)
     own, other = map(ground.curve, policies)
     shares = [captured_share(curve, ground.hull, best, ground.full_cost) for curve in (own, other)]
     return np.column_stack([first, first - second, *shares, shares[0] - shares[1]])
