@@ -29,6 +29,7 @@ VIEWS = (
     "full+prune-stride-0.25",
     "coarse+pool-2",
     "full+visionzip-0.25",
+    "full+fastv-layer1-0.25",
 )
 TOLERANCE = 0.01
 """Relative, as asked. Measured: the two counts are equal in every case."""

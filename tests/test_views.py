@@ -10,6 +10,7 @@ from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import ConfigError
 from vovnet.views import View, parse_view, view_budget
 from vovnet.views.reductions import REDUCTIONS, reduction_class
+from vovnet.views.reductions.base import Dropping
 from vovnet.views.reductions.merge import Merge
 from vovnet.views.reductions.pool import Pool
 from vovnet.views.reductions.prune import Prune
@@ -64,6 +65,7 @@ def test_a_name_says_everything(budget: str | ViewBudget, reductions: tuple) -> 
         ("full+prune-stride-1.00", "full+prune-stride-1"),
         ("merge-cosine-norm-0.500", "full+merge-cosine-0.5"),
         ("coarse+merge-l2-norm-0.25", "coarse+merge-l2-0.25"),
+        *(("fastv-layer2-0.50", "full+fastv-0.5"), ("fastv-layer3-1", "full+fastv-layer3-1")),
     ],
 )
 def test_other_spellings_have_one_canonical_name(spelling: str, name: str) -> None:
@@ -75,6 +77,7 @@ def test_other_spellings_have_one_canonical_name(spelling: str, name: str) -> No
     [
         *("", "FULL", "half", "064", "full+", "full+full", "full+prune-stride-0.1234567"),
         *("prune-stride-0.00", "prune-stride-1.50", "prune-chance-0.50", "merge-cosine"),
+        *("fastv-0.5+prune-stride-0.5", "fastv-0.5+fastv-0.5", "fastv-2-0.5", "no+fastv-0.5"),
         *("pool-0", "pool-02", "side-0", "side-336.0", "no+pool-2", "prune-stride-0.50+pool-2"),
         *("coarse+side-64", "pool-2+", "+pool-2", "side-336/../x", "prune", "64+96"),
     ],
@@ -91,7 +94,11 @@ def test_an_entry_of_the_registry_is_enough(name: str) -> None:
     (reduction,) = view.reductions
     assert view.name == f"full+{reduction.example}"
     assert view.columns == {reduction.column: reduction.amount}
-    assert 0 < reduction.tokens_left(16, (4, 4)) < 16
+    left = reduction.tokens_left(16, (4, 4))
+    if isinstance(reduction, Dropping):
+        assert view.dropping is reduction and left == 16
+        left = reduction.kept(16)
+    assert 0 < left < 16
 
 
 def test_budgets_of_views() -> None:

@@ -105,6 +105,12 @@ def _check_actions(actions: list[str]) -> list[str]:
         raise ValueError(f"expected each action once, got {actions}")
     if actions[:1] != ["no"] or "full" not in actions:
         raise ValueError(f"expected 'no' first, and 'full' among the others, got {actions}")
+    for action in actions:
+        if parse_view(action).dropping is not None:
+            raise ValueError(
+                f"expected views that training can show, got {action!r}, which drops tokens inside"
+                " the language model"
+            )
     return actions
 
 

@@ -92,9 +92,9 @@ class PolicySettings(Section):
     reduce: ReductionName | None = None
     """Reduces every view that the policy looks at, as in `merge-cosine-0.5`."""
     baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
-    baseline_pruning_mode: Literal["stride", "topk_norm", "random", "divprune", "visionzip"] = (
-        "stride"
-    )
+    baseline_pruning_mode: Literal[
+        "stride", "topk_norm", "random", "divprune", "visionzip", "fastv"
+    ] = "stride"
     baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
     baseline_merge_mode: Literal["cosine", "l2"] = "cosine"
     baseline_merge_weight: Literal["norm", "uniform"] = "norm"

@@ -93,6 +93,7 @@ RESULTS: tuple[Column, ...] = (
         "of entropy (nats), margin or log-probability (nats), beyond which a policy looks (again)",
     ),
     _setting("pruning_ratio", "keep", "share of the vision tokens that pruning keeps"),
+    _setting("fastv_ratio", "keep", "share of the vision tokens that goes on behind a layer"),
     _setting("merge_ratio", "keep", "share of the vision tokens that merging leaves"),
     _setting("pool_factor", "factor", "side of the squares of vision tokens that pooling joins"),
     _setting("long_side", "side", "pixels of the longer side, where a view has a limit of its own"),
@@ -102,7 +103,12 @@ RESULTS: tuple[Column, ...] = (
     _percent("accuracy_lo", "Accuracy, lower end", "lower end of its bootstrap 95% interval"),
     _percent("accuracy_hi", "Accuracy, upper end", "upper end of its bootstrap 95% interval"),
     _lower("avg_cost", "Cost", "", "`policy.cost_scale` times the vision tokens"),
-    _lower("avg_vision_tokens", "Vision tokens", "", "vision tokens of all views executed"),
+    _lower(
+        "avg_vision_tokens",
+        "Vision tokens",
+        "",
+        "vision tokens of all views executed, a mean over layers where these see different ones",
+    ),
     Column(
         *("avg_flops", "FLOPs", "G", 1e-9, 2, "lower"),
         meaning="operations of the text pass, where it is read, and of all views executed",

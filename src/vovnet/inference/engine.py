@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -191,11 +191,14 @@ class Inference:
         self, prompts: Sequence[Prompt], encoded: Encoded, view: str
     ) -> list[TokenSequence]:
         """Whole sequences in which the encoded images are shown as a view shows them."""
-        reductions = parse_view(view).reductions
-        return [
-            self.vlm.sequence(prompt, tuple(image.reduced(reductions) for image in shown))
-            for prompt, shown in zip(prompts, encoded, strict=True)
-        ]
+        reductions, dropping = parse_view(view).reductions, parse_view(view).dropping
+        if dropping is not None:
+            self.vlm.flops.language_model.check(dropping)
+        sequences = []
+        for prompt, shown in zip(prompts, encoded, strict=True):
+            images = tuple(image.reduced(reductions) for image in shown)
+            sequences.append(replace(self.vlm.sequence(prompt, images), dropping=dropping))
+        return sequences
 
     @torch.inference_mode()
     def answer(
@@ -247,8 +250,9 @@ class Inference:
         for prompt, shown, sequence, found in rows:
             cached = len(prompt.text_ids) if budget is None else prompt.num_shared
             asked = ([image.grid for image in shown], sequence.length, found.num_passes)
-            left = cached if reuse else None
-            flops.append(self.vlm.flops.answer(*asked, left, attention=attention))
+            left, dropped = cached if reuse else None, sequence.dropped
+            counted = self.vlm.flops.answer(*asked, left, attention=attention, dropped=dropped)
+            flops.append(counted)
         return self._answers(logits_BV, sequences, generated, flops)
 
     def _answers(
@@ -261,10 +265,11 @@ class Inference:
         """The answers that were generated; `logits_BV` are those of their first tokens."""
         confidences_B2 = torch.stack(uncertainty(logits_BV), dim=1).double()
         rows = zip(confidences_B2.tolist(), sequences, generated, flops, strict=True)
+        layers = self.vlm.flops.language_model.num_hidden_layers
         return [
             Answer(
                 text=self.vlm.decode_text(found.token_ids),
-                vision_tokens=sequence.num_vision_tokens,
+                vision_tokens=sequence.mean_vision_tokens(layers),
                 prompt_tokens=sequence.length,
                 generated_tokens=len(found.token_ids),
                 entropy=entropy,

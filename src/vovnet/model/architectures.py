@@ -11,8 +11,8 @@ from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import resized_size
 from vovnet.core.errors import CheckpointError, ConfigError
 from vovnet.core.files import read_json
-from vovnet.model.flops import AnswerFlops, Grid, ModelFlops
-from vovnet.views import num_vision_tokens, view_budget
+from vovnet.model.flops import AnswerFlops, Dropped, Grid, ModelFlops
+from vovnet.views import num_vision_tokens, parse_view, view_budget
 
 COUNTED: dict[str, Callable[[Mapping[str, Any]], ModelFlops]] = {
     "qwen2_5_vl": ModelFlops.of_qwen2_5_vl,
@@ -143,12 +143,17 @@ def answer_flops(
     answer_tokens: int,
 ) -> AnswerFlops:
     """Of one answer after a text pass of `prompt_tokens`, header included, to images by size."""
-    shown = image_grids(images, view, budget)
-    length, cached = prompt_tokens, prompt_tokens
+    shown, parsed = image_grids(images, view, budget), parse_view(view)
+    length, cached, dropped = prompt_tokens, prompt_tokens, None
     if shown:
-        length += num_vision_tokens(images, view, budget) + IMAGE_MARKS * len(images)
+        count = num_vision_tokens(images, view, budget)
+        length += count + IMAGE_MARKS * len(images)
         cached -= HEADER_TOKENS
-    return model.answer(shown, length, answer_tokens, cached)
+        if (dropping := parsed.dropping) is not None:
+            model.language_model.check(dropping)
+            dropped = Dropped(count - dropping.kept(count), dropping.num_layers)
+    attention = parsed.needs_attention
+    return model.answer(shown, length, answer_tokens, cached, attention=attention, dropped=dropped)
 
 
 def image_grids(images: Sequence[tuple[int, int]], view: str, budget: VisionBudget) -> list[Grid]:

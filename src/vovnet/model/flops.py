@@ -12,8 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from vovnet.core.errors import ConfigError
+from vovnet.views.reductions.base import Dropping
+
 Grid = tuple[int, int]
 """Rows and columns of an image's vision tokens, as the tower makes them."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """`tokens` of a prompt go no further than the first `num_layers` layers, which rank them."""
+
+    tokens: int
+    num_layers: int
 
 
 @dataclass(frozen=True)
@@ -28,18 +39,43 @@ class LanguageModel:
     intermediate_size: int
     vocab_size: int
 
-    def prefill(self, tokens: int, past: int = 0) -> int:
-        """Of `tokens` after `past` cached ones, with the logits of the last token alone."""
+    def prefill(self, tokens: int, past: int = 0, dropped: Dropped | None = None) -> int:
+        """Of `tokens` after `past` cached ones, with the logits of the last token alone.
+
+        What ranks the tokens that are dropped is counted: the last token's query once more, and
+        its scores.
+        """
+        if dropped is None:
+            layers = self.num_hidden_layers * self._layer(tokens, past)
+            return 2 * (layers + self.hidden_size * self.vocab_size)
+        later = self.num_hidden_layers - dropped.num_layers
+        layers = dropped.num_layers * self._layer(tokens, past)
+        layers += later * self._layer(tokens - dropped.tokens, past)
+        layers += self.num_attention_heads * self.head_dim * (self.hidden_size + past + tokens)
+        return 2 * (layers + self.hidden_size * self.vocab_size)
+
+    def decoding(self, context: int, steps: int, dropped: Dropped | None = None) -> int:
+        """Of `steps` tokens that are fed one by one after `context` tokens."""
+        whole = sum(self.prefill(1, context + step) for step in range(steps))
+        if dropped is None:
+            return whole
+        unseen = 2 * self.num_attention_heads * self.head_dim * dropped.tokens
+        return whole - 2 * steps * (self.num_hidden_layers - dropped.num_layers) * unseen
+
+    def _layer(self, tokens: int, past: int) -> int:
+        """Multiplications of one layer."""
         hidden, attended = self.hidden_size, self.num_attention_heads * self.head_dim
         projected = 2 * hidden * (attended + self.num_key_value_heads * self.head_dim)
         weights = projected + 3 * hidden * self.intermediate_size
-        attention = 2 * attended * tokens * (past + tokens)
-        layers = self.num_hidden_layers * (tokens * weights + attention)
-        return 2 * (layers + hidden * self.vocab_size)
+        return tokens * weights + 2 * attended * tokens * (past + tokens)
 
-    def decoding(self, context: int, steps: int) -> int:
-        """Of `steps` tokens that are fed one by one after `context` tokens."""
-        return sum(self.prefill(1, context + step) for step in range(steps))
+    def check(self, dropping: Dropping) -> None:
+        """Refuse what would drop tokens behind a layer that is not there, or the last one."""
+        if dropping.num_layers >= self.num_hidden_layers:
+            raise ConfigError(
+                f"{dropping.name}: expected a layer before the last of the language model's"
+                f" {self.num_hidden_layers}, got layer {dropping.num_layers}"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,6 +181,7 @@ class ModelFlops:
         cached: int | None = None,
         *,
         attention: bool = False,
+        dropped: Dropped | None = None,
     ) -> AnswerFlops:
         """Of one answer under a view.
 
@@ -152,14 +189,16 @@ class ModelFlops:
         `steps` the answer's tokens that were fed back, and `cached` the prompt's tokens that the
         text pass left in the cache (None where there was none to go on from). Where all of them
         are cached, even the first logits are those of the text pass. With `attention` the tower
-        also told that of its last layer.
+        also told that of its last layer; `dropped` tokens are among the prompt's new ones.
         """
-        decoding = self.language_model.decoding(length, steps)
-        alone = self.language_model.prefill(length) + decoding
-        after_text_pass = alone
-        if cached is not None:
+        language, after_text_pass = self.language_model, 0
+        decoding = language.decoding(length, steps, dropped)
+        alone = language.prefill(length, dropped=dropped) + decoding
+        if cached is None:
+            after_text_pass = alone
+        else:
             new = length - cached
-            after_text_pass = decoding + (self.language_model.prefill(new, cached) if new else 0)
+            after_text_pass = decoding + (language.prefill(new, cached, dropped) if new else 0)
         tower = self.vision_tower.encode(grids)
         if attention:
             tower += self.vision_tower.last_attention(grids)

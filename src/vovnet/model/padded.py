@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from vovnet.model import fastv_padded
+from vovnet.model.fastv import dropping_of
+from vovnet.model.fastv_padded import DroppedPrefix
 from vovnet.model.sequences import Batch, TokenSequence, pad_left
 
 if TYPE_CHECKING:
@@ -53,26 +56,34 @@ class PaddedPasses:
 
     def prefill(
         self, sequences: Sequence[TokenSequence], prefix: Prefix | None = None
-    ) -> tuple[Tensor, Tensor, Prefix]:
+    ) -> tuple[Tensor, Tensor, Prefix | DroppedPrefix]:
         """Process sequences, after `prefix` if given (which is used up).
 
         Returns the hidden states (B, T, D) of the new tokens, their mask, and the grown prefix.
         """
+        cache, past_mask_BT = (prefix.cache, prefix.mask_BT) if prefix else (self._cache(), None)
+        if (dropping := dropping_of(sequences)) is not None:
+            return fastv_padded.prefill(self.vlm, sequences, dropping, cache, past_mask_BT)
         batch = pad_left(sequences, self.vlm.pad_id, self.vlm.device)
-        if prefix is None:
-            cache = DynamicCache(config=self.vlm.model.config.get_text_config())
-            mask_BT = batch.mask_BT
-        else:
-            cache, mask_BT = prefix.cache, torch.cat([prefix.mask_BT, batch.mask_BT], dim=1)
+        mask_BT = batch.mask_BT
+        if past_mask_BT is not None:
+            mask_BT = torch.cat([past_mask_BT, mask_BT], dim=1)
         hidden_BTD = self.vlm(batch, cache, mask_BT)
         return hidden_BTD, batch.mask_BT, Prefix(cache, mask_BT)
+
+    def _cache(self) -> DynamicCache:
+        return DynamicCache(config=self.vlm.model.config.get_text_config())
 
     def captured_shapes(self, text_tokens: int, totals: Sequence[int]) -> set[tuple[str, int]]:
         """Nothing is captured."""
         return set()
 
-    def decoder(self, prefix: Prefix, max_new_tokens: int) -> Decoder:
+    def decoder(
+        self, prefix: Prefix | DroppedPrefix, max_new_tokens: int
+    ) -> Decoder | fastv_padded.Decoder:
         """Decoding after `prefix`, which is used up."""
+        if isinstance(prefix, DroppedPrefix):
+            return fastv_padded.Decoder(self.vlm, prefix)
         return Decoder(self.vlm, prefix)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -24,11 +23,13 @@ class Qwen3VL(QwenVL):
         return output.deepstack_features
 
     def deepstack_inputs(self, batch: Batch) -> dict[str, Any]:
-        levels = zip(*(image.deepstack for image in batch.images), strict=True)
         return {
             "visual_pos_masks": batch.image_mask_BT if batch.images else None,
-            "deepstack_visual_embeds": [torch.cat(level) for level in levels] or None,
+            "deepstack_visual_embeds": self.deepstack_levels(batch.images) or None,
         }
+
+    def normed_queries(self, attention: Any, query_BTHE: Tensor) -> Tensor:
+        return attention.q_norm(query_BTHE)
 
 
 MODEL = Qwen3VL

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, DynamicCache, PreTrainedModel
 from transformers.initialization import no_init_weights
+from transformers.masking_utils import create_causal_mask
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
@@ -156,13 +158,8 @@ class QwenVL(VisionLanguageModel):
     def forward(
         self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor | None, **lengths: Any
     ) -> Tensor:
-        embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
-        if batch.images:
-            tokens_KD = torch.cat([image.embeddings_KD for image in batch.images])
-            embeds_BTD = embeds_BTD.clone()
-            embeds_BTD[batch.image_mask_BT] = tokens_KD.to(embeds_BTD.dtype)
         output = self.model.model.language_model(
-            inputs_embeds=embeds_BTD,
+            inputs_embeds=self.embed(batch),
             attention_mask=mask_BT,
             position_ids=batch.positions_3BT,
             past_key_values=cache,
@@ -171,6 +168,68 @@ class QwenVL(VisionLanguageModel):
             **lengths,
         )
         return output.last_hidden_state
+
+    def embed(self, batch: Batch) -> Tensor:
+        embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
+        if batch.images:
+            tokens_KD = torch.cat([image.embeddings_KD for image in batch.images])
+            embeds_BTD = embeds_BTD.clone()
+            embeds_BTD[batch.image_mask_BT] = tokens_KD.to(embeds_BTD.dtype)
+        return embeds_BTD
+
+    def run_layers(
+        self,
+        hidden_BTD: Tensor,
+        batch: Batch,
+        layers: range,
+        cache: DynamicCache | None,
+        mask_BT: Tensor | None,
+        **lengths: Any,
+    ) -> Tensor:
+        language, mask = self.model.model.language_model, None
+        if cache is not None:
+            # These layers may hold fewer tokens than others do.
+            mask = create_causal_mask(
+                language.config, hidden_BTD, mask_BT, cache, layer_idx=layers.start
+            )
+        rotation = language.rotary_emb(hidden_BTD, batch.positions_3BT)
+        levels = self.deepstack_levels(batch.images)
+        for index in layers:
+            hidden_BTD = language.layers[index](
+                hidden_BTD,
+                attention_mask=mask,
+                position_ids=None,
+                past_key_values=cache,
+                position_embeddings=rotation,
+                use_cache=cache is not None,
+                **lengths,
+            )
+            if index < len(levels):
+                hidden_BTD = hidden_BTD.clone()
+                hidden_BTD[batch.image_mask_BT] += levels[index].to(hidden_BTD.dtype)
+        return hidden_BTD
+
+    def last_norm(self, hidden_BTD: Tensor) -> Tensor:
+        return self.model.model.language_model.norm(hidden_BTD)
+
+    def queries(self, hidden_BTD: Tensor, positions_3BT: Tensor, layer: int) -> Tensor:
+        language = self.model.model.language_model
+        attention, norm = language.layers[layer].self_attn, language.layers[layer].input_layernorm
+        query_BTHE = attention.q_proj(norm(hidden_BTD)).unflatten(-1, (-1, attention.head_dim))
+        query_BTHE = self.normed_queries(attention, query_BTHE)
+        rotation = language.rotary_emb(hidden_BTD, positions_3BT)
+        rotated_BTHE, _ = apply_rotary_pos_emb(query_BTHE, query_BTHE, *rotation, unsqueeze_dim=2)
+        return rotated_BTHE
+
+    def normed_queries(self, attention: nn.Module, query_BTHE: Tensor) -> Tensor:
+        """Queries as a family's attention norms them before they are rotated."""
+        return query_BTHE
+
+    def deepstack_levels(self, images: Sequence[ImageFeatures]) -> list[Tensor]:
+        """What is added to all images' tokens behind the first layers, one tensor for each."""
+        return [
+            torch.cat(level) for level in zip(*(item.deepstack for item in images), strict=True)
+        ]
 
     def tower_places(self, grids_N3: Tensor) -> Tensor | slice:
         """Where the tower's layers have the tokens of all images."""

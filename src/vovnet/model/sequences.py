@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vovnet.views.reductions.base import ImageTokens, Reduction, TowerAttention
+from vovnet.model.flops import Dropped
+from vovnet.views.reductions.base import Dropping, ImageTokens, Reduction, TowerAttention
 from vovnet.views.reductions.token_map import reduce_tokens
 
 T = TypeVar("T")
@@ -78,6 +79,14 @@ class ImageFeatures:
     def num_tokens(self) -> int:
         return self.embeddings_KD.shape[0]
 
+    def take(self, kept_K: Tensor) -> "ImageFeatures":
+        """Some of its tokens."""
+        deepstack = tuple(level[kept_K] for level in self.deepstack)
+        positions_2N = self.positions_2K[:, kept_K]
+        return ImageFeatures(
+            self.embeddings_KD[kept_K], deepstack, positions_2N, self.grid, self.seed
+        )
+
     def reduced(self, reductions: Sequence[Reduction]) -> "ImageFeatures":
         """The image after `reductions` of its whole grid: deepstack and positions follow.
 
@@ -96,12 +105,16 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """Tokens of one sample with 3-D rope positions; `image_mask_T` marks image tokens."""
+    """Tokens of one sample with 3-D rope positions; `image_mask_T` marks image tokens.
+
+    `dropping` says which of these are dropped inside the language model.
+    """
 
     ids_T: Tensor
     positions_3T: Tensor
     image_mask_T: Tensor
     images: tuple[ImageFeatures, ...]
+    dropping: Dropping | None = None
 
     @property
     def length(self) -> int:
@@ -112,6 +125,19 @@ class TokenSequence:
         return int(self.image_mask_T.sum())
 
     @property
+    def dropped(self) -> Dropped | None:
+        """What of it is dropped inside the language model."""
+        if self.dropping is None:
+            return None
+        count = self.num_vision_tokens
+        return Dropped(count - self.dropping.kept(count), self.dropping.num_layers)
+
+    def mean_vision_tokens(self, num_layers: int) -> int:
+        """The image tokens that one of `num_layers` layers of the language model processes."""
+        count = self.num_vision_tokens
+        return count if self.dropping is None else self.dropping.mean_tokens(count, num_layers)
+
+    @property
     def next_position(self) -> int:
         return int(self.positions_3T.max()) + 1
 
@@ -120,7 +146,8 @@ class TokenSequence:
         part = slice(start, stop)
         mask_T = self.image_mask_T[part]
         images = self.images if bool(mask_T.any()) else ()
-        return TokenSequence(self.ids_T[part], self.positions_3T[:, part], mask_T, images)
+        positions_3T = self.positions_3T[:, part]
+        return TokenSequence(self.ids_T[part], positions_3T, mask_T, images, self.dropping)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ _QUESTION_MARK = "\x00question\x00"
 
 
 Prefix = Any
-"""Sequences that have been processed: a `padded.Prefix` or a `packed.PackedCache`."""
+"""Sequences that have been processed: a `padded.Prefix` or a `packed_cache.PackedCache`."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,33 @@ class VisionLanguageModel(nn.Module, ABC):
         `mask_BT` covers the cached and the new tokens. The cache, if any, grows in place. Of packed
         sequences `lengths` tells `vovnet.model.varlen.attention` instead.
         """
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Tensor:
+        """What enters the first layer of the language model, with the images in it (B, T, D)."""
+
+    @abstractmethod
+    def run_layers(
+        self,
+        hidden_BTD: Tensor,
+        batch: Batch,
+        layers: range,
+        cache: DynamicCache | None,
+        mask_BT: Tensor | None,
+        **lengths: Any,
+    ) -> Tensor:
+        """Run some layers in a row, as `forward` runs all of them; returns hidden_BTD.
+
+        `mask_BT` covers what these layers have cached, and the new tokens.
+        """
+
+    @abstractmethod
+    def last_norm(self, hidden_BTD: Tensor) -> Tensor:
+        """What `forward` makes of the last layer's states."""
+
+    @abstractmethod
+    def queries(self, hidden_BTD: Tensor, positions_3BT: Tensor, layer: int) -> Tensor:
+        """The queries (B, T, heads, size of a head) of what enters a layer."""
 
     @abstractmethod
     def generate_plain(

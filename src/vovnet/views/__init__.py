@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import ConfigError
 from vovnet.views.reductions import REDUCTIONS, reduction_class
-from vovnet.views.reductions.base import Reduction
+from vovnet.views.reductions.base import Dropping, Reduction
 
 if TYPE_CHECKING:
     from vovnet.config import VisionBudget
@@ -58,6 +58,12 @@ class View:
         return any(item.needs_attention for item in self.reductions)
 
     @property
+    def dropping(self) -> Dropping | None:
+        """What is dropped inside the language model."""
+        last = self.reductions[-1] if self.reductions else None
+        return last if isinstance(last, Dropping) else None
+
+    @property
     def columns(self) -> dict[str, float]:
         """What results.csv says of a policy that shows this view."""
         columns: dict[str, float] = {}
@@ -80,8 +86,9 @@ def parse_view(text: str) -> View:
         for name, *options in parts
     ]
     known = tuple(item for item in reductions if item is not None)
-    late = any(item.needs_grid for item in known[1:])
-    if None in reductions or late or (budget == "no" and rest):
+    misplaced = any(item.needs_grid for item in known[1:])
+    misplaced |= any(isinstance(item, Dropping) for item in known[:-1])
+    if None in reductions or misplaced or (budget == "no" and rest):
         shown = ", ".join(reduction_class(name).example for name in REDUCTIONS)
         raise ConfigError(
             f"view {text!r} is unknown, expected no, coarse, full, side-<pixels> or"

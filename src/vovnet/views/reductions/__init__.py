@@ -13,6 +13,7 @@ REDUCTIONS = {
     "merge": "vovnet.views.reductions.merge",
     "pool": "vovnet.views.reductions.pool",
     "visionzip": "vovnet.views.reductions.visionzip",
+    "fastv": "vovnet.views.reductions.fastv",
 }
 """By the first word of their spelling."""
 

@@ -101,6 +101,35 @@ class Reduction(ABC):
         return None if number is None else cls(**values, **{amount.name: number})
 
 
+@dataclass(frozen=True)
+class Dropping(Reduction):
+    """Drops tokens inside the language model, into which all of them enter; it comes last.
+
+    They are dropped behind the first `num_layers` layers, the last of which ranks them. `ratio` is
+    the share that goes on. `reduce` leaves all of them.
+    """
+
+    ratio: float
+
+    @property
+    @abstractmethod
+    def num_layers(self) -> int:
+        """The layers that process all tokens."""
+
+    def tokens_left(self, count: int, grid: tuple[int, int]) -> int:
+        return count
+
+    def kept(self, count: int) -> int:
+        """How many of all images' tokens go on."""
+        return kept_tokens(count, self.ratio) if count else 0
+
+    def mean_tokens(self, count: int, num_layers: int) -> int:
+        """Tokens that a layer processes, a mean over all `num_layers`, to the nearest whole one."""
+        later = num_layers - self.num_layers
+        total = self.num_layers * count + later * self.kept(count)
+        return math.floor(total / num_layers + 0.5)
+
+
 def ratio_text(amount: float) -> str:
     """The shortest spelling of an amount with at most six decimals: `0.5`, `1`, `2`."""
     return f"{amount:.6f}".rstrip("0").rstrip(".")
