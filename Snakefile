@@ -85,7 +85,7 @@ rule all:
         layout.leakage_report,
         plan.results(plan.settings.experiments),
         plan.report_files(),
-        plan.reliability_files,
+        plan.reliability_of(plan.reports),
         plan.ablation_files,
 
 

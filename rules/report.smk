@@ -92,21 +92,23 @@ use rule hull_metrics as document with:
         **plan.call("paper_pdf"),
 
 
-if plan.sliced:
+if plan.reliability:
 
     use rule hull_metrics as reliability_report with:
         input:
             plan.reliability_inputs,
         output:
             report(
-                plan.reliability_files,
+                plan.reliability_files("{report}"),
                 caption="../workflow/report/reliability.rst",
                 category="Reliability",
             ),
         log:
-            plan.log("reliability"),
+            plan.log("reliability", "{report}"),
         benchmark:
-            plan.benchmark("reliability")
+            plan.benchmark("reliability", "{report}")
+        wildcard_constraints:
+            report="|".join(plan.reliability),
         params:
             **plan.call("reliability"),
 

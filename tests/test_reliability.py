@@ -147,6 +147,6 @@ def test_a_set_without_a_bin_has_an_empty_panel() -> None:
     none = {"dataset": "none", "kind": "value", "auc": float("nan"), "bins": []}
     nothing = pd.DataFrame()
     predictions = pd.DataFrame([some, none]).assign(experiment="vovnet")
-    figure = reliability.figure(Errors(Settings(), nothing, predictions, nothing, []))
+    figure = reliability.figure(Errors(Settings(), nothing, predictions, nothing, nothing, []))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[2:] == ["some\nAUC 0.900", f"none\nAUC {DASH}"]

@@ -19,18 +19,16 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table
 from vovnet.core.resampling import wilson_interval
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, rate_columns
-from vovnet.evaluation.error_slices import (
+from vovnet.evaluation.error_slices import octave, worst, write_error_slices
+from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.questions import load_questions
+from vovnet.evaluation.reliability import (
     action_probabilities,
     action_reliability,
     area_under_roc,
     expected_calibration_error,
-    octave,
     value_reliability,
-    worst,
-    write_error_slices,
 )
-from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import load_observed
 from vovnet.pipeline.trained_model import TrainedModel
 

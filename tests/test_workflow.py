@@ -13,7 +13,7 @@ import pytest
 from support.projects import CONFIGS, copy_project, needed, planned, snakemake
 from support.repository import ROOT
 from vovnet.config import load
-from vovnet.config.experiments import report_experiments
+from vovnet.config.experiments import report_experiments, trained_runs
 from vovnet.pipeline.keys import step_digest
 from workflow import machine
 
@@ -27,10 +27,11 @@ def test_the_embedded_suite_is_the_default(project: Path) -> None:
     settings = load([ROOT / "config" / "config.yaml"])
     assert jobs["all"] == 1
     assert jobs["train_stage1"] == len(settings.seeds), "ablations share stage 1"
-    assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)
+    assert jobs["train_stage2"] == len(settings.seeds) * len(trained_runs(settings))
     assert jobs["evaluate"] == len(settings.experiments)
     reports = [jobs[rule] for rule in ("hull_metrics", "tables", "figures", "sanity")]
-    assert reports == [2, 2, 2, 2], "the paper, and the whole suite"
+    assert reports == [3, 3, 3, 3], "the paper, the whole suite, and what needs no training"
+    assert jobs["reliability_report"] == 2
 
 
 def test_paper_tables_train_no_ablation(project: Path) -> None:
@@ -40,7 +41,21 @@ def test_paper_tables_train_no_ablation(project: Path) -> None:
     assert jobs["evaluate"] == len(settings.targets["paper"])
     jobs = needed(project, "ablations")
     assert jobs["train_stage1"] == len(settings.seeds)
-    assert jobs["train_stage2"] == len(settings.seeds) * len(settings.runs)
+    assert jobs["train_stage2"] == len(settings.seeds) * len(trained_runs(settings))
+
+
+def test_what_needs_no_training_is_reported_by_itself(project: Path) -> None:
+    """The packaged model is observed as it is: on its sets, and where heads are fitted."""
+    settings = load([ROOT / "config" / "config.yaml"])
+    jobs = needed(project, "training_free")
+    assert not [rule for rule in jobs if rule.startswith("train_") or rule == "live"]
+    assert jobs["observe"] == len(settings.data.eval_sets) + 1
+    assert jobs["evaluate"] == len(settings.targets["training_free"])
+    assert jobs["tables"] == jobs["hull_metrics"] == jobs["reliability_report"] == 1
+    for name in ("base_8b.yaml", "single_gpu.yaml"):
+        jobs = needed(project, "training_free", f"config/{name}")
+        assert not [rule for rule in jobs if rule.startswith("train_") or rule == "live"]
+        assert jobs["tables"] == jobs["sanity"] == jobs["reliability_report"] == 1
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -48,6 +63,7 @@ def test_every_experiment_has_its_targets(name: str) -> None:
     """`full` is everything; `paper` leaves the ablations and one pair out, and on the laptop
     the reduced views, for the sake of its time."""
     settings = load([ROOT / "config" / name])
+    free = set(settings.targets.pop("training_free", []))
     expected = {"mvp", "full", "paper", "generalization", "reduction", "ablations"}
     assert expected | {"reliability", "profiling", "oracle"} == set(settings.targets)
     assert settings.targets["full"] == list(settings.experiments)
@@ -55,8 +71,9 @@ def test_every_experiment_has_its_targets(name: str) -> None:
     ablations = set(settings.targets["ablations"]) - {"pareto_vovnet"}
     reduced = set(settings.targets["reduction"]) - set(settings.targets["mvp"])
     slow = reduced if name == "config.yaml" else set()
-    assert left_out == ablations | {"cache_reuse"} | slow
-    assert {settings.experiments[item].run for item in ablations} == set(settings.runs) - {"vovnet"}
+    assert left_out == ablations | {"cache_reuse"} | slow | free
+    runs = {settings.experiments[item].run for item in ablations}
+    assert runs == set(trained_runs(settings)) - {"vovnet"}
 
 
 def test_the_test_suite_scatters_and_gathers(project: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from vovnet.config.experiments import (
     target_experiments,
 )
 from vovnet.core.errors import ConfigError
-from vovnet.core.layout import SUITE
+from vovnet.core.layout import PAPER, SUITE
+from vovnet.policies.experiments import head_experiments, reliability_experiments
 from vovnet.report.discovery import made_by
 from workflow.boundary import ends_in_one_line
 from workflow.plan.evaluation import EvaluationPlan
@@ -92,23 +93,45 @@ class ReportPlan(EvaluationPlan):
 
     def pdf_inputs(self, wildcards: Wildcards) -> list[Path]:
         """Tables and figures of a report; with everything, also those that are made once."""
-        report = wildcards.report
-        once = [*self.ablation_files, *self.reliability_files] if report == SUITE else []
+        report, once = wildcards.report, list[Path]()
+        if report == SUITE:
+            once = [*self.ablation_files, *self.reliability_of([PAPER])]
         return [*self.table_files(report), self.figure_folder(report), *once]
 
-    @property
-    def reliability_inputs(self) -> list[Path]:
-        """Slices, and the results of the experiments with a fallback."""
-        names = fallback_experiments(self.settings)
-        sliced = [path for name in self.sliced for path in self.slice_files(name)]
-        return [*sliced, *(self.layout.eval(name) / "results.csv" for name in names)]
+    @cached_property
+    def reliability(self) -> dict[str, list[str]]:
+        """Report -> what its reliability tells of, where something is cut into slices.
 
-    @property
-    def reliability_files(self) -> list[Path]:
-        """Tables and the reliability figure; none where no experiment is cut into slices."""
-        if not self.sliced:
-            return []
-        return [self.layout.paper / name for name in made_by("vovnet.report.reliability")]
+        That of the paper is about the whole suite.
+        """
+        reports = [report for report in self.reports if report != SUITE]
+        told = {report: reliability_experiments(self.settings, report) for report in reports}
+        return {report: names for report, names in told.items() if {*names} & {*self.sliced}}
+
+    def reliability_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """Slices, the results of experiments with a fallback, and what heads expected."""
+        names = self.reliability[wildcards.report]
+        sliced = [path for name in self.sliced if name in names for path in self.slice_files(name)]
+        fallbacks, heads = fallback_experiments(self.settings), head_experiments(self.settings)
+        return [
+            *sliced,
+            *(self.layout.eval(name) / "results.csv" for name in fallbacks if name in names),
+            *(self.layout.eval(name) / "summary.json" for name in heads if name in names),
+        ]
+
+    def reliability_files(self, report: str) -> list[Path]:
+        """Tables and figures of a report by its name, or of any by a wildcard."""
+        folder = self.layout.of_report(report).paper
+        return [folder / name for name in made_by("vovnet.report.reliability")]
+
+    def reliability_of(self, reports: Iterable[str]) -> list[Path]:
+        """The same of those of some reports that have any."""
+        return [
+            path
+            for name in reports
+            if name in self.reliability
+            for path in self.reliability_files(name)
+        ]
 
     @property
     def ablation_inputs(self) -> list[Path]:
@@ -142,10 +165,15 @@ class ReportPlan(EvaluationPlan):
         return list(dict.fromkeys(stages))
 
     def target_files(self, target: str) -> list[Path]:
-        """The results of a target's experiments, and the tables that are about them alone."""
+        """The results of a target's experiments, tables about them alone, and its own report."""
         names = target_experiments(self.settings, target)
-        tables = {"reliability": self.reliability_files, "ablations": self.ablation_files}
-        return [*self.results(names), *tables.get(target, [])]
+        tables = {"reliability": self.reliability_of([PAPER]), "ablations": self.ablation_files}
+        report = [target] if target in self.settings.report.further else []
+        reported = [
+            *self.reliability_of(report),
+            *(path for name in report for path in self.report_files(name)),
+        ]
+        return [*self.results(names), *tables.get(target, []), *reported]
 
     @ends_in_one_line()
     def named_targets(self, taken: Container[str]) -> dict[str, list[Path]]:

@@ -75,16 +75,16 @@ def target_experiments(settings: Settings, target: str) -> list[str]:
 
 def report_experiments(settings: Settings, report: str = PAPER) -> list[str]:
     """The experiments that a report shows, in their order, with those they are matched to."""
-    target = settings.report.target
-    limited = report == PAPER and target and settings.targets
-    shown = target_experiments(settings, target) if limited and target else settings.experiments
-    return with_sources(settings, shown)
+    target = settings.report.target if report == PAPER else report
+    if target is None or not settings.targets or report == SUITE:
+        return list(settings.experiments)
+    return with_sources(settings, target_experiments(settings, target))
 
 
 def report_names(settings: Settings) -> list[str]:
-    """The reports that there are: a second one where the paper does not show everything."""
+    """The reports: the paper's, the suite's where the paper does not show everything, further."""
     whole = report_experiments(settings) == list(settings.experiments)
-    return [PAPER] if whole else [PAPER, SUITE]
+    return [PAPER, *([] if whole else [SUITE]), *settings.report.further]
 
 
 def ablation_experiments(settings: Settings) -> list[str]:

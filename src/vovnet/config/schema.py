@@ -16,6 +16,7 @@ from vovnet.config.kinds import (
     ViewName,
     check_shares,
 )
+from vovnet.core.layout import PAPER
 
 
 class LoraSettings(Section):
@@ -258,7 +259,10 @@ class ReportSettings(Section):
     """The row of a sweep that main tables show."""
     target: str | None = None
     """The list under targets that paper_tables shows; everything if left out."""
-    name: Literal["paper", "suite"] = "paper"
+    further: list[str] = Field([])
+    """Lists under targets with a report of their own, in a folder of their name; each is a target
+    that makes it."""
+    name: str = PAPER
     """Which report is written, and into which folder; set by the DAG."""
 
 

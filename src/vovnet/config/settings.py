@@ -16,7 +16,7 @@ from vovnet.config.schema import PolicySettings
 from vovnet.config.stanzas import Experiment
 from vovnet.core.checks import repeated
 from vovnet.core.errors import ConfigError
-from vovnet.core.layout import Layout
+from vovnet.core.layout import TAKEN, Layout
 from vovnet.views import DEFAULT_ACTIONS
 
 BASE_SEED = 0
@@ -77,6 +77,9 @@ class Settings(Section):
         for key, named, place, known in self._references():
             if named not in known:
                 raise ValueError(f"{key}: {named!r} is not in {place}")
+        for report in self.report.further:
+            if report in TAKEN:
+                raise ValueError(f"report.further: {report!r} is a folder of results already")
         for name, experiment in self.experiments.items():
             _check_match(f"experiments.{name}", experiment)
             if experiment.seeds not in (None, [BASE_SEED]) and is_base(self, experiment.run):
@@ -116,6 +119,8 @@ class Settings(Section):
         # The configuration of a single command has no targets.
         if self.targets and self.report.target is not None:
             yield "report.target", self.report.target, "targets", self.targets
+        for report in self.report.further:
+            yield "report.further", report, "targets", self.targets
         for target, names in self.targets.items():
             for name in names:
                 yield f"targets.{target}", name, "experiments", self.experiments

@@ -10,6 +10,12 @@ ROUTER_FIT = "router_fit"
 PAPER, SUITE = "paper", "suite"
 """Names of the reports, which are those of their folders: what the paper shows, and everything."""
 
+TAKEN = (
+    *(PAPER, SUITE, "raw", "data", "runs", "observations", "eval", "bench", "bench_gpu"),
+    *("config", "logs", "benchmarks", "provenance", "pretraining", "tiny-qwen3-vl"),
+)
+"""Folders of results, whose names no further report can have."""
+
 
 Number = int | str
 """Of a seed, stage or shard; the DAG has texts such as "{seed}" in their place."""

@@ -23,6 +23,7 @@ from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, wri
 from vovnet.evaluation.live_run import Facts, LiveRun
 from vovnet.evaluation.matched import matched_path, points_on
 from vovnet.evaluation.questions import Questions, load_questions, scoring_facts
+from vovnet.evaluation.reliability import correctness_reliability
 from vovnet.evaluation.replay import (
     Outcome,
     expectations,
@@ -94,6 +95,8 @@ class Replay:
         }
         fitted = [trained for seed, trained in self.trained.items() if self.routers[seed]]
         self.facts: Facts = {"inputs": [_observation_facts(item, ROUTER_FIT) for item in fitted]}
+        if fitted:
+            self.facts["calibration"] = []
 
     def outcomes(self, questions: Questions, seed: int) -> list[Outcome]:
         """What each point of the experiment does on a set."""
@@ -104,13 +107,17 @@ class Replay:
         facts = _observation_facts(trained, name)
         if self.views:
             facts["views"] = _view_facts(trained, name, self.views, facts)
-        unseen = {
-            kind.knows: router.unseen_rate(questions.known(kind.knows))
-            for key, kind in router_kinds(policies).items()
-            if isinstance(router := routers[key], GroupRouter)
-        }
-        if unseen:
-            facts["router_unseen_rate"] = unseen
+        for key, kind in router_kinds(policies).items():
+            if isinstance(router := routers[key], GroupRouter):
+                rate = router.unseen_rate(questions.known(kind.knows))
+                facts["router_unseen_rate"] = {kind.knows: rate}
+            keys = {"dataset": name, "seed": seed, "router": key, "knows": kind.knows}
+            self.facts["calibration"] += [
+                keys | {"action": action} | correctness_reliability(expected_N, score_N)
+                for action, expected_N, score_N in zip(
+                    observed.actions, expected[key].correctness.T, observed.scores.T, strict=True
+                )
+            ]
         self.facts["inputs"].append(facts)
         return [replay(policy, questions, observed, expected) for policy in policies]
 

@@ -11,7 +11,7 @@ from vovnet.config import Settings, SplitRef, is_base, mmbench_part, run_setting
 from vovnet.config import experiments as suite
 from vovnet.config.schema import EvalSettings, TrainingSettings
 from vovnet.core.layout import PAPER, ROUTER_FIT
-from vovnet.policies.experiments import uses_router_fit
+from vovnet.policies.experiments import reliability_experiments, uses_router_fit
 
 Value = dict[str, Any]
 Keys = set[str] | bool
@@ -161,10 +161,9 @@ def bench_gpu(settings: Settings) -> Value:
 # ---- reports ---------------------------------------------------------------------------
 
 
-def reliability(settings: Settings) -> Value:
-    """The report, of the experiments that are cut into slices or have a fallback."""
-    sliced = [name for name, item in settings.experiments.items() if item.error_slices]
-    return _report(settings, [*sliced, *suite.fallback_experiments(settings)])
+def reliability(settings: Settings, report: str = PAPER) -> Value:
+    """A report, of the experiments that are cut into slices, have a fallback or follow a head."""
+    return _report(settings, reliability_experiments(settings, report), report)
 
 
 def ablation_table(settings: Settings) -> Value:
@@ -188,7 +187,8 @@ def _report(settings: Settings, names: Iterable[str], report: str = PAPER) -> Va
     value["experiments"] = {name: stanzas[name] for name in kept}
     value["data"]["eval_sets"] = _eval_sets(settings, settings.data.eval_sets)
     value["eval"].pop("max_samples")
-    value["report"].pop("target")
+    for key in ("target", "further"):
+        value["report"].pop(key)
     value["report"]["name"] = report
     return value
 

@@ -31,6 +31,9 @@ STOP = -1
 Knowledge = Literal["category", "image_size", "dataset", "words", "state"]
 """The one thing about a question that a router knows."""
 
+OF_EACH: tuple[Knowledge, ...] = ("words", "state")
+"""What heads know, which expect something of each question; others know its group alone."""
+
 Known = NDArray[Any]
 """It of each of N questions: texts, (N,), or the hidden states of the text pass, (N, F)."""
 

@@ -4,11 +4,18 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings, Settings, is_base
-from vovnet.config.experiments import ResolvedExperiment, experiment_seeds, experiment_sets
+from vovnet.config.experiments import (
+    ResolvedExperiment,
+    experiment_seeds,
+    experiment_sets,
+    fallback_experiments,
+    report_experiments,
+)
 from vovnet.core.errors import ConfigError
+from vovnet.core.layout import PAPER
 from vovnet.core.records import signal_columns
 from vovnet.policies import baseline_names, kind_of
-from vovnet.policies.base import PolicyInputs, read_options
+from vovnet.policies.base import OF_EACH, PolicyInputs, read_options
 from vovnet.policies.decide import choices, further_views, shown_views
 
 
@@ -30,6 +37,28 @@ def uses_router_fit(settings: Settings, name: str) -> bool:
     """Whether an experiment fits a router on `data.router_fit`."""
     points = ResolvedExperiment.of(settings, name).points
     return any(kind_of(policy).router is not None for policy in points)
+
+
+def head_experiments(settings: Settings) -> list[str]:
+    """The replayed experiments that follow a head which was fitted afterwards."""
+    replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
+    return [name for name in replayed if _follows_head(ResolvedExperiment.of(settings, name))]
+
+
+def _follows_head(experiment: ResolvedExperiment) -> bool:
+    routers = [kind_of(policy).router for policy in experiment.points]
+    return any(router is not None and router.knows in OF_EACH for router in routers)
+
+
+def reliability_experiments(settings: Settings, report: str = PAPER) -> list[str]:
+    """What the reliability report tells of: slices, fallbacks and heads.
+
+    The paper's tells of every experiment, that of another report of those that it shows.
+    """
+    shown = settings.experiments if report == PAPER else report_experiments(settings, report)
+    sliced = [name for name, item in settings.experiments.items() if item.error_slices]
+    told = {*sliced, *fallback_experiments(settings), *head_experiments(settings)}
+    return [name for name in shown if name in told]
 
 
 def experiment_views(settings: Settings, name: str) -> list[str]:

@@ -1,10 +1,11 @@
 """Where VoVNet errs: tables of its actions, worst slices, predictions and fallbacks, and a figure.
 
-All at `report.target_lambda`. Means and standard deviations (ddof 1) are over seeds, ends of
-intervals are averaged over seeds. Made once, for the paper.
+All at `report.target_lambda`. A table and a figure more tell how far what heads expect of actions,
+which is the same at every lambda, can be trusted. Means and standard deviations (ddof 1) are over
+seeds, ends of intervals are averaged over seeds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_columns, read_results, result_columns
 from vovnet.evaluation.error_slices import KEYS
+from vovnet.policies.experiments import head_experiments
 from vovnet.report.discovery import load
 from vovnet.report.inputs import finish, ordered
 from vovnet.report.render import write_table_files
@@ -30,19 +32,25 @@ SLICE = ("num_questions", "num_rows", "accuracy_lo", "accuracy_hi", "gap", "avg_
 SKIPS = ("num_skips", "false_skip_rate", "false_skip_lo", "false_skip_hi")
 """Columns of slices that are averaged over seeds."""
 
+HEAD_KEYS = ("dataset", "seed", "router", "action")
+HEAD = ("expected", "measured", "brier", "brier_of_mean", "log_loss", "ece")
+"""What is told of a head and an action: by what, and the columns that are averaged over seeds."""
+
 
 @dataclass(frozen=True)
 class Errors:
     """Slices, predictions of the head, and the results of experiments with a fallback.
 
-    `predictions` has a row per experiment, dataset, seed and kind, whose `bins` are lists. `files`
-    are those that all of it was read from.
+    `predictions` has a row per experiment, dataset, seed and kind, `heads` one per experiment,
+    dataset, seed, head and action; their `bins` are lists. `files` are those that all of it was
+    read from.
     """
 
     settings: Settings
     slices: pd.DataFrame
     predictions: pd.DataFrame
     fallbacks: pd.DataFrame
+    heads: pd.DataFrame
     files: list[Path]
 
     def by_dataset(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +72,7 @@ def write_reliability(settings: Settings, layout: Layout) -> list[Path]:
 
 
 def load_errors(settings: Settings, layout: Layout) -> Errors:
-    """Read the slices of every experiment that is cut into some, and the fallbacks' results."""
+    """Read the slices of every experiment that is cut into some, fallbacks' results, and heads."""
     names = [name for name, item in settings.experiments.items() if item.error_slices]
     if not names:
         raise ConfigError("experiments: none has error_slices: true, nothing to report")
@@ -73,12 +81,14 @@ def load_errors(settings: Settings, layout: Layout) -> Errors:
     nothing = pd.DataFrame(columns=list(result_columns(settings.actions)))
     folders = map(layout.eval, names)
     sliced = [folder / f"error_slices{end}" for folder in folders for end in (".csv", ".json")]
+    summaries = {name: layout.eval(name) / "summary.json" for name in head_experiments(settings)}
     return Errors(
         settings,
         _at_target(settings, pd.concat([_slices(layout, name) for name in names])),
         _at_target(settings, _predictions(layout, names)),
         _at_target(settings, pd.concat(fallbacks) if fallbacks else nothing),
-        [*sliced, *results],
+        _heads(summaries),
+        [*sliced, *results, *summaries.values()],
     )
 
 
@@ -101,6 +111,16 @@ def _slices(layout: Layout, name: str) -> pd.DataFrame:
             f"{path}: file not found, `vovnet error_slices --experiment {name}` writes it"
         )
     return read_columns(path, (*KEYS, "field", "value")).assign(experiment=name)
+
+
+def _heads(summaries: Mapping[str, Path]) -> pd.DataFrame:
+    """What heads expected of each action, as `vovnet evaluate` told it."""
+    rows = [
+        item | {"experiment": name}
+        for name, path in summaries.items()
+        for item in read_json(path)["calibration"]
+    ]
+    return pd.DataFrame(rows, columns=["experiment", *HEAD_KEYS, "num_samples", *HEAD, "bins"])
 
 
 def _predictions(layout: Layout, names: Iterable[str]) -> pd.DataFrame:
