@@ -36,9 +36,10 @@ SUITE: dict[str, Any] = {
                 "format": "mmmu",
                 "source": "synthetic",
                 "root": "results/base/raw/synth_mmmu",
-                "files": {"validation": "*/validation-*.parquet"},
+                "files": {"validation": "*/validation-*.parquet", "dev": "*/dev-*.parquet"},
             }
         },
+        "router_fit": [{"dataset": "synth_mmmu", "split": "dev", "max_samples": 12}],
         "eval_sets": {"mmmu": {"dataset": "synth_mmmu", "split": "validation"}},
     },
     "eval": {"max_new_tokens": 4, "bootstrap_samples": 50},
@@ -81,6 +82,8 @@ FURTHER: dict[str, Any] = {
         "match": {"experiment": "entropy_last", "thresholds": [0.2, 0.6]},
     },
     "oracle": {"role": "reference", "policy": {"baseline_name": "oracle"}},
+    "probe": {"policy": {"baseline_name": "probe"}, "sweep": {"lambda_cost": [0, 0.02]}},
+    "probe_live": {"policy": {"baseline_name": "probe", "lambda_cost": 0.02}, "mode": "live"},
 }
 MAIN_TABLE = "results/base/paper/main_table.csv"
 LIVE_EQUALS_REPLAY = "live equals replay, sample by sample (float32 on the CPU)"
@@ -119,7 +122,10 @@ def test_every_other_policy_and_its_report_need_no_trained_model(
     stanzas = {name: {"title": name, "run": "image_last"} | item for name, item in FURTHER.items()}
     (finished / "further.yaml").write_text(yaml_text({"experiments": stanzas}))
     monkeypatch.chdir(finished)
-    commands = [["match", "--experiment", "random"]]
+    fitted = ["--run", "image_last", "--seed", "0", "--dataset", "router_fit"]
+    commands = [["prepare", "--dataset", "synth_mmmu", "--split", "dev"]]
+    commands += [["observe", *fitted], ["gather", *fitted]]
+    commands += [["live", "--experiment", "probe_live"], ["match", "--experiment", "random"]]
     commands += [["evaluate", "--experiment", name] for name in FURTHER]
     commands += [["error_slices", "--experiment", "fallback"], ["reliability"]]
     commands += [["hull_metrics"], ["tables"], ["figures"], ["sanity"]]
@@ -127,12 +133,12 @@ def test_every_other_policy_and_its_report_need_no_trained_model(
         configs = ["--config", "base.yaml", "--config", "further.yaml"]
         assert cli.main([command, *configs, *arguments]) == 0, command
     rows = pd.read_csv(layout.paper / "main_table.csv").set_index("experiment")
-    assert set(FURTHER) <= set(rows.index)
+    assert set(FURTHER) - {"probe_live"} <= set(rows.index)
     assert "VoVNet" not in (layout.paper / "oracle.md").read_text()
     checks = {item["name"]: item for item in read_json(layout.paper / "sanity.json")}
     assert not [item for item in checks.values() if item["block"] == "A0" and item["passed"]]
     live = checks[LIVE_EQUALS_REPLAY]
-    assert live["passed"] is True and live["numbers"].startswith("2 of 2 hold")
+    assert live["passed"] is True and live["numbers"].startswith("3 of 3 hold")
     fallback = checks["a fallback turns as many NOs into its view as it is triggered"]
     assert fallback["passed"] is True
     assert (layout.paper / "figures/accuracy_cost.pdf").exists()
@@ -173,10 +179,7 @@ def test_images_first_are_read_by_an_answer_that_starts_anew(layout: Layout) -> 
 MIXED: dict[str, Any] = merge(
     SUITE,
     {
-        "data": {
-            "datasets": {"synth_mmmu": {"files": {"dev": "*/dev-*.parquet"}}},
-            "train": [{"dataset": "synth_mmmu", "split": "dev"}],
-        },
+        "data": {"train": [{"dataset": "synth_mmmu", "split": "dev"}]},
         "model": {"lora": {"r": 2}},
         "runs": {"vovnet": {}},
         "experiments": {"vovnet": {"title": "VoVNet", "sweep": {"lambda_cost": [0, 0.02]}}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from support.replays import EVEN, GRADED, LAMBDAS, World, write_world
 from vovnet import cli
 from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError
+from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_columns
 from vovnet.evaluation.error_slices import write_error_slices
@@ -20,6 +22,7 @@ from vovnet.pipeline.keys import step_settings
 from vovnet.report.reliability import Errors, reliability, write_reliability
 from vovnet.report.render import DASH
 
+STEMS = ("action_errors", "error_slices", "calibration_error", "fallback", "head_calibration")
 FALLBACK = {
     "title": "Falls back",
     "role": "vovnet",
@@ -28,12 +31,20 @@ FALLBACK = {
 }
 
 
+PROBE = {
+    "title": "Probe",
+    "policy": {"baseline_name": "probe"},
+    "sweep": {"lambda_cost": [0.0, 0.01]},
+}
+
+
 def write_all(root: Path) -> World:
     """Two sets whose order is not the alphabet's, and whose names may be taken for other things."""
-    change = {"experiments": {"vovnet": {"error_slices": True}, "fallback": FALLBACK}}
+    stanzas = {"vovnet": {"error_slices": True}, "fallback": FALLBACK, "probe": PROBE}
+    change = {"experiments": stanzas}
     sets = {"NA": GRADED, "007": EVEN}
     settings, layout = write_world(root, sets, [0, 1, 2], 400, change)
-    for name in ("vovnet", "fallback"):
+    for name in ("vovnet", "fallback", "probe"):
         evaluate_experiment(settings, layout, name)
     write_error_slices(settings, layout, "vovnet")
     return settings, layout
@@ -53,9 +64,32 @@ def table(layout: Layout, name: str) -> pd.DataFrame:
 def test_every_table_and_the_figure(world: World) -> None:
     _, layout = world
     names = {path.name for path in layout.paper.iterdir()}
-    for stem in ("action_errors", "error_slices", "calibration_error", "fallback"):
+    for stem in STEMS:
         assert {f"{stem}{end}" for end in (".csv", ".md", ".tex")} <= names
     assert {"reliability.png", "reliability.pdf", "reliability.manifest.json"} <= names
+    assert {"head_reliability.png", "head_reliability.pdf"} <= names
+
+
+def test_what_heads_expect_is_held_against_outcomes(world: World) -> None:
+    """The same at every lambda, so that the head stands there once for each set and action."""
+    settings, layout = world
+    rows = table(layout, "head_calibration")
+    assert rows["dataset"].tolist() == ["NA"] * 3 + ["007"] * 3
+    assert rows["action"].tolist() == settings.actions * 2
+    assert (rows["num_seeds"] == 3).all() and (rows["num_samples"] == 400).all()
+    told = read_json(layout.eval("probe") / "summary.json")["calibration"]
+    for _, row in rows.iterrows():
+        same = [
+            item
+            for item in told
+            if (item["dataset"], item["action"]) == (row["dataset"], row["action"])
+        ]
+        assert [item["seed"] for item in same] == [0, 1, 2]
+        for name in ("brier", "log_loss", "ece"):
+            assert row[f"{name}_mean"] == pytest.approx(np.mean([item[name] for item in same]))
+    looks = rows["action"] != "full"  # which answers nearly everything
+    assert (rows["brier_mean"] < 0.7 * rows["brier_of_mean_mean"])[looks].all()
+    assert (rows["ece_mean"] < 0.12).all()
 
 
 def test_actions_are_means_over_seeds_at_the_target(world: World) -> None:
@@ -107,7 +141,7 @@ def test_the_report_runs_from_its_own_settings(world: World) -> None:
     """The DAG hands it only the experiments that it is about."""
     settings, layout = world
     value = step_settings(settings, "reliability")
-    assert set(value["experiments"]) == {"vovnet", "fallback"}
+    assert set(value["experiments"]) == {"vovnet", "fallback", "probe"}
     own = validate(value | {"results_dir": str(layout.root)}, "own")
     before = (layout.paper / "fallback.csv").read_bytes()
     write_reliability(own, layout)
@@ -130,6 +164,15 @@ def test_without_slices_or_target(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cli.main(["reliability", "--config", str(config)]) == 2
     assert "`vovnet error_slices --experiment vovnet` writes it" in capsys.readouterr().err
     assert not layout.paper.exists()
+
+
+def test_without_heads_their_table_and_figure_are_empty(tmp_path: Path) -> None:
+    settings, layout = write_all(tmp_path)
+    value = settings.model_dump()
+    del value["experiments"]["probe"]
+    write_reliability(validate(value, "test"), layout)
+    assert table(layout, "head_calibration").empty
+    assert (layout.paper / "head_reliability.pdf").exists()
 
 
 def test_without_a_fallback_its_table_is_empty(tmp_path: Path) -> None:

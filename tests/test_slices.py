@@ -23,9 +23,11 @@ from vovnet.evaluation.error_slices import octave, worst, write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.reliability import (
+    CERTAIN,
     action_probabilities,
     action_reliability,
     area_under_roc,
+    correctness_reliability,
     expected_calibration_error,
     value_reliability,
 )
@@ -236,6 +238,29 @@ def test_the_best_action_is_the_cheapest_right_one() -> None:
     assert found["ece"] == pytest.approx(only["predicted"] - 0.5)
     binary = PolicySettings(action_space="binary")
     assert action_reliability(binary, scores, tokens, correct)["num_samples"] == 2
+
+
+def test_scores_of_what_was_expected_by_hand() -> None:
+    """Graded scores too; a wrong certainty costs what `CERTAIN` grants, and not infinitely much."""
+    found = correctness_reliability(np.array([0.8, 0.8, 0.25, 0.0]), np.array([1.0, 0.3, 0.0, 1.0]))
+    assert found["brier"] == pytest.approx((0.04 + 0.25 + 0.0625 + 1) / 4)
+    losses = [math.log(0.8), 0.3 * math.log(0.8) + 0.7 * math.log(0.2), math.log(0.75)]
+    assert found["log_loss"] == pytest.approx(-(sum(losses) + math.log(CERTAIN)) / 4)
+    assert found["ece"] == pytest.approx((2 * (0.8 - 0.65) + 0.25 + 1) / 4)
+    assert (found["expected"], found["measured"]) == pytest.approx((1.85 / 4, 2.3 / 4))
+    assert [item["count"] for item in found["bins"]] == [1, 1, 2]
+
+
+def test_the_true_chance_has_the_lowest_scores() -> None:
+    """Proper scoring: whoever tells more, less or nothing about what may happen scores higher."""
+    rng = np.random.default_rng(0)
+    chance_N = rng.uniform(0.05, 0.95, 20_000)
+    score_N = (rng.random(len(chance_N)) < chance_N).astype(float)
+    true = correctness_reliability(chance_N, score_N)
+    assert true["ece"] < 0.01 and true["brier"] < true["brier_of_mean"]
+    for told_N in (chance_N**2, chance_N.clip(0.3, 0.7), np.full_like(chance_N, score_N.mean())):
+        other = correctness_reliability(told_N, score_N)
+        assert other["brier"] > true["brier"] and other["log_loss"] > true["log_loss"]
 
 
 def test_the_file_has_both_readings_of_every_point(world: World) -> None:
