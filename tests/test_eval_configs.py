@@ -11,6 +11,7 @@ from support.projects import needed
 from support.repository import ROOT
 from vovnet.commands.by_hand import checkpoint_settings
 from vovnet.config import Settings, load, mmbench_part
+from vovnet.policies.experiments import head_experiments
 from vovnet.views import num_vision_tokens
 
 CONFIG = ROOT / "config"
@@ -105,10 +106,14 @@ def test_the_main_table_without_training_is_of_the_papers_questions(project: Pat
     assert settings.model.base_model_name == paper.model.base_model_name
     assert settings.vision_budget == paper.vision_budget
     assert settings.policy.cost_scale == paper.policy.cost_scale
+    fitted = {(part.dataset, part.split) for part in settings.data.router_fit}
     for name, dataset in settings.data.datasets.items():
         known = paper.data.datasets[name]
-        assert dataset.files.items() <= known.files.items() and dataset.root == known.root
-    assert settings.targets["mvp"] == list(settings.experiments)
+        shared = {split: file for split, file in dataset.files.items() if split in known.files}
+        assert shared.items() <= known.files.items() and dataset.root == known.root
+        assert {(name, split) for split in dataset.files.keys() - shared.keys()} <= fitted
+    heads = head_experiments(settings)
+    assert settings.targets["mvp"] == [item for item in settings.experiments if item not in heads]
     jobs = needed(project, "mvp", "config/base_8b.yaml")
     assert not [rule for rule in jobs if rule.startswith(("train", "leakage"))]
     assert (jobs["prepare"], jobs["observe"]) == (3, 6)
