@@ -13,7 +13,7 @@ import pytest
 from support.projects import CONFIGS, copy_project, needed, planned, snakemake
 from support.repository import ROOT
 from vovnet.config import load
-from vovnet.config.experiments import report_experiments, trained_runs
+from vovnet.config.experiments import report_experiments, target_experiments, trained_runs
 from vovnet.pipeline.keys import step_digest
 from workflow import machine
 
@@ -38,7 +38,7 @@ def test_paper_tables_train_no_ablation(project: Path) -> None:
     settings = load([ROOT / "config" / "config.yaml"])
     jobs = needed(project, "paper_tables")
     assert jobs["train_stage1"] == jobs["train_stage2"] == len(settings.seeds)
-    assert jobs["evaluate"] == len(settings.targets["paper"])
+    assert jobs["evaluate"] == len(target_experiments(settings, "paper"))
     jobs = needed(project, "ablations")
     assert jobs["train_stage1"] == len(settings.seeds)
     assert jobs["train_stage2"] == len(settings.seeds) * len(trained_runs(settings))
@@ -50,7 +50,7 @@ def test_what_needs_no_training_is_reported_by_itself(project: Path) -> None:
     jobs = needed(project, "training_free")
     assert not [rule for rule in jobs if rule.startswith("train_") or rule == "live"]
     assert jobs["observe"] == len(settings.data.eval_sets) + 1
-    assert jobs["evaluate"] == len(settings.targets["training_free"])
+    assert jobs["evaluate"] == len(target_experiments(settings, "training_free"))
     assert jobs["tables"] == jobs["hull_metrics"] == jobs["reliability_report"] == 1
     for name in ("base_8b.yaml", "single_gpu.yaml"):
         jobs = needed(project, "training_free", f"config/{name}")
@@ -60,18 +60,20 @@ def test_what_needs_no_training_is_reported_by_itself(project: Path) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_experiment_has_its_targets(name: str) -> None:
-    """`full` is everything; `paper` leaves the ablations and one pair out, and on the laptop
-    the reduced views, for the sake of its time."""
+    """`full` is everything; `paper` leaves the ablations and further profiles out, and on the
+    laptop the reduced views, for the sake of its time, and what needs no training."""
     settings = load([ROOT / "config" / name])
-    free = set(settings.targets.pop("training_free", []))
+    targets = {target: set(target_experiments(settings, target)) for target in settings.targets}
+    free = targets.pop("training_free", set())
     expected = {"mvp", "full", "paper", "generalization", "reduction", "ablations"}
-    assert expected | {"reliability", "profiling", "oracle"} == set(settings.targets)
-    assert settings.targets["full"] == list(settings.experiments)
-    left_out = set(settings.experiments) - set(settings.targets["paper"])
-    ablations = set(settings.targets["ablations"]) - {"pareto_vovnet"}
-    reduced = set(settings.targets["reduction"]) - set(settings.targets["mvp"])
+    assert expected | {"reliability", "profiling", "oracle"} == set(targets)
+    assert targets["full"] == set(settings.experiments)
+    left_out = set(settings.experiments) - targets["paper"]
+    ablations = targets["ablations"] - {"pareto_vovnet"}
+    reduced = targets["reduction"] - targets["mvp"]
     slow = reduced if name == "config.yaml" else set()
-    assert left_out == ablations | {"cache_reuse"} | slow | free
+    further = {"cache_reuse", "profile_cascade_coarse_full"} & set(settings.experiments)
+    assert left_out == ablations | further | slow | free
     runs = {settings.experiments[item].run for item in ablations}
     assert runs == set(trained_runs(settings)) - {"vovnet"}
 
