@@ -39,12 +39,13 @@ def small_settings(layout: Layout) -> Settings:
         stanza["sweep"] = {key: points[-1:] for key, points in stanza.get("sweep", {}).items()}
         if "match" in stanza:
             stanza["match"]["lambda_costs"] = stanza["match"]["lambda_costs"][-1:]
+    value["experiments"]["always_full"]["targets"] = ["mvp"]  # which the bench does without
     return validate(value, "test settings")
 
 
 def few_experiments(settings: Settings, *names: str) -> Settings:
     kept = {name: settings.experiments[name] for name in names}
-    update = {"experiments": kept, "targets": {}, "report": ReportSettings()}
+    update = {"experiments": kept, "targets": {"mvp": []}, "report": ReportSettings()}
     return settings.model_copy(update=update)
 
 
@@ -134,6 +135,8 @@ def test_every_reduced_view_is_timed_on_its_shorter_sequence(bench: Bench) -> No
     saved = views["full"]["vision_tokens"] - views["full+prune-stride-0.5"]["vision_tokens"]
     lengths = [views[view]["sequence_length"] for view in ("full", "full+prune-stride-0.5")]
     assert lengths[0] - lengths[1] == pytest.approx(saved)
+    assert views["full"]["flops"] > views["full+prune-stride-0.5"]["flops"]
+    assert all(item["look_ms"] > 0 and item["prefill_ms"] > 0 for item in views.values())
 
 
 def test_growth_goes_beyond_the_questions_at_hand(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from vovnet.evaluation.columns import RESULTS, Column
 from vovnet.evaluation.scoring import SCORERS, load_scorer
 from vovnet.policies import MODULES, named_kind
 from vovnet.views.reductions import REDUCTIONS, reduction_class
-from workflow.flops import flop_rows
+from workflow.flops import flop_rows, saving_rows
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -61,6 +61,12 @@ def reductions() -> str:
     return table(["spelled as", "what it does", "column of results.csv"], rows)
 
 
+def savings() -> str:
+    """What reductions save of docs/views.md, a row for each view."""
+    headings = ["view", "vision tokens", "vision tower", "language model", "together", "of FULL's"]
+    return table(headings, saving_rows())
+
+
 def policies() -> str:
     """The table of docs/policies.md, a row for each policy."""
     rows = []
@@ -79,6 +85,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "dataset_formats": dataset_formats,
     "flops": flops,
     "reductions": reductions,
+    "savings": savings,
     "result_columns": result_columns,
     "policies": policies,
     "scorers": scorers,

@@ -107,7 +107,8 @@ def _cut_down(settings: Settings) -> Settings:
     for part in value["data"]["router_fit"]:
         half = max(1, count // 2)
         part["max_samples"] = min(part["max_samples"] or half, half)
-    stanzas = {name: value["experiments"][name] | {"seeds": [seed]} for name in names}
+    alone = {"seeds": [seed], "targets": []}
+    stanzas = {name: value["experiments"][name] | alone for name in names}
     runs = {run: {"base": True} if is_base(settings, run) else {}}
     whole = {"runs": runs, "seeds": [seed], "experiments": stanzas, "targets": {}}
     whole |= {"report": {}, "eval": value["eval"] | {"num_shards": 1}}
