@@ -12,7 +12,7 @@ import pytest
 from support.replays import configuration
 from vovnet.config import merge, validate
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import CURVE_COLUMNS, result_columns
+from vovnet.evaluation.columns import CURVE_COLUMNS, HULL_FILES, result_columns
 from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
@@ -61,7 +61,9 @@ def inputs_of(change: Any = None) -> Inputs:
     if change is not None:
         change(table)
     nothing, curves = pd.DataFrame(), pd.DataFrame(columns=list(CURVE_COLUMNS))
-    return Inputs(validate(value, "test"), Layout(Path("results")), table, nothing, curves, nothing)
+    others = [nothing] * (len(HULL_FILES) - 2)
+    settings, layout = validate(value, "test"), Layout(Path("results"))
+    return Inputs(settings, layout, table, nothing, curves, *others)
 
 
 def with_vovnet(table: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from support.replays import configuration
 from vovnet.config import merge, policy_points, validate
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import result_columns
+from vovnet.evaluation.columns import HULL_FILES, result_columns
 from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
@@ -69,7 +70,7 @@ def inputs_of(root: Path, change: Callable[[pd.DataFrame], None] | None = None) 
     if change is not None:
         change(table)
     nothing = pd.DataFrame()
-    return Inputs(settings, Layout(root), table, nothing, nothing, nothing)
+    return Inputs(settings, Layout(root), table, *[nothing] * len(HULL_FILES))
 
 
 def write_logs(root: Path, loss: str = "0.5") -> None:
@@ -161,14 +162,9 @@ def test_what_is_not_in_the_suite_is_not_run(tmp_path: Path) -> None:
     }
     kept = {"vovnet": inputs.settings.experiments["vovnet"]}
     only = {"data": data.model_copy(update={"datasets": datasets}), "experiments": kept}
-    alone = Inputs(
-        inputs.settings.model_copy(update=only),
-        inputs.layout,
-        inputs.points[inputs.points["experiment"] == "vovnet"],
-        inputs.hull,
-        inputs.curves,
-        inputs.equal_cost,
-    )
+    settings = inputs.settings.model_copy(update=only)
+    points = inputs.points[inputs.points["experiment"] == "vovnet"]
+    alone = replace(inputs, settings=settings, points=points)
     found = outcomes(alone)
     assert all(check.passed is None for check in found.values()), found
     texts = " ".join(check.numbers for check in found.values())

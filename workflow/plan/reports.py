@@ -31,7 +31,10 @@ BENCH_FILES = (
     "bench.md",
     "manifest.json",
 )
-HULL_TABLES = ("hull_metrics.csv", "curves.csv", "equal_cost.csv")
+HULL_TABLES = (
+    *("hull_metrics.csv", "curves.csv", "equal_cost.csv"),
+    *("captured.csv", "references.csv"),
+)
 
 
 class ReportPlan(EvaluationPlan):

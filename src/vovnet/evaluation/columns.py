@@ -158,7 +158,11 @@ SLICES: tuple[Column, ...] = (
 GAIN = Column("gain", "Gain", "points", better="higher")
 """The gain in equal_cost.csv."""
 
-CATALOGUE = {column.name: column for column in (*RESULTS, *GAINS, *HULL_SCORES, GAIN, *SLICES)}
+CAPTURED = Column("captured", "Captured", "%", scale=100, better="higher")
+"""The captured share in captured.csv."""
+
+_FURTHER = (*GAINS, *HULL_SCORES, GAIN, CAPTURED, *SLICES)
+CATALOGUE = {column.name: column for column in (*RESULTS, *_FURTHER)}
 
 _OF_EXPERIMENT = ("dataset", "experiment", "role", "title", "run")
 HULL_COLUMNS = (
@@ -178,10 +182,19 @@ EQUAL_COST_COLUMNS = (
     *("p_holm", "verdict"),  # corrected for the number of comparisons with the reference
 )
 
+_CAPTURED = ("captured", "captured_sd", "captured_lo", "captured_hi")
+CAPTURED_COLUMNS = (*_OF_EXPERIMENT, "reference", "num_seeds", *_CAPTURED)
+_GAINED = ("gain", "gain_sd", "gain_lo", "gain_hi")
+REFERENCE_COLUMNS = ("dataset", "reference", "title", "at", "num_seeds", *_GAINED)
+ALL_SETS = "(all sets)"
+"""The name under which references.csv tells of all evaluation sets together."""
+
 HULL_FILES = {
     "hull_metrics.csv": HULL_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
     "equal_cost.csv": EQUAL_COST_COLUMNS,
+    "captured.csv": CAPTURED_COLUMNS,
+    "references.csv": REFERENCE_COLUMNS,
 }
 """The files of the comparison with the mixing hull -> their columns."""
 

@@ -1,5 +1,7 @@
 """Every replayed policy against the mixing hull: hull_metrics.csv, curves.csv, equal_cost.csv.
 
+captured.csv and references.csv, see `vovnet.evaluation.ceilings`, are written beside them.
+
 The mixing hull is what random mixing of the fixed policies reaches. It is taken from the
 observations of the same trained model and questions as the policy, and both are resampled
 together. Accuracies are shares in [0, 1], gains are percentage points.
@@ -26,7 +28,9 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import LEVEL, holm, mean_over_seeds, percentile_interval
 from vovnet.core.stats import Curves, aiq, apgr, captured_share, mcc
+from vovnet.evaluation.ceilings import Ceilings
 from vovnet.evaluation.columns import GAIN_SHARES, HULL_FILES, MIXING_HULL, Row, write_csv
+from vovnet.evaluation.expected import head_policies
 from vovnet.evaluation.references import Comparison, Ground, Points, hull_gains
 from vovnet.pipeline.manifest import write_manifest
 
@@ -45,11 +49,14 @@ EPSILON = 1e-9
 
 
 def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
-    """Write hull_metrics.csv, curves.csv, equal_cost.csv and, last, their manifest.json."""
+    """Write the files of `HULL_FILES` and, last, their manifest.json."""
     names = [name for name, item in settings.experiments.items() if item.mode == "replay"]
     if not names:
         raise ConfigError("experiments: hull metrics need at least one with mode: replay")
-    comparison = Comparison(settings, layout, names)
+    comparison = Comparison(settings, layout, names, head_policies(settings.policy))
+    ceilings = Ceilings(comparison)
+    captured: list[Row] = []
+    references: list[Row] = []
     metrics: list[Row] = []
     curves: list[Row] = []
     equal_cost: list[Row] = []
@@ -65,10 +72,13 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
                 curves += points
                 own |= {} if curve is None else {seed: curve}
             equal_cost += equal_cost_rows(comparison, name, dataset, own)
+            captured += ceilings.captured(name, dataset, own)
+        references += ceilings.reached(dataset)
         comparison.forget_set()
     judge(equal_cost)
+    references += ceilings.over_sets()
     paths = [layout.hull / name for name in HULL_FILES]
-    tables = (metrics, curves, equal_cost)
+    tables = (metrics, curves, equal_cost, captured, references)
     for path, rows, columns in zip(paths, tables, HULL_FILES.values(), strict=True):
         write_csv(path, rows, columns)
     write_manifest(
@@ -232,13 +242,16 @@ def verdict(gain: float, p_value: float) -> str:
 
 
 def judge(rows: list[Row]) -> None:
-    """Correct the p-values of all comparisons with one reference (Holm), and add the verdicts.
+    """Correct p-values for the number of methods that are compared, and add the verdicts (Holm).
 
-    What gains 0 by definition, such as not looking, is no comparison, and undecided.
+    They are compared with one reference on one set at one place. What gains 0 by definition, such
+    as not looking, is no comparison, and undecided.
     """
-    for reference in {row["reference"]: None for row in rows}:
-        compared = [row for row in rows if row["reference"] == reference]
-        family = [row for row in compared if "verdict" not in row]
+    families: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if "verdict" not in row:
+            families.setdefault((row["reference"], row["dataset"], row["at"]), []).append(row)
+    for family in families.values():
         tests = [
             np.nan if row["gain_lo"] == 0 == row["gain_hi"] else row["p_value"] for row in family
         ]

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vovnet.config import Settings
+from vovnet.config import PolicySettings, Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
 from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
@@ -141,8 +141,15 @@ class Ground:
 class Comparison:
     """Reads each table once and keeps what experiments on the same questions share."""
 
-    def __init__(self, settings: Settings, layout: Layout, names: Sequence[str]) -> None:
-        self.settings, self.layout = settings, layout
+    def __init__(
+        self,
+        settings: Settings,
+        layout: Layout,
+        names: Sequence[str],
+        knowing: Sequence[PolicySettings] = (),
+    ) -> None:
+        """`knowing` are further policies of which what they know is read."""
+        self.settings, self.layout, self.knowing = settings, layout, knowing
         self.experiments = {name: _comparable(settings, name) for name in names}
         self.samples = {name: SampleResults(layout, name) for name in names}
         self.routers: dict[tuple[str, int], Routers] = {}
@@ -173,7 +180,7 @@ class Comparison:
         return self.grounds[key]
 
     def _ground(self, name: str, dataset: str, seed: int) -> Ground:
-        experiment, (questions, resamples) = self.experiments[name], self._asked(name, dataset)
+        experiment, (questions, resamples) = self.experiments[name], self.asked(name, dataset)
         observed = self.observed(name, dataset, seed)
         costs_NA = expected_cost(observed.vision_tokens, experiment.settings.policy.cost_scale)
         bayes = self.beside(name, dataset, seed, "bayes_router")
@@ -196,8 +203,9 @@ class Comparison:
             ]
             views = [view for other in alike for view in experiment_views(self.settings, other)]
             policies = [point for other in alike for point in self.experiments[other].points]
+            policies += self.knowing
             trained = TrainedModel(self.settings, self.layout, run, seed)
-            questions = self._asked(name, dataset)[0]
+            questions = self.asked(name, dataset)[0]
             observed = load_observed(trained, questions, views, policies)
             self.tables[run, seed, limit] = observed
         return self.tables[run, seed, limit]
@@ -211,7 +219,7 @@ class Comparison:
             self.routers[run, seed] = load_routers(trained, points)
         return self.routers[run, seed]
 
-    def _asked(self, name: str, dataset: str) -> tuple[Questions, Resamples]:
+    def asked(self, name: str, dataset: str) -> tuple[Questions, Resamples]:
         """What an experiment was asked, and the resamples of that."""
         settings, limit = self.experiments[name].settings, self.experiments[name].stanza.max_samples
         if limit not in self.questions:
@@ -252,7 +260,7 @@ class Comparison:
         """The whole frontier of an experiment that has one."""
         if (name, seed) not in self.frontiers:
             experiment = self.experiments[name]
-            questions, observed = self._asked(name, dataset)[0], self.observed(name, dataset, seed)
+            questions, observed = self.asked(name, dataset)[0], self.observed(name, dataset, seed)
             policy, match = experiment.points[0], experiment.stanza.match
             if match is None:
                 routers = self._routers(experiment.run, seed)
@@ -281,17 +289,20 @@ class Comparison:
         if not self.has_frontier(name):
             return self.decided(name, dataset, seed)
         found = self.frontier(name, dataset, seed)
-        questions, resamples = self._asked(name, dataset)
-        scale = self.experiments[name].settings.policy.cost_scale
-        costs_NP = expected_cost(found.tokens, scale)
-        return found.actions, _points(questions, resamples, found.scores, costs_NP)
+        return found.actions, self.averages(name, dataset, found)
+
+    def averages(self, name: str, dataset: str, frontier: Frontier) -> Points:
+        """The averages of a frontier on the questions of an experiment, in its unit of cost."""
+        questions, resamples = self.asked(name, dataset)
+        costs_NP = expected_cost(frontier.tokens, self.experiments[name].settings.policy.cost_scale)
+        return _points(questions, resamples, frontier.scores, costs_NP)
 
     def decided(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
         """The actions that an experiment took at the points of its specification, and its averages.
 
         Actions are (N, P).
         """
-        questions, resamples = self._asked(name, dataset)
+        questions, resamples = self.asked(name, dataset)
         points = range(len(self.experiments[name].points))
         tables = [self.samples[name].rows(questions, seed, point) for point in points]
         actions_NP, scores_NP, costs_NP = (

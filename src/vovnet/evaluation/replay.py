@@ -146,7 +146,7 @@ def load_routers(trained: TrainedModel, policies: Iterable[PolicySettings]) -> R
     observed = load_observed(trained, questions, policies=chosen.values())
     outcomes = (observed.scores, observed.vision_tokens.astype(np.float64), trained.seed)
     return {
-        key: kind.fit(chosen[key], _known(kind, questions, observed), *outcomes)
+        key: kind.fit(chosen[key], known_by(kind, questions, observed), *outcomes)
         for key, kind in kinds.items()
     }
 
@@ -159,10 +159,10 @@ def expectations(
 ) -> dict[str, Expected]:
     """What the routers of `policies` expect of the questions, see `router_key`."""
     kinds = router_kinds(policies).items()
-    return {key: routers[key].expected(_known(kind, questions, observed)) for key, kind in kinds}
+    return {key: routers[key].expected(known_by(kind, questions, observed)) for key, kind in kinds}
 
 
-def _known(router: RouterKind, questions: Questions, observed: Observed) -> Known:
+def known_by(router: RouterKind, questions: Questions, observed: Observed) -> Known:
     """What a router knows of the questions."""
     if router.knows != "state":
         return questions.known(router.knows)

@@ -17,7 +17,7 @@ from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.evaluation import columns as catalogue
-from vovnet.evaluation.columns import GAIN_SHARES, HULL_FILES, SETTINGS, rate_columns
+from vovnet.evaluation.columns import HULL_FILES, SETTINGS, rate_columns
 from vovnet.pipeline.manifest import write_manifest
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
@@ -49,6 +49,8 @@ class Inputs:
     hull: pd.DataFrame
     curves: pd.DataFrame
     equal_cost: pd.DataFrame
+    captured: pd.DataFrame
+    references: pd.DataFrame
 
     @property
     def files(self) -> list[Path]:
@@ -286,13 +288,6 @@ def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> 
     if cost is None or rows["avg_cost_mean"].isna().all():
         return rows.index[0]
     return (rows["avg_cost_mean"] - cost).abs().idxmin()
-
-
-def hull_summary(inputs: Inputs) -> pd.DataFrame:
-    """The metrics against the hull over seeds; the ends of intervals are averaged."""
-    ends = [name + end for name in GAIN_SHARES for end in ("_lo", "_hi")]
-    scores = [*GAIN_SHARES, *(column.name for column in catalogue.HULL_SCORES)]
-    return over_seeds(inputs.hull, ("dataset", "experiment", "title", "role"), scores, ends)
 
 
 def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:

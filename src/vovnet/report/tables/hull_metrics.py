@@ -1,31 +1,39 @@
 """Gains over the mixing hull: a row per dataset and method; the CSV has one per seed, too."""
 
+import pandas as pd
+
 from vovnet.config import policy_points
-from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.evaluation.columns import GAIN_SHARES, HULL_SCORES
 from vovnet.report import render
-from vovnet.report.inputs import Inputs, hull_summary
+from vovnet.report.inputs import Inputs, of, over_seeds
 
 ORDER = 50
+BY = ["dataset", "experiment"]
+CAPTURED = {"oracle": "perfect", "expected": "expected", "ceiling": "text-only", "bayes": "router"}
+"""The references of captured shares -> what they are called in a narrow column."""
 
 
 def table(inputs: Inputs) -> render.Table:
-    rows = hull_summary(inputs)
+    rows = _summary(inputs)
     columns: render.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
     for name, share in GAIN_SHARES.items():
         columns |= render.value(rows, name, ("Gain ↑ [points]", f"at {share:.0%}"), ends=True)
-    for name in ("oracle", "bayes"):
-        heading = ("Captured ↑ [%]", f"to {name.replace('b', 'B')}")
-        columns |= render.value(rows, f"hull_to_{name}_captured", heading)
+    for name, heading in CAPTURED.items():
+        columns |= render.value(
+            rows, "captured", ("Captured ↑ [%]", heading), stem=f"captured_{name}", ends=True
+        )
     for name in ("apgr", "aiq", "mcc"):
         columns |= render.value(rows, name, ("", f"{name.upper()} ↑"))
     caption = (
         "Gain in accuracy over the mixing hull of the fixed policies at 25, 50 and 75% of FULL's "
-        "cost, with the paired bootstrap 95% interval (ends averaged over seeds); share of the "
-        "area from the hull to the oracle's curve (a perfect choice at every cost, cheap right "
-        "answers first) and to the Bayes router's that a policy captures; average performance gap "
+        "cost, and the share of the area from the hull to a reference that a policy captures: to a "
+        "perfect choice by the outcomes themselves; to one by the outcomes of other seeds or "
+        "passes; to the ceiling of a text-only policy; to the router fitted on training "
+        "questions (table `references`). Means over seeds with the 95% interval over "
+        "questions and seeds (a single seed: over questions only). Average performance gap "
         "recovered (APGR); area under the non-decreasing hull (AIQ); Matthews correlation of "
         "looking with need (MCC). The oracles' own rows are of one point each, joined to not "
-        "looking and to FULL by lines. Means over seeds."
+        "looking and to FULL by lines."
     )
     policies = {
         name: policy_points(inputs.settings, name)[0].baseline_name or "vovnet"
@@ -34,3 +42,23 @@ def table(inputs: Inputs) -> render.Table:
     kept = inputs.hull.drop(columns=["run", "mcc_point"])
     kept = kept.assign(policy=kept["experiment"].map(policies))
     return render.Table(caption, kept, columns)
+
+
+def _summary(inputs: Inputs) -> pd.DataFrame:
+    """The metrics over seeds; gains and captured shares with their intervals, where there are."""
+    scores = [column.name for column in HULL_SCORES]
+    rows = over_seeds(inputs.hull, (*BY, "title", "role"), scores)
+    mixing = of(inputs.equal_cost, reference="mixing_hull")
+    for name in GAIN_SHARES:
+        place = of(mixing, at=name.removeprefix("gain_at_"))
+        rows = _beside(rows, place, "gain", name)
+    for name in CAPTURED:
+        rows = _beside(rows, of(inputs.captured, reference=name), "captured", f"captured_{name}")
+    return rows
+
+
+def _beside(rows: pd.DataFrame, found: pd.DataFrame, measure: str, stem: str) -> pd.DataFrame:
+    """The rows with a measure of others and its interval, under names of their own."""
+    names = {f"{measure}{end}": f"{stem}{end}" for end in ("", "_lo", "_hi")}
+    told = found[[*BY, *names]].rename(columns=names)
+    return rows.merge(told, on=BY, how="left", validate="one_to_one")

@@ -36,10 +36,10 @@ def table(inputs: Inputs) -> render.Table:
         "resolution scaling: sweeps at 25, 50 and 75% of FULL's cost, single points at their own. "
         "Gain in accuracy, mean over seeds, with the paired 95% interval over questions and seeds "
         "(a single seed: over questions only). Verdicts are at 5% after Holm's correction for the "
-        "number of comparisons in this table. Resolution scaling is the upper convex "
-        "hull of no vision, the sizes of the sweep and FULL: any two may be mixed. In range: the "
-        "cost lies between those of the smallest and the largest image of the sweep. †: the run "
-        "has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
+        "number of methods compared on the dataset at that place. Resolution scaling is the upper "
+        "convex hull of no vision, the sizes of the sweep and FULL: any two may be mixed. In "
+        "range: the cost lies between those of the smallest and the largest image of the sweep. "
+        "†: the run has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
     return render.Table(caption, rows, columns, long=True)
 

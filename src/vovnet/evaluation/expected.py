@@ -1,0 +1,97 @@
+"""What is to be expected of each action on each question of a set, without its own outcome.
+
+An oracle that reads a question's own outcomes profits from luck: a guess that happened to be right
+counts as an answer for nothing. Here what is expected of a question comes from elsewhere, and is
+then held against its own outcomes.
+
+Shapes: N rows, C clusters, A actions, S seeds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vovnet.config import PolicySettings
+from vovnet.core.arrays import Floats, Ints, unit_sums
+from vovnet.evaluation.frontier import Frontier, frontier_of
+from vovnet.evaluation.questions import Questions
+from vovnet.evaluation.replay import Observed, known_by, router_key, router_kinds
+from vovnet.policies.base import Expected
+
+HEADS = ("bayes_router", "bag_of_words", "probe")
+"""Policies whose routers are fitted for the ceiling: by category, by words, by hidden state."""
+
+FOLLOWER = "probe"
+"""The policy that decides by what is expected: a routed one, which has read the text pass."""
+
+FOLDS = 5
+PRIOR = 2.0
+"""Outcomes that what is cross-fitted counts for, beside those of the question elsewhere. On the
+embedded sets the log loss of what is then expected is flat from 2 to 4, and higher beyond."""
+
+
+def head_policies(policy: PolicySettings) -> list[PolicySettings]:
+    """The policies of `HEADS` with their default options, and the unit of cost of a run."""
+    unit = policy.cost_scale
+    return [PolicySettings(baseline_name=name, cost_scale=unit) for name in HEADS]
+
+
+def cross_fitted(
+    policies: Sequence[PolicySettings],
+    questions: Questions,
+    observed: Observed,
+    clusters_N: Ints,
+    seed: int,
+) -> Floats | None:
+    """The mean over the routers of some policies, each fitted on the other clusters, (N, A).
+
+    Clusters are dealt to `FOLDS` folds by chance; a question is told what those routers expect
+    that were fitted on the outcomes of all folds but its own. None where there is only one cluster.
+    """
+    num_clusters = int(clusters_N.max()) + 1
+    if num_clusters == 1:
+        return None
+    places_C = np.random.default_rng(seed).permutation(num_clusters)
+    folds_N = (places_C % FOLDS)[clusters_N]
+    scores_NA, tokens_NA = observed.scores, observed.vision_tokens.astype(np.float64)
+    expected_NA = np.zeros_like(scores_NA)
+    for policy in policies:
+        (kind,) = router_kinds([policy]).values()
+        known = known_by(kind, questions, observed)
+        for fold in range(min(FOLDS, num_clusters)):
+            held_N = folds_N == fold
+            others = (known[~held_N], scores_NA[~held_N], tokens_NA[~held_N])
+            router = kind.fit(policy, *others, seed)
+            expected_NA[held_N] += router.expected(known[held_N]).correctness / len(policies)
+    return expected_NA
+
+
+def with_outcomes_elsewhere(
+    cross_fitted_NA: Floats, questions: Questions, scores_SNA: Floats, own: int
+) -> Floats | None:
+    """The same, told also how right each action was with the same question elsewhere, (N, A).
+
+    Elsewhere is with the models of all seeds but `own`; of a single seed in the other passes of the
+    question. Each outcome counts once and what was cross-fitted `PRIOR` times: two outcomes alone
+    are too few to choose by. None where no question has an outcome elsewhere.
+    """
+    units_N, scores_NA = questions.units, scores_SNA[own]
+    if len(scores_SNA) > 1:
+        totals_NA = scores_SNA.sum(axis=0) - scores_NA
+        counts_N1 = np.full((len(scores_NA), 1), len(scores_SNA) - 1)
+    else:
+        totals_NA = unit_sums(scores_NA, units_N)[units_N] - scores_NA
+        counts_N1 = np.bincount(units_N)[units_N, None] - 1
+    if not counts_N1.any():
+        return None
+    expected_NA: Floats = (PRIOR * cross_fitted_NA + totals_NA) / (PRIOR + counts_N1)
+    return expected_NA
+
+
+def frontier_by(
+    expected_NA: Floats, policy: PolicySettings, questions: Questions, observed: Observed
+) -> Frontier:
+    """What is reached at every lambda by deciding for expected correctness - lambda * cost."""
+    follower = PolicySettings(baseline_name=FOLLOWER, cost_scale=policy.cost_scale)
+    expected = {router_key(follower): Expected(expected_NA)}
+    return frontier_of(follower, questions, observed, expected)

@@ -1,0 +1,157 @@
+"""References: what is expected of a question comes from elsewhere, and luck does not count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from support.replays import World
+from vovnet.config import PolicySettings
+from vovnet.core.arrays import Floats
+from vovnet.core.stats import Curves
+from vovnet.evaluation.ceilings import _dataset_gains
+from vovnet.evaluation.columns import ALL_SETS
+from vovnet.evaluation.expected import (
+    PRIOR,
+    cross_fitted,
+    frontier_by,
+    head_policies,
+    with_outcomes_elsewhere,
+)
+from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.references import Ground, Points
+from vovnet.evaluation.replay import Observed, load_observed
+from vovnet.pipeline.trained_model import TrainedModel
+
+POLICIES = head_policies(PolicySettings())
+
+
+@pytest.fixture(scope="module")
+def asked(evaluated: World) -> tuple[Questions, Observed]:
+    """The first 200 questions of the graded set, and what seed 0 did on them."""
+    settings, layout = evaluated
+    questions = load_questions(settings, layout, "graded", 200)
+    trained = TrainedModel(settings, layout, "vovnet", 0)
+    return questions, load_observed(trained, questions, policies=POLICIES)
+
+
+def with_scores(observed: Observed, scores_NA: Floats) -> Observed:
+    views = {
+        action: observed.views[action].assign(score=scores_NA[:, place])
+        for place, action in enumerate(observed.actions)
+    }
+    return replace(observed, views=views)
+
+
+def test_the_ceiling_is_not_told_a_questions_own_outcome(
+    asked: tuple[Questions, Observed],
+) -> None:
+    """Nor those of its cluster: rows 7 and 8 share an image."""
+    questions, observed = asked
+    clusters_N = np.arange(200)
+    clusters_N[8:] -= 1
+    expected_NA = cross_fitted(POLICIES, questions, observed, clusters_N, 0)
+    changed_NA = observed.scores.copy()
+    changed_NA[7] = 1 - changed_NA[7]
+    other = with_scores(observed, changed_NA)
+    again_NA = cross_fitted(POLICIES, questions, other, clusters_N, 0)
+    assert expected_NA is not None and again_NA is not None
+    assert (again_NA[7:9] == expected_NA[7:9]).all()
+    assert (again_NA != expected_NA).any(axis=1).mean() > 0.5
+    assert cross_fitted(POLICIES, questions, observed, np.zeros(200, dtype=int), 0) is None
+
+
+def test_the_ceiling_knows_the_questions_it_is_fitted_on(
+    asked: tuple[Questions, Observed],
+) -> None:
+    """Categories tell the need: what is expected is closer to the outcomes than their average."""
+    questions, observed = asked
+    expected_NA = cross_fitted(POLICIES, questions, observed, np.arange(200), 0)
+    assert expected_NA is not None
+    error, chance = (
+        ((scores_NA - observed.scores) ** 2).mean()
+        for scores_NA in (expected_NA, observed.scores.mean(axis=0))
+    )
+    assert error < 0.8 * chance
+
+
+def test_outcomes_elsewhere_by_hand(asked: tuple[Questions, Observed]) -> None:
+    questions = replace(asked[0], units=np.array([0, 0, 0, 1]))
+    prior_N1 = np.full((4, 1), 0.5)
+    scores_SNA = np.array([[[1.0], [0], [1], [1]], [[0], [0], [1], [0]], [[1], [0], [1], [1]]])
+    found = with_outcomes_elsewhere(prior_N1, questions, scores_SNA, 0)
+    assert found is not None
+    assert found[:, 0] == pytest.approx((PRIOR * 0.5 + np.array([1, 0, 2, 1])) / (PRIOR + 2))
+    # A single seed: the other passes of the question. The last question has none.
+    found = with_outcomes_elsewhere(prior_N1, questions, scores_SNA[:1], 0)
+    assert found is not None
+    passes = [(PRIOR * 0.5 + other) / (PRIOR + 2) for other in (1, 2, 1)]
+    assert found[:, 0] == pytest.approx([*passes, 0.5])
+    alone = replace(questions, units=np.arange(4))
+    assert with_outcomes_elsewhere(prior_N1, alone, scores_SNA[:1], 0) is None
+
+
+def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
+    """Coins instead of answers: a choice by the outcomes gains, one by outcomes elsewhere not."""
+    questions, observed = asked
+    rng = np.random.default_rng(0)
+    scores_SNA = (rng.random((3, *observed.scores.shape)) < [0.3, 0.5, 0.7]).astype(float)
+    coins = with_scores(observed, scores_SNA[0])
+    ceiling_NA = cross_fitted(POLICIES, questions, coins, np.arange(200), 0)
+    assert ceiling_NA is not None
+    expected_NA = with_outcomes_elsewhere(ceiling_NA, questions, scores_SNA, 0)
+    assert expected_NA is not None
+    costs_A = coins.vision_tokens.mean(axis=0)
+    line = np.interp(8, costs_A[[0, 2]], scores_SNA[0].mean(axis=0)[[0, 2]])
+    gains = []
+    for chosen_NA in (scores_SNA[0], expected_NA):
+        found = frontier_by(chosen_NA, PolicySettings(), questions, coins)
+        costs_P, order = found.tokens.mean(axis=0), found.tokens.mean(axis=0).argsort()
+        gains.append(np.interp(8, costs_P[order], found.scores.mean(axis=0)[order]) - line)
+    assert gains[0] > 0.2
+    assert gains[1] < 0.08
+
+
+def ground(costs_A: tuple[float, ...], accuracies_A: tuple[float, ...]) -> Ground:
+    fixed = Points(np.array([costs_A]), np.array([accuracies_A]))
+    return Ground(np.zeros(0, dtype=bool), fixed, 2, Curves(*fixed_values(fixed)))
+
+
+def fixed_values(fixed: Points) -> tuple[Floats, Floats]:
+    return fixed.costs, fixed.accuracies
+
+
+def test_one_action_per_dataset_by_hand() -> None:
+    """One set needs FULL, the other no image: all looks go to the first.
+
+    At half of FULL's mean cost the first is shown in full, 0.8, and the second never, 0.6. The same
+    mixture on both reaches half of the way from (0.2 + 0.6) / 2 to (0.8 + 0.6) / 2.
+    """
+    sets = [ground((0, 4, 16), (0.2, 0.35, 0.8)), ground((0, 4, 16), (0.6, 0.6, 0.6))]
+    found = _dataset_gains(sets)[0]
+    assert found[1] == pytest.approx(100 * ((0.8 + 0.6) / 2 - (0.4 + 0.7) / 2))
+    assert found[0] == pytest.approx(100 * ((0.5 + 0.6) / 2 - (0.4 + 0.25 * 0.3)))
+    assert _dataset_gains([sets[0], sets[0]])[0] == pytest.approx([0, 0, 0])
+
+
+def test_files_tell_captured_shares_and_references(evaluated: World) -> None:
+    """Shares are the means of those of the seeds; references hold for every set."""
+    _, layout = evaluated
+    captured = pd.read_csv(layout.hull / "captured.csv").set_index(["dataset", "experiment"])
+    metrics = pd.read_csv(layout.hull / "hull_metrics.csv").groupby(["dataset", "experiment"])
+    for reference in ("oracle", "bayes"):
+        means = metrics[f"hull_to_{reference}_captured"].mean().dropna()
+        told = captured[captured["reference"] == reference]["captured"]
+        assert told.to_dict() == pytest.approx(means.to_dict())
+    assert (captured["captured_lo"] <= captured["captured"]).all()
+    assert (captured["captured"] <= captured["captured_hi"]).all()
+    assert (captured["num_seeds"] == 2).all()
+    found = pd.read_csv(layout.hull / "references.csv", dtype={"at": str})
+    gains = found[found["at"] == "50"].set_index(["dataset", "reference"])["gain"]
+    for dataset in ("graded", "even"):
+        assert gains[dataset, "ceiling"] > 5
+        assert gains[dataset, "ceiling"] < gains[dataset, "expected"] < gains[dataset, "oracle"]
+    assert gains.loc[ALL_SETS].index.tolist() == ["dataset"]
