@@ -18,9 +18,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.resampling import Estimate, mean_over_seeds
 from vovnet.core.stats import Curves, captured_share
 from vovnet.evaluation.columns import ALL_SETS, GAIN_SHARES, Row
@@ -31,6 +30,7 @@ from vovnet.evaluation.expected import (
     with_outcomes_elsewhere,
 )
 from vovnet.evaluation.references import Comparison, Ground
+from vovnet.evaluation.strata import strata_of
 
 TITLES = {
     "oracle": "Perfect choice, by outcomes",
@@ -46,42 +46,64 @@ class Ceilings:
     """The references of the run that stands for VoVNet, with what is kept of each set."""
 
     def __init__(self, comparison: Comparison) -> None:
-        self.comparison = comparison
+        self.comparison, self.main = comparison, comparison.experiments[comparison.main]
         self.fixed: dict[int, dict[str, Ground]] = {}
+        self.expectations: dict[tuple[str, int], dict[str, Floats]] = {}
         self.curves: dict[tuple[str, int], dict[str, Curves]] = {}
 
     def tops(self, name: str, dataset: str, seed: int) -> dict[str, Curves]:
         """The curves of the references beside an experiment; none where the main one is not."""
-        experiments = self.comparison.experiments
-        main, own = experiments[self.comparison.main], experiments[name]
-        if (
-            own.run != main.run
-            or own.stanza.max_samples != main.stanza.max_samples
-            or dataset not in main.sets
-            or seed not in main.seeds
-        ):
+        if self.comparison.experiments[name].run != self.main.run:
+            return {}
+        if not self._has(name, dataset, seed):
             return {}
         if (dataset, seed) not in self.curves:
-            self.curves[dataset, seed] = self._tops(main, dataset, seed)
+            self.curves[dataset, seed] = self._tops(dataset, seed)
         return self.curves[dataset, seed]
 
-    def _tops(self, main: ResolvedExperiment, dataset: str, seed: int) -> dict[str, Curves]:
-        comparison, policy = self.comparison, main.settings.policy
-        ground = comparison.ground(main.name, dataset, seed)
-        observed = comparison.observed(main.name, dataset, seed)
-        questions = comparison.asked(main.name, dataset)[0]
+    def strata(self, name: str, dataset: str) -> dict[int, Ints]:
+        """What each question needs, (U,), by seed of an experiment; where that can be told."""
+        main, found = self.main, {}
+        for seed in self.comparison.experiments[name].seeds:
+            expected = self.expected(dataset, seed) if self._has(name, dataset, seed) else {}
+            if expected:
+                tokens_NA = self.comparison.observed(main.name, dataset, seed).vision_tokens.astype(
+                    float
+                )
+                units_N = self.comparison.asked(main.name, dataset)[0].units
+                best_NA = next(iter(expected.values()))
+                found[seed] = strata_of(best_NA, tokens_NA, units_N)
+        return found
+
+    def expected(self, dataset: str, seed: int) -> dict[str, Floats]:
+        """What is expected of each action on each question, by reference; the best told first."""
+        if (dataset, seed) not in self.expectations:
+            self.expectations[dataset, seed] = self._expected(dataset, seed)
+        return self.expectations[dataset, seed]
+
+    def _has(self, name: str, dataset: str, seed: int) -> bool:
+        """Whether the main experiment was asked the same questions with this seed."""
+        own, main = self.comparison.experiments[name].stanza, self.main
+        same = own.max_samples == main.stanza.max_samples
+        return same and dataset in main.sets and seed in main.seeds
+
+    def _tops(self, dataset: str, seed: int) -> dict[str, Curves]:
+        comparison, name, policy = self.comparison, self.main.name, self.main.settings.policy
+        ground = comparison.ground(name, dataset, seed)
+        observed = comparison.observed(name, dataset, seed)
+        questions = comparison.asked(name, dataset)[0]
         without_best = replace(ground, best=ground.measured.best, bayes=None)  # to spare memory
         self.fixed.setdefault(seed, {})[dataset] = without_best
         found: dict[str, Curves] = {"oracle": ground.best}
-        for reference, expected_NA in self._expected(main, dataset, seed).items():
+        for reference, expected_NA in self.expected(dataset, seed).items():
             reached = frontier_by(expected_NA, policy, questions, observed)
-            found[reference] = ground.curve(comparison.averages(main.name, dataset, reached))
+            found[reference] = ground.curve(comparison.averages(name, dataset, reached))
         if ground.bayes is not None:
             found["bayes"] = ground.curve(ground.bayes)
         return found
 
-    def _expected(self, main: ResolvedExperiment, dataset: str, seed: int) -> dict[str, Floats]:
-        """What is expected of each action on each question, by reference; where it can be told."""
+    def _expected(self, dataset: str, seed: int) -> dict[str, Floats]:
+        main = self.main
         questions, resamples = self.comparison.asked(main.name, dataset)
         observed = [self.comparison.observed(main.name, dataset, other) for other in main.seeds]
         own, policies = main.seeds.index(seed), head_policies(main.settings.policy)
@@ -117,7 +139,7 @@ class Ceilings:
             for reference, top in self.curves[dataset, seed].items():
                 gain_BQ = 100 * (top.value(ground.places) - ground.hull.value(ground.places))
                 gains.setdefault(reference, []).append(gain_BQ)
-        self.curves = {}
+        self.curves, self.expectations = {}, {}
         return [
             row for reference, values in gains.items() for row in _rows(dataset, reference, values)
         ]

@@ -186,6 +186,8 @@ _CAPTURED = ("captured", "captured_sd", "captured_lo", "captured_hi")
 CAPTURED_COLUMNS = (*_OF_EXPERIMENT, "reference", "num_seeds", *_CAPTURED)
 _GAINED = ("gain", "gain_sd", "gain_lo", "gain_hi")
 REFERENCE_COLUMNS = ("dataset", "reference", "title", "at", "num_seeds", *_GAINED)
+_IN_STRATUM = ("num_questions", "share", "accuracy", "avg_cost", "look_rate")
+STRATA_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "stratum", *_IN_STRATUM)
 ALL_SETS = "(all sets)"
 """The name under which references.csv tells of all evaluation sets together."""
 
@@ -195,12 +197,13 @@ HULL_FILES = {
     "equal_cost.csv": EQUAL_COST_COLUMNS,
     "captured.csv": CAPTURED_COLUMNS,
     "references.csv": REFERENCE_COLUMNS,
+    "strata.csv": STRATA_COLUMNS,
 }
 """The files of the comparison with the mixing hull -> their columns."""
 
 _OF_RESULTS = ("experiment", "dataset", "run", "baseline_name", "action_ratio", "scoring")
 _OF_HULL = ("role", "title", "at", "reference", "reference_experiment", "reference_run", "verdict")
-TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, "field", "value"})
+TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, "field", "value", "stratum"})
 """The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""
 
 _TRUTHS = {"within_range"}

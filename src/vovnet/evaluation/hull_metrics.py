@@ -1,6 +1,6 @@
 """Every replayed policy against the mixing hull: hull_metrics.csv, curves.csv, equal_cost.csv.
 
-captured.csv and references.csv, see `vovnet.evaluation.ceilings`, are written beside them.
+captured.csv, references.csv (`vovnet.evaluation.ceilings`) and strata.csv are written beside them.
 
 The mixing hull is what random mixing of the fixed policies reaches. It is taken from the
 observations of the same trained model and questions as the policy, and both are resampled
@@ -32,6 +32,7 @@ from vovnet.evaluation.ceilings import Ceilings
 from vovnet.evaluation.columns import GAIN_SHARES, HULL_FILES, MIXING_HULL, Row, write_csv
 from vovnet.evaluation.expected import head_policies
 from vovnet.evaluation.references import Comparison, Ground, Points, hull_gains
+from vovnet.evaluation.strata import strata_rows
 from vovnet.pipeline.manifest import write_manifest
 
 MCC_SHARE = 0.5
@@ -57,6 +58,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     ceilings = Ceilings(comparison)
     captured: list[Row] = []
     references: list[Row] = []
+    strata: list[Row] = []
     metrics: list[Row] = []
     curves: list[Row] = []
     equal_cost: list[Row] = []
@@ -73,12 +75,13 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
                 own |= {} if curve is None else {seed: curve}
             equal_cost += equal_cost_rows(comparison, name, dataset, own)
             captured += ceilings.captured(name, dataset, own)
+            strata += strata_rows(comparison, name, dataset, ceilings.strata(name, dataset))
         references += ceilings.reached(dataset)
         comparison.forget_set()
     judge(equal_cost)
     references += ceilings.over_sets()
     paths = [layout.hull / name for name in HULL_FILES]
-    tables = (metrics, curves, equal_cost, captured, references)
+    tables = (metrics, curves, equal_cost, captured, references, strata)
     for path, rows, columns in zip(paths, tables, HULL_FILES.values(), strict=True):
         write_csv(path, rows, columns)
     write_manifest(

@@ -51,6 +51,7 @@ class Inputs:
     equal_cost: pd.DataFrame
     captured: pd.DataFrame
     references: pd.DataFrame
+    strata: pd.DataFrame
 
     @property
     def files(self) -> list[Path]:

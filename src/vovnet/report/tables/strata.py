@@ -1,0 +1,40 @@
+"""What every method does on questions that need no image, a coarse one, FULL, or more than that."""
+
+import pandas as pd
+
+from vovnet.evaluation.strata import NONE
+from vovnet.report import render
+from vovnet.report.inputs import Inputs, of, operating_note, operating_points, over_seeds
+
+ORDER = 74
+BY = ["dataset", "experiment", "point"]
+SHARE = "(share of the questions)"
+
+
+def table(inputs: Inputs) -> render.Table:
+    """A row per dataset and method at its operating point; the first tells the shares."""
+    measures = ("share", "accuracy", "avg_cost", "look_rate")
+    numbers = over_seeds(inputs.strata, [*BY, "title", "stratum"], measures)
+    chosen = operating_points(inputs)[BY]
+    rows = chosen.merge(numbers[[*BY, "title"]].drop_duplicates(), on=BY)
+    first = rows.drop_duplicates("dataset").assign(title=SHARE)
+    rows = pd.concat([first, rows]).sort_index(kind="stable").reset_index(drop=True)
+    is_share = rows["title"] == SHARE
+    columns: render.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
+    for stratum in [*inputs.actions, NONE]:
+        there = rows[BY].merge(of(numbers, stratum=stratum), on=BY, how="left")
+        accuracy = there["accuracy_mean"].mask(is_share, there["share_mean"])
+        group = f"Needs {render.label(stratum)}" if stratum != NONE else "No view answers"
+        columns |= {
+            (group, "Acc. [%]"): render.numbers(100 * accuracy),
+            (group, "Cost"): render.numbers(there["avg_cost_mean"].mask(is_share)),
+            (group, "Looks [%]"): render.numbers(100 * there["look_rate_mean"].mask(is_share), 0),
+        }
+    caption = (
+        "Accuracy, cost and share of looks on questions by what they need: the cheapest view "
+        "under which a question is expected to be answered right more likely than not. That is "
+        "told by what the models of other seeds (or other passes) made of the question and by "
+        "its text, never by the outcomes that are counted here. The first row of a dataset has "
+        f"the share of each kind. Means over seeds. {operating_note(inputs)}"
+    )
+    return render.Table(caption, inputs.strata, columns)
