@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 
 from support.replays import configuration
-from vovnet.config import merge, validate
+from support.repository import ROOT
+from vovnet.config import load, merge, policy_points, validate
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import CURVE_COLUMNS, HULL_FILES, result_columns
+from vovnet.policies import kind_of, named_kind
 from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
-from vovnet.report.figures import reduced_views
+from vovnet.report.figures import accuracy_cost, reduced_views
 from vovnet.report.inputs import Inputs
 from vovnet.report.style import paper_style
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
@@ -164,6 +166,25 @@ def test_without_such_experiments_nothing_is_run() -> None:
     found = outcomes(bare)
     assert all(check.passed is None for check in found.values())
     assert all("no experiment has the policy" in check.numbers for check in found.values())
+
+
+@pytest.mark.parametrize("suite", ["config/config.yaml", "config/paper.yaml"])
+def test_every_sweep_of_a_suite_looks_different(suite: str) -> None:
+    """In both figures: no look is used twice."""
+    for module in (reduced_views, accuracy_cost):
+        looks = [(look["color"], look["marker"], look["linestyle"]) for look in module.LOOKS]
+        assert len(set(looks)) == len(looks)
+    settings = load([ROOT / suite])
+    drawn = [
+        kind_of(policy_points(settings, name)[0])
+        for name, item in settings.experiments.items()
+        if item.mode == "replay" and item.run == "vovnet" and item.role == "heuristic"
+    ]
+    proxies = [kind for kind in drawn if not kind.reducible]
+    assert len(proxies) <= len(reduced_views.LOOKS)
+    known = [named_kind(name) for name in accuracy_cost.SINGLE]
+    choosing = [kind for kind in drawn if kind.reducible and kind not in known]
+    assert len(choosing) <= len(accuracy_cost.LOOKS)
 
 
 def test_the_figure_draws_every_sweep() -> None:

@@ -41,6 +41,10 @@ LOOKS: tuple[dict[str, Any], ...] = (
     {"color": PURPLE, "marker": "<", "linestyle": (0, (5, 2))},
     {"color": ORANGE, "marker": ">", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
     {"color": SKY, "marker": "X", "linestyle": (0, (6, 1))},
+    {"color": BLUE, "marker": "H", "linestyle": (0, (2, 1))},
+    {"color": GREEN, "marker": "*", "linestyle": (0, (8, 2, 1, 2))},
+    {"color": PURPLE, "marker": "8", "linestyle": (0, (1, 1))},
+    {"color": ORANGE, "marker": "1", "linestyle": (0, (10, 2))},
 )
 """How thresholds are drawn, and after them the policies that this module does not know."""
 

@@ -33,6 +33,10 @@ LOOKS: tuple[dict[str, Any], ...] = (
     {"color": ORANGE, "marker": "D", "linestyle": ":"},
     {"color": SKY, "marker": "^", "linestyle": "--"},
     {"color": BLACK, "marker": "x", "linestyle": "--"},
+    {"color": GREEN, "marker": "d", "linestyle": (0, (1, 2))},
+    {"color": PURPLE, "marker": "<", "linestyle": (0, (5, 2))},
+    {"color": ORANGE, "marker": ">", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+    {"color": SKY, "marker": "X", "linestyle": (0, (6, 1))},
 )
 
 
