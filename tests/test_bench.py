@@ -28,13 +28,17 @@ from vovnet.policies.experiments import needed_views
 pytestmark = pytest.mark.slow
 
 SMALL = {"num_samples": 4, "repeats": 1, "growth": [6, 12]}
+PROBE = {
+    "title": "Probe",
+    "policy": {"baseline_name": "probe"},
+    "sweep": {"lambda_cost": [0.0, 0.01]},
+}
 
 
 def small_settings(layout: Layout) -> Settings:
     """Of each sweep its last point: a run of its own is made for every one."""
-    value = settings_of(layout, {"bench": SMALL, "eval": {"bootstrap_samples": 20}}).model_dump(
-        mode="json", exclude_unset=True
-    )
+    change = {"bench": SMALL, "eval": {"bootstrap_samples": 20}, "experiments": {"probe": PROBE}}
+    value = settings_of(layout, change).model_dump(mode="json", exclude_unset=True)
     for stanza in value["experiments"].values():
         stanza["sweep"] = {key: points[-1:] for key, points in stanza.get("sweep", {}).items()}
         if "match" in stanza:

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
-from vovnet.config.experiments import report_experiments, stage1_owner, target_experiments
+from vovnet.config.experiments import (
+    report_experiments,
+    report_names,
+    stage1_owner,
+    target_experiments,
+)
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import EXECUTION_KEYS, step_settings, write_step_config
@@ -164,6 +169,26 @@ def test_the_paper_shows_the_experiments_of_its_target(tmp_path: Path) -> None:
     assert report_experiments(validate(alone, "a command's own")) == list(BASE["experiments"])
     with pytest.raises(ConfigError, match=r"report\.target: 'papers' is not in targets"):
         settings({"report": {"target": "papers"}})
+
+
+def test_a_list_may_have_a_report_of_its_own(tmp_path: Path) -> None:
+    """Of its experiments alone, in a folder of its name, and no other report depends on it."""
+    targets = {"targets": {"paper": ["random"], "free": ["soft", "probe"]}}
+    probe = {"title": "Probe", "policy": {"baseline_name": "probe"}}
+    change = targets | {"report": {"target": "paper"}, "experiments": {"probe": probe}}
+    before = write_step_config(settings(change), Layout(tmp_path), "tables")
+    change["report"] |= {"further": ["free"]}
+    assert write_step_config(settings(change), Layout(tmp_path), "tables") == before
+    assert report_names(settings(change)) == ["paper", "suite", "free"]
+    own = validate(step_settings(settings(change), "tables", report="free"), "step")
+    assert set(own.experiments) == {"soft", "probe"} and not own.report.further
+    assert own.layout.paper == own.layout.results / "free"
+    told = step_settings(settings(change), "reliability", report="free")
+    assert set(told["experiments"]) == {"probe"}, "what a head expects is told there"
+    for name, message in (("frees", "'frees' is not in targets"), ("eval", "'eval' is a folder")):
+        change["report"]["further"] = [name]
+        with pytest.raises(ConfigError, match=rf"report\.further: {message}"):
+            settings(change)
 
 
 def test_writing_again_leaves_the_file_alone(tmp_path: Path) -> None:
