@@ -173,9 +173,9 @@ def test_the_paper_shows_the_experiments_of_its_target(tmp_path: Path) -> None:
 
 def test_a_list_may_have_a_report_of_its_own(tmp_path: Path) -> None:
     """Of its experiments alone, in a folder of its name, and no other report depends on it."""
-    targets = {"targets": {"paper": ["random"], "free": ["soft", "probe"]}}
+    lists = {"paper": ["random"], "free": ["soft", "probe"], "eval": ["soft"]}
     probe = {"title": "Probe", "policy": {"baseline_name": "probe"}}
-    change = targets | {"report": {"target": "paper"}, "experiments": {"probe": probe}}
+    change = {"targets": lists, "report": {"target": "paper"}, "experiments": {"probe": probe}}
     before = write_step_config(settings(change), Layout(tmp_path), "tables")
     change["report"] |= {"further": ["free"]}
     assert write_step_config(settings(change), Layout(tmp_path), "tables") == before
