@@ -52,6 +52,9 @@ SINGLE: dict[str, dict[str, Any]] = {
     "bayes_router": {"color": BLUE, "linestyle": "--", "marker": "s", "ms": 2.2, "zorder": 3},
     "size_router": {"color": GREY, "linestyle": ":", "marker": "p", "ms": 2.5, "lw": 0.8},
     "dataset_router": {"color": GREY, "linestyle": "--", "marker": "h", "ms": 2.5, "lw": 0.8},
+    "probe": {"color": GREEN, "linestyle": "-", "marker": "v", "ms": 2.2, "lw": 0.8},
+    "bag_of_words": {"color": GREEN, "linestyle": "--", "marker": "D", "ms": 2, "lw": 0.8},
+    "nearest_neighbours": {"color": GREEN, "linestyle": ":", "marker": "P", "ms": 2.5, "lw": 0.8},
     "random_policy_matched": {"color": GREY, "marker": "x", "linestyle": "none", "zorder": 4},
     "oracle": {"color": BLACK, "marker": "*", "ms": 5, "linestyle": "none", "zorder": 7},
     "oracle_full_correct": {"color": BLACK, "marker": "*", "ms": 10, "linestyle": "none"}
