@@ -27,6 +27,9 @@ from vovnet.evaluation.replay import expectations, load_observed, load_routers, 
 from vovnet.inference.live import LivePolicy
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
+from vovnet.pipeline.catalogue import POLICIES, STEPS
+from vovnet.pipeline.code_digest import code_files, plugin_module
+from vovnet.pipeline.keys import step_settings
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import named_kind
 from vovnet.policies.base import Known, Router
@@ -248,6 +251,25 @@ def test_faults_are_one_line(
     path.write_text(yaml.safe_dump(value))
     assert cli.main(["evaluate", "--config", str(path), "--experiment", "probe"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_an_edit_of_heads_touches_what_follows_them(replayed: World) -> None:
+    """Their module is a plug-in of the steps that decide, and of no other policy."""
+    settings, _ = replayed
+
+    def files(name: str) -> set[str]:
+        points = policy_points(settings, name)
+        modules = {plugin_module(POLICIES, point.baseline_name) for point in points}
+        found = code_files(STEPS["evaluate"].computed_by, sorted(filter(None, modules)))
+        return {path.name for path in found}
+
+    assert "heads.py" in files("probe") and "heads.py" not in files("bayes") | files("vovnet")
+    assert {"router.py", "replay.py", "records.py"} <= files("probe")
+    value = step_settings(settings, "evaluate", experiment="probe")
+    assert value["data"]["router_fit"] == [
+        {"dataset": "training", "split": "dev", "max_samples": None}
+    ]
+    assert step_settings(settings, "evaluate", experiment="vovnet")["data"]["router_fit"] == []
 
 
 def test_live_runs_equal_replays(observed: Layout) -> None:

@@ -15,7 +15,7 @@ from vovnet.config import Settings
 from vovnet.core.files import json_ready, sha256_bytes, sha256_file, sha256_json, write_json
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow")
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
 @cache
