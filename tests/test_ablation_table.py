@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 
-from support.replays import GRADED, LAMBDAS, World, write_world
+from support.replays import GRADED, LAMBDAS, World, hull_table, write_world
 from vovnet import cli
 from vovnet.config import merge, validate
 from vovnet.config.experiments import ablation_experiments
@@ -91,7 +90,7 @@ def test_gains_are_those_of_the_hull_metrics(world: World) -> None:
     settings, layout = world
     value = step_settings(settings, "ablation_table") | {"results_dir": str(layout.root)}
     hull_metrics(validate(value, "own"), layout)
-    metrics = pd.read_csv(layout.hull / "hull_metrics.csv").groupby("experiment")["gain_at_50"]
+    metrics = hull_table(layout, "hull_metrics").groupby("experiment")["gain_at_50"]
     rows = compare_ablations(settings, layout).set_index("experiment")
     for name in NAMES:
         assert rows.loc[name, "gain_at_50_mean"] == pytest.approx(metrics.mean()[name])

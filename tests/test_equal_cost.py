@@ -6,17 +6,31 @@ import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from support.replays import GRADED, LAMBDAS, World, curve_rows, write_reduced, write_world
+from support.replays import (
+    FIXED,
+    GRADED,
+    LAMBDAS,
+    World,
+    curve_rows,
+    hull_table,
+    write_reduced,
+    write_world,
+)
+from support.reports import write_live
+from vovnet.config import validate
+from vovnet.core.files import write_json
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import holm
 from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, Row, read_results
+from vovnet.evaluation.equal_cost import judge, verdict
 from vovnet.evaluation.experiment import evaluate_experiment
-from vovnet.evaluation.hull_metrics import hull_metrics, judge, verdict
+from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.references import Comparison, Points
 
 SEEDS = [0, 1, 2]
@@ -56,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def rows_of(layout: Layout, name: str, reference: str = "resolution") -> pd.DataFrame:
-    rows = pd.read_csv(layout.hull / "equal_cost.csv", dtype={"at": str})
+    rows = hull_table(layout, "equal_cost")
     return rows[(rows["experiment"] == name) & (rows["reference"] == reference)].set_index("at")
 
 
@@ -90,7 +104,7 @@ def by_hand(layout: Layout, name: str, seed: int, at: float) -> float:
 def test_a_sweep_is_compared_at_shares_of_the_cost_of_full(world: World) -> None:
     _, layout = world
     rows = rows_of(layout, "vovnet")
-    assert tuple(pd.read_csv(layout.hull / "equal_cost.csv")) == EQUAL_COST_COLUMNS
+    assert tuple(hull_table(layout, "equal_cost")) == EQUAL_COST_COLUMNS
     points = rows.loc["own"].set_index("point")
     assert len(points) == len(LAMBDAS)
     for point, row in points.to_dict("index").items():
@@ -156,9 +170,7 @@ def test_resolution_scaling_is_not_held_against_itself(world: World) -> None:
 
 def test_gains_over_mixing_are_those_of_the_hull_metrics(world: World) -> None:
     _, layout = world
-    metrics = (
-        pd.read_csv(layout.hull / "hull_metrics.csv").groupby("experiment").mean(numeric_only=True)
-    )
+    metrics = hull_table(layout, "hull_metrics").groupby("experiment").mean(numeric_only=True)
     rows = rows_of(layout, "vovnet", "mixing_hull")
     for at in ("25", "50", "75"):
         assert rows.loc[at, "gain"] == pytest.approx(metrics.loc["vovnet", f"gain_at_{at}"])
@@ -168,10 +180,42 @@ def test_the_interval_resamples_the_questions_of_all_seeds_together(world: World
     """Seeds whose models agree: the mean over them varies as much as one of them."""
     _, layout = world
     joint = rows_of(layout, "vovnet", "mixing_hull").loc["50"]
-    single = pd.read_csv(layout.hull / "hull_metrics.csv")
+    single = hull_table(layout, "hull_metrics")
     single = single[single["experiment"] == "vovnet"]
     widths = single["gain_at_50_hi"] - single["gain_at_50_lo"]
     assert joint["gain_hi"] - joint["gain_lo"] > 0.75 * widths.mean(), "seeds are not independent"
+
+
+def test_live_runs_are_compared_in_measured_time(tmp_path: Path) -> None:
+    """A millisecond for each vision token: what is gained in time is what is gained in tokens."""
+    live = {"mode": "live", "seeds": [0], "max_samples": 60}
+    stanzas: dict[str, Any] = {
+        f"live_{name}": {"title": name, "policy": {"baseline_name": name}} | live for name in FIXED
+    }
+    stanzas["live_vovnet"] = {"title": "VoVNet", "role": "vovnet"} | live
+    stanzas["half"] = stanzas["live_vovnet"] | {"mode": "replay"}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 60)
+    value = settings.model_dump() | {"experiments": stanzas}
+    settings = validate(value, "test")
+    facts = {"cache_reuse": True, "alone": True}
+    for name, item in settings.experiments.items():
+        if item.mode == "replay":
+            evaluate_experiment(settings, layout, name)
+        else:
+            write_live(settings, layout, name)
+            write_json(layout.live_facts(name), facts)
+    hull_metrics(settings, layout)
+    timed = hull_table(layout, "equal_cost", "ms").set_index("experiment")
+    replayed = rows_of(layout, "half", "mixing_hull").loc["own"]
+    assert set(timed.index) == {*(f"live_{name}" for name in FIXED), "live_vovnet"}
+    row = timed.loc["live_vovnet"]
+    assert row["avg_cost"] == pytest.approx(9.5 + replayed["avg_cost"])
+    assert row["gain"] == pytest.approx(replayed["gain"]) and row["gain"] > 2
+    assert timed.loc[["live_no_vision", "live_always_full"], "gain"].tolist() == [0, 0]
+    # A run that had company counts for nothing, and without FULL there is no hull.
+    write_json(layout.live_facts("live_always_full"), facts | {"alone": False})
+    hull_metrics(settings, layout)
+    assert hull_table(layout, "equal_cost", "ms").empty
 
 
 @pytest.mark.parametrize(
@@ -201,7 +245,7 @@ def test_verdicts(gain: float, p_value: float, word: str) -> None:
 def test_verdicts_are_corrected_for_the_methods_that_are_compared(world: World) -> None:
     """At one place of one set, with one reference: there are three curves and four points."""
     _, layout = world
-    rows = pd.read_csv(layout.hull / "equal_cost.csv", dtype={"at": str})
+    rows = hull_table(layout, "equal_cost")
     swept = (rows["at"] == "own") & rows["experiment"].isin(["vovnet", "resolution"])
     assert rows["verdict"].isna().tolist() == swept.tolist()
     by_definition = (rows["gain_lo"] == 0) & (rows["gain_hi"] == 0)
@@ -215,8 +259,8 @@ def test_verdicts_are_corrected_for_the_methods_that_are_compared(world: World) 
 
 def test_among_many_a_chance_hit_is_undecided() -> None:
     """Twenty comparisons: only what stands out of twenty is told as a verdict."""
-    facts = {"reference": "mixing_hull", "dataset": "a", "at": "50", "gain": 1.0}
-    facts |= {"gain_lo": 0.5, "gain_hi": 1.5}
+    facts = {"reference": "mixing_hull", "unit": "tokens", "dataset": "a", "at": "50"}
+    facts |= {"gain": 1.0, "gain_lo": 0.5, "gain_hi": 1.5}
     p_values = [0.03, 0.001, *([0.5] * 18)]
     rows: list[Row] = [facts | {"p_value": value} for value in p_values]
     rows.append(facts | {"reference": "resolution", "gain": -1.0, "p_value": 0.03})

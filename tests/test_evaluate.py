@@ -23,6 +23,7 @@ from support.replays import (
     curve_rows,
     evaluate_all,
     hull_rows,
+    hull_table,
     samples_of,
     write_reduced,
     write_world,
@@ -267,7 +268,7 @@ def test_max_samples_counts_questions(tmp_path: Path) -> None:
     assert samples_of(layout, "one")["id"].tolist() == ["q0-0", "q0-1", "q1-0", "q1-1"]
     evaluate_experiment(settings, layout, "full")
     hull_metrics(settings, layout)  # each beside the fixed policies on its own questions
-    points = pd.read_csv(layout.hull / "curves.csv").set_index("experiment")
+    points = hull_table(layout, "curves").set_index("experiment")
     assert points.loc["one", "accuracy"] == 0.5
 
 

@@ -17,6 +17,7 @@ from support.replays import (
     curve_rows,
     evaluate_all,
     hull_rows,
+    hull_table,
     samples_of,
     write_world,
 )
@@ -37,6 +38,8 @@ from vovnet.evaluation.frontier import MOST_POINTS
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.report import inputs as report_inputs
 
+UNITS = ("tokens", "flops")
+
 
 @pytest.fixture
 def world(evaluated: World) -> World:
@@ -45,8 +48,8 @@ def world(evaluated: World) -> World:
 
 def test_hull_files_are_what_the_report_reads(world: World) -> None:
     settings, layout = world
-    metrics = pd.read_csv(layout.hull / "hull_metrics.csv")
-    curves = pd.read_csv(layout.hull / "curves.csv")
+    metrics = hull_table(layout, "hull_metrics")
+    curves = hull_table(layout, "curves")
     assert tuple(metrics) == HULL_COLUMNS and tuple(curves) == CURVE_COLUMNS
     keys = ["dataset", "experiment", "seed"]
     assert len(metrics) == 2 * 2 * len(settings.experiments) == len(metrics[keys].drop_duplicates())
@@ -77,6 +80,22 @@ def test_curves_hold_the_points_of_the_results(world: World) -> None:
             assert points["scalar"].isna().all()
             for key in ("avg_cost", "accuracy", "accuracy_lo", "accuracy_hi"):
                 assert points[key].tolist() == pytest.approx(rows[key].tolist(), abs=1e-12)
+
+
+def test_flops_are_counted_beside_the_tokens(world: World) -> None:
+    """In this world an answer takes 24,000 FLOPs and 2,000 for each vision token, however decided.
+
+    So what lies between not looking and FULL is divided alike, and nothing may change.
+    """
+    settings, layout = world
+    tokens, flops = (hull_table(layout, "hull_metrics", unit) for unit in ("tokens", "flops"))
+    pd.testing.assert_frame_equal(tokens.drop(columns="unit"), flops.drop(columns="unit"))
+    for name in settings.experiments:
+        costs = [curve_rows(layout, name, "even", 0, unit)["avg_cost"] for unit in UNITS]
+        assert costs[1].tolist() == pytest.approx((24_000 + 2000 * costs[0]).tolist())
+        results = read_results(layout.eval(name) / "results.csv")
+        expected = 24_000 + 2000 * results["avg_vision_tokens"]
+        assert results["avg_flops"].tolist() == pytest.approx(expected.tolist())
 
 
 def test_gains_by_hand(world: World) -> None:
@@ -141,7 +160,7 @@ def perfect_choice(layout: Layout, dataset: str, seed: int) -> tuple[list[float]
 
 def test_nothing_captures_more_than_a_perfect_choice(world: World) -> None:
     _, layout = world
-    captured = pd.read_csv(layout.hull / "hull_metrics.csv")["hull_to_oracle_captured"].dropna()
+    captured = hull_table(layout, "hull_metrics")["hull_to_oracle_captured"].dropna()
     assert len(captured) == 2 * 2 * 6
     assert (captured <= 1).all()
 
@@ -163,7 +182,7 @@ def test_random_matched_gains_nothing(world: World) -> None:
     Where COARSE is worth more, mixing all three falls below the hull, and never above.
     """
     _, layout = world
-    rows = pd.read_csv(layout.hull / "equal_cost.csv")
+    rows = hull_table(layout, "equal_cost")
     rows = rows[(rows["experiment"] == "random") & (rows["reference"] == "mixing_hull")]
     assert rows.loc[rows["at"] == "own", "verdict"].isna().all(), "its curve is judged instead"
     verdicts = rows[rows["at"] != "own"].groupby("dataset")["verdict"].apply(set)
@@ -188,13 +207,13 @@ def test_random_mixes_whole_questions(tmp_path: Path) -> None:
     )
     evaluate_all(settings, layout)
     hull_metrics(settings, layout)
-    found = pd.read_csv(layout.hull / "equal_cost.csv").set_index(["experiment", "at"])
+    found = hull_table(layout, "equal_cost").set_index(["experiment", "at"])
     for name in own:
         actions_UP = samples_of(layout, name)["action"].to_numpy().reshape(600, 4)
         assert (actions_UP == actions_UP[:, :1]).all()
         assert found.loc[(name, "own"), "verdict"] == "undecided"
     assert found.loc[("random", "50"), "verdict"] == "undecided"
-    captured = pd.read_csv(layout.hull / "hull_metrics.csv")["hull_to_oracle_captured"]
+    captured = hull_table(layout, "hull_metrics")["hull_to_oracle_captured"]
     assert captured.max() <= 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.replays import World
+from support.replays import World, hull_table
 from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats
 from vovnet.core.stats import Curves
@@ -141,7 +141,7 @@ def test_files_tell_captured_shares_and_references(evaluated: World) -> None:
     """Shares are the means of those of the seeds; references hold for every set."""
     _, layout = evaluated
     captured = pd.read_csv(layout.hull / "captured.csv").set_index(["dataset", "experiment"])
-    metrics = pd.read_csv(layout.hull / "hull_metrics.csv").groupby(["dataset", "experiment"])
+    metrics = hull_table(layout, "hull_metrics").groupby(["dataset", "experiment"])
     for reference in ("oracle", "bayes"):
         means = metrics[f"hull_to_{reference}_captured"].mean().dropna()
         told = captured[captured["reference"] == reference]["captured"]

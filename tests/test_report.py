@@ -127,10 +127,15 @@ def test_hull_metrics_has_a_row_per_dataset_policy_and_seed(
 ) -> None:
     settings, layout = finished
     rows = read_columns(layout.paper / "hull_metrics.csv", ())
+    assert rows["unit"].value_counts().to_dict() == {
+        "tokens": len(rows) / 2,
+        "flops": len(rows) / 2,
+    }
+    rows = rows[rows["unit"] == "tokens"]
     replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
     assert len(rows) == len(SETS) * len(SEEDS) * len(replayed)
     source = read_columns(layout.hull / "hull_metrics.csv", ())
-    keys = {"dataset": "NA", "experiment": "vovnet", "seed": 1}
+    keys = {"dataset": "NA", "experiment": "vovnet", "seed": 1, "unit": "tokens"}
     found = [
         frame.loc[(frame[list(keys)] == pd.Series(keys)).all(axis=1)] for frame in (rows, source)
     ]

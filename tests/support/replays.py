@@ -341,13 +341,23 @@ def samples_of(layout: Layout, name: str) -> pd.DataFrame:
     return read_table(layout.eval(name) / "samples.parquet", SAMPLE_RESULT_COLUMNS)
 
 
-def hull_rows(layout: Layout, name: str, dataset: str | None = None) -> pd.DataFrame:
-    rows = pd.read_csv(layout.hull / "hull_metrics.csv")
+def hull_table(layout: Layout, name: str, unit: str = "tokens") -> pd.DataFrame:
+    """A table of the comparison with the mixing hull, in one unit of cost."""
+    rows = pd.read_csv(layout.hull / f"{name}.csv")
+    return rows[rows["unit"] == unit].reset_index(drop=True)
+
+
+def hull_rows(
+    layout: Layout, name: str, dataset: str | None = None, unit: str = "tokens"
+) -> pd.DataFrame:
+    rows = hull_table(layout, "hull_metrics", unit)
     rows = rows[rows["experiment"] == name]
     return rows if dataset is None else rows[rows["dataset"] == dataset]
 
 
-def curve_rows(layout: Layout, name: str, dataset: str, seed: int) -> pd.DataFrame:
-    rows = pd.read_csv(layout.hull / "curves.csv")
+def curve_rows(
+    layout: Layout, name: str, dataset: str, seed: int, unit: str = "tokens"
+) -> pd.DataFrame:
+    rows = hull_table(layout, "curves", unit)
     keys = zip(rows["experiment"], rows["dataset"], rows["seed"], strict=True)
     return rows[[key == (name, dataset, seed) for key in keys]]

@@ -51,11 +51,12 @@ class ReportPlan(EvaluationPlan):
         return {report: report_experiments(self.settings, report) for report in self.reports}
 
     def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """The replayed results that a report shows, and the observations behind them."""
-        stanzas = self.settings.experiments
-        names = [n for n in self.reported[wildcards.report] if stanzas[n].mode == "replay"]
-        observed = [path for name in names for path in self.experiment_observations(name)]
-        return list(dict.fromkeys([*self.results(names), *observed]))
+        """The results that a report shows, and the observations or live answers behind them."""
+        stanzas, names = self.settings.experiments, self.reported[wildcards.report]
+        replayed = [name for name in names if stanzas[name].mode == "replay"]
+        observed = [path for name in replayed for path in self.experiment_observations(name)]
+        live = [path for n in names if n not in replayed for path in self.live_files(n)]
+        return list(dict.fromkeys([*self.results(names), *observed, *live]))
 
     def report_inputs(self, wildcards: Wildcards) -> list[Path]:
         """What tables and figures read: results, their summaries and the hull metrics."""

@@ -171,23 +171,33 @@ def captured_share(policy: Curves, hull: Curves, reference: Curves, end_B: Float
     return _ratio(policy.area(end_B) - floor_B, reference.area(end_B) - floor_B, positive=True)
 
 
-def aiq(costs_BP: Floats, accuracies_BP: Floats, full_cost_B: Floats) -> Floats:
+def aiq(
+    costs_BP: Floats, accuracies_BP: Floats, full_cost_B: Floats, no_cost_B: Floats | float = 0.0
+) -> Floats:
     """Average improvement in quality (RouterBench), (B,).
 
-    The area under the non-decreasing convex hull of a policy's points over the costs from
-    0 to FULL's, divided by FULL's cost.
+    The area under the non-decreasing convex hull of a policy's points over the costs from NO's
+    to FULL's, divided by their difference.
     """
-    return _ratio(upper_hull(costs_BP, accuracies_BP).area(full_cost_B), full_cost_B)
+    hull, start_B = upper_hull(costs_BP, accuracies_BP), no_cost_B + 0 * full_cost_B
+    return _ratio(hull.area(full_cost_B) - hull.area(start_B), full_cost_B - start_B)
 
 
-def apgr(curves: Curves, no_B: Floats, full_B: Floats, full_cost_B: Floats) -> Floats:
+def apgr(
+    curves: Curves,
+    no_B: Floats,
+    full_B: Floats,
+    full_cost_B: Floats,
+    no_cost_B: Floats | float = 0.0,
+) -> Floats:
     """Average performance gap recovered (RouteLLM), (B,).
 
-    The mean over `APGR_SHARES` of FULL's cost of (policy - NO) / (FULL - NO), accuracies
-    all; not clipped, so that it may be negative or above 1. RouteLLM averages over shares
-    of calls to the strong model; here cost takes their place.
+    The mean over `APGR_SHARES` of the way from NO's cost to FULL's of (policy - NO) / (FULL - NO),
+    accuracies all; not clipped, so that it may be negative or above 1. RouteLLM averages over
+    shares of calls to the strong model; here cost takes their place.
     """
-    at_BQ = full_cost_B[:, None] * np.array(APGR_SHARES)
+    start_B1 = (no_cost_B + 0 * full_cost_B)[:, None]
+    at_BQ = start_B1 + (full_cost_B[:, None] - start_B1) * np.array(APGR_SHARES)
     return _ratio(curves.value(at_BQ).mean(axis=1) - no_B, full_B - no_B)
 
 

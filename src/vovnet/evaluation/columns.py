@@ -129,6 +129,14 @@ RESULTS: tuple[Column, ...] = (
 SETTINGS = tuple(column.name for column in RESULTS if column.kind == "setting")
 """The columns that tell the points of a sweep apart."""
 
+Unit = Literal["tokens", "flops", "ms"]
+"""What costs are counted in: `policy.cost_scale` times vision tokens, or counted FLOPs of the
+text pass, where it is read, of the tower and of the language model, or measured milliseconds."""
+
+TOKENS: Unit = "tokens"
+FLOPS: Unit = "flops"
+MS: Unit = "ms"
+
 GAIN_SHARES = {"gain_at_25": 0.25, "gain_at_50": 0.5, "gain_at_75": 0.75}
 """Gains over the mixing hull -> the shares of FULL's cost at which they are taken."""
 
@@ -167,15 +175,15 @@ CATALOGUE = {column.name: column for column in (*RESULTS, *_FURTHER)}
 _OF_EXPERIMENT = ("dataset", "experiment", "role", "title", "run")
 HULL_COLUMNS = (
     *_OF_EXPERIMENT,
-    "seed",
+    *("seed", "unit"),
     *(name + end for name in GAIN_SHARES for end in ("", "_lo", "_hi")),
     *(column.name for column in HULL_SCORES),
     "mcc_point",
 )
 _ACCURACY = ("accuracy", "accuracy_lo", "accuracy_hi")
-CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "scalar", "avg_cost", *_ACCURACY)
+CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "unit", "point", "scalar", "avg_cost", *_ACCURACY)
 EQUAL_COST_COLUMNS = (
-    *(*_OF_EXPERIMENT, "at", "point", "avg_cost"),
+    *(*_OF_EXPERIMENT, "unit", "at", "point", "avg_cost"),
     *("reference", "reference_experiment", "reference_run"),
     "within_range",  # whether the cost lies between those of the smallest and the largest size
     *("num_seeds", "gain", "gain_sd", "gain_lo", "gain_hi", "p_value"),
@@ -202,8 +210,9 @@ HULL_FILES = {
 """The files of the comparison with the mixing hull -> their columns."""
 
 _OF_RESULTS = ("experiment", "dataset", "run", "baseline_name", "action_ratio", "scoring")
-_OF_HULL = ("role", "title", "at", "reference", "reference_experiment", "reference_run", "verdict")
-TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, "field", "value", "stratum"})
+_OF_HULL = ("role", "title", "unit", "at", "verdict", "stratum")
+_OF_REFERENCE = ("reference", "reference_experiment", "reference_run")
+TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, *_OF_REFERENCE, "field", "value"})
 """The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""
 
 _TRUTHS = {"within_range"}

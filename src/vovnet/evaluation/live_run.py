@@ -68,6 +68,10 @@ class LiveRun:
             columns.append(self._valid(profile_columns(rows)))
         return columns
 
+    def latencies(self, questions: Questions, seed: int, point: int) -> Floats:
+        """The milliseconds that each sample of a set took, (N,)."""
+        return latencies(self._answers(questions, seed, point))
+
     def _valid(self, measured: Facts) -> Facts:
         """Times count only where nobody else was at work."""
         return {key: item for key, item in measured.items() if self.alone or key not in TIMED}

@@ -23,7 +23,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.resampling import Resamples
 from vovnet.core.stats import Curves
 from vovnet.evaluation.clusters import draw_resamples
-from vovnet.evaluation.columns import GAIN_SHARES, Row, SampleResults
+from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, TOKENS, Row, SampleResults, Unit
 from vovnet.evaluation.frontier import Frontier, Source, frontier_of, matched_frontier
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import (
@@ -82,13 +82,19 @@ class Ground:
         return self.fixed.costs[:, self.full]
 
     @property
+    def no_cost(self) -> Floats:
+        """What not looking costs: no vision token, but FLOPs of the language model."""
+        return self.fixed.costs[:, 0]
+
+    @property
     def full_accuracy(self) -> Floats:
         return self.fixed.accuracies[:, self.full]
 
     @property
     def places(self) -> Floats:
-        """The costs at `GAIN_SHARES` of FULL's, at which curves are compared, (B, Q)."""
-        return self.full_cost[:, None] * np.array(list(GAIN_SHARES.values()))
+        """The costs at which curves are compared, `GAIN_SHARES` of the way to FULL's, (B, Q)."""
+        way_B1 = (self.full_cost - self.no_cost)[:, None]
+        return self.no_cost[:, None] + way_B1 * np.array(list(GAIN_SHARES.values()))
 
     @cached_property
     def hull(self) -> Curves:
@@ -157,12 +163,12 @@ class Comparison:
         stanzas = settings.experiments
         role = [name for name in names if stanzas[name].role == "vovnet"]
         swept = [name for name in role if "lambda_cost" in stanzas[name].sweep]
-        self.main = next(iter([*swept, *role, *names]))
+        self.main = next(iter([*swept, *role, *names]), "")
 
     def forget_set(self) -> None:
         """Drop what was kept for a set: the next one shares nothing with it."""
         self.questions: dict[int | None, tuple[Questions, Resamples]] = {}
-        self.grounds: dict[tuple[str, int, int | None], Ground] = {}
+        self.grounds: dict[tuple[str, int, int | None, Unit], Ground] = {}
         self.tables: dict[tuple[str, int, int | None], Observed] = {}
         self.frontiers: dict[tuple[str, int], Frontier] = {}
 
@@ -171,25 +177,33 @@ class Comparison:
         facts = {"role": stanza.role, "title": stanza.title, "run": stanza.run, "seed": seed}
         return {"dataset": dataset, "experiment": name} | facts
 
-    def ground(self, name: str, dataset: str, seed: int) -> Ground:
+    def ground(self, name: str, dataset: str, seed: int, unit: Unit = TOKENS) -> Ground:
         """What the experiment is compared with, shared by those of its run and questions."""
         experiment = self.experiments[name]
-        key = (experiment.run, seed, experiment.stanza.max_samples)
+        key = (experiment.run, seed, experiment.stanza.max_samples, unit)
         if key not in self.grounds:
-            self.grounds[key] = self._ground(name, dataset, seed)
+            self.grounds[key] = self._ground(name, dataset, seed, unit)
         return self.grounds[key]
 
-    def _ground(self, name: str, dataset: str, seed: int) -> Ground:
+    def units(self, name: str, dataset: str, seed: int) -> list[Unit]:
+        """The units of cost that are known; FLOPs are not counted where beams were searched."""
+        known = not np.isnan(self.observed(name, dataset, seed).flops).any()
+        return [TOKENS, FLOPS] if known else [TOKENS]
+
+    def _ground(self, name: str, dataset: str, seed: int, unit: Unit) -> Ground:
         experiment, (questions, resamples) = self.experiments[name], self.asked(name, dataset)
         observed = self.observed(name, dataset, seed)
-        costs_NA = expected_cost(observed.vision_tokens, experiment.settings.policy.cost_scale)
+        costs_NA = observed.flops
+        if unit == TOKENS:
+            scale = experiment.settings.policy.cost_scale
+            costs_NA = expected_cost(observed.vision_tokens, scale)
         bayes = self.beside(name, dataset, seed, "bayes_router")
         return Ground(
             stats.needs_look(observed.scores),
-            _points(questions, resamples, observed.scores, costs_NA),
+            averages(questions, resamples, observed.scores, costs_NA),
             observed.actions.index("full"),
             stats.best_choice(costs_NA, observed.scores, questions.units, resamples),
-            None if bayes is None else self.reached(bayes, dataset, seed)[1],
+            None if bayes is None else self.reached(bayes, dataset, seed, unit)[1],
         )
 
     def observed(self, name: str, dataset: str, seed: int) -> Observed:
@@ -281,23 +295,30 @@ class Comparison:
         """What the policy's scalar is at the points that are `reached`; None without a frontier."""
         return self.frontier(name, dataset, seed).values if self.has_frontier(name) else None
 
-    def reached(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
+    def reached(
+        self, name: str, dataset: str, seed: int, unit: Unit = TOKENS
+    ) -> tuple[Ints, Points]:
         """The actions, (N, P), and averages of all operating points, whatever is swept.
 
         Those of the specification where the experiment has no frontier.
         """
         if not self.has_frontier(name):
-            return self.decided(name, dataset, seed)
+            return self.decided(name, dataset, seed, unit)
         found = self.frontier(name, dataset, seed)
-        return found.actions, self.averages(name, dataset, found)
+        return found.actions, self.averages(name, dataset, found, unit)
 
-    def averages(self, name: str, dataset: str, frontier: Frontier) -> Points:
-        """The averages of a frontier on the questions of an experiment, in its unit of cost."""
+    def averages(self, name: str, dataset: str, frontier: Frontier, unit: Unit = TOKENS) -> Points:
+        """The averages of a frontier on the questions of an experiment."""
         questions, resamples = self.asked(name, dataset)
-        costs_NP = expected_cost(frontier.tokens, self.experiments[name].settings.policy.cost_scale)
-        return _points(questions, resamples, frontier.scores, costs_NP)
+        costs_NP = frontier.flops
+        if unit == TOKENS:
+            scale = self.experiments[name].settings.policy.cost_scale
+            costs_NP = expected_cost(frontier.tokens, scale)
+        return averages(questions, resamples, frontier.scores, costs_NP)
 
-    def decided(self, name: str, dataset: str, seed: int) -> tuple[Ints, Points]:
+    def decided(
+        self, name: str, dataset: str, seed: int, unit: Unit = TOKENS
+    ) -> tuple[Ints, Points]:
         """The actions that an experiment took at the points of its specification, and its averages.
 
         Actions are (N, P).
@@ -306,9 +327,10 @@ class Comparison:
         points = range(len(self.experiments[name].points))
         tables = [self.samples[name].rows(questions, seed, point) for point in points]
         actions_NP, scores_NP, costs_NP = (
-            np.stack([rows[key] for rows in tables], axis=1) for key in ("action", "score", "cost")
+            np.stack([rows[key] for rows in tables], axis=1)
+            for key in ("action", "score", "cost" if unit == TOKENS else "flops")
         )
-        return actions_NP, _points(questions, resamples, scores_NP, costs_NP)
+        return actions_NP, averages(questions, resamples, scores_NP, costs_NP)
 
 
 def hull_gains(ground: Ground, curve: Curves) -> Floats:
@@ -317,7 +339,7 @@ def hull_gains(ground: Ground, curve: Curves) -> Floats:
     return 100 * (curve.value(at_BQ) - ground.hull.value(at_BQ))
 
 
-def _points(
+def averages(
     questions: Questions, resamples: Resamples, scores_NP: Floats, costs_NP: Floats
 ) -> Points:
     """Means over the data and its resamples: accuracy over questions, cost over rows."""

@@ -54,6 +54,11 @@ class Observed:
         """The vision tokens of each action, (N, A)."""
         return np.stack([self.views[action]["vision_tokens"] for action in self.actions], axis=1)
 
+    @property
+    def flops(self) -> Floats:
+        """The FLOPs of each action without a text pass, NaN where they were not counted, (N, A)."""
+        return np.stack([self.views[action]["flops_alone"] for action in self.actions], axis=1)
+
     def pick(self, name: str, rows: Ints, views: NDArray[np.object_]) -> NDArray[Any]:
         """A fact about each of some rows, under the view that is named for it."""
         facts_VN = np.stack([table[name].to_numpy() for table in self.views.values()])

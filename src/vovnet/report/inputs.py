@@ -5,8 +5,8 @@ experiments by role (baselines, VoVNet, references) and then as in `experiments`
 """
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,15 @@ from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.evaluation import columns as catalogue
-from vovnet.evaluation.columns import HULL_FILES, SETTINGS, rate_columns
+from vovnet.evaluation.columns import (
+    FLOPS,
+    HULL_FILES,
+    MS,
+    SETTINGS,
+    TOKENS,
+    Unit,
+    rate_columns,
+)
 from vovnet.pipeline.manifest import write_manifest
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
@@ -35,9 +43,15 @@ HALF, OWN = "50", "own"
 """Where a verdict is told in words: at half of FULL's cost, a single point at its own."""
 
 
+Tables = Sequence[pd.DataFrame]
+"""The comparison with the mixing hull: metrics, curves, and gains at equal cost."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The evaluation's results; `points` has a row per experiment, dataset, seed and sweep point.
+
+    The comparison with the mixing hull counts vision tokens; `others` has it in other units.
 
     To the columns of results.csv, `points` adds `title`, `role`, `mode` and `point`, the index
     of the sweep point.
@@ -52,6 +66,7 @@ class Inputs:
     captured: pd.DataFrame
     references: pd.DataFrame
     strata: pd.DataFrame
+    others: Mapping[Unit, Tables] = field(default_factory=dict)
 
     @property
     def files(self) -> list[Path]:
@@ -137,6 +152,11 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
         ordered(settings, catalogue.read_columns(layout.hull / name, columns))
         for name, columns in HULL_FILES.items()
     ]
+    counted, (captured, references, strata) = tables[:3], tables[3:]
+    others: dict[Unit, Tables] = {
+        unit: [of(table, unit=unit) for table in counted] for unit in (FLOPS, MS)
+    }
+    hull, curves, gains = (of(table, unit=TOKENS) for table in counted)
     if not settings.experiments:
         raise ConfigError("experiments: the report needs at least one")
     frames = []
@@ -151,7 +171,10 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     columns = dict.fromkeys(column for frame in frames for column in frame.columns)
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
     points = pd.concat(filled, ignore_index=True).reindex(columns=list(columns))
-    return Inputs(settings, layout, ordered(settings, points), *tables)
+    points = ordered(settings, points)
+    return Inputs(
+        settings, layout, points, hull, curves, gains, captured, references, strata, others
+    )
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -229,7 +252,7 @@ def finish(
 
 def measures(inputs: Inputs) -> tuple[str, ...]:
     """What tables compare: accuracy, cost and the shares of the actions."""
-    return ("accuracy", "avg_cost", "avg_vision_tokens", *rate_columns(inputs.actions))
+    return ("accuracy", "avg_cost", "avg_vision_tokens", "avg_flops", *rate_columns(inputs.actions))
 
 
 def summary(inputs: Inputs, extra: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -291,13 +314,14 @@ def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> 
     return (rows["avg_cost_mean"] - cost).abs().idxmin()
 
 
-def equal_cost_gains(inputs: Inputs) -> pd.DataFrame:
+def equal_cost_gains(inputs: Inputs, unit: Unit = TOKENS) -> pd.DataFrame:
     """equal_cost.csv with both references side by side: columns `*_mixing` and `*_resolution`.
 
     A row is a curve at a share of FULL's cost, or a point of a sweep, whose number `point` is.
     """
     by = ["dataset", "experiment", "title", "run", "at", "point"]
-    frame = inputs.equal_cost.drop(columns=["role", "reference_experiment"])
+    table = inputs.equal_cost if unit == TOKENS else inputs.others[unit][2]
+    frame = table.drop(columns=["role", "reference_experiment", "unit"])
     sides = [
         of(frame, reference=reference).drop(columns="reference").set_index(by).add_suffix(f"_{end}")
         for reference, end in REFERENCES.items()

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from vovnet.config import policy_points
-from vovnet.evaluation.columns import GAIN_SHARES, HULL_SCORES
+from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, HULL_SCORES
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, of, over_seeds
 
@@ -18,6 +18,9 @@ def table(inputs: Inputs) -> render.Table:
     columns: render.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
     for name, share in GAIN_SHARES.items():
         columns |= render.value(rows, name, ("Gain ↑ [points]", f"at {share:.0%}"), ends=True)
+    for name, share in GAIN_SHARES.items():
+        counted = ("by FLOPs ↑", f"at {share:.0%} ")
+        columns |= render.value(rows, name, counted, stem=f"{name}_flops", ends=True)
     for name, heading in CAPTURED.items():
         columns |= render.value(
             rows, "captured", ("Captured ↑ [%]", heading), stem=f"captured_{name}", ends=True
@@ -26,7 +29,8 @@ def table(inputs: Inputs) -> render.Table:
         columns |= render.value(rows, name, ("", f"{name.upper()} ↑"))
     caption = (
         "Gain in accuracy over the mixing hull of the fixed policies at 25, 50 and 75% of FULL's "
-        "cost, and the share of the area from the hull to a reference that a policy captures: to a "
+        "cost, and at these shares of the counted FLOPs that FULL takes beyond not looking; the "
+        "share of the area from the hull to a reference that a policy captures: to a "
         "perfect choice by the outcomes themselves; to one by the outcomes of other seeds or "
         "passes; to the ceiling of a text-only policy; to the router fitted on training "
         "questions (table `references`). Means over seeds with the 95% interval over "
@@ -39,7 +43,8 @@ def table(inputs: Inputs) -> render.Table:
         name: policy_points(inputs.settings, name)[0].baseline_name or "vovnet"
         for name in inputs.settings.experiments
     }
-    kept = inputs.hull.drop(columns=["run", "mcc_point"])
+    kept = pd.concat([inputs.hull, inputs.others[FLOPS][0]], ignore_index=True)
+    kept = kept.drop(columns=["run", "mcc_point"])
     kept = kept.assign(policy=kept["experiment"].map(policies))
     return render.Table(caption, kept, columns)
 
@@ -48,10 +53,11 @@ def _summary(inputs: Inputs) -> pd.DataFrame:
     """The metrics over seeds; gains and captured shares with their intervals, where there are."""
     scores = [column.name for column in HULL_SCORES]
     rows = over_seeds(inputs.hull, (*BY, "title", "role"), scores)
-    mixing = of(inputs.equal_cost, reference="mixing_hull")
-    for name in GAIN_SHARES:
-        place = of(mixing, at=name.removeprefix("gain_at_"))
-        rows = _beside(rows, place, "gain", name)
+    for gains, ending in ((inputs.equal_cost, ""), (inputs.others[FLOPS][2], "_flops")):
+        mixing = of(gains, reference="mixing_hull")
+        for name in GAIN_SHARES:
+            place = of(mixing, at=name.removeprefix("gain_at_"))
+            rows = _beside(rows, place, "gain", name + ending)
     for name in CAPTURED:
         rows = _beside(rows, of(inputs.captured, reference=name), "captured", f"captured_{name}")
     return rows

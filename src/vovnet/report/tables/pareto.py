@@ -14,6 +14,7 @@ def table(inputs: Inputs) -> render.Table:
         | render.accuracy(rows)
         | render.value(rows, "avg_cost", deviation=True)
         | render.value(rows, "avg_vision_tokens")
+        | render.value(rows, "avg_flops")
         | render.value(rows, "latency_p50_ms")
         | render.seeds(rows)
     )

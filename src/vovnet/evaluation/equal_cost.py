@@ -1,0 +1,151 @@
+"""Every policy at equal cost: equal_cost.csv.
+
+A policy is compared with the mixing hull and with resolution scaling, by the mean of the gain over
+seeds. Its interval says what other questions and other trainings would change; verdicts are
+corrected for the number of comparisons with the same reference.
+
+Shapes: S seeds, Q places, B resamples, of which the first is the data itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vovnet.core.arrays import Floats
+from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
+from vovnet.core.stats import Curves
+from vovnet.evaluation.columns import GAIN_SHARES, Row, Unit
+from vovnet.evaluation.references import Comparison, Points
+
+RESOLUTION = "resolution_scaling_proxy"
+OWN = "own"
+"""The place of a single point: its own cost. Other places are percentages of FULL's."""
+
+PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
+NOT_JUDGED: Row = {"p_holm": np.nan, "verdict": ""}
+BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
+
+EPSILON = 1e-9
+"""Percentage points, or tokens, that rounding may make of nothing."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What one trained model is compared with: a curve, and the costs of the points behind it."""
+
+    experiment: str
+    curve: Curves
+    costs: Floats
+
+
+def equal_cost_rows(
+    comparison: Comparison, name: str, dataset: str, curves: dict[int, Curves], unit: Unit
+) -> list[Row]:
+    """Rows of equal_cost.csv of an experiment on a set; `curves` are those of its seeds, if any.
+
+    Each point of the specification is compared at its own cost, a curve also at shares of FULL's.
+    A reference that no seed has leaves no rows, nor does resolution scaling against itself.
+    """
+    seeds = comparison.experiments[name].seeds
+    values = {seed: comparison.decided(name, dataset, seed, unit)[1] for seed in seeds}
+    places: list[tuple[str, float]] = [(OWN, point) for point in range(values[seeds[0]].count)]
+    if curves:
+        places = [(at, np.nan) for at in PLACES] + places
+        for seed, curve in curves.items():
+            at_BQ = comparison.ground(name, dataset, seed, unit).places
+            values[seed] = Points(at_BQ, curve.value(at_BQ)).beside(values[seed])
+    rows: list[Row] = []
+    for kind in ("mixing_hull", "resolution"):
+        found = {
+            seed: reference
+            for seed in seeds
+            if (reference := _reference(comparison, kind, name, dataset, seed, unit)) is not None
+        }
+        if not found or any(item.experiment == name for item in found.values()):
+            continue
+        first = next(iter(found.values()))
+        facts = {
+            **comparison.keys(name, dataset, next(iter(found))),
+            "unit": unit,
+            "reference": kind,
+            "reference_experiment": first.experiment,
+            "reference_run": comparison.experiments[first.experiment or name].run,
+        }
+        costs_Q = np.mean([values[seed].costs[0] for seed in found], axis=0)
+        gains_SBQ = 100 * np.stack(
+            [
+                values[seed].accuracies - item.curve.value(values[seed].costs)
+                for seed, item in found.items()
+            ]
+        )
+        cheapest = np.mean([item.costs.min() for item in found.values()])
+        dearest = np.mean([item.costs.max() for item in found.values()])
+        near = EPSILON * max(1.0, float(dearest))
+        within_Q = (costs_Q >= cheapest - near) & (costs_Q <= dearest + near)
+        for place, (at, point) in enumerate(places):
+            where = {"at": at, "point": point, "avg_cost": costs_Q[place]}
+            where |= {"within_range": bool(within_Q[place])}
+            rows.append(facts | where | gain_of(gains_SBQ[:, :, place]))
+            if curves and at == OWN:  # it is told, and the curve is what is judged
+                rows[-1] |= NOT_JUDGED
+    return rows
+
+
+def verdict(gain: float, p_value: float) -> str:
+    """What a gain and its p-value, corrected for the number of comparisons, say of a method."""
+    if not p_value < 1 - LEVEL:
+        return UNDECIDED
+    return BEATS if gain > 0 else LOSES
+
+
+def judge(rows: list[Row]) -> None:
+    """Correct p-values for the number of methods that are compared, and add the verdicts (Holm).
+
+    They are compared with one reference on one set at one place, in one unit of cost. What gains 0
+    by definition, such as not looking, is no comparison, and undecided.
+    """
+    families: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if "verdict" not in row:
+            key = tuple(row[name] for name in ("unit", "reference", "dataset", "at"))
+            families.setdefault(key, []).append(row)
+    for family in families.values():
+        tests = [
+            np.nan if row["gain_lo"] == 0 == row["gain_hi"] else row["p_value"] for row in family
+        ]
+        for row, p_value in zip(family, holm(tests), strict=True):
+            row["p_holm"] = float(p_value)
+            row["verdict"] = verdict(row["gain"], row["p_holm"])
+
+
+def gain_of(gains_SB: Floats) -> Row:
+    """The mean over S seeds with its interval; a single seed has no deviation."""
+    rounded_SB = np.where(np.abs(gains_SB) > EPSILON, gains_SB, 0.0)
+    found = mean_over_seeds(rounded_SB[:, :, None])
+    return {
+        "num_seeds": len(gains_SB),
+        "gain": found.value.item(),
+        "gain_sd": found.deviation.item(),
+        "gain_lo": found.low.item(),
+        "gain_hi": found.high.item(),
+        "p_value": found.p_value.item(),
+    }
+
+
+def _reference(
+    comparison: Comparison, kind: str, name: str, dataset: str, seed: int, unit: Unit
+) -> Reference | None:
+    if kind == "mixing_hull":
+        ground = comparison.ground(name, dataset, seed, unit)
+        return Reference("", ground.hull, ground.fixed.costs[0])
+    experiments = comparison.experiments
+    scaled = comparison.beside(name, dataset, seed, RESOLUTION)
+    if scaled is None:
+        main = experiments[comparison.main].run
+        scaled = comparison.beside(name, dataset, seed, RESOLUTION, main)
+    # What a vision token costs must be the same.
+    if scaled is None or len({experiments[key].points[0].cost_scale for key in (scaled, name)}) > 1:
+        return None
+    ground = comparison.ground(scaled, dataset, seed, unit)
+    _, points = comparison.decided(scaled, dataset, seed, unit)
+    return Reference(scaled, ground.mixed_with_ends(points), points.costs[0])

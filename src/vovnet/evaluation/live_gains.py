@@ -1,0 +1,92 @@
+"""Live runs at equal time: what a policy gains over mixing the fixed ones, in milliseconds.
+
+The mixing hull is that of the actions, each shown always in a live run of its own, of the same
+trained model and questions. Where one is missing, or a run was not alone on its machine, there is
+nothing to compare. Shapes: S seeds, A actions, B resamples, of which the first is the data itself.
+"""
+
+import numpy as np
+
+from vovnet.config import Settings
+from vovnet.core.layout import Layout
+from vovnet.core.stats import Curves, upper_hull
+from vovnet.evaluation.columns import MS, Row
+from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, gain_of
+from vovnet.evaluation.live_run import LiveRun
+from vovnet.evaluation.references import Comparison, Points, averages
+
+
+class LiveComparison(Comparison):
+    """The live experiments that time a policy, in place of replayed ones."""
+
+    def __init__(self, settings: Settings, layout: Layout) -> None:
+        names = [
+            name
+            for name, item in settings.experiments.items()
+            if item.mode == "live" and not item.compare_cache_reuse
+        ]
+        super().__init__(settings, layout, names)
+        runs = {name: LiveRun(item, layout) for name, item in self.experiments.items()}
+        self.runs = {name: run for name, run in runs.items() if run.alone}
+
+    def timed(self, name: str, dataset: str, seed: int) -> Points:
+        """Mean milliseconds and accuracy of each point of a live experiment."""
+        questions, resamples = self.asked(name, dataset)
+        points = range(len(self.experiments[name].points))
+        rows = [self.samples[name].rows(questions, seed, point) for point in points]
+        times = [self.runs[name].latencies(questions, seed, point) for point in points]
+        scores_NP = np.stack([table["score"].to_numpy() for table in rows], axis=1)
+        return averages(questions, resamples, scores_NP, np.stack(times, axis=1))
+
+    def always(self, name: str, dataset: str, seed: int) -> int | None:
+        """The action that an experiment of one point always takes, if it does."""
+        actions_NP, points = self.decided(name, dataset, seed)
+        action = int(actions_NP[0, 0])
+        alike = points.count == 1 and action >= 0 and (actions_NP == action).all()
+        return action if alike else None
+
+    def hull(self, name: str, dataset: str, seed: int) -> Curves | None:
+        """What random mixing of the actions reaches in a time; None where one was not timed."""
+        own, fixed = self.experiments[name], {}
+        for other in self.runs:
+            item = self.experiments[other]
+            alike = item.run == own.run and item.stanza.max_samples == own.stanza.max_samples
+            if alike and dataset in item.sets and seed in item.seeds:
+                action = self.always(other, dataset, seed)
+                fixed[action] = self.timed(other, dataset, seed)
+        if not set(range(len(own.settings.actions))) <= set(fixed):
+            return None
+        points = [fixed[action] for action in range(len(own.settings.actions))]
+        costs_BA, accuracies_BA = (
+            np.hstack([getattr(item, key) for item in points]) for key in ("costs", "accuracies")
+        )
+        return upper_hull(costs_BA, accuracies_BA)
+
+
+def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
+    """Rows of equal_cost.csv of the live runs on a set, each point at its own mean time."""
+    rows: list[Row] = []
+    for name in live.runs:
+        experiment = live.experiments[name]
+        if dataset not in experiment.sets:
+            continue
+        found = {
+            seed: (live.timed(name, dataset, seed), hull)
+            for seed in experiment.seeds
+            if (hull := live.hull(name, dataset, seed)) is not None
+        }
+        if not found:
+            continue
+        facts = live.keys(name, dataset, next(iter(found))) | {"unit": MS, "at": OWN}
+        facts |= {"reference": "mixing_hull", "reference_experiment": ""}
+        facts |= {"reference_run": experiment.run, "within_range": True} | NOT_JUDGED
+        costs_P = np.mean([points.costs[0] for points, _ in found.values()], axis=0)
+        gains_SBP = 100 * np.stack(
+            [points.accuracies - hull.value(points.costs) for points, hull in found.values()]
+        )
+        rows += [
+            facts | {"point": point, "avg_cost": cost} | gain_of(gains_SBP[:, :, point])
+            for point, cost in enumerate(costs_P.tolist())
+        ]
+    live.forget_set()
+    return rows
