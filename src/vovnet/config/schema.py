@@ -73,6 +73,11 @@ class PolicySettings(Section):
     entropy_weight: float = Field(1.0, gt=0)
     """Nats; temperature of the action distribution."""
     lambda_cost: Extended = Field(0.02, ge=0)
+    lambda_unit: Literal["cost", "share_of_full"] = Field(
+        "cost", exclude_if=lambda value: value == "cost"
+    )
+    """What lambda_cost is the price of, in nats: a unit of cost, or all that FULL costs on average
+    over the set, so that it means the same whatever images and models cost."""
     cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
     # baselines
     baseline_name: str | None = None

@@ -45,6 +45,16 @@ def expected_cost(vision_tokens: ArrayLike, cost_scale: float) -> NDArray[np.flo
     return cost_scale * np.asarray(vision_tokens, dtype=np.float64)
 
 
+def unit_price(share_price: float, full_costs: ArrayLike) -> float:
+    """`lambda_cost` in nats per unit of cost, where it is given per share of FULL's mean cost.
+
+    `full_costs` is what FULL costs for each sample of a set. Where that is nothing, there is
+    nothing to price.
+    """
+    mean = float(np.mean(np.asarray(full_costs, dtype=np.float64)))
+    return share_price / mean if mean > 0 else share_price
+
+
 def allowed_actions(actions: Sequence[str], action_space: str) -> list[int]:
     """Indices of the actions that the learned policy may choose: `binary` is NO and FULL."""
     names = ("no", "full") if action_space == "binary" else actions

@@ -23,6 +23,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.core.resampling import wilson_interval
 from vovnet.evaluation.columns import Row, SampleResults, rate_columns, write_csv
+from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.reliability import action_reliability, value_reliability
 from vovnet.evaluation.replay import Observed, load_observed
@@ -183,6 +184,7 @@ def _points(
             trained = TrainedModel(experiment.given, layout, experiment.run, seed)
             observed = load_observed(trained, questions)
             full_N = observed.views["full"]["score"].to_numpy()
+            priced = points_on(experiment, layout, dataset, seed)
             for point, policy in enumerate(experiment.points):
                 rows = samples.rows(questions, seed, point)
                 if (rows["action"] < 0).any():
@@ -195,4 +197,4 @@ def _points(
                 )
                 told = setting_columns(policy, experiment.stanza.match)
                 values = (dataset, seed, point, told.get("lambda_cost"))
-                yield dict(zip(KEYS, values, strict=True)), policy, observed, passes
+                yield dict(zip(KEYS, values, strict=True)), priced[point], observed, passes

@@ -12,6 +12,8 @@ from vovnet.config.experiments import ResolvedExperiment
 from vovnet.config.kinds import are_shares
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
+from vovnet.data.sets import load_set
+from vovnet.policies.price import priced
 
 NEAR = 1e-9
 """The difference up to which a `lambda_cost` or a threshold is the same."""
@@ -58,17 +60,20 @@ def read_matched(layout: Layout, name: str) -> MatchedRatios:
 def points_on(
     experiment: ResolvedExperiment, layout: Layout, dataset: str, seed: int
 ) -> list[PolicySettings]:
-    """The policies of an experiment on a set and seed, where it is matched with their ratios.
+    """The policies of an experiment on a set and seed: priced for it, or matched with their ratios.
 
     Each trained seed of a matched policy has draws of its own, so that seeds are independent
     repetitions.
     """
-    match = experiment.stanza.match
+    match, settings = experiment.stanza.match, experiment.settings
     if match is None:
-        return experiment.points
+        if all(point.lambda_unit == "cost" for point in experiment.points):
+            return experiment.points
+        samples = load_set(settings, layout, dataset)
+        return [priced(point, samples, settings.vision_budget) for point in experiment.points]
     path = matched_path(layout, experiment.name)
     ratios = read_matched(layout, experiment.name).get(dataset, {}).get(seed, {})
-    actions, where = experiment.settings.actions, f"{path}: {dataset}, seed {seed}"
+    actions, where = settings.actions, f"{path}: {dataset}, seed {seed}"
     return [
         point.model_copy(
             update=_update(ratios, where, match.column, getattr(point, match.key), actions)

@@ -25,6 +25,7 @@ from vovnet.core.stats import Curves
 from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, TOKENS, Row, SampleResults, Unit
 from vovnet.evaluation.frontier import Frontier, Source, frontier_of, matched_frontier
+from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import (
     Observed,
@@ -277,6 +278,7 @@ class Comparison:
             questions, observed = self.asked(name, dataset)[0], self.observed(name, dataset, seed)
             policy, match = experiment.points[0], experiment.stanza.match
             if match is None:
+                policy = points_on(experiment, self.layout, dataset, seed)[0]
                 routers = self._routers(experiment.run, seed)
                 expected = expectations(routers, [policy], questions, observed)
                 found = frontier_of(policy, questions, observed, expected)

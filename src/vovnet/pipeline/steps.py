@@ -7,7 +7,14 @@ nothing else. Keys are listed, so that a new setting enters only the steps that 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vovnet.config import Settings, SplitRef, is_base, mmbench_part, run_settings
+from vovnet.config import (
+    Settings,
+    SplitRef,
+    is_base,
+    mmbench_part,
+    policy_points,
+    run_settings,
+)
 from vovnet.config import experiments as suite
 from vovnet.config.schema import EvalSettings, TrainingSettings
 from vovnet.core.layout import PAPER, ROUTER_FIT
@@ -21,6 +28,7 @@ SIGNAL_KEYS = {"feature_mode", "head_hidden_size", "action_space"}
 """Settings of the policy that the head's scores are made with."""
 
 OBJECTIVE_KEYS = {"use_straight_through", "entropy_weight", "lambda_cost", "cost_scale"}
+OBJECTIVE_KEYS |= {"lambda_unit"}
 """Settings of the policy that training reads beside those; no other retrains a model."""
 
 EVALUATED = ("seed", "bootstrap_samples")
@@ -111,6 +119,10 @@ def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVA
     evaluated = set(eval_keys)
     if evaluated and not value.eval.cache_reuse:  # only then it changes the FLOPs that are told
         evaluated.add("cache_reuse")
+    priced = any(
+        point.lambda_unit != "cost" for name in names for point in policy_points(value, name)
+    )
+    budget = _parts(value, vision_budget=True) if priced else {}  # only then it changes a price
     return _step(
         _runs(settings, *(settings.experiments[name].run for name in names)),
         actions=settings.actions,
@@ -119,6 +131,7 @@ def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVA
         policy=value.policy.model_dump(),
         eval=value.eval.model_dump(include=evaluated),
         experiments=_stanzas(settings, names),
+        **budget,
     )
 
 

@@ -235,6 +235,18 @@ def lambda_cost(policy: PolicySettings) -> float:
     return policy.lambda_cost
 
 
+def lambda_unit(policy: PolicySettings) -> str | None:
+    """What that is the price of, where it is not a unit of cost."""
+    return policy.lambda_unit if policy.lambda_unit != "cost" else None
+
+
+LAMBDA: Mapping[str, Callable[[PolicySettings], Any]] = {
+    "lambda_cost": lambda_cost,
+    "lambda_unit": lambda_unit,
+}
+"""The results columns of policies that follow `lambda_cost`."""
+
+
 def read_options(policy: PolicySettings, kind: type[Options]) -> Options:
     """`policy.options` as the policy declares them; anything else is an error."""
     try:

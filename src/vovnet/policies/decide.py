@@ -91,6 +91,7 @@ def decide(
     setting tells if left out. `clock` times the decisions alone.
     """
     kind = kind_of(policy)
+    assert policy.lambda_unit == "cost", "a policy is priced before it decides, see `priced`"
     assert set(signals.columns) == set(signal_columns(actions)), sorted(signals.columns)
     assert (scores_NA_correct is not None) == kind.reads_correctness, policy.baseline_name
     assert (expected is not None) == (kind.router is not None), policy.baseline_name

@@ -4,7 +4,7 @@ import numpy as np
 
 from vovnet.core.arrays import Floats
 from vovnet.core.cost import allowed_actions, choose_actions
-from vovnet.policies.base import Ints, PolicyInputs, PolicyKind, by_lambda, lambda_cost, yes
+from vovnet.policies.base import LAMBDA, Ints, PolicyInputs, PolicyKind, by_lambda, yes
 
 
 def highest_value(inputs: PolicyInputs) -> Ints:
@@ -28,8 +28,8 @@ POLICIES = {
     None: PolicyKind(
         "VoVNet: the action of the highest `score_a - lambda_cost * cost_a`.",
         highest_value,
-        settings=("lambda_cost", "action_space"),
-        columns={"lambda_cost": lambda_cost},
+        settings=("lambda_cost", "lambda_unit", "action_space"),
+        columns=LAMBDA,
         reads_text_pass=yes,
         reads_scores=True,
         scalar=by_lambda(_worth),

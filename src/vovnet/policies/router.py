@@ -16,6 +16,7 @@ from vovnet.core.arrays import Floats, Ints
 from vovnet.core.cost import choose_actions, expected_cost
 from vovnet.core.records import Sample
 from vovnet.policies.base import (
+    LAMBDA,
     Expected,
     Knowledge,
     Known,
@@ -24,7 +25,6 @@ from vovnet.policies.base import (
     Router,
     RouterKind,
     by_lambda,
-    lambda_cost,
 )
 
 
@@ -105,9 +105,12 @@ def routed(
     return PolicyKind(
         description,
         first,
-        settings=("lambda_cost",),
+        settings=(
+            "lambda_cost",
+            "lambda_unit",
+        ),
         options=options,
-        columns={"lambda_cost": lambda_cost},
+        columns=LAMBDA,
         router=router,
         reads_text_pass=lambda _: router.knows == "state",
         scalar=by_lambda(worth),

@@ -18,6 +18,7 @@ from vovnet.model.loading import base_model_digest
 from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel, weights_file
+from vovnet.policies.price import priced
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import ImageLoader, TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
@@ -42,6 +43,8 @@ def train_stage(
     """
     settings = trained.settings
     samples = load_train(settings, trained.layout)
+    policy = priced(settings.policy, samples, settings.vision_budget)
+    settings = settings.model_copy(update={"policy": policy})
     kept, held_out = split_held_out(samples, settings.training.calibration_samples)
     base_model, choose = base_model_digest(settings.model), recipe_folder if beside else _own_folder
     start_from, origin = None, base_model
