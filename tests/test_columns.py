@@ -38,9 +38,9 @@ def test_an_empty_table_has_the_types_of_a_full_one(file: str, tmp_path: Path) -
     write_csv(tmp_path / "empty.csv", [], columns)
     full, empty = (read_columns(tmp_path / f"{name}.csv", columns) for name in ("full", "empty"))
     assert empty.dtypes.to_dict() == full.dtypes.to_dict()
-    empty.merge(full, on=["dataset", "run"])
+    empty.merge(full, on=["dataset", *({"run"} & set(columns))])
 
 
 def text_columns(columns: tuple[str, ...]) -> set[str]:
-    texts = {"dataset", "experiment", "role", "title", "run", "at", "reference", "verdict"}
+    texts = {"dataset", "experiment", "role", "title", "run", "unit", "at", "reference", "verdict"}
     return {name for name in columns if name in texts or name.startswith("reference_")}
