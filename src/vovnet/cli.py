@@ -26,6 +26,7 @@ BY_HAND = {
     "plan": ("plan", "what a suite will cost, before anything is spent"),
     "bench_gpu": ("bench_gpu", "what this machine's GPU does with a large model"),
     "score_predictions": ("score_predictions", "score published prediction files by row"),
+    "power": ("power", "how many questions show a gain, from finished results"),
     "lease": ("lease", "run a command on GPUs that nobody else uses"),
     "eval": ("sweeps", "by hand: evaluate one checkpoint on one dataset"),
     "pareto_threshold": ("sweeps", "by hand: sweep a threshold"),

@@ -125,7 +125,8 @@ class Estimate:
     """A mean over seeds with its 95% interval, each (K,).
 
     `deviation` is the standard deviation over seeds (ddof 1, NaN for one); `p_value` that of the
-    two-sided test that the mean is 0, below 0.05 exactly where the interval excludes 0.
+    two-sided test that the mean is 0, below 0.05 exactly where the interval excludes 0. The
+    standard errors are those by the choice of questions, and by that of seeds (0 for one).
     """
 
     value: Floats
@@ -133,6 +134,8 @@ class Estimate:
     high: Floats
     deviation: Floats
     p_value: Floats
+    questions_error: Floats
+    seeds_error: Floats
 
 
 def mean_over_seeds(values_SBK: Floats) -> Estimate:
@@ -183,6 +186,8 @@ def mean_over_seeds(values_SBK: Floats) -> Estimate:
         mean_K + half_width(above_K / Z, level_K),
         deviation_K,
         p_value(np.where(mean_K > 0, below_K, above_K) / Z),
+        np.sqrt(variance_K),
+        seeds_K,
     )
 
 
