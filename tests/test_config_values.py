@@ -6,6 +6,7 @@ import re
 import shlex
 import string
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from vovnet import cli
 from vovnet.config import PromptTemplates, load, read_yaml, validate
 from vovnet.config.data import TEMPLATE_FIELDS
 from vovnet.core.errors import ConfigError
+from vovnet.core.layout import TAKEN
 from vovnet.data.prompts import filled
 from workflow.plan import Plan, check_target, make_plan
 from workflow.plan.jobs import Jobs
@@ -81,6 +83,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"results_dir": "s3://bucket/x"}, "results_dir: expected a folder of this machine"),
     ({"results_dir": "-rf"}, "results_dir: expected a folder of this machine"),
     ({"results_dir": "a\nb"}, "results_dir: expected a path without control characters"),
+    ({"quick": True}, "quick: Input should be a number, got True"),
+    ({"seeds": [True]}, "seeds: Input should be a number, got True"),
+    ({"policy": {"lambda_cost": False}}, "policy.lambda_cost: Input should be a number, got False"),
+    ({"training": {"adam_betas": [False, 0.9]}}, "training.adam_betas: Input should be a number"),
+    (
+        experiment(sweep={"lambda_cost": [True, 2]}),
+        "experiments.a.policy.lambda_cost: Input should be a number, got True",
+    ),
     (
         {"training": {"gradient_accumulation_steps": 4}},
         "training.gradient_accumulation_steps: unknown key, training.micro_batch_tokens has taken",
@@ -123,6 +133,13 @@ def test_a_template_is_refused_or_shows_the_question_as_it_is(parts: list[str]) 
 
 # ---- files -----------------------------------------------------------------------------
 
+TIMES_NINE = [
+    "a0: &a0 [1]",
+    *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)),
+]
+BOMB = "\n".join(TIMES_NINE)
+"""Nine times nine and so on, by aliases."""
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -134,6 +151,8 @@ def test_a_template_is_refused_or_shows_the_question_as_it_is(parts: list[str]) 
         ("a: 2024-13-45\n", ": not valid YAML (month must be in 1..12)"),
         ("a: !!python/name:os.system\n", ", line 1: not valid YAML"),
         ("- 1\n", ": expected a mapping of keys, got list"),
+        ("a: &a {b: [*a]}\n", ": an alias stands inside of what it stands for"),
+        (BOMB, ": expected at most 1,000,000 values, aliases counted"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -210,6 +229,24 @@ def test_results_below_a_file_are_refused(tmp_path: Path, place: str) -> None:
         make_plan({"results_dir": str(tmp_path / place)})
     message = f"vovnet: error: results_dir: {tmp_path}/file is a file, expected a folder"
     assert caught.value.code == message
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_file_in_the_place_of_a_folder_of_results_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(SystemExit) as caught:
+        make_plan({"results_dir": str(tmp_path)})
+    message = f"vovnet: error: results_dir: {tmp_path}/{name} is a file, expected a folder"
+    assert caught.value.code == message
+
+
+def test_a_report_needs_a_replayed_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    empty = Plan(validate({"results_dir": str(tmp_path)}, "none"))
+    with pytest.raises(SystemExit, match=r"^vovnet: error: experiments: report 'paper' needs one"):
+        empty.hull_inputs(SimpleNamespace(report="paper"))
 
 
 def test_a_misspelt_target_names_those_alike(tmp_path: Path) -> None:

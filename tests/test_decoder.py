@@ -228,6 +228,15 @@ def test_scans_of_16_bits_are_scaled(order: str, inverted: bool) -> None:
     assert shown(bytes(content))[0, :, 0].tolist() == greys[:: -1 if inverted else 1].tolist()
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_scans_may_hold_colours_that_are_multiplied_by_their_opacity(mode: str) -> None:
+    image = Image.new(mode, (2, 1), (64,) * (len(mode) - 1) + (128,))
+    content = bytearray(encoded(image, "TIFF"))
+    at = content.index(struct.pack("<HHI", 0x0152, 3, 1))  # ExtraSamples
+    content[at + 8 : at + 10] = struct.pack("<H", 1)
+    assert np.abs(shown(bytes(content))[0, 0].astype(int) - (64 + 127)).max() <= 1
+
+
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_numbers_without_a_white_are_refused(mode: str) -> None:
     with pytest.raises(DataError, match=f"^x: not a decodable image .*{mode}.* no known white"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,20 @@ LLAVA_ERRORS = [
 def test_llava_errors(tmp_path: Path, rows: list[Any], message: str) -> None:
     write_llava(tmp_path, rows)
     assert message in failure(tmp_path, "llava", "mix.json", image_root="images")
+
+
+def test_a_pipe_in_the_place_of_an_image_is_one_line(tmp_path: Path) -> None:
+    write_llava(tmp_path, [llava_row(1, image="coco/pipe")])
+    os.mkfifo(raw(tmp_path, "images/coco/pipe"))
+    assert "images/coco/pipe is no file" in failure(
+        tmp_path, "llava", "mix.json", image_root="images"
+    )
+
+
+def test_a_file_may_be_called_like_a_pattern(tmp_path: Path) -> None:
+    write_llava(tmp_path, [llava_row(1)])
+    raw(tmp_path, "mix.json").rename(raw(tmp_path, "mix[1].json"))
+    assert len(prepared(tmp_path, "llava", "mix[1].json", image_root="images")) == 1
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1000])

@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from support.properties import given, st
 from support.samples import make_sample
 from support.worlds import settings_of
 from vovnet import cli
-from vovnet.commands.inspect.sheet import CELL_WIDTH, NUM_COLUMNS, write_sheet
+from vovnet.commands.inspect.sheet import (
+    CELL_WIDTH,
+    INNER_WIDTH,
+    MAX_LINES,
+    NUM_COLUMNS,
+    _font,
+    _width,
+    _wrapped,
+    write_sheet,
+)
 from vovnet.commands.inspect.summary import answer_type, summarise
 from vovnet.config import Settings
 from vovnet.core.errors import DataError
@@ -118,6 +128,19 @@ def test_long_words_and_many_lines_stay_inside_their_cell(own: Layout) -> None:
         drawn = np.asarray(image)
     assert image.width == CELL_WIDTH
     assert (drawn[5:-5, -8:-2] == 255).all(), "the margin is free"
+
+
+@given(st.text("ab é数\t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029\x00", max_size=60))
+def test_any_text_can_be_drawn(text: str) -> None:
+    for line in _wrapped(text):
+        ImageDraw.Draw(Image.new("RGB", (CELL_WIDTH, 20))).text((0, 0), line, font=_font())
+
+
+def test_a_text_without_spaces_is_cut_at_once() -> None:
+    lines = _wrapped("数据" * 500_000)
+    assert len(lines) == MAX_LINES and lines[-1] == "..."
+    assert all(_width(line) <= INNER_WIDTH for line in lines)
+    assert "".join(_wrapped("w" * 500)) == "w" * 500
 
 
 def test_what_is_not_there_is_one_line(own: Layout, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.hands import Hand
 from support.properties import given, st
 from vovnet import cli
-from vovnet.machine.overrides import drop_overrides
+from vovnet.machine.overrides import LAUNCHED, PLACING, drop_overrides
 
 WANTED = {
     "CUDA_VISIBLE_DEVICES": "0",
@@ -74,6 +74,16 @@ def test_every_variable_of_accelerate_is_dropped() -> None:
     assert environ == WANTED
 
 
+def test_a_place_among_other_processes_counts_where_a_launcher_has_set_it() -> None:
+    names = [*PLACING, "PMI_RANK", "OMPI_COMM_WORLD_SIZE"]
+    assert {"WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR"} <= set(names)
+    by_another = dict.fromkeys(names, "2")
+    launched = by_another | {LAUNCHED: "none"}
+    for environ, left in ((by_another, {}), (launched, dict(launched))):
+        drop_overrides(environ)
+        assert environ == left
+
+
 @given(
     st.sampled_from(["ACCELERATE_", "FSDP_", "MEGATRON_LM_", "TORCHINDUCTOR_", "ONEDNN_"]),
     st.text("ABCXYZ_019", min_size=1, max_size=12),
@@ -90,7 +100,7 @@ def test_further_names_of_a_family_are_dropped_and_others_stay(
 def test_training_gives_the_same_weights_whatever_the_environment_says(
     hand: Hand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in CHANGING.items():
+    for name, value in {**CHANGING, "WORLD_SIZE": "2", "PMI_SIZE": "2", "RANK": "x"}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "data").symlink_to(hand.root / "data", target_is_directory=True)
     layer = hand.layer("elsewhere", {"results_dir": str(tmp_path)})

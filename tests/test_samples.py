@@ -50,6 +50,8 @@ def test_errors_name_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     with pytest.raises(DataError, match=r"samples\.jsonl: file not found"):
         SampleFile(path)
+    with pytest.raises(DataError, match="is a folder, expected a file of samples"):
+        SampleFile(tmp_path)
     path.write_text("\n")
     with pytest.raises(DataError, match=r"samples\.jsonl: the dataset is empty"):
         SampleFile(path)

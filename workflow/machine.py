@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from vovnet.core.checks import folder_fault
 from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.files import read_text, write_text
+from vovnet.core.layout import TAKEN
 from vovnet.machine.devices import visible_devices
 
 SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
@@ -51,8 +52,9 @@ def lock(results: Path) -> None:
 
 def check_results_folder(root: Path) -> None:
     """Refuse a results folder that cannot be one, or in which nothing can be written."""
-    if fault := folder_fault(root):
-        raise ConfigError(f"results_dir: {fault}")
+    for folder in (root, *(root / name for name in TAKEN)):
+        if fault := folder_fault(folder):
+            raise ConfigError(f"results_dir: {fault}")
 
 
 # ---- GPUs ------------------------------------------------------------------------------

@@ -50,10 +50,17 @@ class ReportPlan(EvaluationPlan):
         """Report -> names of the experiments that it shows."""
         return {report: report_experiments(self.settings, report) for report in self.reports}
 
+    @ends_in_one_line()
     def hull_inputs(self, wildcards: Wildcards) -> list[Path]:
-        """The results that a report shows, and the observations or live answers behind them."""
-        stanzas, names = self.settings.experiments, self.reported[wildcards.report]
+        """The results that a report shows, and the observations or live answers behind them.
+
+        A report that replays nothing has nothing to compare, which is an error.
+        """
+        stanzas, report = self.settings.experiments, wildcards.report
+        names = self.reported[report]
         replayed = [name for name in names if stanzas[name].mode == "replay"]
+        if not replayed:
+            raise ConfigError(f"experiments: report {report!r} needs one of mode: replay, has none")
         observed = [path for name in replayed for path in self.experiment_observations(name)]
         live = [path for n in names if n not in replayed for path in self.live_files(n)]
         return list(dict.fromkeys([*self.results(names), *observed, *live]))

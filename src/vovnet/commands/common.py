@@ -88,7 +88,7 @@ def number(text: str) -> float:
 
 def count(text: str) -> int:
     """A whole number from 1, as an argument type."""
-    if not text.isdecimal() or int(text) == 0:
+    if not text.isdecimal() or len(text) > 18 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 

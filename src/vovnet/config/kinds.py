@@ -2,10 +2,20 @@
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from vovnet.core.checks import expanded_path, repeated
 from vovnet.core.errors import ConfigError
@@ -22,6 +32,27 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_truths(cls, value: Any, validated: ModelWrapValidatorHandler[Self]) -> Self:
+        """YAML reads `yes`, `no`, `on` and `off` as true or false, which count as 1 and 0."""
+        found = validated(value)
+        for key, given in value.items() if isinstance(value, Mapping) else ():
+            if (fault := _truth(given, getattr(found, str(key), None))) is not None:
+                details = PydanticCustomError("number_type", "Input should be a number")
+                line = InitErrorDetails(type=details, loc=(key,), input=fault)
+                raise ValidationError.from_exception_data(cls.__name__, [line])
+        return found
+
+
+def _truth(given: Any, found: Any) -> bool | None:
+    """A true or false that was taken for a number; None where there is none."""
+    if isinstance(given, bool):
+        return given if type(found) in (int, float) else None
+    if isinstance(given, list | tuple) and isinstance(found, list | tuple):
+        return next(filter(lambda item: item is not None, map(_truth, given, found)), None)
+    return None
 
 
 def _no_nan(value: float) -> float:

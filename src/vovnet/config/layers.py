@@ -17,6 +17,10 @@ MERGED = "tag:yaml.org,2002:merge"
 """What the key `<<` is, which brings in the keys of another mapping."""
 
 
+MOST_VALUES = 1_000_000
+"""Of a configuration file."""
+
+
 class _Repeated(yaml.MarkedYAMLError):
     """A key that occurs twice in a mapping."""
 
@@ -52,9 +56,25 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         raise ConfigError(f"{path}{where}: {_fault(error)}") from None
     if value is None:
         return {}
+    _check_size(path, value)
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, got {type(value).__name__}")
     return value
+
+
+def _check_size(path: Path | str, value: Any) -> None:
+    """Refuse what aliases make endless, or larger than any configuration."""
+    waiting, count = [(value, frozenset[int]())], 0
+    while waiting:
+        item, above = waiting.pop()
+        count += 1
+        if id(item) in above:
+            raise ConfigError(f"{path}: an alias stands inside of what it stands for")
+        if count > MOST_VALUES:
+            raise ConfigError(f"{path}: expected at most {MOST_VALUES:,} values, aliases counted")
+        if isinstance(item, dict | list | set):
+            inner = [*item, *item.values()] if isinstance(item, dict) else item
+            waiting += [(child, above | {id(item)}) for child in inner]
 
 
 def _fault(error: Exception) -> str:

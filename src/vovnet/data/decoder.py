@@ -94,6 +94,8 @@ def _in_rgb(image: Image.Image, stored_as: str) -> Image.Image:
     """The image in RGB and on white; `stored_as` is PIL's name of how a PNG holds its pixels."""
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode!r} has no known white, expected pixels of 8 or 16 bits")
+    if image.mode == "La":  # of grey PIL cannot undo it in one step
+        image = image.convert("LA")
     key = image.info.get("transparency")
     if image.mode.startswith("I;16"):
         return _grey(*_scaled(image, key))

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR, S_ISREG
 from typing import TextIO
 
 from vovnet.core.errors import DataError
@@ -82,7 +83,10 @@ class ImageStore:
         path = root / name
         if path not in self._known:
             try:
-                status, content = path.stat(), path.read_bytes()
+                status = path.stat()
+                if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
+                    raise DataError(f"{where}: {path} is no file, as a pipe or a device is none")
+                content = path.read_bytes()
             except FileNotFoundError:
                 raise DataError(f"{where}: image file {path} not found") from None
             except (OSError, ValueError) as error:

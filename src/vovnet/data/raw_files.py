@@ -48,8 +48,10 @@ def files_of(settings: Settings, dataset: str, split: str) -> list[Path]:
     root, name = Path(definition.root), definition.files[split]
     if (root / name).is_dir():
         return sorted((root / name).glob(hub_pattern(split)))
+    if (root / name).is_file():
+        return [root / name]
     if not is_pattern(name):
-        return [root / name] if (root / name).is_file() else []
+        return []
     if Path(name).is_absolute():
         raise ConfigError(f"{key}: {name!r} must be relative to the dataset's root")
     return sorted(path for path in root.glob(name) if path.is_file())

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISDIR
 from typing import overload
 
 import numpy as np
@@ -51,6 +52,8 @@ class SampleFile:
         except FileNotFoundError:
             raise DataError(f"{path}: file not found") from None
         weakref.finalize(self, os.close, self._descriptor)
+        if S_ISDIR(os.fstat(self._descriptor).st_mode):
+            raise DataError(f"{path}: is a folder, expected a file of samples")
         edges = self._edges()
         self._numbers = np.flatnonzero(np.diff(edges) > 1)
         self._starts, self._ends = edges[self._numbers], edges[self._numbers + 1]

@@ -40,8 +40,27 @@ KEPT = (
 """What names of those start with that stay, although they start like the others."""
 
 
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""What torchrun, and `accelerate launch` by it, set in every process that they start."""
+
+PLACING = (
+    *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_"),
+)
+"""What names start with that tell a process its place among others.
+
+Shells inside mpirun or srun and the pods of training operators have them too, for processes that
+are not ours.
+"""
+
+
 def drop_overrides(environ: MutableMapping[str, str]) -> None:
-    """Remove from the environment what would override settings or change results."""
+    """Remove from the environment what would override settings or change results.
+
+    So is a process's place among others where no launcher of this process has set it: the process
+    would wait for others that never come.
+    """
+    dropped = OVERRIDING if LAUNCHED in environ else (*OVERRIDING, *PLACING)
     for name in list(environ):
-        if name.startswith(OVERRIDING) and not name.startswith(KEPT):
+        if name.startswith(dropped) and not name.startswith(KEPT):
             del environ[name]

@@ -1,7 +1,9 @@
 """A contact sheet: questions as the model is asked them, each with its gold answer below."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import matplotlib
@@ -23,6 +25,8 @@ PICTURE_HEIGHT = 240
 FONT_SIZE = 14
 LINE_HEIGHT = 19
 MAX_LINES = 26
+MAX_CHARACTERS = 200
+"""Of a line, whatever their width."""
 NUM_COLUMNS = 4
 
 PAPER, FRAME, INK, FAINT, GOLD = "white", "#b8b8b8", "#111111", "#666666", "#0a6b2d"
@@ -101,32 +105,39 @@ def _pictures(paths: Sequence[Path]) -> Image.Image:
 
 
 def _wrapped(text: str) -> list[str]:
-    """Lines that fit into a cell, at most MAX_LINES of them."""
-    lines = [line for paragraph in text.split("\n") for line in _wrapped_line(paragraph)]
-    if len(lines) > MAX_LINES:
-        lines = [*lines[: MAX_LINES - 1], f"... ({len(lines) - MAX_LINES + 1} more lines)"]
-    return lines
+    """Lines that fit into a cell, at most MAX_LINES of them; every kind of line break breaks."""
+    endless = (line for part in text.splitlines() or [""] for line in _wrapped_line(part))
+    lines = list(islice(endless, MAX_LINES + 1))
+    return lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], "..."]
 
 
-def _wrapped_line(text: str) -> list[str]:
-    lines, line = [], ""
+def _wrapped_line(text: str) -> Iterator[str]:
+    line = ""
     for word in text.replace("\t", " ").split(" "):
         longer = f"{line} {word}" if line else word
         if _fits(longer):
             line = longer
             continue
         if line:
-            lines.append(line)
-        while not _fits(word):
-            end = next(end for end in range(len(word) - 1, 0, -1) if _fits(word[:end]))
-            lines.append(word[:end])
-            word = word[end:]
-        line = word
-    return [*lines, line]
+            yield line
+        start = 0
+        while not _fits(word[start : start + MAX_CHARACTERS + 1]):
+            ends = range(start + 1, min(len(word), start + MAX_CHARACTERS) + 1)
+            end = start + max(
+                1, bisect_right(ends, float(INNER_WIDTH), key=lambda end: _width(word[start:end]))
+            )
+            yield word[start:end]
+            start = end
+        line = word[start:]
+    yield line
 
 
 def _fits(text: str) -> bool:
-    return _font().getlength(text) <= INNER_WIDTH
+    return len(text) <= MAX_CHARACTERS and _width(text) <= INNER_WIDTH
+
+
+def _width(text: str) -> float:
+    return _font().getlength(text)
 
 
 @cache

@@ -5,9 +5,11 @@ import math
 from pathlib import Path
 
 from vovnet.commands.common import Flag, command, count, folder
+from vovnet.config.layers import read_layers
 from vovnet.core.errors import VovnetError, one_line
 
 CORES_PER_GPU = 16
+MOST_DEVICES = 100_000
 
 
 @command(
@@ -48,9 +50,9 @@ def plan(args: argparse.Namespace) -> None:
 
     gpus = len(visible_devices()) if args.gpus is None else args.gpus
     cores = args.cores or CORES_PER_GPU * max(gpus, 1)
-    for file in args.configfile:
-        if not file.is_file():
-            raise VovnetError(f"{file}: file not found")
+    if max(gpus, cores) > MOST_DEVICES:
+        raise VovnetError(f"--gpus, --cores: expected at most {MOST_DEVICES:,}")
+    read_layers(args.configfile)  # Snakemake would not say which one cannot be read
     if args.rehearse is not None and not 0 < args.rehearse < math.inf:
         raise VovnetError(f"--rehearse {args.rehearse}: must be a number of seconds above 0")
     try:
