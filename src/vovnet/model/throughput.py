@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vovnet.config import Section, first_error
+from vovnet.config import first_error
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 
@@ -22,10 +22,10 @@ Measure = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Measured(Section):
+class Measured(BaseModel):
     """Part of a measurement; what else its file holds is for other readers."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class TrainingThroughput(Measured):
