@@ -193,6 +193,8 @@ def test_two_suites_of_their_own_do_not_go_together(tmp_path: Path) -> None:
 
 # ---- before any job --------------------------------------------------------------------
 
+LATE = {"baseline_name": "always_view", "view": "full+fastv-layer4-0.5"}
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": {"family": "qwen9"}}, "model.family: expected one of ['qwen2_5_vl', 'qwen3_vl']"),
     ({"model": {"family": "qwen2_5_vl"}}, "is of type 'qwen3_vl', expected 'qwen2_5_vl'"),
@@ -202,6 +204,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"datasets": {"leakage.json": DATASET}}},
         "data.datasets: the name 'leakage.json' is taken by the leakage gate",
+    ),
+    (
+        {"experiments": {"late": {"title": "Late", "policy": LATE}}},
+        "experiments.late: fastv-layer4-0.5: expected a layer before the last",
     ),
 ]
 

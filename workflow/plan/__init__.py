@@ -13,13 +13,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings, read_layers, read_yaml, run_settings, validate
+from vovnet.config import ModelSettings, Settings, read_layers, read_yaml, run_settings, validate
 from vovnet.config.experiments import trained_runs
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.data.formats import check_formats
+from vovnet.model.architectures import model_flops
 from vovnet.model.loading import check_base_model
-from vovnet.policies.experiments import resolve_experiment
+from vovnet.policies.experiments import experiment_views, resolve_experiment
+from vovnet.views import parse_view
 from workflow.boundary import ends_in_one_line
 from workflow.machine import check_results_folder, find_commands
 from workflow.plan.reports import ReportPlan
@@ -110,10 +112,25 @@ def _check_run(settings: Settings, run: str) -> None:
     value, used = run_settings(settings, run), {item.run for item in settings.experiments.values()}
     try:
         check_base_model(value.model)
+        _check_layers(settings, run, value.model)
         if run in used and run in trained_runs(settings) and not value.data.train:
             raise ConfigError("data.train: the run is trained, expected at least one part")
     except ConfigError as error:
         raise ConfigError(f"runs.{run}: {error}") from None
+
+
+def _check_layers(settings: Settings, run: str, model: ModelSettings) -> None:
+    """Views that drop tokens inside the model need layers behind; one of the hub has enough."""
+    if not Path(model.base_model_name).is_dir():
+        return
+    names = [name for name, item in settings.experiments.items() if item.run == run]
+    shown = {view: name for name in names for view in experiment_views(settings, name)}
+    for view, name in shown.items():
+        if (dropping := parse_view(view).dropping) is not None:
+            try:
+                model_flops(model).language_model.check(dropping)
+            except ConfigError as error:
+                raise ConfigError(f"experiments.{name}: {error}") from None
 
 
 def _check_devices(settings: Settings, run: str) -> None:

@@ -123,11 +123,11 @@ def model_flops(settings: ModelSettings) -> ModelFlops:
 
 
 def _config_file(settings: ModelSettings) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
     folder = Path(settings.base_model_name)
     if folder.is_dir():
         return folder / "config.json"
+    from huggingface_hub import try_to_load_from_cache
+
     found = try_to_load_from_cache(
         settings.base_model_name, "config.json", revision=settings.revision
     )
