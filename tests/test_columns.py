@@ -42,5 +42,6 @@ def test_an_empty_table_has_the_types_of_a_full_one(file: str, tmp_path: Path) -
 
 
 def text_columns(columns: tuple[str, ...]) -> set[str]:
-    texts = {"dataset", "experiment", "role", "title", "run", "unit", "at", "reference", "verdict"}
+    texts = {"dataset", "experiment", "role", "title", "run", "unit", "at", "reference"}
+    texts |= {"verdict", "rule", "stratum"}
     return {name for name in columns if name in texts or name.startswith("reference_")}

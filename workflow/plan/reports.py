@@ -33,7 +33,7 @@ BENCH_FILES = (
 )
 HULL_TABLES = (
     *("hull_metrics.csv", "curves.csv", "equal_cost.csv"),
-    *("captured.csv", "references.csv", "strata.csv"),
+    *("captured.csv", "references.csv", "strata.csv", "deployable.csv"),
 )
 
 

@@ -169,7 +169,16 @@ GAIN = Column("gain", "Gain", "points", better="higher")
 CAPTURED = Column("captured", "Captured", "%", scale=100, better="higher")
 """The captured share in captured.csv."""
 
-_FURTHER = (*GAINS, *HULL_SCORES, GAIN, CAPTURED, *SLICES)
+DEPLOYABLE: tuple[Column, ...] = (
+    _percent("tokens_saved", "Tokens saved", "", better="higher"),
+    _percent("flops_saved", "FLOPs saved", "", better="higher"),
+    _percent("looks_saved", "Looks saved", "", better="higher"),
+    Column("difference", "Difference", "points", scale=100, better="higher"),
+    _percent("broken", "Broken", "", better="lower"),
+)
+"""The measures of deployable.csv."""
+
+_FURTHER = (*GAINS, *HULL_SCORES, GAIN, CAPTURED, *DEPLOYABLE, *SLICES)
 CATALOGUE = {column.name: column for column in (*RESULTS, *_FURTHER)}
 
 _OF_EXPERIMENT = ("dataset", "experiment", "role", "title", "run")
@@ -196,6 +205,11 @@ _GAINED = ("gain", "gain_sd", "gain_lo", "gain_hi")
 REFERENCE_COLUMNS = ("dataset", "reference", "title", "at", "num_seeds", *_GAINED)
 _IN_STRATUM = ("num_questions", "share", "accuracy", "avg_cost", "look_rate")
 STRATA_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "stratum", *_IN_STRATUM)
+DEPLOYABLE_COLUMNS = (
+    *(*_OF_EXPERIMENT, "rule", "num_seeds", "tokens_saved", "tokens_saved_lo", "tokens_saved_hi"),
+    *("flops_saved", "looks_saved", "difference", "broken"),
+    "scalar",  # the median of what was chosen
+)
 ALL_SETS = "(all sets)"
 """The name under which references.csv tells of all evaluation sets together."""
 
@@ -206,11 +220,12 @@ HULL_FILES = {
     "captured.csv": CAPTURED_COLUMNS,
     "references.csv": REFERENCE_COLUMNS,
     "strata.csv": STRATA_COLUMNS,
+    "deployable.csv": DEPLOYABLE_COLUMNS,
 }
 """The files of the comparison with the mixing hull -> their columns."""
 
 _OF_RESULTS = ("experiment", "dataset", "run", "baseline_name", "action_ratio", "scoring")
-_OF_HULL = ("role", "title", "unit", "at", "verdict", "stratum")
+_OF_HULL = ("role", "title", "unit", "at", "verdict", "stratum", "rule")
 _OF_REFERENCE = ("reference", "reference_experiment", "reference_run")
 TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, *_OF_REFERENCE, "field", "value"})
 """The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""

@@ -1,6 +1,7 @@
 """Every policy against the mixing hull: hull_metrics.csv, curves.csv, equal_cost.csv.
 
-captured.csv, references.csv (`vovnet.evaluation.ceilings`) and strata.csv are written beside them.
+captured.csv, references.csv (`vovnet.evaluation.ceilings`), strata.csv and deployable.csv are
+written beside them.
 
 The mixing hull is what random mixing of the fixed policies reaches. It is taken from the
 observations of the same trained model and questions as the policy, and both are resampled
@@ -35,6 +36,7 @@ from vovnet.evaluation.columns import (
     Unit,
     write_csv,
 )
+from vovnet.evaluation.deployable import deployable_rows
 from vovnet.evaluation.equal_cost import equal_cost_rows, judge
 from vovnet.evaluation.expected import head_policies
 from vovnet.evaluation.live_gains import LiveComparison, live_rows
@@ -56,6 +58,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     captured: list[Row] = []
     references: list[Row] = []
     strata: list[Row] = []
+    deployable: list[Row] = []
     metrics: list[Row] = []
     curves: list[Row] = []
     equal_cost: list[Row] = []
@@ -74,6 +77,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
                 equal_cost += equal_cost_rows(comparison, name, dataset, own, unit)
                 if unit == TOKENS:
                     captured += ceilings.captured(name, dataset, own)
+            deployable += deployable_rows(comparison, name, dataset)
             strata += strata_rows(comparison, name, dataset, ceilings.strata(name, dataset))
         references += ceilings.reached(dataset)
         equal_cost += live_rows(live, dataset)
@@ -81,7 +85,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     judge(equal_cost)
     references += ceilings.over_sets()
     paths = [layout.hull / name for name in HULL_FILES]
-    tables = (metrics, curves, equal_cost, captured, references, strata)
+    tables = (metrics, curves, equal_cost, captured, references, strata, deployable)
     for path, rows, columns in zip(paths, tables, HULL_FILES.values(), strict=True):
         write_csv(path, rows, columns)
     write_manifest(

@@ -66,6 +66,7 @@ class Inputs:
     captured: pd.DataFrame
     references: pd.DataFrame
     strata: pd.DataFrame
+    deployable: pd.DataFrame
     others: Mapping[Unit, Tables] = field(default_factory=dict)
 
     @property
@@ -152,7 +153,7 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
         ordered(settings, catalogue.read_columns(layout.hull / name, columns))
         for name, columns in HULL_FILES.items()
     ]
-    counted, (captured, references, strata) = tables[:3], tables[3:]
+    counted, further = tables[:3], tables[3:]
     others: dict[Unit, Tables] = {
         unit: [of(table, unit=unit) for table in counted] for unit in (FLOPS, MS)
     }
@@ -172,9 +173,9 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
     points = pd.concat(filled, ignore_index=True).reindex(columns=list(columns))
     points = ordered(settings, points)
-    return Inputs(
-        settings, layout, points, hull, curves, gains, captured, references, strata, others
-    )
+    captured, references, strata, deployable = further
+    compared = (hull, curves, gains, captured, references, strata, deployable)
+    return Inputs(settings, layout, points, *compared, others)
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:

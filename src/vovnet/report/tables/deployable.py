@@ -1,0 +1,29 @@
+"""The deployable number: what is saved at an accuracy at most a point below FULL."""
+
+from vovnet.evaluation.deployable import AT_MOST, DIVISIONS
+from vovnet.report import render
+from vovnet.report.inputs import Inputs
+
+ORDER = 65
+
+
+def table(inputs: Inputs) -> render.Table:
+    """A row per dataset, policy that has a frontier, and rule."""
+    rows = inputs.deployable
+    columns: render.Text = {"Dataset": rows["dataset"], "Method": rows["title"]}
+    columns |= {"Rule": rows["rule"]}
+    columns |= render.value(rows, "tokens_saved", ends=True)
+    for name in ("flops_saved", "looks_saved", "difference", "broken"):
+        columns |= render.value(rows, name)
+    columns |= render.seeds(rows)
+    points = f"{100 * AT_MOST:g} point"
+    caption = (
+        f"What is saved at an accuracy at most {points} below that of always FULL. The operating "
+        "point is chosen on one half of the questions, the one of fewest vision tokens that keeps "
+        "the promise there by its mean, or surely, by the lower end of a one-sided 95% interval; "
+        f"and it is measured on the other half. Means over {DIVISIONS} divisions and over seeds, "
+        "the interval holds 95% of the divisions. Saved: of the vision tokens and the "
+        "counted FLOPs of always FULL, and of its looks. Difference: accuracy above FULL's. "
+        f"Broken: how often the other half is more than {points} below FULL."
+    )
+    return render.Table(caption, rows, columns)

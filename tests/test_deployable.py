@@ -1,0 +1,81 @@
+"""What a deployed policy saves: chosen on one half of the questions, measured on the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.replays import GRADED, evaluate_all, write_world
+from vovnet.config import validate
+from vovnet.evaluation.deployable import AT_MOST, DIVISIONS, deploy, halves
+from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.report.inputs import load_inputs
+from vovnet.report.tables import deployable as deployable_table
+
+
+def points(accuracies: list[float], tokens: list[float], count: int, seed: int = 0) -> Any:
+    """Points that answer their share of questions, each the questions of a worse one too."""
+    order_N = np.random.default_rng(seed).permutation(count)
+    scores_NP = (order_N[:, None] < np.array(accuracies) * count).astype(float)
+    return scores_NP, np.tile(tokens, (count, 1)), np.tile(tokens, (count, 1)) * 10.0
+
+
+def chosen(accuracies: list[float], tokens: list[float], rule: str, count: int = 1000) -> Any:
+    told = points(accuracies, tokens, count)
+    return deploy(*told, np.arange(count), np.arange(count), 7, rule)
+
+
+def test_halves_are_halves_of_whole_clusters() -> None:
+    first_DC = halves(11, 3)
+    assert first_DC.shape == (DIVISIONS, 11) and (first_DC.sum(axis=1) == 6).all()
+    assert (halves(11, 3) == first_DC).all() and (halves(11, 4) != first_DC).any()
+    # Two questions of one image are on one side: what is chosen on it is not measured on it.
+    told = points([0.0, 1.0], [0, 16], 4)
+    units_N = np.arange(4)
+    found = deploy(*told, units_N, np.array([0, 0, 1, 1]), 0, "mean")
+    assert set(found.difference.tolist()) <= {0.0, -1.0}
+
+
+def test_the_cheapest_point_that_keeps_the_promise_is_chosen() -> None:
+    """A point 10 points below FULL is never chosen, one as good as FULL always is."""
+    found = chosen([0.2, 0.8, 0.9, 0.9], [0, 4, 8, 16], "mean")
+    assert set(found.points.tolist()) == {2}
+    assert found.difference == pytest.approx(0) and found.tokens_saved == pytest.approx(0.5)
+    assert found.flops_saved == pytest.approx(0.5) and found.looks_saved == pytest.approx(0)
+    nothing = chosen([0.2, 0.9], [0, 16], "mean")
+    assert set(nothing.points.tolist()) == {1} and (nothing.tokens_saved == 0).all()
+    all_of_it = chosen([0.9, 0.9], [0, 16], "sure")
+    assert (all_of_it.tokens_saved == 1).all() and (all_of_it.looks_saved == 1).all()
+
+
+def test_a_point_on_the_border_is_a_coin_toss_and_is_not_sure() -> None:
+    """Exactly a point below FULL: what one half hides, the other shows."""
+    accuracies, tokens = [0.9 - AT_MOST, 0.9], [4.0, 16.0]
+    bold, careful = (chosen(accuracies, tokens, rule) for rule in ("mean", "sure"))
+    taken = bold.points == 0
+    assert 0.3 < taken.mean() < 0.7
+    assert (bold.difference[taken] <= -AT_MOST + 1e-9).all(), "the halves add up"
+    assert (careful.points == 1).all() and (careful.difference == 0).all()
+
+
+def test_the_files_tell_what_each_policy_saves(tmp_path: Any) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0, 1], 200)
+    names = ("vovnet", "entropy", "no_vision", "always_full", "always_coarse", "bayes")
+    value = settings.model_dump()
+    value["experiments"] = {name: value["experiments"][name] for name in names}
+    settings = validate(value, "test")
+    evaluate_all(settings, layout)
+    hull_metrics(settings, layout)
+    inputs = load_inputs(settings, layout)
+    rows = inputs.deployable.set_index(["experiment", "rule"])
+    assert set(rows.index) == {
+        (n, r) for n in ("vovnet", "entropy", "bayes") for r in ("mean", "sure")
+    }
+    bold, careful = (rows.loc[("vovnet", rule)] for rule in ("mean", "sure"))
+    assert bold["tokens_saved"] > careful["tokens_saved"] > 0.1
+    assert bold["broken"] > careful["broken"] and bold["difference"] < careful["difference"]
+    assert bold["tokens_saved_lo"] <= bold["tokens_saved"] <= bold["tokens_saved_hi"]
+    table = deployable_table.table(inputs)
+    assert len(table.text) == len(rows) and "nan" not in table.text.to_string()
