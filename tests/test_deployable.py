@@ -57,7 +57,7 @@ def test_a_point_on_the_border_is_a_coin_toss_and_is_not_sure() -> None:
     taken = bold.points == 0
     assert 0.3 < taken.mean() < 0.7
     assert (bold.difference[taken] <= -AT_MOST + 1e-9).all(), "the halves add up"
-    assert (careful.points == 1).all() and (careful.difference == 0).all()
+    assert (careful.points == 0).mean() < 0.08, "one-sided 95%"
 
 
 def test_the_files_tell_what_each_policy_saves(tmp_path: Any) -> None:

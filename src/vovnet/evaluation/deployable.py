@@ -112,7 +112,7 @@ def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row
     if not comparison.has_frontier(name):
         return []
     experiment = comparison.experiments[name]
-    seeds, keys = experiment.seeds, comparison.keys(name, dataset, experiment.seeds[0])
+    keys = comparison.keys(name, dataset, experiment.seeds[0])
     rows: list[Row] = []
     for rule in RULES:
         found = {
