@@ -18,6 +18,7 @@ from vovnet import cli
 from vovnet.config import PolicySettings, merge, policy_points, validate
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_states, signal_columns, write_states
 from vovnet.evaluation.columns import read_results
@@ -198,6 +199,22 @@ def test_experiments_follow_the_states(replayed: World) -> None:
     for name in ("probe", "nearest_neighbours"):
         assert right[name] > 0.75 and costs[name] < 10
     assert right["bag_of_words"] < right["probe"] - 0.1
+
+
+@pytest.mark.parametrize(
+    "actions", [["no", "full"], ["no", "side-64", "side-96", "full+merge-cosine-0.5", "full"]]
+)
+def test_experiments_over_any_actions(tmp_path: Path, actions: list[str]) -> None:
+    change = {"actions": actions, "experiments": {"probe": EXPERIMENTS["probe"]}}
+    shares = tuple(1 / len(actions) for _ in actions)
+    settings, layout = write_world(tmp_path, {"even": shares}, [0], 200, change)
+    evaluate_experiment(settings, layout, "probe")
+    rows = read_results(layout.eval("probe") / "results.csv")
+    taken = rows[[f"action_rate_{name}" for name in actions]].max()
+    assert (taken > 0.05).all(), "each has questions that need it"
+    told = read_json(layout.eval("probe") / "summary.json")["calibration"]
+    assert [item["action"] for item in told] == actions
+    assert all(item["brier"] < item["brier_of_mean"] for item in told[:-1])
 
 
 def test_evaluations_repeat_to_the_byte(replayed: World) -> None:
