@@ -154,7 +154,7 @@ class DataSettings(Section):
     datasets: dict[str, DatasetSettings] = Field({})
     train: list[SplitRef] = Field([])
     router_fit: list[SplitRef] = Field([])
-    """Part of the training split on which the routers are fitted."""
+    """Part of the training split on which routers and heads are fitted."""
     eval_sets: dict[str, EvalSet] = Field({})
     synthetic: SyntheticSettings = SyntheticSettings()
     leakage: LeakageSettings = LeakageSettings()
