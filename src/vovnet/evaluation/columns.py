@@ -151,6 +151,15 @@ HULL_SCORES: tuple[Column, ...] = (
     Column("aiq", "AIQ", digits=3, better="higher"),
     Column("mcc", "MCC", digits=2, better="higher"),
 )
+VOCABULARY: tuple[Column, ...] = (
+    _percent("cost_save", "CostSave", "", better="higher"),
+    _percent("perf_gain", "PerfGain", "", better="higher"),
+    _percent("gain_at_random", "Gain@R", "", better="higher"),
+    _percent("gap_at_oracle", "Gap@O", "", better="lower"),
+    Column("rank_score", "Rank score", digits=3, better="higher"),
+)
+"""Measures of the routing literature in hull_metrics.csv, see `vovnet.core.vocabulary`."""
+
 SLICES: tuple[Column, ...] = (
     Column("num_questions", "Questions", digits=0),
     Column("num_rows", "Answers", digits=0),
@@ -178,7 +187,7 @@ DEPLOYABLE: tuple[Column, ...] = (
 )
 """The measures of deployable.csv."""
 
-_FURTHER = (*GAINS, *HULL_SCORES, GAIN, CAPTURED, *DEPLOYABLE, *SLICES)
+_FURTHER = (*GAINS, *HULL_SCORES, GAIN, CAPTURED, *DEPLOYABLE, *VOCABULARY, *SLICES)
 CATALOGUE = {column.name: column for column in (*RESULTS, *_FURTHER)}
 
 _OF_EXPERIMENT = ("dataset", "experiment", "role", "title", "run")
@@ -188,6 +197,7 @@ HULL_COLUMNS = (
     *(name + end for name in GAIN_SHARES for end in ("", "_lo", "_hi")),
     *(column.name for column in HULL_SCORES),
     "mcc_point",
+    *(column.name for column in VOCABULARY),
 )
 _ACCURACY = ("accuracy", "accuracy_lo", "accuracy_hi")
 CURVE_COLUMNS = (*_OF_EXPERIMENT, "seed", "unit", "point", "scalar", "avg_cost", *_ACCURACY)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.config import Settings
+from vovnet.core import vocabulary
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
@@ -112,6 +113,7 @@ def _rows(
     actions_NP, points = comparison.reached(name, dataset, seed, unit)
     keys = comparison.keys(name, dataset, seed) | {"unit": unit}
     metrics = keys | _point_metrics(ground.measured, points.measured, actions_NP)
+    metrics |= _vocabulary(ground, points)
     curve = ground.curve(points) if comparison.has_curve(name) else None
     if curve is not None:
         metrics |= _gains(ground, curve) | _curve_metrics(ground.measured, points.measured)
@@ -134,6 +136,19 @@ def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
         "aiq": float(aiq(ends.costs, ends.accuracies, ground.full_cost, ground.no_cost)[0]),
         "mcc": mcc(actions_NP[:, point] != 0, ground.needed_N),
         "mcc_point": point,
+    }
+
+
+def _vocabulary(ground: Ground, points: Points) -> Row:
+    """Measures of the routing literature, on the data itself."""
+    fixed = (ground.fixed.costs[0], ground.fixed.accuracies[0])
+    own = (points.costs[0], points.accuracies[0])
+    return {
+        "cost_save": vocabulary.cost_save(*own, *fixed),
+        "perf_gain": vocabulary.perf_gain(own[1], fixed[1]),
+        "gain_at_random": vocabulary.gain_at_random(own[1], fixed[1]),
+        "gap_at_oracle": vocabulary.gap_at_oracle(own[1], float(ground.best.accuracies[0].max())),
+        "rank_score": vocabulary.rank_score(*own, fixed[0]),
     }
 
 
