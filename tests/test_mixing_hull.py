@@ -89,7 +89,8 @@ def test_flops_are_counted_beside_the_tokens(world: World) -> None:
     """
     settings, layout = world
     tokens, flops = (hull_table(layout, "hull_metrics", unit) for unit in ("tokens", "flops"))
-    pd.testing.assert_frame_equal(tokens.drop(columns="unit"), flops.drop(columns="unit"))
+    own = ["unit", "cost_save", "rank_score"]  # which are about all that is spent
+    pd.testing.assert_frame_equal(tokens.drop(columns=own), flops.drop(columns=own))
     for name in settings.experiments:
         costs = [curve_rows(layout, name, "even", 0, unit)["avg_cost"] for unit in UNITS]
         assert costs[1].tolist() == pytest.approx((24_000 + 2000 * costs[0]).tolist())
