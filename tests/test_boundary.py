@@ -25,7 +25,7 @@ from support.permissions import permissions_count
 from support.properties import given, st
 from vovnet import cli
 from vovnet.commands import steps
-from vovnet.core.errors import OF_FILES, error_line
+from vovnet.core.errors import OF_FILES, DataError, error_line
 from vovnet.core.files import atomic_path, write_text
 
 RAW = {
@@ -62,6 +62,12 @@ def test_a_library_that_repeats_the_systems_text_is_one_line_and_a_fault_is_none
     )
     assert error_line(KeyError("answer")) is None
     assert error_line(AssertionError()) is None
+
+
+def test_a_line_that_quotes_a_long_file_has_its_beginning_and_its_end() -> None:
+    line = error_line(DataError("a.tsv, row 1: got " + "x" * 5_000_000 + ", expected a letter"))
+    assert line is not None and len(line) < 1100
+    assert line.startswith("a.tsv, row 1: got xx") and line.endswith("xx, expected a letter")
 
 
 class Failing(io.StringIO):

@@ -106,7 +106,7 @@ KINDS = {
         rows=lambda: [mc_row(number + 1) for number in range(NUM_ROWS)],
         write=write_mmbench,
         bad={
-            "index": ["", "x1", "1.5", "-1", " "],
+            "index": ["", "x1", "1.5", "-1", " ", "9" * 19, "9" * 5000],
             "question": ["", " \t "],
             "A": [""],
             "answer": ["Z", "AB", "b"],
@@ -157,7 +157,7 @@ KINDS = {
             "question_id": [None, "", 1.5, True, [], {}],
             "question": [None, "", 3, ["what"]],
             "image_id": [None, "", 2.5, "broken", *CLIMBING],
-            "answers": ["nokia", [1], {}, 3, [["a"]]],
+            "answers": ["nokia", [1], {}, 3, [["a"]], [], ["a"] * 9],
             "image_classes": ["Phone", [None]],
         },
         required=("question_id", "question", "image_id"),

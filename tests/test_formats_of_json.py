@@ -36,7 +36,7 @@ def test_textvqa(tmp_path: Path) -> None:
     raw(tmp_path, "train_images/cd.png").write_bytes(picture())
     rows = [
         textvqa_row(0),
-        textvqa_row(1, answers=["b", "a", "a", "b"], image_classes=[]),
+        textvqa_row(1, answers=["b", "a", "a", "b", *"cdefgh"], image_classes=[]),
         {key: value for key, value in textvqa_row(2, image_id="cd").items() if key != "answers"},
     ]
     write_textvqa(tmp_path, rows)
@@ -44,7 +44,7 @@ def test_textvqa(tmp_path: Path) -> None:
     assert [sample.id for sample in samples] == ["0", "1", "2"]
     assert [sample.answer_text for sample in samples] == ["nokia", "b", ""]
     assert [sample.category for sample in samples] == ["Phone", "", "Phone"]
-    assert samples[0].answers == ["x", "nokia", "nokia"]
+    assert samples[0].answers == ["x", *["nokia"] * 9]
     assert samples[2].answers == []
     assert [Path(sample.images[0].path).suffix for sample in samples] == [".jpg", ".jpg", ".png"]
     assert samples[0].question_type == "vqa"
@@ -74,6 +74,9 @@ TEXTVQA_ERRORS = [
     ([textvqa_row(0, question=["a"])], "row 1, column 'question': expected text, got list"),
     ([textvqa_row(0, answers="nokia")], "row 1, column 'answers': expected a list of texts"),
     ([textvqa_row(0, answers=[1])], "row 1, column 'answers': expected a list of texts"),
+    ([textvqa_row(0, answers=["a"] * 9)], "'answers': expected 10 human answers, got 9"),
+    ([textvqa_row(0), textvqa_row(1, answers=["a"] * 11)], "val.json, row 2, column 'answers'"),
+    ([textvqa_row(0, answers=[])], "row 1, column 'answers': expected 10 human answers, got 0"),
     ([textvqa_row(True)], "row 1, column 'question_id': expected text, got bool"),
     ([textvqa_row(0, image_id="../ab")], "'../ab.jpg' does not lie inside the image folder"),
     ([textvqa_row(0, image_id="/ab")], "'/ab.jpg' does not lie inside the image folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def test_tsv_rows_of_other_splits_are_left_out(tmp_path: Path) -> None:
 TSV_ERRORS = [
     ([mc_row(1), mc_row(1)], "dev.tsv, row 2, column 'index': the id '1' occurs twice"),
     ([mc_row(1, index="x1")], "dev.tsv, row 1, column 'index': expected a whole number, got 'x1'"),
+    ([mc_row(1, index="007"), mc_row(7)], "row 2, column 'index': the id '7' occurs twice"),
+    ([mc_row(1, index="9" * 5000)], "column 'index': expected a whole number of at most 18 digits"),
     ([mc_row(1, question="")], "dev.tsv, row 1, column 'question': is empty"),
     ([mc_row(1, image="")], "dev.tsv, row 1, column 'image': is empty"),
     ([mc_row(1, B="")], "dev.tsv, row 1, column 'A': expected at least two options"),
@@ -121,6 +124,11 @@ def test_tsv_form_errors(tmp_path: Path) -> None:
     assert failure(tmp_path, "mmbench", "dev.tsv") == (
         "dev.tsv: column 'A' is missing, it has ['index', 'question']"
     )
+    for content in (json.dumps([mc_row(1)] * 5000), "index\n".encode("utf-16-le").decode() * 5000):
+        path.write_text(content)
+        message = failure(tmp_path, "mmbench", "dev.tsv")
+        assert message.startswith("dev.tsv: column 'index' is missing, it has ['")
+        assert len(message) < 500
     head = "index\tquestion\tA\tB\timage\n"
     path.write_text(head + "1\tWhich?\n")
     assert failure(tmp_path, "mmbench", "dev.tsv") == "dev.tsv, row 1: expected 5 columns, got 2"
@@ -128,6 +136,19 @@ def test_tsv_form_errors(tmp_path: Path) -> None:
     assert "dev.tsv, row 1: not valid TSV" in failure(tmp_path, "mmbench", "dev.tsv")
     path.write_bytes(head.encode() + b"1\t\xff\n")
     assert "dev.tsv, line 2: not valid UTF-8" in failure(tmp_path, "mmbench", "dev.tsv")
+
+
+def test_the_same_rows_as_json_whatever_the_case_of_the_name(tmp_path: Path) -> None:
+    """A number is the text that the TSV has; NaN and null are missing, as an empty field is."""
+    more = {"A": 1.5, "B": True, "C": 3, "D": float("nan"), "answer": "C", "category": None}
+    row = mc_row(1) | more | {"index": 7.0}
+    raw(tmp_path, "dev.JSON").write_text(json.dumps([row]))
+    (sample,) = prepared(tmp_path, "mmbench", "dev.JSON")
+    assert sample.choices == {"A": "1.5", "B": "True", "C": "3"}
+    assert (sample.id, sample.answer_text, sample.category) == ("7", "3", "")
+    write_tsv(raw(tmp_path, "dev.TSV"), [row | {"D": "", "category": ""}], [*TSV_COLUMNS])
+    (same,) = prepared(tmp_path, "mmbench", "dev.TSV")
+    assert same == sample
 
 
 # ---------------------------------------------------------------- MMMU

@@ -17,6 +17,10 @@ OF_FILES = (
 """What the system says of files. Libraries with errors of their own repeat the system's text."""
 
 
+MAX_LINE_CHARS = 1000
+"""Of a longer line the beginning and the end are shown: a message may quote what a file holds."""
+
+
 class VovnetError(Exception):
     """Bad input or a broken contract: one clear line, exit status 2, no traceback.
 
@@ -45,8 +49,16 @@ def error_line(error: BaseException) -> str | None:
     """One line for what a user's file, setting, permission or disk can cause; None for a fault.
 
     This is the one definition for the command line and the DAG, whichever reader or writer meets
-    the error. The line names the file.
+    the error. The line names the file. What it quotes may be long, so its middle is left out then.
     """
+    line = _line_of(error)
+    if line is None or len(line) <= MAX_LINE_CHARS:
+        return line
+    half = MAX_LINE_CHARS // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+def _line_of(error: BaseException) -> str | None:
     if isinstance(error, VovnetError):
         return str(error)
     text = one_line(error)

@@ -19,6 +19,11 @@ MAX_ROW_CHARS = 1 << 26
 """A longer row counts as broken JSON, so that memory stays bounded."""
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file is called like JSON or JSON lines."""
+    return path.suffix.lower() in JSON_SUFFIXES
+
+
 def iter_rows(path: Path) -> Iterator[Row]:
     """The objects of a JSON array or of a JSONL file; `Row.number` counts from 1."""
     with open_text(path) as file:

@@ -24,6 +24,7 @@ CIRCULAR_STEP = 1_000_000
 def read(source: Source) -> Iterator[Sample]:
     """The samples in file order; every text stays as it stands in the file.
 
+    An index is a number, as VLMEvalKit loads it: `007` and `7` are one index, and come twice.
     For a part of a divided file the whole file is read first, because the division depends on
     which questions share an image.
     """
@@ -40,10 +41,8 @@ def read(source: Source) -> Iterator[Sample]:
 
 
 def _sample(source: Source, row: Row, images: TableImages) -> Sample:
-    index = row.text("index")
-    if not index.isdecimal():
-        raise row.error("index", f"expected a whole number, got {index!r}")
-    pass_index, group = divmod(int(index), CIRCULAR_STEP)
+    index = row.whole_number("index")
+    pass_index, group = divmod(index, CIRCULAR_STEP)
     choices = lettered_choices(row)
     if len(choices) < 2:
         raise row.error("A", "expected at least two options")
@@ -51,7 +50,7 @@ def _sample(source: Source, row: Row, images: TableImages) -> Sample:
     if answer and answer not in choices:
         raise row.error("answer", f"expected one of {list(choices)}, got {answer!r}")
     return Sample(
-        id=source.claim(row, "index", index),
+        id=source.claim(row, "index", str(index)),
         dataset=source.dataset,
         split=source.split,
         question_type="multiple-choice",

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from vovnet.core.errors import DataError, one_line
 from vovnet.core.records import ImageRef, QuestionType, Sample
 from vovnet.data.formats.base import DatasetFormat
-from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
+from vovnet.data.formats.json_rows import is_json, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
 from vovnet.data.formats.vlmevalkit import (
-    TABLE_SUFFIXES,
     TableImages,
+    is_table,
     lettered_choices,
     rows_of_split,
 )
@@ -44,7 +44,7 @@ BATCH_ROWS = 32
 
 def read(source: Source) -> Iterator[Sample]:
     """The samples in the order of the files (sorted by subject) and of their rows."""
-    if _is_table(source.files[0]):
+    if _has_lettered_columns(source.files[0]):
         images = TableImages(source)
         for row in rows_of_split(source, TABLE_REQUIRED, source.split):
             choices = lettered_choices(row)
@@ -60,16 +60,16 @@ def read(source: Source) -> Iterator[Sample]:
 
 
 def _hub_rows(path: Path) -> Iterator[Row]:
-    if path.suffix in JSON_SUFFIXES:
+    if is_json(path):
         return json_rows(path)
     return parquet_rows(path, PARQUET_REQUIRED, PARQUET_OPTIONAL)
 
 
-def _is_table(path: Path) -> bool:
+def _has_lettered_columns(path: Path) -> bool:
     """Whether a file has lettered options, a column for each, and no list of options."""
-    if path.suffix in JSON_SUFFIXES:
+    if is_json(path):
         return all("options" not in row.values for row in islice(iter_rows(path), 1))
-    return path.suffix in TABLE_SUFFIXES
+    return is_table(path)
 
 
 def json_rows(path: Path) -> Iterator[Row]:

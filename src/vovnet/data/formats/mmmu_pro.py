@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vovnet.core.records import Sample
 from vovnet.data.formats.base import DatasetFormat
-from vovnet.data.formats.json_rows import JSON_SUFFIXES
+from vovnet.data.formats.json_rows import is_json
 from vovnet.data.formats.mmmu import IMAGE_COLUMNS, images_of, json_rows, parquet_rows
 from vovnet.data.formats.source import Row, Source
 
@@ -47,7 +47,7 @@ def read(source: Source) -> Iterator[Sample]:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    as_json = path.suffix in JSON_SUFFIXES
+    as_json = is_json(path)
     return json_rows(path) if as_json else parquet_rows(path, REQUIRED, OPTIONAL)
 
 

@@ -4,6 +4,7 @@ The errors of a row say where it is: file, row and column.
 """
 
 import ast
+import re
 import sqlite3
 import weakref
 from collections import Counter
@@ -15,6 +16,15 @@ from typing import Any
 from vovnet.config import DataSettings
 from vovnet.core.errors import DataError
 from vovnet.data.image_store import ImageStore
+
+MAX_DIGITS = 18
+"""Whole numbers of so many digits are exact in 64 bits, as all programs count rows."""
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text is, as a table holds it: `7`, or `7.0` in a column with gaps."""
+    found = re.fullmatch(rf"(\d{{1,{MAX_DIGITS}}})(\.0+)?", text)
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,15 @@ class Row:
             return str(value)
         return self.text(column)
 
+    def whole_number(self, column: str) -> int:
+        """An index: a whole number, which may be written as a text, with a point too (`7.0`)."""
+        text = self.identifier(column)
+        number = whole_number(text)
+        if number is None:
+            limit = f" of at most {MAX_DIGITS} digits" if text.isdecimal() else ""
+            raise self.error(column, f"expected a whole number{limit}, got {text[:80]!r}")
+        return number
+
     def texts(self, column: str) -> list[str]:
         """A list of texts, empty where there is none."""
         value = self.values.get(column)
@@ -86,7 +105,8 @@ def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> 
             raise DataError(f"{path}: two columns are called {name!r}, expected one")
     for name in required:
         if name not in names:
-            raise DataError(f"{path}: column {name!r} is missing, it has {names}")
+            shown = [other[:80] for other in names]  # a file of another kind may be one long line
+            raise DataError(f"{path}: column {name!r} is missing, it has {shown}")
 
 
 def text_list(text: str) -> list[str] | None:

@@ -16,6 +16,9 @@ from vovnet.core.records import ImageRef, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.source import Row, Source
 
+NUM_HUMANS = 10
+"""How many people answered each question; mmf's evaluator refuses another number."""
+
 IMAGE_SUFFIXES = (".jpg", ".png")
 
 
@@ -24,7 +27,8 @@ def read(source: Source) -> Iterator[Sample]:
     ocr_file = source.further.get("ocr_files")
     tokens = _ocr_tokens(ocr_file) if ocr_file else None
     for row in _rows(source.file):
-        answers = row.texts("answers")
+        has_answers = row.values.get("answers") is not None
+        answers = human_answers(row, "answers") if has_answers else []
         answer = Counter(answers).most_common(1)[0][0] if answers else ""  # the first of several
         classes = row.texts("image_classes")
         yield Sample(
@@ -40,6 +44,14 @@ def read(source: Source) -> Iterator[Sample]:
             answers=answers,
             category=classes[0] if classes else "",
         )
+
+
+def human_answers(row: Row, column: str) -> list[str]:
+    """The ten human answers of a row."""
+    answers = row.texts(column)
+    if len(answers) != NUM_HUMANS:
+        raise row.error(column, f"expected {NUM_HUMANS} human answers, got {len(answers)}")
+    return answers
 
 
 def _rows(path: Path) -> Iterator[Row]:

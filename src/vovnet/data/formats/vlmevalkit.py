@@ -3,23 +3,28 @@
 They come as TSV, or as JSON or XLSX with the same rows.
 """
 
+from __future__ import annotations
+
 import base64
 import csv
-import math
 import string
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 from zipfile import BadZipFile
 
 from vovnet.core.errors import DataError, one_line
 from vovnet.core.files import open_text
 from vovnet.core.records import ImageRef
-from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
+from vovnet.data.formats.json_rows import is_json, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLE_SUFFIXES = (".tsv", ".xlsx")
 
@@ -31,6 +36,15 @@ _XLSX_ERRORS = (
 
 MAX_REFERENCE_LENGTH = 64
 """An `image` value of at most so many characters is the index of the row with the image."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is called like a TSV or a workbook."""
+    return path.suffix.lower() in TABLE_SUFFIXES
+
+
+def is_workbook(path: Path) -> bool:
+    return path.suffix.lower() == ".xlsx"
 
 
 def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
@@ -84,23 +98,44 @@ def read_json_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
         values = row.values.get("annotation", row.values)
         if not isinstance(values, dict):
             raise row.error("annotation", "expected an object")
-        table_row = Row(path, row.number, {name: _field(value) for name, value in values.items()})
+        table_row = Row(
+            path, row.number, {name: table_field(value) for name, value in values.items()}
+        )
         table_row.require(required)
         yield table_row
 
 
-def _field(value: Any) -> Any:
-    """A value as a TSV would hold it: a whole number as text, and "" for a missing value."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+def table_field(value: Any) -> Any:
+    """A value as a TSV holds it: a number as text, and "" for a missing one (null or NaN)."""
+    if value is None or value != value:
         return ""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int | float) else value
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
     """The rows of a JSON file or a workbook if its name ends like one, else of a TSV."""
-    if path.suffix in JSON_SUFFIXES:
+    if is_json(path):
         return read_json_table(path, required)
-    return read_xlsx(path, required) if path.suffix == ".xlsx" else read_tsv(path, required)
+    return (read_xlsx if is_workbook(path) else read_tsv)(path, required)
+
+
+def pandas_table(path: Path, text: TextIO | None = None) -> pd.DataFrame:
+    """A TSV or a workbook as VLMEvalKit sees it: pandas infers what a column holds.
+
+    `text` is a TSV that stands for the rows of the file. Faults that `read_table` refuses, pandas
+    mends in silence.
+    """
+    import pandas as pd
+
+    if text is None and is_workbook(path):
+        return pd.read_excel(path, engine="openpyxl")
+    try:
+        with warnings.catch_warnings():
+            # It warns of columns that are numbers in one part of a large file and not in another.
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+            return pd.read_csv(text or path, sep="\t")
+    except ValueError as error:
+        raise DataError(f"{path}: not valid TSV ({one_line(error)})") from None
 
 
 def rows_of_split(source: Source, required: tuple[str, ...], split: str) -> Iterator[Row]:
