@@ -124,6 +124,21 @@ def test_mmmu_in_folders_of_subjects_with_verdicts(
     assert "rows without guesses" in printed and "drawn" not in printed
 
 
+def test_any_of_several_letters_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = mmmu_rows("Art", "B", "(C)", "D")
+    write_json(tmp_path / "output.json", [row | {"answer": ["B", "C"]} for row in rows])
+    assert keval(capsys, tmp_path / "output.json") == [1, 1, 0]
+    gold = {"question_type": "multiple-choice", "ground_truth": ["C", "D"]}
+    letters = {f"validation_Art_{number}": letter for number, letter in enumerate("ACD")}
+    write_json(tmp_path / "total_val_output.json", letters)
+    write_json(tmp_path / "answer_dict_val.json", dict.fromkeys(letters, gold))
+    printed = " ".join(scored(capsys, tmp_path).split())
+    assert "total_val_output.json: MMMU, options read, 3 rows" in printed
+    assert printed.count("rows 2 of 3") == 2
+
+
 def test_mmmu_pro_holds_its_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     responses: list[Any] = ["Answer: B", "the USA is", {"error": "no"}]
     rows = [
@@ -204,8 +219,78 @@ def test_mmbench_and_its_form_by_llava(tmp_path: Path, capsys: pytest.CaptureFix
     write_jsonl(tmp_path / "keval.rows.jsonl", official)
     printed = scored(capsys, tmp_path)
     assert "4 official verdicts on rows" in printed and printed.count("DIFFERS") == 1
+    write_jsonl(tmp_path / "keval.rows.jsonl", [*official, {"index": "9" * 5000, "hit": 1}])
+    assert "  1 verdicts are on rows that are not there" in scored(capsys, tmp_path)
     write_jsonl(tmp_path / "sets/llava.jsonl", [llava[0] | {"round_id": 1}])
     assert "column 'round_id': its options were rotated" in refused(capsys, tmp_path)
+
+
+def keval(capsys: pytest.CaptureFixture[str], path: Path) -> list[float]:
+    """The scores of the rows of a prediction file."""
+    scored(capsys, path, "--output_dir", path.parent / "out")
+    rows = (path.parent / "out/rows.jsonl").read_text().splitlines()
+    return [json.loads(row)["score"] for row in rows]
+
+
+def write_forms(folder: Path, table: str) -> list[Path]:
+    """A TSV, and the workbook and the JSON that VLMEvalKit writes of it."""
+    paths = [folder / f"model.{suffix}" for suffix in ("tsv", "xlsx", "json")]
+    write_text(paths[0], table)
+    frame = pd.read_csv(paths[0], sep="\t")
+    frame.to_excel(paths[1], index=False)
+    write_text(paths[2], json.dumps(frame.to_dict("records")))
+    return paths
+
+
+def test_numbers_and_gaps_are_those_that_pandas_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`A` becomes 3.0, 1.5, 1.5, 1000.0 and 2.0, `B` 1.0, 2.5, 2.0 and so on, and `D` -5.0."""
+    table = (
+        "index\tquestion\tA\tB\tC\tD\tanswer\tprediction\tcategory\n"
+        "1\tq\t3\t1\tcat\t\tA\tIt is 3 I think\tc\n"  # no 3.0 in it
+        "2\tq\t1.50\t2.5\t\t\tA\t1.50 m\t\n"  # 1.5 is
+        "3\tq\t1.5\t02\t\t\tB\tso 02\tNA\n"  # no 2.0 in it
+        "4\tq\t1e3\t1000000\tNone\t\tA\tabout 1e3\tc\n"  # no 1000.0 in it
+        "5\tq\t2\t10\tx\t-5\tD\ti say -5\tc\n"  # no -5.0 in it
+    )
+    for path in write_forms(tmp_path, table):
+        assert keval(capsys, path) == [0, 1, 0, 0, 0], path.suffix
+    mixed = table.replace("\t3\t1\tcat", "\t3\tnone\tcat").replace("\t1e3", "\t1,000")
+    for path in write_forms(tmp_path, mixed.replace("about 1e3", "about 1,000")):
+        assert keval(capsys, path) == [1, 1, 1, 1, 0], "a column with a text keeps all its texts"
+
+
+def test_open_questions_of_mmmu_whose_answer_is_a_letter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer is option A, and a letter remains what must be chosen (Pharmacy_19)."""
+    table = (
+        "index\tquestion\tquestion_type\tA\tB\tanswer\tprediction\n"
+        "1\tq\tshort-answer\t\t\tB\tB\n"  # chooses B, "Other Answers"
+        "2\tq\tshort-answer\t\t\tC\tC\n"  # chooses A, whose text is C
+        "3\tq\tshort-answer\t\t\tA\tA\n"
+        "4\tq\tshort-answer\t\t\tdog\tIt is a dog.\n"  # chooses A
+        "5\tq\tmultiple-choice\tx\ty\t?\tA\n"  # no letter: A
+        "6\tq\tmultiple-choice\tx\ty\tb\tB\n"
+        "7\tq\tmultiple-choice\tx\ty\tB\tB\n"
+    )
+    for path in write_forms(tmp_path, table):
+        assert keval(capsys, path) == [1, 0, 1, 1, 1, 0, 1], path.suffix
+
+
+def test_json_with_nan_and_numbers_beside_a_gold_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_text(tmp_path / "gold.tsv", "index\tA\tB\tanswer\n1\txx\tyy\tB\n2\t3\t6.5\tB\n")
+    nan = float("nan")
+    row = {"A": "xx", "B": "yy", "C": nan, "answer": nan, "category": nan, "prediction": "the yy"}
+    rows = [{"index": 1.0} | row, {"index": 2.0} | row | {"A": 3, "B": 6.5, "prediction": 6.5}]
+    write_text(tmp_path / "sets/model.JSON", json.dumps(rows))
+    printed = " ".join(scored(capsys, tmp_path).split())
+    assert "model.JSON: MMBench, 2 rows" in printed and "rows 2 of 2" in printed
+    write_text(tmp_path / "sets/model.JSON", json.dumps([rows[0] | {"A": ["x"]}]))
+    assert "row 1, column 'A': expected text, got list" in refused(capsys, tmp_path)
 
 
 def test_mmbench_as_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,6 +339,7 @@ def test_what_a_sheet_holds_beside_its_table(
         ('[{"question_id": 1, "answer": "B"}, 3]', "row 2: expected an object"),
         ('[{"index": 1, "prediction": "B", "answer": "B"}]', "column 'A': the row has no option"),
         ('[{"index": "x", "prediction": "B"}]', "column 'index': expected a whole number"),
+        (f'[{{"index": "{"9" * 5000}", "prediction": "B"}}]', "number of at most 18 digits, got"),
         ('{"validation_Art_1": "B"}', "no gold answer for 'validation_Art_1' is given"),
         ("[{]", "not valid JSON"),
         ("[]", "holds no prediction file that is known"),

@@ -11,8 +11,8 @@ from vovnet.commands.score_predictions.predictions import (
     Gold,
     Layout,
     subject_of,
-    whole_number,
 )
+from vovnet.commands.score_predictions.tables import as_pandas_reads, is_table_row
 from vovnet.commands.score_predictions.verdicts import (
     VerdictFile,
     holds_verdicts,
@@ -23,7 +23,7 @@ from vovnet.core.errors import DataError, error_line
 from vovnet.core.files import read_json
 from vovnet.data.formats.json_rows import JSON_SUFFIXES, iter_rows
 from vovnet.data.formats.source import Row
-from vovnet.data.formats.vlmevalkit import TABLE_SUFFIXES, read_table
+from vovnet.data.formats.vlmevalkit import TABLE_SUFFIXES, is_table, read_table
 
 SUFFIXES = (*JSON_SUFFIXES, *TABLE_SUFFIXES)
 TOTALS, ROWS = "totals.json", "rows.jsonl"
@@ -88,7 +88,7 @@ def read_folder(
     given |= {(output / name).resolve() for name in (TOTALS, ROWS)} if output else set()
     listed = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
     for path in (path for path in listed if path.is_file() and path.resolve() not in given):
-        if path.suffix not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
             found.passed_over.append((path, OTHER_NAME))
             continue
         try:
@@ -142,10 +142,14 @@ def _read_set(name: str, layout: Layout, files: list[list[Row]], gold: Gold) -> 
 
 
 def _rows(path: Path) -> list[Row]:
-    """The rows of a file. An object becomes a row for each key, its `id`."""
-    if path.suffix in TABLE_SUFFIXES:
-        return list(read_table(path, ()))
-    if path.suffix == ".jsonl":
+    """The rows of a file; those of VLMEvalKit's tables have the values that it sees in them."""
+    rows = list(read_table(path, ())) if is_table(path) else _json_rows(path)
+    return as_pandas_reads(path, rows) if rows and is_table_row(rows[0].values) else rows
+
+
+def _json_rows(path: Path) -> list[Row]:
+    """The rows of a JSON file. An object becomes a row for each key, its `id`."""
+    if path.suffix.lower() == ".jsonl":
         return list(iter_rows(path))
     try:
         content = read_json(path)
@@ -216,7 +220,7 @@ def _add_gold(gold: Gold, path: Path, rows: list[Row]) -> bool:
     elif first.keys() >= {"index", "A", "answer"} and first.keys().isdisjoint(
         {"prediction", "hit"}
     ):
-        for index, row in [(whole_number(row, "index"), row) for row in rows]:
+        for index, row in [(row.whole_number("index"), row) for row in rows]:
             gold.mmbench.add(str(index), row)
     else:
         return False

@@ -15,16 +15,15 @@ from vovnet.core.records import Sample
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
 from vovnet.data.formats.mmmu_pro import lettered_options
 from vovnet.data.formats.source import Row
-from vovnet.data.formats.vlmevalkit import TABLE_SUFFIXES
-
-MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"}
-MISSING |= {"1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-"""Fields of a table that VLMEvalKit does not see, because pandas takes them for missing values."""
+from vovnet.data.formats.textvqa import human_answers
+from vovnet.data.formats.vlmevalkit import lettered_choices
 
 NO_PREDICTION = "nan"
 """What VLMEvalKit scores where a prediction is missing."""
 
-NUM_HUMANS = 10
+
+OTHER_ANSWERS = "Other Answers"
+"""The second option of an open question of MMMU."""
 
 
 class ForeignRowsError(DataError):
@@ -223,9 +222,9 @@ def _llava_question(row: Row) -> str:
 def read_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
     """Rows of VLMEvalKit's tables: options and a prediction; what is right, in the row or apart."""
     for row in rows_with(rows, "prediction"):
-        index = whole_number(row, "index")
+        index = row.whole_number("index")
         known: Row | None = row
-        if gold.mmbench and not table_text(row, "answer"):
+        if gold.mmbench and not row.optional_text("answer"):
             known = gold.mmbench.get(str(index))
         if known is not None:  # the official code passes over what its own table lacks
             yield _circular(row, known, row, index, row.values["prediction"])
@@ -237,7 +236,7 @@ def read_llava_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
     for row in rows_with(rows, "text"):
         if row.values.get("round_id"):
             raise row.error("round_id", "its options were rotated; expected answers of one round")
-        last[whole_number(row, "question_id")] = row
+        last[row.whole_number("question_id")] = row
     for index, row in last.items():
         if (known := gold.mmbench.get(str(index))) is None:
             reason = f"no row {index} of MMBench's table is given, see --gold"
@@ -246,52 +245,39 @@ def read_llava_mmbench(rows: Iterable[Row], gold: Gold) -> Iterator[Answer]:
 
 
 def _circular(row: Row, known: Row, options: Row, index: int, prediction: object) -> Answer:
-    """An answer in one pass; an open question of MMMU has two options, as VLMEvalKit scores it."""
-    choices = {letter: table_text(options, letter) for letter in string.ascii_uppercase}
-    choices = {letter: text for letter, text in choices.items() if text}
+    """An answer in one pass.
+
+    VLMEvalKit scores MMMU so: a question without an option A, an open one, has its answer as A and
+    "Other Answers" as B. An answer that is a capital letter is what must be chosen, of an open
+    question too, and for any other A must be.
+    """
+    choices = lettered_choices(options)
     right = known.text("answer")
-    if "question_type" in options.values and "A" not in choices:  # an open question of MMMU
-        choices |= {"A": right, "B": "Other Answers"}
-        right = "A"
+    if "question_type" in options.values:
+        if "A" not in choices:
+            choices |= {"A": right, "B": OTHER_ANSWERS}
+        right = right if right in list(string.ascii_uppercase) else "A"
     if not choices:
         raise options.error("A", "the row has no option")
     text = "" if prediction is None else row.writable("prediction", str(prediction))
     group = (
-        whole_number(options, "g_index") if "g_index" in options.values else index % CIRCULAR_STEP
+        options.whole_number("g_index") if "g_index" in options.values else index % CIRCULAR_STEP
     )
     return Answer(
         row=row,
         sample=_sample(row, str(index), "answer", right, choices),
-        text=NO_PREDICTION if _is_missing(row, text) else text,
+        text=text or NO_PREDICTION,
         question=str(group),
-        part=table_text(known, "category"),
+        part=known.optional_text("category"),
         is_main=index == group,
     )
 
 
-def table_text(row: Row, column: str) -> str:
-    """A field of a table as VLMEvalKit sees it; "" for a missing one."""
-    text = row.optional_text(column)
-    return "" if _is_missing(row, text) else text
-
-
-def _is_missing(row: Row, text: str) -> bool:
-    return text in MISSING if row.path.suffix in TABLE_SUFFIXES else not text
-
-
-def whole_number(row: Row, column: str) -> int:
-    """An index, which may be written as a text."""
-    name = row.identifier(column)
-    if not name.isdecimal():
-        raise row.error(column, f"expected a whole number, got {name!r}")
-    return int(name)
-
-
 def _sample(row: Row, name: str, column: str, answer: object, choices: Mapping[str, str]) -> Sample:
-    """The question with its gold: a letter, or accepted texts."""
+    """The question with its gold: accepted texts, of MMMU sometimes several letters."""
     accepted = answer if isinstance(answer, list) else [answer]
     texts = [row.writable(column, str(item)) for item in accepted if item is not None]
-    if not texts or (choices and len(texts) > 1):
+    if not texts:
         raise row.error(column, f"expected a gold answer, got {str(answer)[:80]!r}")
     return Sample(
         id=name,
@@ -302,15 +288,12 @@ def _sample(row: Row, name: str, column: str, answer: object, choices: Mapping[s
         images=[],
         choices={letter: row.writable(letter, text) for letter, text in choices.items()},
         answer=texts[0],
-        answers=[] if choices else texts,
+        answers=[] if choices and len(texts) == 1 else texts,
     )
 
 
 def _human_sample(row: Row, column: str, name: str) -> Sample:
-    humans = row.texts(column)
-    if len(humans) != NUM_HUMANS:
-        raise row.error(column, f"expected {NUM_HUMANS} human answers, got {len(humans)}")
-    return _sample(row, name, column, humans, {})
+    return _sample(row, name, column, human_answers(row, column), {})
 
 
 def subject_of(name: str) -> str:

@@ -13,6 +13,7 @@ from vovnet.commands.score_predictions.files import ROWS, TOTALS, PredictionSet
 from vovnet.commands.score_predictions.predictions import Answer
 from vovnet.config import Parse
 from vovnet.core.files import write_json, write_text
+from vovnet.core.records import Sample
 from vovnet.evaluation.questions import score_sample
 from vovnet.evaluation.scoring import load_scorer
 from vovnet.evaluation.scoring.base import Score
@@ -108,7 +109,7 @@ class Scored:
             return []
         draw = random.Random(SEED)
         values = [
-            float(draw.choice(list(answer.sample.choices)) == answer.sample.answer)
+            float(draw.choice(list(answer.sample.choices)) in accepted(answer.sample))
             if score.parse_fallback
             else score.value
             for answer, score in self.pairs
@@ -134,10 +135,20 @@ def scored(given: PredictionSet, parse: Parse) -> Scored:
     return Scored(given, parse, [_score(scorer, answer, parse) for answer in given.answers])
 
 
+def accepted(sample: Sample) -> list[str]:
+    """The gold answers: of some questions of MMMU with options, any of several letters."""
+    return sample.answers or [sample.answer]
+
+
 def _score(scorer: str, answer: Answer, parse: Parse) -> Score:
+    """The score of a text; of a question with several right options, by the one it fits best."""
+    sample = answer.sample
     if answer.is_choice:
-        return Score(float(answer.text == answer.sample.answer), False, answer.text)
-    return score_sample(scorer, answer.sample, answer.text, parse)
+        return Score(float(answer.text in accepted(sample)), False, answer.text)
+    letters = accepted(sample) if sample.choices else [sample.answer]
+    samples = [sample.model_copy(update={"answer": letter}) for letter in letters]
+    scores = [score_sample(scorer, one, answer.text, parse) for one in samples]
+    return max(scores, key=lambda score: score.value)
 
 
 def _total(name: str, values: Iterable[float]) -> Total:

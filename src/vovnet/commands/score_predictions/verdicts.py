@@ -8,7 +8,7 @@ from typing import Any
 
 from vovnet.core.errors import DataError
 from vovnet.data.formats.mmbench import CIRCULAR_STEP
-from vovnet.data.formats.source import Row
+from vovnet.data.formats.source import Row, whole_number
 
 ROW_KEYS = ("id", "question_id", "index")
 OF_QUESTIONS = ("circular_hit", "hit")
@@ -72,8 +72,8 @@ def read_verdicts(path: Path, rows: list[Row]) -> VerdictFile:
 
 def _is_later_pass(row: Row) -> bool:
     """Whether a verdict is on a pass of a question that is not its first."""
-    name = str(row.values.get("index", ""))
-    return name.isdecimal() and int(name) >= CIRCULAR_STEP
+    index = whole_number(str(row.values.get("index", "")))
+    return index is not None and index >= CIRCULAR_STEP
 
 
 def verdict(row: Row) -> Verdict:
@@ -98,10 +98,12 @@ def verdict(row: Row) -> Verdict:
 
 
 def _name(row: Row, by_question: bool) -> str:
-    if by_question and "g_index" in row.values:
-        return row.identifier("g_index")
-    key = next((key for key in ROW_KEYS if key in row.values), None)
+    keys = ("g_index", *ROW_KEYS) if by_question else ROW_KEYS
+    key = next((key for key in keys if key in row.values), None)
     if key is None:
         raise row.error(ROW_KEYS[0], "is missing")
     name = row.identifier(key)
-    return str(int(name) % CIRCULAR_STEP) if by_question and name.isdecimal() else name
+    number = whole_number(name) if by_question or key == "index" else None
+    if number is None:
+        return name
+    return str(number % CIRCULAR_STEP if by_question and key != "g_index" else number)
