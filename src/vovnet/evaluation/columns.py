@@ -244,6 +244,15 @@ _TRUTHS = {"within_range"}
 
 _TYPES = dict.fromkeys(TEXTS, "str") | dict.fromkeys(("baseline_name", "action_ratio"), "string")
 
+NO_VIEW = "none"
+"""The stratum of questions that no view answers."""
+
+AT_MOST = 0.01
+"""How far below FULL's the accuracy of what is deployed may be."""
+
+DIVISIONS = 200
+"""Into halves, of which one chooses what is deployed and the other measures it."""
+
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 

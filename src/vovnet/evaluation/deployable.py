@@ -24,13 +24,8 @@ import numpy as np
 
 from vovnet.core.arrays import Floats, Ints, unit_minima, unit_sums
 from vovnet.core.resampling import LEVEL
-from vovnet.evaluation.columns import Row
+from vovnet.evaluation.columns import AT_MOST, DIVISIONS, Row
 from vovnet.evaluation.references import Comparison
-
-AT_MOST = 0.01
-"""How far below FULL's the accuracy may be."""
-
-DIVISIONS = 200
 
 EPSILON = 1e-12
 """What rounding may make of a difference of exactly a point."""

@@ -12,11 +12,8 @@ import numpy as np
 import pandas as pd
 
 from vovnet.core.arrays import Bools, Floats, Ints, unit_minima, unit_sums
-from vovnet.evaluation.columns import Row
+from vovnet.evaluation.columns import NO_VIEW, Row
 from vovnet.evaluation.references import Comparison
-
-NONE = "none"
-"""The kind of a question that no action is expected to answer."""
 
 LIKELY = 0.5
 
@@ -44,7 +41,7 @@ def strata_rows(
     """
     questions = comparison.asked(name, dataset)[0]
     points = range(len(comparison.experiments[name].points))
-    kinds = {-1: NONE} | dict(enumerate(comparison.settings.actions))
+    kinds = {-1: NO_VIEW} | dict(enumerate(comparison.settings.actions))
     rows: list[Row] = []
     for seed, strata_U in strata.items():
         for point in points:

@@ -1,6 +1,6 @@
 """The deployable number: what is saved at an accuracy at most a point below FULL."""
 
-from vovnet.evaluation.deployable import AT_MOST, DIVISIONS
+from vovnet.evaluation.columns import AT_MOST, DIVISIONS
 from vovnet.report import render
 from vovnet.report.inputs import Inputs
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from vovnet.evaluation.strata import NONE
+from vovnet.evaluation.columns import NO_VIEW
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, of, operating_note, operating_points, over_seeds
 
@@ -21,10 +21,10 @@ def table(inputs: Inputs) -> render.Table:
     rows = pd.concat([first, rows]).sort_index(kind="stable").reset_index(drop=True)
     is_share = rows["title"] == SHARE
     columns: render.Text = {("", "Dataset"): rows["dataset"], ("", "Method"): rows["title"]}
-    for stratum in [*inputs.actions, NONE]:
+    for stratum in [*inputs.actions, NO_VIEW]:
         there = rows[BY].merge(of(numbers, stratum=stratum), on=BY, how="left")
         accuracy = there["accuracy_mean"].mask(is_share, there["share_mean"])
-        group = f"Needs {render.label(stratum)}" if stratum != NONE else "No view answers"
+        group = f"Needs {render.label(stratum)}" if stratum != NO_VIEW else "No view answers"
         columns |= {
             (group, "Acc. [%]"): render.numbers(100 * accuracy),
             (group, "Cost"): render.numbers(there["avg_cost_mean"].mask(is_share)),
