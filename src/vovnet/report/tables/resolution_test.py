@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from vovnet.evaluation.columns import FLOPS
 from vovnet.report import render
-from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_places, of
+from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, equal_cost_places, of
 
 ORDER = 60
 YES = {True: "yes", False: "no"}
@@ -11,6 +12,8 @@ YES = {True: "yes", False: "no"}
 
 def table(inputs: Inputs) -> render.Table:
     rows = equal_cost_places(inputs)
+    by = ["dataset", "experiment", "at", "point"]
+    counted = rows[by].merge(equal_cost_gains(inputs, FLOPS), on=by, how="left")
     other = rows["reference_run_resolution"]
     foreign = other.notna() & (other != rows["run"])
     titles = rows["title"] + foreign.map({True: "†", False: ""})
@@ -28,6 +31,11 @@ def table(inputs: Inputs) -> render.Table:
             .map({True: "yes", False: "no"})
             .fillna(render.DASH),
             "Resolution scaling": rows["verdict_resolution"].fillna(render.DASH),
+        }
+        | _gain(counted, "mixing", "by FLOPs: over mixing ↑")
+        | _gain(counted, "resolution", "by FLOPs: over resolution ↑")
+        | {
+            "by FLOPs": counted["verdict_resolution"].fillna(render.DASH),
             "Seeds": render.texts(rows.index, (f"{count:g}" for count in rows["num_seeds_mixing"])),
         }
     )
@@ -39,6 +47,7 @@ def table(inputs: Inputs) -> render.Table:
         "number of methods compared on the dataset at that place. Resolution scaling is the upper "
         "convex hull of no vision, the sizes of the sweep and FULL: any two may be mixed. In "
         "range: the cost lies between those of the smallest and the largest image of the sweep. "
+        "By FLOPs: the same at equal counted FLOPs of text pass, tower and language model. "
         "†: the run has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
     return render.Table(caption, rows, columns, long=True)
@@ -64,7 +73,7 @@ def sentence(rows: pd.DataFrame) -> str:
     )
 
 
-def _gain(rows: pd.DataFrame, reference: str) -> render.Text:
+def _gain(rows: pd.DataFrame, reference: str, heading: str = "") -> render.Text:
     ending = f"_{reference}"
     side = rows.filter(like=ending).rename(columns=lambda name: name.removesuffix(ending))
-    return render.value(side, "gain", f"Over {reference} ↑ [points]", ends=True)
+    return render.value(side, "gain", heading or f"Over {reference} ↑ [points]", ends=True)
