@@ -11,8 +11,10 @@ Shapes: N rows, K switches of a row, J = K + 1 pieces between them, P operating 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vovnet.config import Match, PolicySettings
 from vovnet.core.arrays import Floats, Ints
@@ -40,15 +42,40 @@ APART = 1e-9
 class Frontier:
     """What a policy does at each of its operating points, both ends included.
 
-    `values` are those of its scalar, ascending, (P,). Actions, scores, and the vision tokens and
-    FLOPs of all executed views are (N, P); the action is -1 for a view that is none.
+    `values` are those of its scalar, ascending, (P,). Each row does one of few things: `piece`,
+    (N, P), says which at each point, and `done` what it does then, (N, J) by name. Many frontiers
+    are held at a time, so that their arrays over all points are made when they are asked for.
     """
 
     values: Floats
-    actions: Ints
-    scores: Floats
-    tokens: Ints
-    flops: Floats
+    piece: NDArray[np.int16]
+    done: Mapping[str, NDArray[Any]]
+
+    @property
+    def actions(self) -> Ints:
+        """The action whose view is answered from, -1 for a view that is none, (N, P)."""
+        return self._at("actions")
+
+    @property
+    def scores(self) -> Floats:
+        """The correctness of the answer, (N, P)."""
+        return self._at("scores")
+
+    @property
+    def tokens(self) -> Ints:
+        """The vision tokens of all executed views, (N, P)."""
+        return self._at("tokens")
+
+    @property
+    def flops(self) -> Floats:
+        """The FLOPs of the text pass, where it is read, and of all executed views, (N, P)."""
+        return self._at("flops")
+
+    def _at(self, name: str) -> NDArray[Any]:
+        return np.take_along_axis(self.done[name], self.piece, axis=1)
+
+
+FACTS = ("actions", "scores", "tokens", "flops")
 
 
 @dataclass(frozen=True)
@@ -77,15 +104,10 @@ def frontier_of(
     looks_RNJ = np.stack(decision.looks).reshape(-1, *inside_NJ.shape)
     changes_NK = (looks_RNJ[:, :, 1:] != looks_RNJ[:, :, :-1]).any(axis=0) & np.isfinite(found_NK)
     values_P = _operating_values(found_NK[changes_NK], scalar.low)
-    piece_NP = (found_NK[:, :, None] < values_P).sum(axis=1)
-    measures = (decision.actions, observed.pick("score", samples, decision.views), *costs)
-    return Frontier(
-        values_P,
-        *(
-            np.take_along_axis(values.reshape(inside_NJ.shape), piece_NP, axis=1)
-            for values in measures
-        ),
-    )
+    piece_NP = (found_NK[:, :, None] < values_P).sum(axis=1, dtype=np.int16)
+    facts = (decision.actions, observed.pick("score", samples, decision.views), *costs)
+    done = {name: fact.reshape(inside_NJ.shape) for name, fact in zip(FACTS, facts, strict=True)}
+    return Frontier(values_P, piece_NP, done)
 
 
 def matched_frontier(
@@ -120,15 +142,11 @@ def matched_frontier(
         ratios = [row_A] * (len(limits) + 1) if match.buckets else row_A
         always = policy.model_copy(update={key: ratios, "baseline_bucket_thresholds": limits})
         decision, *costs = execute(always, questions, observed, None, everyone_N)
-        by_action.append((observed.pick("score", everyone_N, decision.views), *costs))
-    return Frontier(
-        source.frontier.values,
-        actions_NP,
-        *(
-            np.take_along_axis(np.stack(values, axis=1), actions_NP, axis=1)
-            for values in zip(*by_action, strict=True)
-        ),
-    )
+        scores_N = observed.pick("score", everyone_N, decision.views)
+        by_action.append((decision.actions, scores_N, *costs))
+    facts = [np.stack(values, axis=1) for values in zip(*by_action, strict=True)]
+    done = dict(zip(FACTS, facts, strict=True))
+    return Frontier(source.frontier.values, actions_NP.astype(np.int16), done)
 
 
 def _operating_values(switches: Floats, low: float) -> Floats:
