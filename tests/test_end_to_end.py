@@ -30,7 +30,8 @@ KEPT = (
 """Every kind of job and of table. The others are evaluated in test_bench.py and test_live.py."""
 
 TABLES = ("main_table", "cross_benchmark", "pareto", "action_ratio", "hull_metrics")
-TABLES += ("resolution_test", "oracle", "references", "strata", "profiling", "deployable")
+TABLES += ("resolution_test", "oracle", "references", "strata", "against_vovnet")
+TABLES += ("profiling", "deployable")
 LIVE = "profile_vovnet"
 
 pytestmark = pytest.mark.slow

@@ -251,10 +251,31 @@ def test_verdicts_are_corrected_for_the_methods_that_are_compared(world: World) 
     by_definition = (rows["gain_lo"] == 0) & (rows["gain_hi"] == 0)
     assert by_definition.any(), "not looking and FULL are ends of the curve"
     families = list(rows[~swept].groupby(["reference", "dataset", "at"]))
-    assert len(families) == 2 * 4 and max(len(family) for _, family in families) == 4
+    assert len(families) == 3 * 4 and max(len(family) for _, family in families) == 4
     for _, family in families:
         expected = holm(family["p_value"].mask(by_definition[family.index]))
         assert family["p_holm"].tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_differences_to_vovnet_are_those_of_the_gains(world: World) -> None:
+    """Of a curve at the same places, of a single point at its own cost; VoVNet has none."""
+    _, layout = world
+    assert rows_of(layout, "vovnet", "vovnet").empty
+    found, own = rows_of(layout, "resolution", "vovnet"), rows_of(layout, "vovnet", "mixing_hull")
+    gains = rows_of(layout, "resolution", "mixing_hull")
+    for at in ("25", "50", "75"):
+        expected = gains.loc[at, "gain"] - own.loc[at, "gain"]
+        assert found.loc[at, "gain"] == pytest.approx(expected)
+        assert found.loc[at, "verdict"] == "loses"
+    curve = hull_table(layout, "curves")
+    differences = []
+    for seed in SEEDS:
+        drawn = curve[(curve["experiment"] == "vovnet") & (curve["seed"] == seed)]
+        best = drawn.groupby("avg_cost")["accuracy"].max()
+        merged = results(layout, "merged", seed)["accuracy"].item()
+        differences.append(100 * (merged - np.interp(10, best.index, best)))
+    row = rows_of(layout, "merged", "vovnet").loc["own"]
+    assert row["gain"] == pytest.approx(np.mean(differences))
 
 
 def test_among_many_a_chance_hit_is_undecided() -> None:

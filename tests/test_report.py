@@ -91,7 +91,7 @@ def checked(layout: Layout) -> dict[str, dict[str, Any]]:
 def test_every_table_has_three_forms(finished: World) -> None:
     _, layout = finished
     files = made_by("vovnet.report.tables")
-    assert len(files) == 3 * 12
+    assert len(files) == 3 * 13
     assert all((layout.paper / name).stat().st_size > 0 for name in files)
     tex = (layout.paper / "main_table.tex").read_text()
     assert r"\toprule" in tex

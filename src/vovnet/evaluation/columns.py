@@ -253,6 +253,12 @@ AT_MOST = 0.01
 DIVISIONS = 200
 """Into halves, of which one chooses what is deployed and the other measures it."""
 
+BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
+"""The verdicts in equal_cost.csv."""
+
+VOVNET = "vovnet"
+"""The reference in equal_cost.csv that is the curve of the experiment that stands for VoVNet."""
+
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 

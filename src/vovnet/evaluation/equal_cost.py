@@ -1,8 +1,8 @@
 """Every policy at equal cost: equal_cost.csv.
 
-A policy is compared with the mixing hull and with resolution scaling, by the mean of the gain over
-seeds. Its interval says what other questions and other trainings would change; verdicts are
-corrected for the number of comparisons with the same reference.
+A policy is compared with the mixing hull, with resolution scaling and with VoVNet itself, by the
+mean of the gain over seeds. Its interval says what other questions and other trainings would
+change; verdicts are corrected for the number of methods that are compared with one reference.
 
 Shapes: S seeds, Q places, B resamples, of which the first is the data itself.
 """
@@ -14,7 +14,15 @@ import numpy as np
 from vovnet.core.arrays import Floats
 from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
 from vovnet.core.stats import Curves
-from vovnet.evaluation.columns import GAIN_SHARES, Row, Unit
+from vovnet.evaluation.columns import (
+    BEATS,
+    GAIN_SHARES,
+    LOSES,
+    UNDECIDED,
+    VOVNET,
+    Row,
+    Unit,
+)
 from vovnet.evaluation.references import Comparison, Points
 
 RESOLUTION = "resolution_scaling_proxy"
@@ -23,8 +31,6 @@ OWN = "own"
 
 PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
 NOT_JUDGED: Row = {"p_holm": np.nan, "verdict": ""}
-BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
-
 EPSILON = 1e-9
 """Percentage points, or tokens, that rounding may make of nothing."""
 
@@ -44,7 +50,8 @@ def equal_cost_rows(
     """Rows of equal_cost.csv of an experiment on a set; `curves` are those of its seeds, if any.
 
     Each point of the specification is compared at its own cost, a curve also at shares of FULL's.
-    A reference that no seed has leaves no rows, nor does resolution scaling against itself.
+    A reference that no seed has leaves no rows, nor do resolution scaling and VoVNet against
+    themselves.
     """
     seeds = comparison.experiments[name].seeds
     values = {seed: comparison.decided(name, dataset, seed, unit)[1] for seed in seeds}
@@ -55,7 +62,7 @@ def equal_cost_rows(
             at_BQ = comparison.ground(name, dataset, seed, unit).places
             values[seed] = Points(at_BQ, curve.value(at_BQ)).beside(values[seed])
     rows: list[Row] = []
-    for kind in ("mixing_hull", "resolution"):
+    for kind in ("mixing_hull", "resolution", VOVNET):
         found = {
             seed: reference
             for seed in seeds
@@ -82,10 +89,11 @@ def equal_cost_rows(
         dearest = np.mean([item.costs.max() for item in found.values()])
         near = EPSILON * max(1.0, float(dearest))
         within_Q = (costs_Q >= cheapest - near) & (costs_Q <= dearest + near)
+        told = gains_of(gains_SBQ)
         for place, (at, point) in enumerate(places):
             where = {"at": at, "point": point, "avg_cost": costs_Q[place]}
             where |= {"within_range": bool(within_Q[place])}
-            rows.append(facts | where | gain_of(gains_SBQ[:, :, place]))
+            rows.append(facts | where | told[place])
             if curves and at == OWN:  # it is told, and the curve is what is judged
                 rows[-1] |= NOT_JUDGED
     return rows
@@ -118,18 +126,13 @@ def judge(rows: list[Row]) -> None:
             row["verdict"] = verdict(row["gain"], row["p_holm"])
 
 
-def gain_of(gains_SB: Floats) -> Row:
-    """The mean over S seeds with its interval; a single seed has no deviation."""
-    rounded_SB = np.where(np.abs(gains_SB) > EPSILON, gains_SB, 0.0)
-    found = mean_over_seeds(rounded_SB[:, :, None])
-    return {
-        "num_seeds": len(gains_SB),
-        "gain": found.value.item(),
-        "gain_sd": found.deviation.item(),
-        "gain_lo": found.low.item(),
-        "gain_hi": found.high.item(),
-        "p_value": found.p_value.item(),
-    }
+def gains_of(gains_SBQ: Floats) -> list[Row]:
+    """At each place the mean over seeds with its interval; a single seed has no deviation."""
+    found = mean_over_seeds(np.where(np.abs(gains_SBQ) > EPSILON, gains_SBQ, 0.0))
+    names = ("gain", "gain_sd", "gain_lo", "gain_hi", "p_value")
+    values = (found.value, found.deviation, found.low, found.high, found.p_value)
+    told = zip(*(value.tolist() for value in values), strict=True)
+    return [{"num_seeds": len(gains_SBQ)} | dict(zip(names, row, strict=True)) for row in told]
 
 
 def _reference(
@@ -138,6 +141,8 @@ def _reference(
     if kind == "mixing_hull":
         ground = comparison.ground(name, dataset, seed, unit)
         return Reference("", ground.hull, ground.fixed.costs[0])
+    if kind == VOVNET:
+        return _vovnet(comparison, name, dataset, seed, unit)
     experiments = comparison.experiments
     scaled = comparison.beside(name, dataset, seed, RESOLUTION)
     if scaled is None:
@@ -149,3 +154,21 @@ def _reference(
     ground = comparison.ground(scaled, dataset, seed, unit)
     _, points = comparison.decided(scaled, dataset, seed, unit)
     return Reference(scaled, ground.mixed_with_ends(points), points.costs[0])
+
+
+def _vovnet(
+    comparison: Comparison, name: str, dataset: str, seed: int, unit: Unit
+) -> Reference | None:
+    """The curve of VoVNet on the same questions, of the same seed; None where it has none."""
+    main, own = comparison.experiments[comparison.main], comparison.experiments[name]
+    if (
+        main.stanza.role != "vovnet"
+        or not comparison.has_curve(main.name)
+        or main.stanza.max_samples != own.stanza.max_samples
+        or main.points[0].cost_scale != own.points[0].cost_scale
+        or dataset not in main.sets
+        or seed not in main.seeds
+        or unit not in comparison.units(main.name, dataset, seed)
+    ):
+        return None
+    return Reference(main.name, *comparison.main_curve(dataset, seed, unit))

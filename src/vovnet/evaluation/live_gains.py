@@ -11,7 +11,7 @@ from vovnet.config import Settings
 from vovnet.core.layout import Layout
 from vovnet.core.stats import Curves, upper_hull
 from vovnet.evaluation.columns import MS, Row
-from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, gain_of
+from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, gains_of
 from vovnet.evaluation.live_run import LiveRun
 from vovnet.evaluation.references import Comparison, Points, averages
 
@@ -85,8 +85,10 @@ def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
             [points.accuracies - hull.value(points.costs) for points, hull in found.values()]
         )
         rows += [
-            facts | {"point": point, "avg_cost": cost} | gain_of(gains_SBP[:, :, point])
-            for point, cost in enumerate(costs_P.tolist())
+            facts | {"point": point, "avg_cost": cost} | gain
+            for point, (cost, gain) in enumerate(
+                zip(costs_P.tolist(), gains_of(gains_SBP), strict=True)
+            )
         ]
     live.forget_set()
     return rows

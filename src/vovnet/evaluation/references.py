@@ -172,6 +172,7 @@ class Comparison:
         self.grounds: dict[tuple[str, int, int | None, Unit], Ground] = {}
         self.tables: dict[tuple[str, int, int | None], Observed] = {}
         self.frontiers: dict[tuple[str, int], Frontier] = {}
+        self.main_curves: dict[tuple[int, Unit], tuple[Curves, Floats]] = {}
 
     def keys(self, name: str, dataset: str, seed: int) -> Row:
         stanza = self.experiments[name].stanza
@@ -317,6 +318,14 @@ class Comparison:
             scale = self.experiments[name].settings.policy.cost_scale
             costs_NP = expected_cost(frontier.tokens, scale)
         return averages(questions, resamples, frontier.scores, costs_NP)
+
+    def main_curve(self, dataset: str, seed: int, unit: Unit = TOKENS) -> tuple[Curves, Floats]:
+        """The curve of the experiment that stands for VoVNet, and the costs of its points, (P,)."""
+        if (seed, unit) not in self.main_curves:
+            _, points = self.reached(self.main, dataset, seed, unit)
+            curve = self.ground(self.main, dataset, seed, unit).curve(points)
+            self.main_curves[seed, unit] = (curve, points.costs[0])
+        return self.main_curves[seed, unit]
 
     def decided(
         self, name: str, dataset: str, seed: int, unit: Unit = TOKENS

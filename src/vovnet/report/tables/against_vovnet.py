@@ -1,0 +1,59 @@
+"""Every method against VoVNet at equal cost: paired differences, and who wins by which cost."""
+
+import pandas as pd
+
+from vovnet.evaluation.columns import BEATS, FLOPS, LOSES, VOVNET
+from vovnet.report import render
+from vovnet.report.inputs import HALF, OWN, Inputs, of
+
+ORDER = 62
+BY = ["dataset", "experiment", "title", "at"]
+GAIN = ["gain", "gain_lo", "gain_hi"]
+
+
+def table(inputs: Inputs) -> render.Table:
+    """A row per dataset, method and place; none where nothing stands for VoVNet."""
+    tables = inputs.equal_cost, inputs.others[FLOPS][2]
+    tokens, flops = (_judged(of(rows, reference=VOVNET)) for rows in tables)
+    rows = tokens.merge(flops, on=BY, how="left", suffixes=("", "_flops"))
+    columns: render.Text = {
+        ("", "Dataset"): rows["dataset"],
+        ("", "Method"): rows["title"].where(~rows.duplicated(["dataset", "experiment"]), ""),
+        ("", "At"): rows["at"].map(lambda at: "own cost" if at == OWN else f"{at}%"),
+    }
+    for ending, group in (("", "By vision tokens"), ("_flops", "By FLOPs")):
+        heading = (group, "Difference ↑ [points]")
+        side = rows[[f"gain{end}{ending}" for end in ("", "_lo", "_hi")]]
+        columns |= render.value(side.set_axis(GAIN, axis=1), "gain", heading, ends=True)
+        columns[group, "Verdict"] = rows[f"verdict{ending}"].fillna(render.DASH)
+    columns |= {("", "Seeds"): render.texts(rows.index, (f"{n:g}" for n in rows["num_seeds"]))}
+    caption = (
+        "Every method minus VoVNet at equal cost: accuracy of curves at 25, 50 and 75% of FULL's "
+        "cost, of single points at their own, mean over the seeds that both have, paired by "
+        "question and seed, with the 95% interval over questions and seeds (a single seed: over "
+        "questions only). Verdicts are at 5% after Holm's correction for the number of methods "
+        f"compared on the dataset at that place. {_sentence(tokens, 'vision tokens')} "
+        f"{_sentence(flops, 'counted FLOPs')} All others are undecided, which does not show that "
+        "they are equal."
+    )
+    return render.Table(caption, rows, columns, long=True)
+
+
+def _judged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Curves at shares of FULL's cost and single points at their own, which have a verdict."""
+    kept = rows[rows["verdict"].notna()]
+    numbers = ["avg_cost", "num_seeds", *GAIN, "gain_sd", "p_value", "p_holm", "verdict"]
+    return kept[[*BY, *numbers]].assign(at=kept["at"].astype(str))
+
+
+def _sentence(rows: pd.DataFrame, unit: str) -> str:
+    """Which methods beat VoVNet, and which lose to it, by a unit of cost."""
+    if rows.empty:
+        return f"By {unit} nothing is compared."
+    lines = []
+    for dataset, found in rows[rows["at"].isin([HALF, OWN])].groupby("dataset", sort=False):
+        beat, lose = (
+            "; ".join(of(found, verdict=verdict)["title"]) or "none" for verdict in (BEATS, LOSES)
+        )
+        lines.append(f"on {dataset} these beat it: {beat}; these lose to it: {lose}.")
+    return f"By {unit}, at half of FULL's or at their own: {' '.join(lines)}"
