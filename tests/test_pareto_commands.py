@@ -154,7 +154,7 @@ def test_merging_may_prune_as_configured(hand: tuple[Path, list[str]]) -> None:
     [
         ("pareto_pruning", ["--ratios", "0"], "expected numbers above 0 and up to 1, got '0'"),
         ("pareto_pruning", ["--ratios", "half"], "above 0 and up to 1, got 'half'"),
-        ("pareto_pruning", ["--ratios", "0.5", "--mode", "random"], "'random'"),
+        ("pareto_pruning", ["--ratios", "0.5", "--mode", "largest"], "'largest'"),
         ("pareto_merge", ["--merge_ratio_list", "0.5,2"], "above 0 and up to 1, got '2'"),
         ("pareto_merge", ["--merge_ratio_list", "0.5", "--enable_prune", "no"], "true or false"),
         ("pareto_resolution", ["--vision_budget_list", "224,x"], "whole numbers from 1, got 'x'"),
