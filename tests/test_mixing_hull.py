@@ -208,7 +208,8 @@ def test_random_mixes_whole_questions(tmp_path: Path) -> None:
     )
     evaluate_all(settings, layout)
     hull_metrics(settings, layout)
-    found = hull_table(layout, "equal_cost").set_index(["experiment", "at"])
+    found = hull_table(layout, "equal_cost")
+    found = found[found["reference"] == MIXING_HULL].set_index(["experiment", "at"])
     for name in own:
         actions_UP = samples_of(layout, name)["action"].to_numpy().reshape(600, 4)
         assert (actions_UP == actions_UP[:, :1]).all()
