@@ -18,6 +18,7 @@ from vovnet.config.experiments import (
 )
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER, SUITE
+from vovnet.evaluation.columns import HULL_FILES
 from vovnet.policies.experiments import head_experiments, reliability_experiments
 from vovnet.report.discovery import made_by
 from workflow.boundary import ends_in_one_line
@@ -30,10 +31,6 @@ BENCH_FILES = (
     "bench.csv",
     "bench.md",
     "manifest.json",
-)
-HULL_TABLES = (
-    *("hull_metrics.csv", "curves.csv", "equal_cost.csv"),
-    *("captured.csv", "references.csv", "strata.csv", "deployable.csv"),
 )
 
 
@@ -73,7 +70,7 @@ class ReportPlan(EvaluationPlan):
 
     def hull_files(self, report: str) -> list[Path]:
         """Of a report by its name, or of any by a wildcard, as all methods that take a report."""
-        return [self.layout.of_report(report).hull / name for name in HULL_TABLES]
+        return [self.layout.of_report(report).hull / name for name in HULL_FILES]
 
     def table_files(self, report: str) -> list[Path]:
         folder = self.layout.of_report(report).paper
