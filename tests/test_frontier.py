@@ -12,24 +12,31 @@ import pytest
 
 from support.policies import DEPLOYABLE, ROUTER, ROWS, signals
 from support.properties import given, st
-from support.replays import GRADED, evaluate_all, hull_rows, write_world
+from support.replays import GRADED, curve_rows, evaluate_all, hull_rows, write_world
 from vovnet.config import PolicySettings, validate
 from vovnet.core.cost import choose_actions, switching_lambdas
 from vovnet.core.records import ImageRef, Sample
+from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.frontier import MOST_POINTS, Frontier, frontier_of
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.questions import Questions
 from vovnet.evaluation.references import Comparison
 from vovnet.evaluation.replay import Observed, execute, router_key
 from vovnet.policies import MODULES, kind_of
-from vovnet.policies.base import Expected
+from vovnet.policies.base import Expected, Scalar
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
+
+
+def scalar_of(policy: dict[str, Any]) -> Scalar | None:
+    settings = PolicySettings(**policy)
+    return kind_of(settings).scalar(settings)
+
 
 CASCADE = {"baseline_name": "cascade"}
 SWEPT = {
     name: policy
     for name, policy in DEPLOYABLE.items()
-    if kind_of(PolicySettings(**policy)).scalar is not None and name != "inside"
+    if scalar_of(policy) is not None and name != "inside"
 } | {
     "cascade": CASCADE | {"options": {"threshold": 0.5}},
     "cascade by answers": CASCADE
@@ -43,6 +50,8 @@ SWEPT = {
     "cascade by margin": CASCADE
     | {"options": {"views": ["no", "full"], "threshold": 0.5, "confidence": "margin"}},
 }
+THRESHOLDS = [[0.3, 0.05], [0.6, 0.2], [0.9, 0.05]]
+"""Of a cascade over all actions: one for NO, and one for COARSE."""
 
 
 def observed(rows: list[Any]) -> tuple[Questions, Observed]:
@@ -87,7 +96,7 @@ def expected(rows: list[Any]) -> dict[str, Expected]:
 
 def at_value(policy: dict[str, Any], value: float, rows: list[Any]) -> tuple[Any, ...]:
     """What `decide` says where the policy's setting is the value: actions, tokens and FLOPs."""
-    first, _, option = kind_of(PolicySettings(**policy)).scalar.key.partition(".")
+    first, _, option = scalar_of(policy).key.partition(".")
     change = {option: value} if option else value
     changed = policy | {first: policy.get("options", {}) | change if option else change}
     questions, seen = observed(rows)
@@ -118,7 +127,7 @@ def test_each_operating_point_is_what_the_policy_decides(
     for point in {0, len(reached) // 3, len(reached) - 1}:
         assert reached[point] == at_value(policy, float(frontier.values[point]), rows)
     # Whatever a specification sweeps is one of them, the ends of the scale included.
-    low = kind_of(PolicySettings(**policy)).scalar.low
+    low = scalar_of(policy).low
     for value in (max(low, eighths / 8 - 2), eighths / 8, low, math.inf):
         assert at_value(policy, value, rows) in reached
 
@@ -147,7 +156,11 @@ def test_one_price_for_all_is_that_of_each_row() -> None:
 
 
 def test_policies_say_themselves_what_moves_them() -> None:
-    keys = {name: kind_of(PolicySettings(baseline_name=name)).scalar for name in MODULES}
+    options = {"cascade": {"threshold": 0.5}}
+    keys = {
+        name: scalar_of({"baseline_name": name, "options": options.get(name, {})})
+        for name in MODULES
+    }
     assert {name: item.key for name, item in keys.items() if item is not None} == {
         None: "lambda_cost",
         "uncertainty_threshold": "baseline_threshold",
@@ -159,17 +172,24 @@ def test_policies_say_themselves_what_moves_them() -> None:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """VoVNet over 5 and over 500 values, and others matched to it or swept likewise over fewer."""
+    """VoVNet over 1, 5 and 500 values, others matched to it or swept likewise over fewer.
+
+    And a cascade that has a threshold for each view.
+    """
     bayes = {"policy": {"baseline_name": "bayes_router"}}
     random = {"policy": {"baseline_name": "random_policy_matched"}}
     stanzas: dict[str, Any] = {}
-    for name, count in (("few", 5), ("many", 500)):
+    for name, count in (("one", 1), ("few", 5), ("many", 500)):
         values = np.linspace(0, 0.3, count).round(6).tolist()
         several = values[:: max(1, count // 20)]
         stanzas[name] = {"role": "vovnet", "sweep": {"lambda_cost": values}}
         stanzas[f"bayes_{name}"] = bayes | {"sweep": {"lambda_cost": several}}
         match = {"experiment": name, "lambda_costs": several}
         stanzas[f"random_{name}"] = random | {"match": match}
+    stanzas["cascade"] = {
+        "policy": CASCADE | {"options": {"views": list(ACTIONS), "threshold": THRESHOLDS[0]}},
+        "sweep": {"options.threshold": THRESHOLDS},
+    }
     stanzas = {name: item | {"title": name} for name, item in stanzas.items()}
     folder: Path = tmp_path_factory.mktemp("swept")
     settings, layout = write_world(folder, {"graded": GRADED}, [0], 80)
@@ -180,15 +200,29 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return settings, layout
 
 
-def test_a_sweep_of_5_and_one_of_500_values_give_the_same_gain(swept: Any) -> None:
+def test_sweeps_of_1_of_5_and_of_500_values_give_the_same_gain(swept: Any) -> None:
     _, layout = swept
     for name in ("", "bayes_", "random_"):
-        few, many = (hull_rows(layout, name + size).iloc[0] for size in ("few", "many"))
-        own = ["experiment", "title", "role"]
-        pd.testing.assert_series_equal(
-            few.drop(own), many.drop(own), check_names=False, check_exact=True
+        one, few, many = (
+            hull_rows(layout, name + size).iloc[0].drop(["experiment", "title", "role"])
+            for size in ("one", "few", "many")
         )
-        assert not math.isnan(few["gain_at_25"])
+        for fewer in (one, few):
+            pd.testing.assert_series_equal(fewer, many, check_names=False, check_exact=True)
+        assert not math.isnan(one["gain_at_25"])
+
+
+def test_thresholds_for_each_view_are_measured_where_they_are_swept(swept: Any) -> None:
+    """No single number moves such a cascade, so that its curve is that of the specification."""
+    _, layout = swept
+    assert scalar_of(CASCADE | {"options": {"threshold": [0.5]}}) is None
+    points = curve_rows(layout, "cascade", "graded", 0)
+    results = read_results(layout.eval("cascade") / "results.csv")
+    assert len(points) == len(THRESHOLDS) and points["avg_cost"].nunique() > 1
+    assert points["avg_cost"].tolist() == pytest.approx(results["avg_cost"].tolist())
+    assert points["accuracy"].tolist() == pytest.approx(results["accuracy"].tolist())
+    assert points["scalar"].isna().all()
+    assert not math.isnan(hull_rows(layout, "cascade").iloc[0]["gain_at_25"])
 
 
 def test_the_sweep_lies_on_the_frontier(swept: Any) -> None:

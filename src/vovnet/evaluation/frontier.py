@@ -93,7 +93,7 @@ def frontier_of(
     expected: Mapping[str, Expected],
 ) -> Frontier:
     """The frontier of a policy that has a scalar; what the setting of that says does not count."""
-    scalar = kind_of(policy).scalar
+    scalar = kind_of(policy).scalar(policy)
     assert scalar is not None, policy.baseline_name
     found_NK = scalar.switches(*_told(policy, questions, observed, expected))
     found_NK = np.sort(np.where(found_NK > scalar.low, found_NK, np.inf), axis=1)

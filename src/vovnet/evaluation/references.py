@@ -260,17 +260,22 @@ class Comparison:
         return None
 
     def has_curve(self, name: str) -> bool:
-        """Whether it is a curve: a sweep, or an oracle, whose one point is joined to its ends."""
+        """Whether it is a curve: a frontier, a sweep, or an oracle, whose one point is joined."""
         points = self.experiments[name].points
-        return len(points) > 1 or kind_of(points[0]).reads_correctness
+        several = self.has_frontier(name) or len(points) > 1
+        return several or kind_of(points[0]).reads_correctness
 
     def has_frontier(self, name: str) -> bool:
-        """Whether it sweeps the scalar of its policy, or is matched to one that does."""
+        """Whether it sweeps the scalar of its policy, or is matched to one that does.
+
+        A sweep that also takes what is no single number, such as a threshold for each view, has
+        its own points alone.
+        """
         experiment = self.experiments[name]
-        match, scalar = experiment.stanza.match, kind_of(experiment.points[0]).scalar
-        if match is not None:
+        if (match := experiment.stanza.match) is not None:
             return match.experiment in self.experiments and self.has_frontier(match.experiment)
-        return scalar is not None and scalar.key in experiment.stanza.sweep
+        scalars = [kind_of(point).scalar(point) for point in experiment.points]
+        return all(item is not None and item.key in experiment.stanza.sweep for item in scalars)
 
     def frontier(self, name: str, dataset: str, seed: int) -> Frontier:
         """The whole frontier of an experiment that has one."""

@@ -186,9 +186,14 @@ class Scalar:
     low: float = -math.inf
 
 
-def by_lambda(worth: Callable[[PolicyInputs], tuple[Floats, Floats]]) -> Scalar:
+ScalarOf = Callable[[PolicySettings], Scalar | None]
+"""That of a policy under its settings; None where no single number of them moves it."""
+
+
+def by_lambda(worth: Callable[[PolicyInputs], tuple[Floats, Floats]]) -> ScalarOf:
     """That of a policy that follows `lambda_cost`; `worth` gives scores and costs, (N, A) each."""
-    return Scalar("lambda_cost", lambda inputs, _: switching_lambdas(*worth(inputs)), low=0.0)
+    scalar = Scalar("lambda_cost", lambda inputs, _: switching_lambdas(*worth(inputs)), low=0.0)
+    return lambda policy: scalar
 
 
 def _no(policy: PolicySettings) -> bool:
@@ -225,7 +230,7 @@ class PolicyKind:
     reads_answers: Callable[[PolicySettings], bool] = _no  # whether `again` needs log-probability
     reads_correctness: bool = False  # an oracle, which cannot be deployed
     router: RouterKind | None = None  # what it follows, where it is fitted on outcomes
-    scalar: Scalar | None = None  # where it has a frontier
+    scalar: ScalarOf = lambda _: None  # where it has a frontier
     draws_in_ratios: bool = False  # whether `match` may give it another policy's action ratios
     check_live: Callable[[PolicySettings], None] | None = None  # an error where it cannot run live
 

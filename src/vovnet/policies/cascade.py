@@ -81,6 +81,11 @@ def _switches(inputs: PolicyInputs, told: Told) -> Floats:
     return np.stack([getattr(item, options.confidence) for item in confidences], axis=1)
 
 
+def _scalar(policy: PolicySettings) -> Scalar | None:
+    """One threshold for all views moves the cascade; of one for each, no single number does."""
+    return Scalar("options.threshold", _switches) if _threshold(policy) is not None else None
+
+
 def _threshold(policy: PolicySettings) -> float | None:
     """What results.csv tells; several thresholds have no column."""
     threshold = _options(policy).threshold
@@ -98,6 +103,6 @@ POLICIES = {
         views=lambda policy: _options(policy).views,
         reads_text_pass=lambda policy: "no" in _options(policy).views,
         reads_answers=lambda policy: _options(policy).confidence == "log_probability",
-        scalar=Scalar("options.threshold", _switches),
+        scalar=_scalar,
     )
 }

@@ -38,6 +38,6 @@ POLICIES = {
         columns={"threshold": lambda policy: policy.baseline_threshold},
         views=_vision,
         reads_text_pass=yes,
-        scalar=Scalar("baseline_threshold", _switches),
+        scalar=lambda policy: Scalar("baseline_threshold", _switches),
     )
 }
