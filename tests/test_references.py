@@ -78,20 +78,13 @@ def test_the_ceiling_knows_the_questions_it_is_fitted_on(
     assert error < 0.8 * chance
 
 
-def test_outcomes_elsewhere_by_hand(asked: tuple[Questions, Observed]) -> None:
-    questions = replace(asked[0], units=np.array([0, 0, 0, 1]))
+def test_outcomes_elsewhere_by_hand() -> None:
     prior_N1 = np.full((4, 1), 0.5)
     scores_SNA = np.array([[[1.0], [0], [1], [1]], [[0], [0], [1], [0]], [[1], [0], [1], [1]]])
-    found = with_outcomes_elsewhere(prior_N1, questions, scores_SNA, 0)
+    found = with_outcomes_elsewhere(prior_N1, scores_SNA, 0)
     assert found is not None
     assert found[:, 0] == pytest.approx((PRIOR * 0.5 + np.array([1, 0, 2, 1])) / (PRIOR + 2))
-    # A single seed: the other passes of the question. The last question has none.
-    found = with_outcomes_elsewhere(prior_N1, questions, scores_SNA[:1], 0)
-    assert found is not None
-    passes = [(PRIOR * 0.5 + other) / (PRIOR + 2) for other in (1, 2, 1)]
-    assert found[:, 0] == pytest.approx([*passes, 0.5])
-    alone = replace(questions, units=np.arange(4))
-    assert with_outcomes_elsewhere(prior_N1, alone, scores_SNA[:1], 0) is None
+    assert with_outcomes_elsewhere(prior_N1, scores_SNA[:1], 0) is None, "nothing is elsewhere"
 
 
 def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
@@ -102,7 +95,7 @@ def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
     coins = with_scores(observed, scores_SNA[0])
     ceiling_NA = cross_fitted(POLICIES, questions, coins, np.arange(200), 0)
     assert ceiling_NA is not None
-    expected_NA = with_outcomes_elsewhere(ceiling_NA, questions, scores_SNA, 0)
+    expected_NA = with_outcomes_elsewhere(ceiling_NA, scores_SNA, 0)
     assert expected_NA is not None
     costs_A = coins.vision_tokens.mean(axis=0)
     line = np.interp(8, costs_A[[0, 2]], scores_SNA[0].mean(axis=0)[[0, 2]])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from support.replays import World
+from vovnet.core.arrays import unit_minima
+from vovnet.core.resampling import Resamples
 from vovnet.evaluation.ceilings import Ceilings
 from vovnet.evaluation.columns import STRATA_COLUMNS, read_results
 from vovnet.evaluation.expected import head_policies
@@ -70,3 +74,33 @@ def test_a_questions_own_outcome_does_not_sort_it(evaluated: World) -> None:
     again = Ceilings(comparison).strata("vovnet", "graded")
     assert again[0][wrong] == 0
     assert (again[0] == before[0]).mean() > 0.98
+
+
+def test_luck_in_circular_passes_sorts_no_question(evaluated: World) -> None:
+    """One seed, coins as answers: each kind of question is as often right as all questions are.
+
+    NO is right in half of the passes and so on 6.25% of the questions; sorted by what the other
+    passes made of them, it would be on twice as many of those that it is said to answer.
+    """
+    settings, layout = evaluated
+    stanza = settings.experiments["vovnet"].model_copy(update={"seeds": [0]})
+    settings = settings.model_copy(update={"experiments": {"vovnet": stanza}})
+    units_N, chances_A = np.arange(600) // 4, np.array([0.5, 0.7, 0.9])
+    right: list[tuple[int, bool]] = []
+    for draw in range(4):
+        comparison = Comparison(settings, layout, ["vovnet"], head_policies(settings.policy))
+        asked = replace(comparison.asked("vovnet", "graded")[0], units=units_N)
+        comparison.questions[None] = (asked, Resamples.draw(np.arange(150), 10, 0))
+        scores_NA = (np.random.default_rng(draw).random((600, 3)) < chances_A).astype(float)
+        views = comparison.observed("vovnet", "graded", 0).views
+        for place, action in enumerate(settings.actions):
+            views[action]["score"] = scores_NA[:, place]
+        ceilings = Ceilings(comparison)
+        assert set(ceilings.expected("graded", 0)) == {"ceiling"}
+        kinds_U = ceilings.strata("vovnet", "graded")[0]
+        right += zip(kinds_U.tolist(), unit_minima(scores_NA[:, 0], units_N) > 0, strict=True)
+    table = pd.DataFrame(right, columns=["kind", "right"]).groupby("kind")["right"]
+    truth = chances_A[0] ** 4
+    error = np.sqrt(truth * (1 - truth) / table.count())
+    assert (abs(table.mean() - truth) < 3 * error).all(), table.mean()
+    assert table.count().max() < 600, "luck makes several kinds"

@@ -4,8 +4,8 @@ Of every curve, captured.csv has the share of the area between the mixing hull a
 references.csv what the references themselves reach, of the run that stands for VoVNet:
 
 - `oracle`: a perfect choice, by the outcomes themselves;
-- `expected`: a choice by what other seeds, or other passes, made of the same question, and by the
-  text: an oracle without luck, and told low, since two other outcomes are few;
+- `expected`: a choice by what other seeds made of the same question, and by the text: an oracle
+  without luck, and told low, since two other outcomes are few; not of a single seed;
 - `ceiling`: a choice by the text alone, fitted on the other questions of the set itself;
 - `bayes`: the Bayes router, fitted on training questions;
 - `dataset`: one action for each set, over all sets together.
@@ -112,7 +112,7 @@ class Ceilings:
         if ceiling_NA is None:
             return {}
         scores_SNA = np.stack([other.scores for other in observed])
-        expected_NA = with_outcomes_elsewhere(ceiling_NA, questions, scores_SNA, own)
+        expected_NA = with_outcomes_elsewhere(ceiling_NA, scores_SNA, own)
         found = {"expected": expected_NA, "ceiling": ceiling_NA}
         return {reference: value for reference, value in found.items() if value is not None}
 

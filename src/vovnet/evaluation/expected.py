@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vovnet.config import PolicySettings
-from vovnet.core.arrays import Floats, Ints, unit_sums
+from vovnet.core.arrays import Floats, Ints
 from vovnet.evaluation.frontier import Frontier, frontier_of
 from vovnet.evaluation.questions import Questions
 from vovnet.evaluation.replay import Observed, known_by, router_key, router_kinds
@@ -66,25 +66,18 @@ def cross_fitted(
     return expected_NA
 
 
-def with_outcomes_elsewhere(
-    cross_fitted_NA: Floats, questions: Questions, scores_SNA: Floats, own: int
-) -> Floats | None:
-    """The same, told also how right each action was with the same question elsewhere, (N, A).
+def with_outcomes_elsewhere(cross_fitted_NA: Floats, scores_SNA: Floats, own: int) -> Floats | None:
+    """The same, told also how right each action was on the same row with other seeds, (N, A).
 
-    Elsewhere is with the models of all seeds but `own`; of a single seed in the other passes of the
-    question. Each outcome counts once and what was cross-fitted `PRIOR` times: two outcomes alone
-    are too few to choose by. None where no question has an outcome elsewhere.
+    Each outcome counts once and what was cross-fitted `PRIOR` times: two outcomes alone are too few
+    to choose by. None for a single seed: its other passes of a question are no other place, for a
+    question is right where all its passes are, and these passes are counted with it.
     """
-    units_N, scores_NA = questions.units, scores_SNA[own]
-    if len(scores_SNA) > 1:
-        totals_NA = scores_SNA.sum(axis=0) - scores_NA
-        counts_N1 = np.full((len(scores_NA), 1), len(scores_SNA) - 1)
-    else:
-        totals_NA = unit_sums(scores_NA, units_N)[units_N] - scores_NA
-        counts_N1 = np.bincount(units_N)[units_N, None] - 1
-    if not counts_N1.any():
+    others = len(scores_SNA) - 1
+    if not others:
         return None
-    expected_NA: Floats = (PRIOR * cross_fitted_NA + totals_NA) / (PRIOR + counts_N1)
+    totals_NA = scores_SNA.sum(axis=0) - scores_SNA[own]
+    expected_NA: Floats = (PRIOR * cross_fitted_NA + totals_NA) / (PRIOR + others)
     return expected_NA
 
 

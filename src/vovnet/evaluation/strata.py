@@ -1,9 +1,10 @@
 """Questions by what they need, and what every policy does on each kind: strata.csv.
 
-The kind of a question is told by what is expected of it elsewhere (`vovnet.evaluation.expected`),
-never by the outcomes that are then counted: sorted by its own outcomes, a kind would hold the lucky
-guesses of the very model that is measured. It is the cheapest action under which a question is more
-likely answered right than not, or `none` where there is no such action.
+The kind of a question is told by what other seeds made of it, of a single seed by the ceiling of a
+text-only policy (`vovnet.evaluation.expected`), never by the outcomes that are then counted: sorted
+by its own outcomes, a kind would hold the lucky guesses of the very model that is measured. It is
+the cheapest action under which a question is more likely answered right than not, or `none` where
+there is no such action.
 
 Shapes: N rows, U questions, A actions.
 """

@@ -21,9 +21,9 @@ def table(inputs: Inputs) -> render.Table:
         "References for a choice among the actions: gain in accuracy over the mixing hull at 25, "
         "50 and 75% of FULL's cost, means over seeds with the 95% interval over questions and "
         "seeds. Perfect choice: by the outcomes themselves, lucky guesses included. Choice by "
-        "outcomes elsewhere: by what the models of other seeds (or other passes) made of the same "
-        "question, and by the text. Ceiling of a text-only policy: by category, words and hidden "
-        "state, fitted on the other questions of the set itself. Router fitted on outcomes: by "
+        "outcomes elsewhere: by what the models of other seeds made of the same question, and by "
+        "the text; left out where there is one seed. Ceiling of a text-only policy: by category, "
+        "words and hidden state, fitted on the other questions of the set itself. Router fitted on outcomes: by "
         "category, fitted on training questions. One action per dataset: over all sets with equal "
         "weight, beyond the same mixture of actions on all of them."
     )

@@ -33,8 +33,8 @@ def table(inputs: Inputs) -> render.Table:
     caption = (
         "Accuracy, cost and share of looks on questions by what they need: the cheapest view "
         "under which a question is expected to be answered right more likely than not. That is "
-        "told by what the models of other seeds (or other passes) made of the question and by "
-        "its text, never by the outcomes that are counted here. The first row of a dataset has "
-        f"the share of each kind. Means over seeds. {operating_note(inputs)}"
+        "told by what the models of other seeds made of the question and by its text (of a single "
+        "seed by its text alone), never by the outcomes that are counted here. The first row of a "
+        f"dataset has the share of each kind. Means over seeds. {operating_note(inputs)}"
     )
     return render.Table(caption, inputs.strata, columns)
