@@ -26,11 +26,13 @@ from support.reports import write_live
 from vovnet.config import validate
 from vovnet.core.files import write_json
 from vovnet.core.layout import Layout
+from vovnet.core.records import read_table, write_table
 from vovnet.core.resampling import holm
 from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, Row, read_results
 from vovnet.evaluation.equal_cost import judge, verdict
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.live_columns import LIVE_COLUMNS
 from vovnet.evaluation.references import Comparison, Points
 
 SEEDS = [0, 1, 2]
@@ -187,12 +189,20 @@ def test_the_interval_resamples_the_questions_of_all_seeds_together(world: World
 
 
 def test_live_runs_are_compared_in_measured_time(tmp_path: Path) -> None:
-    """A millisecond for each vision token: what is gained in time is what is gained in tokens."""
+    """A millisecond for each vision token: what is gained in time is what is gained in tokens.
+
+    A cascade that always ends at FULL, and takes longer, is no fixed policy.
+    """
     live = {"mode": "live", "seeds": [0], "max_samples": 60}
     stanzas: dict[str, Any] = {
         f"live_{name}": {"title": name, "policy": {"baseline_name": name}} | live for name in FIXED
     }
     stanzas["live_vovnet"] = {"title": "VoVNet", "role": "vovnet"} | live
+    twice = {"views": ["no", "full"], "confidence": "entropy", "threshold": -1}
+    stanzas["twice"] = {
+        "title": "Twice",
+        "policy": {"baseline_name": "cascade", "options": twice},
+    } | live
     stanzas["half"] = stanzas["live_vovnet"] | {"mode": "replay"}
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 60)
     value = settings.model_dump() | {"experiments": stanzas}
@@ -204,14 +214,20 @@ def test_live_runs_are_compared_in_measured_time(tmp_path: Path) -> None:
         else:
             write_live(settings, layout, name)
             write_json(layout.live_facts(name), facts)
+    slow = read_table(layout.live_table("twice"), LIVE_COLUMNS)
+    slow["text_pass_ms"] += 20
+    write_table(layout.live_table("twice"), slow, LIVE_COLUMNS)
     hull_metrics(settings, layout)
     timed = hull_table(layout, "equal_cost", "ms").set_index("experiment")
     replayed = rows_of(layout, "half", "mixing_hull").loc["own"]
-    assert set(timed.index) == {*(f"live_{name}" for name in FIXED), "live_vovnet"}
+    assert set(timed.index) == {*(f"live_{name}" for name in FIXED), "live_vovnet", "twice"}
     row = timed.loc["live_vovnet"]
     assert row["avg_cost"] == pytest.approx(9.5 + replayed["avg_cost"])
     assert row["gain"] == pytest.approx(replayed["gain"]) and row["gain"] > 2
-    assert timed.loc[["live_no_vision", "live_always_full"], "gain"].tolist() == [0, 0]
+    fixed = timed.loc[["live_no_vision", "live_always_full", "twice"]]
+    assert fixed["gain"].tolist() == [0, 0, 0]
+    assert fixed["avg_cost"].tolist() == pytest.approx([9.5, 25.5, 45.5])
+    assert fixed["within_range"].tolist() == [True, True, False] and row["within_range"]
     # A run that had company counts for nothing, and without FULL there is no hull.
     write_json(layout.live_facts("live_always_full"), facts | {"alone": False})
     hull_metrics(settings, layout)

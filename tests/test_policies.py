@@ -36,6 +36,7 @@ from vovnet.core.stats import best_choice
 from vovnet.policies import MODULES, kind_of, named_kind
 from vovnet.policies.base import Knowledge
 from vovnet.policies.decide import decide, setting_columns
+from vovnet.policies.fixed import always_shown
 from vovnet.policies.router import known_of
 
 # ---- values by hand ----------------------------------------------------------------------
@@ -392,3 +393,16 @@ def test_a_stricter_threshold_looks_less(rows: list[Any], eighths: list[int]) ->
     margin = {"baseline_uncertainty": "margin"}
     looked = zip(actions(low | margin, rows), actions(high | margin, rows), strict=True)
     assert all(a <= b for a, b in looked)
+
+
+def test_fixed_policies_always_show_one_view() -> None:
+    fixed = {"no_vision": "no", "always_coarse": "coarse", "always_full": "full"}
+    for name, view in fixed.items():
+        assert always_shown(PolicySettings(baseline_name=name)) == view
+    assert always_shown(PolicySettings(baseline_name="always_view", view="side-64")) == "side-64"
+    always_full: dict[str, Any] = {"baseline_name": "always_full"}
+    cascade = {"baseline_name": "cascade", "options": {"views": ["no", "full"], "threshold": -1}}
+    changes = ({"reduce": "merge-cosine-0.5"}, {"baseline_reduction": "merging"})
+    fallback = {"fallback_mode": "full", "fallback_entropy_threshold": 0.0}
+    for other in ({}, cascade, *(always_full | change for change in (*changes, fallback))):
+        assert always_shown(PolicySettings(**other)) is None

@@ -7,11 +7,12 @@ change; verdicts are corrected for the number of methods that are compared with 
 Shapes: S seeds, Q places, B resamples, of which the first is the data itself.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import Bools, Floats
 from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
 from vovnet.core.stats import Curves
 from vovnet.evaluation.columns import (
@@ -85,10 +86,7 @@ def equal_cost_rows(
                 for seed, item in found.items()
             ]
         )
-        cheapest = np.mean([item.costs.min() for item in found.values()])
-        dearest = np.mean([item.costs.max() for item in found.values()])
-        near = EPSILON * max(1.0, float(dearest))
-        within_Q = (costs_Q >= cheapest - near) & (costs_Q <= dearest + near)
+        within_Q = within_range(costs_Q, found.values())
         told = gains_of(gains_SBQ)
         for place, (at, point) in enumerate(places):
             where = {"at": at, "point": point, "avg_cost": costs_Q[place]}
@@ -97,6 +95,14 @@ def equal_cost_rows(
             if curves and at == OWN:  # it is told, and the curve is what is judged
                 rows[-1] |= NOT_JUDGED
     return rows
+
+
+def within_range(costs_Q: Floats, references: Iterable[Reference]) -> Bools:
+    """Whether costs lie between those of the references' cheapest and dearest points, (Q,)."""
+    ends = [(item.costs.min(), item.costs.max()) for item in references]
+    cheapest, dearest = np.mean(ends, axis=0).tolist()
+    near = EPSILON * max(1.0, dearest)
+    return (costs_Q >= cheapest - near) & (costs_Q <= dearest + near)
 
 
 def verdict(gain: float, p_value: float) -> str:

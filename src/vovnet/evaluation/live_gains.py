@@ -9,11 +9,12 @@ import numpy as np
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.core.stats import Curves, upper_hull
+from vovnet.core.stats import upper_hull
 from vovnet.evaluation.columns import MS, Row
-from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, gains_of
+from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, Reference, gains_of, within_range
 from vovnet.evaluation.live_run import LiveRun
 from vovnet.evaluation.references import Comparison, Points, averages
+from vovnet.policies.fixed import always_shown
 
 
 class LiveComparison(Comparison):
@@ -38,29 +39,27 @@ class LiveComparison(Comparison):
         scores_NP = np.stack([table["score"].to_numpy() for table in rows], axis=1)
         return averages(questions, resamples, scores_NP, np.stack(times, axis=1))
 
-    def always(self, name: str, dataset: str, seed: int) -> int | None:
-        """The action that an experiment of one point always takes, if it does."""
-        actions_NP, points = self.decided(name, dataset, seed)
-        action = int(actions_NP[0, 0])
-        alike = points.count == 1 and action >= 0 and (actions_NP == action).all()
-        return action if alike else None
+    def hull(self, name: str, dataset: str, seed: int) -> Reference | None:
+        """What random mixing of the actions reaches in a time; None where one was not timed.
 
-    def hull(self, name: str, dataset: str, seed: int) -> Curves | None:
-        """What random mixing of the actions reaches in a time; None where one was not timed."""
-        own, fixed = self.experiments[name], {}
+        An action's time is that of the first fixed policy that always shows it.
+        """
+        own, fixed = self.experiments[name], dict[str | None, tuple[str, int]]()
         for other in self.runs:
             item = self.experiments[other]
             alike = item.run == own.run and item.stanza.max_samples == own.stanza.max_samples
             if alike and dataset in item.sets and seed in item.seeds:
-                action = self.always(other, dataset, seed)
-                fixed[action] = self.timed(other, dataset, seed)
-        if not set(range(len(own.settings.actions))) <= set(fixed):
+                for point, policy in enumerate(item.points):
+                    fixed.setdefault(always_shown(policy), (other, point))
+        actions = own.settings.actions
+        if not set(actions) <= set(fixed):
             return None
-        points = [fixed[action] for action in range(len(own.settings.actions))]
+        points = [(self.timed(fixed[view][0], dataset, seed), fixed[view][1]) for view in actions]
         costs_BA, accuracies_BA = (
-            np.hstack([getattr(item, key) for item in points]) for key in ("costs", "accuracies")
+            np.stack([getattr(item, key)[:, point] for item, point in points], axis=1)
+            for key in ("costs", "accuracies")
         )
-        return upper_hull(costs_BA, accuracies_BA)
+        return Reference("", upper_hull(costs_BA, accuracies_BA), costs_BA[0])
 
 
 def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
@@ -71,23 +70,24 @@ def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
         if dataset not in experiment.sets:
             continue
         found = {
-            seed: (live.timed(name, dataset, seed), hull)
+            seed: (live.timed(name, dataset, seed), reference)
             for seed in experiment.seeds
-            if (hull := live.hull(name, dataset, seed)) is not None
+            if (reference := live.hull(name, dataset, seed)) is not None
         }
         if not found:
             continue
         facts = live.keys(name, dataset, next(iter(found))) | {"unit": MS, "at": OWN}
         facts |= {"reference": "mixing_hull", "reference_experiment": ""}
-        facts |= {"reference_run": experiment.run, "within_range": True} | NOT_JUDGED
+        facts |= {"reference_run": experiment.run} | NOT_JUDGED
         costs_P = np.mean([points.costs[0] for points, _ in found.values()], axis=0)
         gains_SBP = 100 * np.stack(
-            [points.accuracies - hull.value(points.costs) for points, hull in found.values()]
+            [points.accuracies - item.curve.value(points.costs) for points, item in found.values()]
         )
+        within_P = within_range(costs_P, [item for _, item in found.values()])
         rows += [
-            facts | {"point": point, "avg_cost": cost} | gain
-            for point, (cost, gain) in enumerate(
-                zip(costs_P.tolist(), gains_of(gains_SBP), strict=True)
+            facts | {"point": point, "avg_cost": cost, "within_range": within} | gain
+            for point, (cost, within, gain) in enumerate(
+                zip(costs_P.tolist(), within_P.tolist(), gains_of(gains_SBP), strict=True)
             )
         ]
     live.forget_set()

@@ -29,3 +29,14 @@ POLICIES = {
         views=lambda policy: [_configured(policy)],
     ),
 }
+
+
+def always_shown(policy: PolicySettings) -> str | None:
+    """The view that a fixed policy shows for every question; None of any other policy.
+
+    A fixed policy with a fallback or a reduction is no fixed policy any more.
+    """
+    name, changes = policy.baseline_name, (policy.fallback_mode, policy.reduce)
+    if name not in POLICIES or changes != (None, None) or policy.baseline_reduction is not None:
+        return None
+    return (POLICIES[name].views(policy) or ["no"])[0]
