@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.replays import GRADED, evaluate_all, write_world
+from support.replays import GRADED, World, evaluate_all, write_world
 from vovnet.config import validate
-from vovnet.evaluation.deployable import AT_MOST, DIVISIONS, deploy, halves
+from vovnet.core.resampling import Resamples
+from vovnet.evaluation.deployable import AT_MOST, DIVISIONS, deploy, deployable_rows, halves
 from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.references import Comparison
 from vovnet.report.inputs import load_inputs
 from vovnet.report.tables import deployable as deployable_table
 
@@ -58,6 +60,25 @@ def test_a_point_on_the_border_is_a_coin_toss_and_is_not_sure() -> None:
     assert 0.3 < taken.mean() < 0.7
     assert (bold.difference[taken] <= -AT_MOST + 1e-9).all(), "the halves add up"
     assert (careful.points == 0).mean() < 0.08, "one-sided 95%"
+
+
+def test_nothing_is_saved_of_nothing() -> None:
+    """A set without images: FULL looks at nothing, but reading the question counts as FLOPs."""
+    scores_NP, tokens_NP, _ = points([0.9, 0.9], [0, 0], 100)
+    flops_NP = np.tile([4.0, 16.0], (100, 1))
+    found = deploy(scores_NP, tokens_NP, flops_NP, np.arange(100), np.arange(100), 0, "mean")
+    assert np.isnan(found.tokens_saved).all() and np.isnan(found.looks_saved).all()
+    assert found.flops_saved == pytest.approx(0.75) and (found.difference == 0).all()
+
+
+def test_a_set_of_one_cluster_has_no_halves(evaluated: World) -> None:
+    """Its second half would be empty, and nothing in it would keep or break a promise."""
+    comparison = Comparison(*evaluated, ["vovnet"])
+    asked, _ = comparison.asked("vovnet", "graded")
+    for clusters, rows in ((1, 0), (2, 2)):
+        drawn = Resamples.draw(np.arange(600) % clusters, 2, 0)
+        comparison.questions[None] = (asked, drawn)
+        assert len(deployable_rows(comparison, "vovnet", "graded")) == rows
 
 
 def test_the_files_tell_what_each_policy_saves(tmp_path: Any) -> None:

@@ -171,6 +171,16 @@ def test_over_seeds_by_hand() -> None:
     assert np.isnan(found["value_sd"].iloc[1]), "one seed has no deviation"
 
 
+def test_a_seed_without_a_value_leaves_the_mean_empty() -> None:
+    """It would be a mean over one of two seeds; what no seed has is empty, too."""
+    frame = pd.DataFrame({"seed": [0, 1], "name": ["a", "a"], "all": [1.0, 3.0]})
+    frame = frame.assign(one=[1.0, np.nan], none=np.nan, setting=[np.nan, 2.0])
+    found = over_seeds(frame, ["name"], ["all", "one", "none"], ["setting"]).iloc[0]
+    assert found["num_seeds"] == 2 and found["all_mean"] == 2.0
+    empty = ["one_mean", "one_sd", "none_mean", "none_sd", "setting"]
+    assert found[empty].isna().all()
+
+
 def test_numbers_for_people() -> None:
     assert number(-1.25) == f"{MINUS}1.2"
     assert number(-0.01) == "0.0"

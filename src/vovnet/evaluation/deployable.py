@@ -39,7 +39,7 @@ class Deployed:
     """What was reached on the second half, by division, (D,) each.
 
     `difference` is the accuracy above FULL's; the others are shares of what FULL takes, and of the
-    questions that are looked at. `points` are those that were chosen.
+    questions that are looked at, NaN where FULL takes nothing. `points` are those that were chosen.
     """
 
     points: Ints
@@ -82,10 +82,10 @@ def deploy(
     points_D = np.where(least_DP >= -AT_MOST - EPSILON, chosen["tokens"], np.inf).argmin(axis=1)
     rows_D = np.arange(len(points_D))
     second = {key: (1 - first_DC) @ values for key, values in facts.items()}
-    saved = {
-        key: 1 - second[key][rows_D, points_D] / np.maximum(second[key][:, -1], 1e-12)
-        for key in ("tokens", "flops", "looks")
-    }
+    saved = {}
+    for key in ("tokens", "flops", "looks"):
+        full_D = np.where(second[key][:, -1] > 0, second[key][:, -1], np.nan)
+        saved[key] = 1 - second[key][rows_D, points_D] / full_D
     difference_D = second["above"][rows_D, points_D] / second["questions"][:, 0]
     return Deployed(points_D, difference_D, saved["tokens"], saved["flops"], saved["looks"])
 
@@ -101,10 +101,12 @@ def _standard_error(first_DC: Floats, facts: dict[str, Floats], mean_DP: Floats)
 def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row]:
     """A row of deployable.csv for each rule of an experiment on a set; none without a frontier.
 
-    Shares are means over divisions and seeds; the ends of the saved tokens hold 95% of the
-    divisions, each averaged over seeds.
+    Nor are there any on a set of one cluster, which has no halves. Shares are means over divisions
+    and seeds, empty where FULL takes nothing in one of them; the ends of the saved tokens hold 95%
+    of the divisions, each averaged over seeds.
     """
-    if not comparison.has_frontier(name):
+    num_clusters = comparison.asked(name, dataset)[1].counts.shape[1]
+    if num_clusters < 2 or not comparison.has_frontier(name):
         return []
     experiment = comparison.experiments[name]
     keys = comparison.keys(name, dataset, experiment.seeds[0])

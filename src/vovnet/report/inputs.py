@@ -220,14 +220,19 @@ def over_seeds(
 ) -> pd.DataFrame:
     """Mean and standard deviation (ddof 1) over seeds: `<measure>_mean`, `<measure>_sd`.
 
-    `averages` are only averaged and keep their name; interval ends are such columns. A value
-    that no seed measured stays empty, and so does the deviation of a single seed.
+    `averages` are only averaged and keep their name; interval ends are such columns. A value that
+    some seed does not have is empty, for a mean over the others would be one over fewer seeds than
+    is said. So is the deviation of a single seed.
     """
+    averages, measures = list(averages), list(measures)
     groups = frame.groupby(list(by), sort=False, dropna=False)
+    values = groups[[*averages, *measures]]
+    complete = values.count().eq(groups.size(), axis=0)
+    means, deviations = (found.where(complete) for found in (values.mean(), values.std(ddof=1)))
     columns: dict[str, pd.Series] = {"num_seeds": groups["seed"].nunique()}
-    columns |= {name: groups[name].mean() for name in averages}
+    columns |= {name: means[name] for name in averages}
     for name in measures:
-        columns |= {f"{name}_mean": groups[name].mean(), f"{name}_sd": groups[name].std(ddof=1)}
+        columns |= {f"{name}_mean": means[name], f"{name}_sd": deviations[name]}
     return pd.DataFrame(columns).reset_index()
 
 

@@ -23,8 +23,8 @@ def table(inputs: Inputs) -> render.Table:
         "seeds. Perfect choice: by the outcomes themselves, lucky guesses included. Choice by "
         "outcomes elsewhere: by what the models of other seeds made of the same question, and by "
         "the text; left out where there is one seed. Ceiling of a text-only policy: by category, "
-        "words and hidden state, fitted on the other questions of the set itself. Router fitted on outcomes: by "
-        "category, fitted on training questions. One action per dataset: over all sets with equal "
-        "weight, beyond the same mixture of actions on all of them."
+        "words and hidden state, fitted on the other questions of the set itself. Router fitted "
+        "on outcomes: by category, fitted on training questions. One action per dataset: over all "
+        "sets with equal weight, beyond the same mixture of actions on all of them."
     )
     return render.Table(caption, inputs.references, columns)
