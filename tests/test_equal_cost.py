@@ -34,8 +34,11 @@ from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
 from vovnet.evaluation.references import Comparison, Points
+from vovnet.report.inputs import load_inputs
+from vovnet.report.tables import profiling
 
 SEEDS = [0, 1, 2]
+GAIN_IN_TIME = "Gain ↑ [points]"
 SIDES = {"side-64": 0.25, "side-80": 0.4, "side-96": 0.5}
 NAMES = ("vovnet", "no_vision", "always_coarse", "always_full", "resolution", "merged")
 EXPERIMENTS = {
@@ -228,10 +231,17 @@ def test_live_runs_are_compared_in_measured_time(tmp_path: Path) -> None:
     assert fixed["gain"].tolist() == [0, 0, 0]
     assert fixed["avg_cost"].tolist() == pytest.approx([9.5, 25.5, 45.5])
     assert fixed["within_range"].tolist() == [True, True, False] and row["within_range"]
+    shown = profiling.table(load_inputs(settings, layout))
+    told = shown.numbers.set_index("experiment")
+    assert told.loc["live_vovnet", "gain"] == pytest.approx(row["gain"])
+    written = dict(zip(told.index, shown.columns["", GAIN_IN_TIME], strict=True))
+    assert written["live_vovnet"].startswith(f"{row['gain']:.1f} [") and "own mean" in shown.caption
     # A run that had company counts for nothing, and without FULL there is no hull.
     write_json(layout.live_facts("live_always_full"), facts | {"alone": False})
     hull_metrics(settings, layout)
     assert hull_table(layout, "equal_cost", "ms").empty
+    shown = profiling.table(load_inputs(settings, layout))
+    assert ("", GAIN_IN_TIME) not in shown.columns and "own mean" not in shown.caption
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
-"""Live runs: a row per dataset and experiment with latency, memory and where the time goes."""
+"""Live runs: a row per dataset and experiment with latency, memory and where the time goes.
+
+Where the fixed policies ran live, too, also what is gained over mixing them at equal time.
+"""
 
 import pandas as pd
 
+from vovnet.evaluation.columns import MS
 from vovnet.report import render
-from vovnet.report.inputs import Inputs
+from vovnet.report.inputs import Inputs, equal_cost_gains
 from vovnet.report.live_runs import PARTS, RATIO, profiles
 
 ORDER = 80
+BY = ["dataset", "experiment", "point"]
+GAIN = {f"gain{end}_mixing": f"gain{end}" for end in ("", "_lo", "_hi")}
 
 
 def table(inputs: Inputs) -> render.Table:
-    rows = profiles(inputs)
+    gains = equal_cost_gains(inputs, MS)[[*BY, *GAIN]].rename(columns=GAIN)
+    rows = profiles(inputs).merge(gains, on=BY, how="left", validate="one_to_one")
     columns: render.Text = {
         ("", "Dataset"): rows["dataset"],
         ("", "Method"): rows["title"] + rows["label"],
@@ -28,6 +35,8 @@ def table(inputs: Inputs) -> render.Table:
         ("Cache reuse", "Same tokens"): render.texts(rows.index, same),
         ("Cache reuse", "Time ratio ↓"): render.texts(rows.index, ratios),
     }
+    if known := bool(rows["gain"].notna().any()):
+        columns |= render.value(rows, "gain", ("", "Gain ↑ [points]"), ends=True)
     caption = (
         "Live runs, one question at a time: latency and peak memory per question (a dash where "
         "the device tells none, as the CPU, and for times where the run was not alone on its "
@@ -35,6 +44,11 @@ def table(inputs: Inputs) -> render.Table:
         "whether the same tokens come with and without it, and the geometric mean of the paired "
         "ratios of latency, with over without, with its 95% interval."
     )
+    if known:
+        caption += (
+            " Gain: points of accuracy over random mixing of the fixed policies' own live runs at"
+            " the row's own mean time, with its 95% interval."
+        )
     return render.Table(caption, rows.drop(columns="label"), columns)
 
 
