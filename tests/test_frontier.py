@@ -16,8 +16,9 @@ from support.replays import GRADED, curve_rows, evaluate_all, hull_rows, write_w
 from vovnet.config import PolicySettings, validate
 from vovnet.core.cost import choose_actions, switching_lambdas
 from vovnet.core.records import ImageRef, Sample
+from vovnet.core.stats import MOST_POINTS
 from vovnet.evaluation.columns import read_results
-from vovnet.evaluation.frontier import MOST_POINTS, Frontier, frontier_of
+from vovnet.evaluation.frontier import Frontier, frontier_of
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.questions import Questions
 from vovnet.evaluation.references import Comparison

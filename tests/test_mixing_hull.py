@@ -27,6 +27,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import write_table
+from vovnet.core.stats import MOST_POINTS
 from vovnet.evaluation.columns import (
     CURVE_COLUMNS,
     HULL_COLUMNS,
@@ -34,7 +35,6 @@ from vovnet.evaluation.columns import (
     SAMPLE_RESULT_COLUMNS,
     read_results,
 )
-from vovnet.evaluation.frontier import MOST_POINTS
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.report import inputs as report_inputs
 

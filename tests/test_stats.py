@@ -14,6 +14,7 @@ from vovnet.core.arrays import unit_codes, unit_minima, unit_sums
 from vovnet.core.resampling import Resamples
 from vovnet.core.stats import (
     APGR_SHARES,
+    MOST_POINTS,
     Curves,
     aiq,
     apgr,
@@ -175,6 +176,20 @@ def test_a_perfect_choice_skips_a_view_that_lies_below_the_line() -> None:
     assert (found.costs.tolist(), found.accuracies.tolist()) == ([[0, 4, 16]], [[0, 0.5, 1]])
     found = best_choice(costs_NA, np.array([[0.5, 0.2, 0.5]]), np.zeros(1, dtype=int))
     assert (found.costs.tolist(), found.accuracies.tolist()) == ([[0]], [[0.5]])
+
+
+def test_a_perfect_choice_has_no_finer_grid_than_a_policy() -> None:
+    """Each of 1,000 questions is won for a price of its own: neighbouring steps are joined."""
+    prices_N = np.random.default_rng(0).permutation(np.arange(1.0, 1001))
+    costs_NA, scores_NA = np.stack([0 * prices_N, prices_N], axis=1), np.tile([0.0, 1], (1000, 1))
+    found = best_choice(costs_NA, scores_NA, np.arange(1000))
+    spent_P = np.append(0, np.arange(1.0, 1001).cumsum() / 1000)
+    assert found.costs.shape == (1, MOST_POINTS)
+    reached_P = np.interp(found.costs[0], spent_P, np.linspace(0, 1, 1001))
+    assert found.accuracies[0] == pytest.approx(reached_P)
+    assert (found.costs[0, 0], found.costs[0, -1]) == pytest.approx((0, spent_P[-1]))
+    below_P = np.linspace(0, 1, 1001) - found.value(spent_P[None])[0]
+    assert 0 < below_P.max() < 1 / MOST_POINTS
 
 
 SCORED_ROWS = st.lists(

@@ -102,20 +102,22 @@ def _corners(costs_K: Floats, accuracies_K: Floats) -> list[int]:
     return kept
 
 
-MOST_STEPS = 512
-"""Steps of a perfect choice that are told apart; of more, neighbours of equal rank are joined."""
+MOST_POINTS = 200
+"""Points of a frontier, of a policy as of a reference: neither has a finer grid than the other."""
 
 
 def best_choice(
     costs_NA: Floats, scores_NA: Floats, units_N: Ints, resamples: Resamples | None = None
 ) -> Curves:
-    """What a perfect choice of an action per row reaches at any cost: no choice lies above it.
+    """What a perfect choice of an action per row reaches at any cost.
 
     It buys the right answers that cost least first: the concave frontier of accuracy over
     average cost, (B, P), or (1, P) without resamples. Scores are those of units: a unit scores
     at least v where every row does, for the cost of the cheapest such action of each row. Every
     level v that occurs is an option of a unit; the steps along the hull of its options, of all
-    units together and steepest first, are the frontier.
+    units together and steepest first, are the frontier. No choice lies above it, where it has no
+    more than `MOST_POINTS` points. Of more, neighbouring steps are joined: the curve then has
+    points of the frontier with lines between them, which a choice may lie slightly above.
     """
     levels_L = np.unique(scores_NA)
     reached_NLA = scores_NA[:, None, :] >= levels_L[:, None]
@@ -145,7 +147,7 @@ def _bought(
     slopes_M, runs_M, rises_M = steps_4M[:3]
     ranks_M = np.unique(-slopes_M, return_inverse=True)[1]
     count = int(ranks_M.max(initial=-1)) + 1
-    num_steps = min(count, MOST_STEPS)
+    num_steps = min(count, MOST_POINTS - 1)
     steps_M, units_M = ranks_M * num_steps // max(count, 1), steps_4M[3].astype(np.int64)
     moves_UP2 = np.zeros((len(start_U2), 1 + num_steps, 2))
     moves_UP2[:, 0] = start_U2

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vovnet.config import Match, PolicySettings
 from vovnet.core.arrays import Floats, Ints
+from vovnet.core.stats import MOST_POINTS
 from vovnet.evaluation.match import bucket_shares
 from vovnet.evaluation.questions import Questions
 from vovnet.evaluation.replay import Observed, execute, router_key
@@ -30,9 +31,6 @@ from vovnet.policies.randomized import (
     quantile_thresholds,
     question_uniforms,
 )
-
-MOST_POINTS = 200
-"""Operating points of a frontier; where there are more, those at quantiles of the switches."""
 
 APART = 1e-9
 """Switches that are nearer to each other, relative to their size, differ by rounding alone."""
@@ -150,7 +148,10 @@ def matched_frontier(
 
 
 def _operating_values(switches: Floats, low: float) -> Floats:
-    """A value of the scalar between any two neighbouring switches, and one beyond each end."""
+    """A value of the scalar between any two neighbouring switches, and one beyond each end.
+
+    Of more than `MOST_POINTS`, those at quantiles of the switches.
+    """
     switches = np.unique(switches)
     apart = np.diff(switches) > APART * np.maximum(1.0, np.abs(switches[1:]))
     switches = switches[np.concatenate([[True], apart])] if len(switches) else switches
