@@ -195,12 +195,13 @@ def apgr(
     """Average performance gap recovered (RouteLLM), (B,).
 
     The mean over `APGR_SHARES` of the way from NO's cost to FULL's of (policy - NO) / (FULL - NO),
-    accuracies all; not clipped, so that it may be negative or above 1. RouteLLM averages over
-    shares of calls to the strong model; here cost takes their place.
+    accuracies all; not clipped, so that it may be negative or above 1. NaN where FULL is no better
+    than NO: there is no gap, and the quotient would count what is lost as recovered. RouteLLM
+    averages over shares of calls to the strong model; here cost takes their place.
     """
     start_B1 = (no_cost_B + 0 * full_cost_B)[:, None]
     at_BQ = start_B1 + (full_cost_B[:, None] - start_B1) * np.array(APGR_SHARES)
-    return _ratio(curves.value(at_BQ).mean(axis=1) - no_B, full_B - no_B)
+    return _ratio(curves.value(at_BQ).mean(axis=1) - no_B, full_B - no_B, positive=True)
 
 
 def mcc(looked_N: Bools, needed_N: Bools) -> float:
