@@ -35,7 +35,8 @@ from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
 from vovnet.evaluation.references import Comparison, Points
 from vovnet.report.inputs import load_inputs
-from vovnet.report.tables import profiling
+from vovnet.report.render import DASH
+from vovnet.report.tables import against_vovnet, profiling
 
 SEEDS = [0, 1, 2]
 GAIN_IN_TIME = "Gain ↑ [points]"
@@ -318,12 +319,14 @@ def test_among_many_a_chance_hit_is_undecided() -> None:
 
 def test_a_run_without_a_sweep_is_compared_with_that_of_vovnet(tmp_path: Path) -> None:
     other = {"title": "Other", "run": "other", "role": "vovnet", "sweep": {"lambda_cost": LAMBDAS}}
+    unsure = {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.6}
+    untouched = {"title": "Untouched", "run": "other", "seeds": [0], "policy": unsure}
     change = {
         "runs": {"vovnet": {}, "other": {"policy": {"entropy_weight": 2}}},
-        "experiments": EXPERIMENTS | {"other": other},
+        "experiments": EXPERIMENTS | {"other": other, "untouched": untouched},
     }
     settings, layout = write_world(tmp_path, {"graded": GRADED}, SEEDS, 100, change)
-    names = ("vovnet", "resolution", "other")
+    names = ("vovnet", "resolution", "other", "untouched")
     kept = {name: settings.experiments[name] for name in names}
     settings = settings.model_copy(update={"experiments": kept})
     for seed in SEEDS:
@@ -336,3 +339,12 @@ def test_a_run_without_a_sweep_is_compared_with_that_of_vovnet(tmp_path: Path) -
     own, foreign = rows_of(layout, "vovnet"), rows_of(layout, "other")
     assert set(foreign["run"]) == {"other"} and set(foreign["reference_run"]) == {"vovnet"}
     assert foreign["gain"].tolist() == pytest.approx(own["gain"].tolist())
+    # One seed beside three: the interval is over questions only, and no verdict is passed on it.
+    for kind, judged in (("mixing_hull", True), ("resolution", False), ("vovnet", False)):
+        row = rows_of(layout, "untouched", kind).loc["own"]
+        assert row["num_seeds"] == 1 and np.isfinite(row[["gain", "p_value"]].astype(float)).all()
+        assert pd.notna(row["verdict"]) == judged == pd.notna(row["p_holm"])
+    table = against_vovnet.table(load_inputs(settings, layout)).text
+    shown = table[table["", "Method"] == "Untouched"]
+    assert shown["By vision tokens", "Verdict"].tolist() == [DASH]
+    assert shown["", "Seeds"].tolist() == ["1"]

@@ -192,9 +192,10 @@ def mean_over_seeds(values_SBK: Floats) -> Estimate:
 
 
 def holm(p_values: Iterable[float]) -> Floats:
-    """P-values corrected for their number (Holm 1979): any below 0.05 is false in 5% of tables.
+    """P-values corrected for the number of tests in a family (Holm 1979).
 
-    An empty one, NaN, is no test and stays empty.
+    At most 5% of families have one below 0.05 of a mean that is 0 in truth; a table of several
+    families has one more often. An empty p-value, NaN, is no test and stays empty.
     """
     values_T = np.array(list(p_values), dtype=np.float64)
     corrected_T = np.full_like(values_T, np.nan)

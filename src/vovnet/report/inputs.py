@@ -337,8 +337,12 @@ def equal_cost_gains(inputs: Inputs, unit: Unit = TOKENS) -> pd.DataFrame:
 
 
 def equal_cost_places(inputs: Inputs) -> pd.DataFrame:
-    """Those of them by which methods are compared: curves at shares, single points at their own."""
-    rows = equal_cost_gains(inputs)
+    """Those of them by which methods are compared."""
+    return compared(equal_cost_gains(inputs))
+
+
+def compared(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of rows of equal_cost.csv those of curves at shares, and of single points at their own."""
     shares = rows["at"] != OWN
     curved = rows.loc[shares, ["dataset", "experiment"]].drop_duplicates()
     has_curve = rows.merge(curved, how="left", indicator=True)["_merge"] == "both"

@@ -17,6 +17,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "loses": {"color": VERMILLION, "marker": "v", "markerfacecolor": VERMILLION},
 }
 LABELS = {"undecided": "undecided: the interval contains 0"}
+NO_VERDICT: dict[str, Any] = {"color": GREY, "marker": "x"}
 ROW_IN = 0.15
 
 
@@ -26,7 +27,7 @@ def figure(inputs: Inputs) -> Figure | None:
     At half of FULL's cost, for single points at their own.
     """
     rows = equal_cost_places(inputs)
-    rows = rows[rows["at"].isin([HALF, OWN]) & rows["verdict_resolution"].notna()]
+    rows = rows[rows["at"].isin([HALF, OWN]) & rows["gain_resolution"].notna()]
     if rows.empty:
         return None
     datasets = list(dict.fromkeys(rows["dataset"]))
@@ -47,13 +48,15 @@ def figure(inputs: Inputs) -> Figure | None:
         style.handle(LABELS.get(verdict, verdict), linestyle="none", ms=4, **look)
         for verdict, look in LOOKS.items()
     ]
+    if rows["verdict_resolution"].isna().any():
+        handles.append(style.handle("no verdict: one seed", linestyle="none", ms=4, **NO_VERDICT))
     handles.append(style.handle("Cost out of its range", color=GREY, lw=1, linestyle=":"))
     style.legend_below(made, handles, columns=len(handles))
     return made
 
 
 def _draw_gain(axes: Axes, place: int, row: pd.Series) -> None:
-    look: dict[str, Any] = LOOKS[row["verdict_resolution"]]
+    look: dict[str, Any] = LOOKS.get(row["verdict_resolution"], NO_VERDICT)
     line: style.LineStyle = "-" if row["within_range_resolution"] else ":"
     ends = (row["gain_lo_resolution"], row["gain_hi_resolution"])
     axes.plot(ends, (place, place), color=look["color"], lw=1.1, linestyle=line, zorder=2)

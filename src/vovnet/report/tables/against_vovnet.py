@@ -4,7 +4,7 @@ import pandas as pd
 
 from vovnet.evaluation.columns import BEATS, FLOPS, LOSES, VOVNET
 from vovnet.report import render
-from vovnet.report.inputs import HALF, OWN, Inputs, of
+from vovnet.report.inputs import HALF, OWN, Inputs, compared, of
 
 ORDER = 62
 BY = ["dataset", "experiment", "title", "at"]
@@ -14,7 +14,7 @@ GAIN = ["gain", "gain_lo", "gain_hi"]
 def table(inputs: Inputs) -> render.Table:
     """A row per dataset, method and place; none where nothing stands for VoVNet."""
     tables = inputs.equal_cost, inputs.others[FLOPS][2]
-    tokens, flops = (_judged(of(rows, reference=VOVNET)) for rows in tables)
+    tokens, flops = (_compared(of(rows, reference=VOVNET)) for rows in tables)
     rows = tokens.merge(flops, on=BY, how="left", suffixes=("", "_flops"))
     columns: render.Text = {
         ("", "Dataset"): rows["dataset"],
@@ -32,16 +32,18 @@ def table(inputs: Inputs) -> render.Table:
         "cost, of single points at their own, mean over the seeds that both have, paired by "
         "question and seed, with the 95% interval over questions and seeds (a single seed: over "
         "questions only). Verdicts are at 5% after Holm's correction for the number of methods "
-        f"compared on the dataset at that place. {_sentence(tokens, 'vision tokens')} "
-        f"{_sentence(flops, 'counted FLOPs')} All others are undecided, which does not show that "
-        "they are equal."
+        "compared on the dataset at that place by one cost (of such groups at most 5% hold a false "
+        "one, of tables more), and none is passed where the two have only one seed in common "
+        "though one of them has more: other trainings might say otherwise. "
+        f"{_sentence(tokens, 'vision tokens')} {_sentence(flops, 'counted FLOPs')} All others are "
+        "undecided or without a verdict, which does not show that they are equal."
     )
     return render.Table(caption, rows, columns, long=True)
 
 
-def _judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Curves at shares of FULL's cost and single points at their own, which have a verdict."""
-    kept = rows[rows["verdict"].notna()]
+def _compared(rows: pd.DataFrame) -> pd.DataFrame:
+    """Curves at shares of FULL's cost and single points at their own."""
+    kept = compared(rows)
     numbers = ["avg_cost", "num_seeds", *GAIN, "gain_sd", "p_value", "p_holm", "verdict"]
     return kept[[*BY, *numbers]].assign(at=kept["at"].astype(str))
 

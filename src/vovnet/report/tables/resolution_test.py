@@ -44,10 +44,12 @@ def table(inputs: Inputs) -> render.Table:
         "resolution scaling: sweeps at 25, 50 and 75% of FULL's cost, single points at their own. "
         "Gain in accuracy, mean over seeds, with the paired 95% interval over questions and seeds "
         "(a single seed: over questions only). Verdicts are at 5% after Holm's correction for the "
-        "number of methods compared on the dataset at that place. Resolution scaling is the upper "
-        "convex hull of no vision, the sizes of the sweep and FULL: any two may be mixed. In "
-        "range: the cost lies between those of the smallest and the largest image of the sweep. "
-        "By FLOPs: the same at equal counted FLOPs of text pass, tower and language model. "
+        "number of methods compared on the dataset at that place by one cost (of such groups at "
+        "most 5% hold a false one, of tables more); none is passed where a method and the sweep "
+        "have only one seed in common though one of them has more. Resolution scaling is the "
+        "upper convex hull of no vision, the sizes of the sweep and FULL: any two may be mixed. "
+        "In range: the cost lies between those of the smallest and the largest image of the "
+        "sweep. By FLOPs: the same at equal counted FLOPs of text pass, tower and language model. "
         "†: the run has no such sweep, that of VoVNet's run is taken. " + sentence(rows)
     )
     return render.Table(caption, rows, columns, long=True)
@@ -56,7 +58,7 @@ def table(inputs: Inputs) -> render.Table:
 def sentence(rows: pd.DataFrame) -> str:
     """Which methods beat resolution scaling, and which lose to it, on which datasets."""
     told = rows[rows["at"].isin([HALF, OWN])]
-    if told["verdict_resolution"].isna().all():
+    if told["gain_resolution"].isna().all():
         return "No experiment scales the resolution, so nothing is compared with it."
     told = told[told["verdict_resolution"].notna()]
     lines = []
@@ -68,8 +70,8 @@ def sentence(rows: pd.DataFrame) -> str:
         lines.append(f"On {dataset} these beat it: {beat}. These lose to it: {lose}.")
     return (
         "Against resolution scaling at equal cost (half of FULL's for sweeps, their own for "
-        f"single points). {' '.join(lines)} All others are undecided, which does not show that "
-        "they are equal."
+        f"single points). {' '.join(lines)} All others are undecided or without a "
+        "verdict, which does not show that they are equal."
     )
 
 
