@@ -10,11 +10,12 @@ import yaml
 
 from support.replays import World
 from vovnet import cli
-from vovnet.core.resampling import mean_over_seeds
+from vovnet.core.arrays import Floats
+from vovnet.core.resampling import Estimate, mean_over_seeds
 from vovnet.evaluation.power import Observed, observed_gains
 
-ONE_SEED = Observed("a", "50", 3.0, 800, 400, 1, questions=1.0, trainings=0.0)
-THREE_SEEDS = Observed("a", "50", 3.0, 800, 400, 3, questions=1.0, trainings=0.5)
+ONE_SEED = Observed("a", "50", 3.0, 800, 400, 1, shared=1.0, chance=0.0, trainings=0.0)
+THREE_SEEDS = Observed("a", "50", 3.0, 800, 400, 3, shared=1.0, chance=0.0, trainings=0.75)
 
 
 def test_one_seed_by_the_textbook() -> None:
@@ -34,15 +35,49 @@ def test_no_number_of_questions_makes_up_for_seeds() -> None:
     assert THREE_SEEDS.detectable(needed / 800, 0.8) == pytest.approx(3.0, rel=0.01)
 
 
-def test_a_gain_is_shown_as_often_as_is_said() -> None:
-    """Three seeds that differ only by what questions do to all of them."""
-    item = Observed("a", "50", 0.0, 400, 400, 3, questions=1.0, trainings=0.0)
-    rng, count = np.random.default_rng(0), 4000
-    shared_BK = rng.normal(0, 1, (301, count))
-    values_SBK = np.tile(item.detectable(1, 0.8) + shared_BK, (3, 1, 1))
-    values_SBK[:, 1:] += shared_BK[0]
-    shown = mean_over_seeds(values_SBK).p_value < 0.05
+def drawn(
+    factor: float, gain: float, shared: float, chance: float, trainings: float, count: int = 2000
+) -> Estimate:
+    """Gains of three seeds on `factor` times the questions, each with 300 resamples."""
+    rng = np.random.default_rng(0)
+
+    def noise(variance: float, *shape: int) -> Floats:
+        return rng.normal(0, math.sqrt(variance), (*shape, count))
+
+    means_SK = gain + noise(trainings, 3) + noise(chance / factor, 3) + noise(shared / factor)
+    resampled_SBK = noise(chance / factor, 3, 300) + noise(shared / factor, 300)
+    values_SBK = np.concatenate([np.zeros((3, 1, count)), resampled_SBK], axis=1)
+    return mean_over_seeds(means_SK[:, None] + values_SBK)
+
+
+@pytest.mark.parametrize(
+    "variances", [(1.0, 0.0, 0.0), (0.04, 1.0, 0.0), (1.0, 1.0, 0.0), (1.0, 1.0, 0.1)]
+)
+def test_a_gain_is_shown_as_often_as_is_said(variances: tuple[float, float, float]) -> None:
+    """Three seeds that differ by questions, by what each does with them by chance, and in truth."""
+    item = Observed("a", "50", 0.0, 400, 400, 3, *variances)
+    shown = drawn(1, item.detectable(1, 0.8), *variances).p_value < 0.05
     assert shown.mean() == pytest.approx(0.8, abs=0.03)
+    factor = item.needed(2.0, 0.8) / 400
+    shown = drawn(factor, 2.0, *variances).p_value < 0.05
+    assert shown.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_chance_falls_with_the_number_of_questions() -> None:
+    """Trainings that are alike: what each answers by chance is not taken for what they are."""
+    told = drawn(1, 0.0, 0.04, 1.0, 0.0, 400)
+    assert told.shared_variance.mean() == pytest.approx(0.04, abs=0.02)
+    assert told.chance_variance.mean() == pytest.approx(1.0, abs=0.02)
+    parts = zip(told.shared_variance, told.chance_variance, told.trainings_variance, strict=True)
+    needed = [Observed("a", "50", 0, 400, 400, 3, *part).needed(2.0, 0.8) for part in parts]
+    assert np.isinf(needed).mean() < 0.3
+    truth = Observed("a", "50", 0, 400, 400, 3, 0.04, 1.0, 0.0).needed(2.0, 0.8)
+    assert np.median(needed) == pytest.approx(truth, rel=0.1)
+
+
+def test_one_cluster_tells_nothing() -> None:
+    unknown = Observed("a", "50", 0, 4, 1, 1, math.nan, 0.0, 0.0)
+    assert math.isinf(unknown.needed(1.0, 0.8)) and math.isnan(unknown.detectable(1, 0.8))
 
 
 def test_the_command_tells_of_finished_results(

@@ -55,7 +55,9 @@ def power(settings: Settings, args: Namespace) -> None:
     for item in observed_gains(settings, settings.layout, name):
         row = {"set": item.dataset, "at": f"{item.at}%", "questions": str(item.num_questions)}
         row |= {"clusters": str(item.num_clusters), "seeds": str(item.num_seeds)}
-        row |= {"gain": f"{item.gain:.1f}", "shown from": f"{item.detectable(1, args.power):.1f}"}
+        least = item.detectable(1, args.power)
+        row |= {"gain": f"{item.gain:.1f}"}
+        row |= {"shown from": "no gain" if math.isnan(least) else f"{least:.1f}"}
         for gain in args.gain:
             needed = item.needed(gain, args.power)
             row[f"for {gain:g}"] = "no number" if math.isinf(needed) else f"{needed:,.0f}"

@@ -126,7 +126,9 @@ class Estimate:
 
     `deviation` is the standard deviation over seeds (ddof 1, NaN for one); `p_value` that of the
     two-sided test that the mean is 0, below 0.05 exactly where the interval excludes 0. The
-    standard errors are those by the choice of questions, and by that of seeds (0 for one).
+    variance of one seed's number is told in three parts: what questions do to all seeds alike, what
+    each seed answers differently by chance, and what trainings differ by (of a single seed 0, and
+    so is the second).
     """
 
     value: Floats
@@ -134,8 +136,24 @@ class Estimate:
     high: Floats
     deviation: Floats
     p_value: Floats
-    questions_error: Floats
-    seeds_error: Floats
+    shared_variance: Floats
+    chance_variance: Floats
+    trainings_variance: Floats
+
+
+def half_width(
+    z_K: Floats, num_seeds: int, questions_K: Floats, left_K: Floats, seeds_K: Floats
+) -> Floats:
+    """Of the interval of a mean over seeds, at the level of the normal quantile z, (K,).
+
+    From its standard errors by the choice of questions, of whose variance a share is `left`, and by
+    the choice of seeds, see `mean_over_seeds`.
+    """
+    student_K = -stdtrit(num_seeds - 1, ndtr(-z_K)) if num_seeds > 1 else z_K
+    trainings_K = np.where(seeds_K > 0, student_K * seeds_K, 0.0)
+    both_K = np.hypot(z_K * questions_K * np.sqrt(np.maximum(left_K, 0.0)), trainings_K)
+    widest_K: Floats = np.maximum(both_K, z_K * questions_K)
+    return widest_K
 
 
 def mean_over_seeds(values_SBK: Floats) -> Estimate:
@@ -154,40 +172,40 @@ def mean_over_seeds(values_SBK: Floats) -> Estimate:
     mean_K, variance_K = means_BK[0], means_BK[1:].var(axis=0)
     low_K, high_K = percentile_interval(means_BK)
     seeds_K, left_K = np.zeros_like(mean_K), np.ones_like(mean_K)
+    chance_K, trainings_K = np.zeros_like(mean_K), np.zeros_like(mean_K)
     deviation_K = np.full_like(mean_K, np.nan)
     if num_seeds > 1:
         deviation_K = values_SBK[:, 0].std(axis=0, ddof=1)
         apart_K = values_SBK[:, 1:].var(axis=1).mean(axis=0) - variance_K
         half_K = num_seeds / (num_seeds - 1) * apart_K / 2
+        chance_K = np.maximum(2 * half_K, 0.0)
+        trainings_K = np.maximum(deviation_K**2 - chance_K, 0.0)
         seeds_K = np.sqrt(np.maximum(deviation_K**2 - half_K, 0.0) / num_seeds)
         left_K = 1 - half_K / num_seeds / np.where(variance_K > 0, variance_K, 1.0)
     below_K, above_K = np.maximum(mean_K - low_K, 0.0), np.maximum(high_K - mean_K, 0.0)
 
-    def half_width(questions_K: Floats, z_K: Floats) -> Floats:
-        """From the standard errors of both parts, at the level of the normal quantile z."""
-        student_K = -stdtrit(num_seeds - 1, ndtr(-z_K)) if num_seeds > 1 else z_K
-        trainings_K = np.where(seeds_K > 0, student_K * seeds_K, 0.0)
-        both_K = np.hypot(z_K * questions_K * np.sqrt(np.maximum(left_K, 0.0)), trainings_K)
-        return np.maximum(both_K, z_K * questions_K)
+    def width(questions_K: Floats, z_K: Floats) -> Floats:
+        return half_width(z_K, num_seeds, questions_K, left_K, seeds_K)
 
     def p_value(questions_K: Floats) -> Floats:
         """The level at which the interval just reaches 0, by bisection."""
         near_K, far_K = np.zeros_like(mean_K), np.full_like(mean_K, FARTHEST)
         for _ in range(60):
             z_K = (near_K + far_K) / 2
-            short_K = half_width(questions_K, z_K) < np.abs(mean_K)
+            short_K = width(questions_K, z_K) < np.abs(mean_K)
             near_K, far_K = np.where(short_K, z_K, near_K), np.where(short_K, far_K, z_K)
         return np.where(np.isnan(questions_K + mean_K), np.nan, 2 * ndtr(-far_K))
 
     level_K = np.full_like(mean_K, Z)
     return Estimate(
         mean_K,
-        mean_K - half_width(below_K / Z, level_K),
-        mean_K + half_width(above_K / Z, level_K),
+        mean_K - width(below_K / Z, level_K),
+        mean_K + width(above_K / Z, level_K),
         deviation_K,
         p_value(np.where(mean_K > 0, below_K, above_K) / Z),
-        np.sqrt(variance_K),
-        seeds_K,
+        np.maximum(variance_K - chance_K / num_seeds, 0.0),
+        chance_K,
+        trainings_K,
     )
 
 
