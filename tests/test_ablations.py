@@ -8,14 +8,14 @@ import torch
 from support.models import objective_of
 from support.repository import ROOT
 from vovnet.config import load, run_settings
-from vovnet.config.experiments import stage1_owner
+from vovnet.config.experiments import stage1_owner, trained_runs
 from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import step_digest
 from vovnet.training.examples import Example
 from vovnet.training.objective import Objective
 
 SUITE = load([ROOT / "config/config.yaml"])
-ABLATIONS = [run for run in SUITE.runs if run != "vovnet"]
+ABLATIONS = [run for run in trained_runs(SUITE) if run != "vovnet"]
 Trained = tuple[Objective, list[Example]]
 
 
