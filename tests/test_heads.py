@@ -169,7 +169,7 @@ def test_a_hidden_layer_tells_what_no_line_can() -> None:
 
 
 def test_questions_without_words_are_an_error() -> None:
-    with pytest.raises(DataError, match=r"data\.router_fit: no question has a word"):
+    with pytest.raises(DataError, match=r"^no question has a word"):
         fitted("bag_of_words", texts("?", ""), np.array([[0.0], [1.0]]))
 
 

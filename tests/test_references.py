@@ -11,6 +11,7 @@ import pytest
 from support.replays import World, hull_table
 from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats
+from vovnet.core.errors import DataError
 from vovnet.core.stats import Curves
 from vovnet.evaluation.ceilings import _dataset_gains
 from vovnet.evaluation.columns import ALL_SETS
@@ -76,6 +77,19 @@ def test_the_ceiling_knows_the_questions_it_is_fitted_on(
         for scores_NA in (expected_NA, observed.scores.mean(axis=0))
     )
     assert error < 0.8 * chance
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("graded", r"data\.eval_sets\.graded"), ("router_fit", r"data\.router_fit")]
+)
+def test_an_error_of_a_fit_names_the_set(
+    asked: tuple[Questions, Observed], name: str, key: str
+) -> None:
+    """A ceiling is fitted on the evaluation set itself, and not on `data.router_fit`."""
+    mute = [item.model_copy(update={"question": "?", "choices": {}}) for item in asked[0].samples]
+    questions = replace(asked[0], name=name, samples=mute)
+    with pytest.raises(DataError, match=f"^{key}: no question has a word"):
+        cross_fitted(POLICIES, questions, asked[1], np.arange(200), 0)
 
 
 def test_outcomes_elsewhere_by_hand() -> None:

@@ -15,7 +15,7 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats, Ints
 from vovnet.evaluation.frontier import Frontier, frontier_of
 from vovnet.evaluation.questions import Questions
-from vovnet.evaluation.replay import Observed, known_by, router_key, router_kinds
+from vovnet.evaluation.replay import Observed, fit, known_by, router_key, router_kinds
 from vovnet.policies.base import Expected
 
 HEADS = ("bayes_router", "bag_of_words", "probe")
@@ -61,7 +61,7 @@ def cross_fitted(
         for fold in range(min(FOLDS, num_clusters)):
             held_N = folds_N == fold
             others = (known[~held_N], scores_NA[~held_N], tokens_NA[~held_N])
-            router = kind.fit(policy, *others, seed)
+            router = fit(kind, policy, questions, *others, seed)
             expected_NA[held_N] += router.expected(known[held_N]).correctness / len(policies)
     return expected_NA
 

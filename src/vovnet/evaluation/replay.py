@@ -151,9 +151,27 @@ def load_routers(trained: TrainedModel, policies: Iterable[PolicySettings]) -> R
     observed = load_observed(trained, questions, policies=chosen.values())
     outcomes = (observed.scores, observed.vision_tokens.astype(np.float64), trained.seed)
     return {
-        key: kind.fit(chosen[key], known_by(kind, questions, observed), *outcomes)
+        key: fit(kind, chosen[key], questions, known_by(kind, questions, observed), *outcomes)
         for key, kind in kinds.items()
     }
+
+
+def fit(
+    kind: RouterKind,
+    policy: PolicySettings,
+    questions: Questions,
+    known: Known,
+    scores_NA: Floats,
+    tokens_NA: Floats,
+    seed: int,
+) -> Router:
+    """Fit a router on what is known of some of the questions; an error names their set."""
+    try:
+        return kind.fit(policy, known, scores_NA, tokens_NA, seed)
+    except DataError as error:
+        name = questions.name
+        key = "data.router_fit" if name == ROUTER_FIT else f"data.eval_sets.{name}"
+        raise DataError(f"{key}: {error}") from None
 
 
 def expectations(

@@ -65,7 +65,8 @@ class RouterKind:
     """What a router knows, and how it is fitted.
 
     `fit` is given the policy's settings, what is known of N questions, the correctness in [0, 1]
-    and the vision tokens of each action, (N, A) each, and the seed of the trained model.
+    and the vision tokens of each action, (N, A) each, and the seed of the trained model. What is
+    wrong with the questions is a `DataError`, which does not name their set: the caller knows it.
     """
 
     knows: Knowledge

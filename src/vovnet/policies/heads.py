@@ -88,9 +88,7 @@ def fit_words(
     try:
         counts_NF = words.fit_transform(texts_N)
     except ValueError:  # an empty vocabulary
-        raise DataError(
-            "data.router_fit: no question has a word, bag_of_words needs some"
-        ) from None
+        raise DataError("no question has a word, bag_of_words needs some") from None
     with _one_thread():
         correctness = fit_each_action(
             lambda: LogisticRegression(max_iter=1000), counts_NF, scores_NA

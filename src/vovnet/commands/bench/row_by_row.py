@@ -20,7 +20,7 @@ from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, signal_columns
 from vovnet.data.images import load_images
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.replay import Outcome, scored_outcome
+from vovnet.evaluation.replay import Outcome, fit, scored_outcome
 from vovnet.inference.engine import Answer, TextPass
 from vovnet.inference.observe import batches
 from vovnet.model.padded import Prefix
@@ -98,7 +98,7 @@ def row_router(bench: Bench, policy: PolicySettings) -> Router:
     if router.knows == "state":
         passes = [inference.text_pass([samples[row] for row in rows]) for rows in chosen]
     known = _known(policy, questions, passes)
-    return router.fit(policy, known, scores_NA, tokens_NA, bench.seed)
+    return fit(router, policy, questions, known, scores_NA, tokens_NA, bench.seed)
 
 
 def _known(
