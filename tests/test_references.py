@@ -14,6 +14,7 @@ from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
 from vovnet.core.stats import Curves
 from vovnet.evaluation.ceilings import _dataset_gains
+from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import ALL_SETS
 from vovnet.evaluation.expected import (
     PRIOR,
@@ -120,6 +121,17 @@ def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
         gains.append(np.interp(8, costs_P[order], found.scores.mean(axis=0)[order]) - line)
     assert gains[0] > 0.2
     assert gains[1] < 0.08
+
+
+def test_sets_of_other_questions_are_drawn_by_themselves(evaluated: World) -> None:
+    """Both have 600: drawn alike, a mean over them would vary as if they were one set."""
+    settings, layout = evaluated
+    graded, again, even = (
+        draw_resamples(load_questions(settings, layout, name), settings.eval).counts.astype(float)
+        for name in ("graded", "graded", "even")
+    )
+    assert (graded == again).all() and graded.shape == even.shape
+    assert abs(np.corrcoef(graded[1:].ravel(), even[1:].ravel())[0, 1]) < 0.02
 
 
 def ground(costs_A: tuple[float, ...], accuracies_A: tuple[float, ...]) -> Ground:

@@ -66,7 +66,7 @@ class Resamples:
     clusters: Ints
 
     @classmethod
-    def draw(cls, clusters_U: Ints, num_resamples: int, seed: int) -> Self:
+    def draw(cls, clusters_U: Ints, num_resamples: int, seed: int | Sequence[int]) -> Self:
         """The data and resamples of its clusters, which depend on the arguments alone."""
         num_clusters = int(clusters_U.max()) + 1
         shares_C = np.full(num_clusters, 1.0 / num_clusters)

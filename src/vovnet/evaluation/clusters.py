@@ -4,13 +4,21 @@ It is a module of its own because live runs read questions too, and an edit of a
 run them again.
 """
 
+from zlib import crc32
+
 from vovnet.config.schema import EvalSettings
 from vovnet.core.resampling import Resamples, cluster_codes
 from vovnet.evaluation.questions import Questions
 
 
 def draw_resamples(questions: Questions, evaluation: EvalSettings) -> Resamples:
-    """Resamples of clusters: questions that share an image, directly or by others, are one."""
+    """Resamples of clusters: questions that share an image, directly or by others, are one.
+
+    Each split is drawn by itself: sets of other questions vary independently, and means over sets
+    with them. Sets of the same split, such as one with circular passes, draw the same.
+    """
     images = [[image.sha256 for image in sample.images] for sample in questions.samples]
     clusters_U = cluster_codes(questions.units, images)
-    return Resamples.draw(clusters_U, evaluation.bootstrap_samples, evaluation.seed)
+    first = questions.samples[0]
+    split = crc32(f"{first.dataset}/{first.split}".encode())
+    return Resamples.draw(clusters_U, evaluation.bootstrap_samples, (evaluation.seed, split))
