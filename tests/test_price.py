@@ -13,10 +13,10 @@ from support.replays import GRADED, evaluate_all, make_samples, samples_of, writ
 from vovnet.config import PolicySettings, Settings, VisionBudget, merge, run_settings, validate
 from vovnet.core.cost import unit_price
 from vovnet.core.records import ImageRef
+from vovnet.data.price import priced
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.keys import step_settings
-from vovnet.policies.price import priced
 
 SHARE = {"lambda_unit": "share_of_full"}
 LAMBDAS = [0.0, 0.01, 0.02, 0.1]

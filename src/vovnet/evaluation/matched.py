@@ -12,8 +12,8 @@ from vovnet.config.experiments import ResolvedExperiment
 from vovnet.config.kinds import are_shares
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
+from vovnet.data.price import priced
 from vovnet.data.sets import load_set
-from vovnet.policies.price import priced
 
 NEAR = 1e-9
 """The difference up to which a `lambda_cost` or a threshold is the same."""

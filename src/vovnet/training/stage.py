@@ -12,13 +12,13 @@ from accelerate import PartialState
 
 from vovnet.core.files import sha256_file, write_json
 from vovnet.data.images import load_images
+from vovnet.data.price import priced
 from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_train
 from vovnet.model.loading import base_model_digest
 from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel, weights_file
-from vovnet.policies.price import priced
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import ImageLoader, TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
