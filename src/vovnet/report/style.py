@@ -97,6 +97,14 @@ def panel_grid(
     return figure, panels[:count]
 
 
+def words_alone(text: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, (axes,) = panel_grid(1, 1.0)
+    axes.text(0.5, 0.5, text, ha="center")
+    axes.set_axis_off()
+    return figure
+
+
 def ticks(axis: Axis, count: int, *, integer: bool = False) -> None:
     """At most `count` ticks more than one, at round values."""
     axis.set_major_locator(MaxNLocator(count, integer=integer, steps=[1, 2, 5, 10]))

@@ -22,12 +22,10 @@ def figure(inputs: Inputs) -> Figure | None:
     bins = load_calibration(inputs)
     every = {f"{dear}-{cheap}": (dear, cheap) for cheap, dear in combinations(inputs.actions, 2)}
     pairs = {name: pair for name, pair in every.items() if name in set(bins["pair"])}
-    x_label, y_label = "Predicted value [nats]", "Measured value [nats]"
-    made, panels = style.panel_grid(max(1, len(pairs)), 2.3, x_label=x_label, y_label=y_label)
     if not pairs:
-        panels[0].text(0.5, 0.5, "Not measured: training.calibration_samples is 0", ha="center")
-        panels[0].set_axis_off()
-        return made
+        return style.words_alone("Not measured: training.calibration_samples is 0")
+    x_label, y_label = "Predicted value [nats]", "Measured value [nats]"
+    made, panels = style.panel_grid(len(pairs), 2.3, x_label=x_label, y_label=y_label)
     for axes, (pair, (dear, cheap)) in zip(panels, pairs.items(), strict=True):
         rows = of(bins, pair=pair)
         _draw_calibration(axes, rows[rows["count"] > 0])

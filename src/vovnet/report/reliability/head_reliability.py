@@ -18,10 +18,7 @@ ORDER = 120
 def figure(errors: Errors) -> Figure:
     """Each line is a seed's, in the colour of its action; areas are shares of the questions."""
     if errors.heads.empty:
-        made, (axes,) = style.panel_grid(1, 1.0)
-        axes.text(0.5, 0.5, "No experiment follows a head that was fitted afterwards", ha="center")
-        axes.set_axis_off()
-        return made
+        return style.words_alone("No experiment follows a head that was fitted afterwards")
     datasets = list(dict.fromkeys(errors.by_dataset(errors.heads)["dataset"]))
     names = list(dict.fromkeys(errors.heads["experiment"]))
     actions = list(dict.fromkeys(errors.heads["action"]))

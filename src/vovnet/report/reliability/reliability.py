@@ -23,10 +23,7 @@ Y_LABELS = {"action": "Share that is the best action", "value": "Accuracy of FUL
 def figure(errors: Errors) -> Figure:
     """A row of panels per kind of prediction of the first experiment; each seed is a line."""
     if errors.predictions.empty:
-        made, (axes,) = style.panel_grid(1, 1.0)
-        axes.text(0.5, 0.5, "No experiment with slices follows a policy head", ha="center")
-        axes.set_axis_off()
-        return made
+        return style.words_alone("No experiment with slices follows a policy head")
     first = errors.predictions["experiment"].iloc[:1].tolist()
     predictions = errors.predictions[errors.predictions["experiment"].isin(first)]
     datasets = list(dict.fromkeys(predictions["dataset"]))
