@@ -350,33 +350,36 @@ def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 @pytest.mark.parametrize("view", [*REDUCED, *UNREDUCED, "full"])
 def test_the_language_model_processes_the_counted_tokens(
-    padded_vlm: QwenVL, view: str, monkeypatch: pytest.MonkeyPatch
+    padded_vlm: QwenVL, view: str, request: pytest.FixtureRequest
 ) -> None:
-    """Contract 5: read from the tensors that enter the real class, with two images a sample."""
-    language_model = padded_vlm.model.model.language_model
+    """Contract 5: read from the tensors that enter the real layers, with two images a sample."""
     entered: list[dict[str, Any]] = []
-    forward = language_model.forward
 
-    def spy(*args: Any, **kwargs: Any) -> Any:
-        entered.append(kwargs)
-        return forward(*args, **kwargs)
+    def spy(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        entered.append({**named, "hidden_states": arguments[0]})
 
-    monkeypatch.setattr(language_model, "forward", spy)
+    layers = padded_vlm.model.get_decoder().layers
+    for layer in layers:
+        request.addfinalizer(layer.register_forward_pre_hook(spy, with_kwargs=True).remove)
     for first, second in zip(SIZES, reversed(SIZES), strict=True):
         images = [picture(first, 1), picture(second, 2)]
         entered.clear()
         view_logits(padded_vlm, [("What?", images)], view)
-        (inputs,) = entered
         counted = num_vision_tokens([first, second], view, BUDGETS)
         around = 2 * len(images)  # an image stands between two marks
         length = len(padded_vlm.prompt("What?").text_ids) + around + counted
-        assert inputs["inputs_embeds"].shape[1] == inputs["attention_mask"].shape[1] == length
-        assert inputs["position_ids"].shape == (3, 1, length)
-        assert inputs["past_key_values"].get_seq_length() == length
-        if padded_vlm.model.config.model_type == "qwen3_vl":
-            assert int(inputs["visual_pos_masks"].sum()) == counted
-            assert len(inputs["deepstack_visual_embeds"]) == 2
-            assert all(len(level) == counted for level in inputs["deepstack_visual_embeds"])
+        assert len(entered) == len(layers)
+        for layer, inputs in enumerate(entered):
+            assert inputs["hidden_states"].shape[1] == length
+            assert inputs["position_embeddings"][0].shape[1] == length
+            mask = inputs["attention_mask"]
+            assert mask is None or mask.shape[-2:] == (length, length)
+            assert inputs["past_key_values"].get_seq_length(layer) == length
+        with torch.inference_mode():
+            sequence = reduced_sequence(padded_vlm, "What?", images, view)
+        assert sequence.num_vision_tokens == counted
+        for level in padded_vlm.deepstack_levels(sequence.images):
+            assert len(level) == counted
 
 
 @pytest.mark.parametrize("view", REDUCED)
@@ -429,10 +432,8 @@ def test_deepstack_and_positions_follow_the_kept_tokens(padded_vlm: QwenVL) -> N
         full = reduced_sequence(padded_vlm, text, [image], "full")
         pruned = reduced_sequence(padded_vlm, text, [image], view)
         batch = pad_left([full], padded_vlm.pad_id, padded_vlm.device)
-        kept_T = batch.image_mask_BT[0].clone()
-        places = kept_T.nonzero().flatten()
-        kept_T[places[1::2]] = False
-        mask_BT = (kept_T | ~batch.image_mask_BT[0])[None].long()
+        mask_BT = batch.mask_BT.clone()
+        mask_BT[0, batch.image_places_K[1::2]] = 0
         masked_BV = padded_vlm.logits(padded_vlm(batch, None, mask_BT)[:, -1])
         hidden_BTD, _, _ = padded_vlm.prefill([pruned])
         pruned_BV = padded_vlm.logits(hidden_BTD[:, -1])

@@ -18,12 +18,22 @@ from transformers.initialization import no_init_weights
 from transformers.masking_utils import create_causal_mask
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
+from transformers.vision_utils import get_vision_position_ids
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget, resized_size
 from vovnet.core.errors import CheckpointError
 from vovnet.model import varlen
-from vovnet.model.sequences import Batch, ImageFeatures, Pixels, Prompt, TokenSequence, assemble
+from vovnet.model.packed_cache import cumulative
+from vovnet.model.sequences import (
+    Batch,
+    ImageFeatures,
+    Pixels,
+    Prompt,
+    TokenSequence,
+    assemble,
+    sent,
+)
 from vovnet.model.tower_attention import layer_inputs, tower_attention
 from vovnet.model.vlm import VisionLanguageModel
 
@@ -60,6 +70,7 @@ class QwenVL(VisionLanguageModel):
             varlen.tell_tower(self.model)
         if settings.gradient_checkpointing and not settings.compile:
             self.model.activation_checkpointing_enable()
+        self._layouts: dict[tuple[Any, ...], dict[str, Tensor]] = {}
         self.factor = budget.factor
         self.image_token_id: int = self.model.config.image_token_id
         self.vision_start_id: int = self.model.config.vision_start_token_id
@@ -118,9 +129,10 @@ class QwenVL(VisionLanguageModel):
         last_layer = cast(Any, self.tower).blocks[-1]
         with layer_inputs(last_layer, wanted=attention) as inputs:
             output = self.model.model.get_image_features(
-                torch.cat([item.values_PC.to(self.device, non_blocking=True) for item in shown]),
-                grids_N3.to(self.device),
+                torch.cat([sent(item.values_PC, self.device) for item in shown]),
+                grids_N3,
                 return_dict=True,
+                **self.tower_layout(grids_N3),
             )
         merge = self.model.config.vision_config.spatial_merge_size
         told = None
@@ -158,23 +170,17 @@ class QwenVL(VisionLanguageModel):
     def forward(
         self, batch: Batch, cache: DynamicCache | None, mask_BT: Tensor | None, **lengths: Any
     ) -> Tensor:
-        output = self.model.model.language_model(
-            inputs_embeds=self.embed(batch),
-            attention_mask=mask_BT,
-            position_ids=batch.positions_3BT,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **self.deepstack_inputs(batch),
-            **lengths,
-        )
-        return output.last_hidden_state
+        layers = range(len(self.model.model.language_model.layers))
+        hidden_BTD = self.run_layers(self.embed(batch), batch, layers, cache, mask_BT, **lengths)
+        return self.last_norm(hidden_BTD)
 
     def embed(self, batch: Batch) -> Tensor:
         embeds_BTD = self.model.get_input_embeddings()(batch.ids_BT)
         if batch.images:
             tokens_KD = torch.cat([image.embeddings_KD for image in batch.images])
-            embeds_BTD = embeds_BTD.clone()
-            embeds_BTD[batch.image_mask_BT] = tokens_KD.to(embeds_BTD.dtype)
+            flat_ND = embeds_BTD.flatten(0, 1)
+            flat_ND = flat_ND.index_copy(0, batch.image_places_K, tokens_KD.to(flat_ND.dtype))
+            embeds_BTD = flat_ND.view_as(embeds_BTD)
         return embeds_BTD
 
     def run_layers(
@@ -187,8 +193,8 @@ class QwenVL(VisionLanguageModel):
         **lengths: Any,
     ) -> Tensor:
         language, mask = self.model.model.language_model, None
-        if cache is not None:
-            # These layers may hold fewer tokens than others do.
+        if mask_BT is not None:
+            # These layers may have cached fewer tokens than others do.
             mask = create_causal_mask(
                 language.config, hidden_BTD, mask_BT, cache, layer_idx=layers.start
             )
@@ -205,8 +211,9 @@ class QwenVL(VisionLanguageModel):
                 **lengths,
             )
             if index < len(levels):
-                hidden_BTD = hidden_BTD.clone()
-                hidden_BTD[batch.image_mask_BT] += levels[index].to(hidden_BTD.dtype)
+                level_KD = levels[index].to(hidden_BTD.dtype)
+                flat_ND = hidden_BTD.flatten(0, 1).index_add(0, batch.image_places_K, level_KD)
+                hidden_BTD = flat_ND.view_as(hidden_BTD)
         return hidden_BTD
 
     def last_norm(self, hidden_BTD: Tensor) -> Tensor:
@@ -231,6 +238,31 @@ class QwenVL(VisionLanguageModel):
             torch.cat(level) for level in zip(*(item.deepstack for item in images), strict=True)
         ]
 
+    def tower_layout(self, grids_N3: Tensor) -> dict[str, Any]:
+        """What transformers' tower works out from the sizes of its images, by its names.
+
+        What is the same for all images of a size is kept on the device: to work it out there makes
+        the host wait for the device, and to do so on the CPU the device for the host.
+        """
+        kept = [self._kept_layout(grid) for grid in grids_N3.tolist()]
+        lengths = grids_N3.prod(dim=1).tolist()
+        layout = {name: torch.cat([part[name] for part in kept]) for name in kept[0]}
+        starts = cumulative(lengths, self.device)
+        return {**layout, "cu_seqlens": starts, "max_seqlen": max(lengths)}
+
+    def _kept_layout(self, grid: list[int]) -> dict[str, Tensor]:
+        key = (self.device, *grid)
+        if key not in self._layouts:
+            with torch.inference_mode(False):  # it may be used in training later
+                layout = self.image_layout(torch.tensor([grid]))
+            self._layouts[key] = {name: value.to(self.device) for name, value in layout.items()}
+        return self._layouts[key]
+
+    def image_layout(self, grid_13: Tensor) -> dict[str, Tensor]:
+        """The part of the `tower_layout` that a single image has whatever stands beside it."""
+        merge = self.model.config.vision_config.spatial_merge_size
+        return {"position_ids": get_vision_position_ids(grid_13, merge)}
+
     def tower_places(self, grids_N3: Tensor) -> Tensor | slice:
         """Where the tower's layers have the tokens of all images."""
         return slice(None)
@@ -238,10 +270,6 @@ class QwenVL(VisionLanguageModel):
     def deepstack_features(self, output: Any) -> Sequence[Tensor | Sequence[Tensor]]:
         """The levels of a tower's output that enter deeper layers, where a family has them."""
         return ()
-
-    def deepstack_inputs(self, batch: Batch) -> dict[str, Any]:
-        """How the language model is told of these levels."""
-        return {}
 
     def generate_plain(
         self,

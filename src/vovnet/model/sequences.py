@@ -152,20 +152,24 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class Batch:
-    """Left-padded sequences, or packed ones as a single row; `mask_BT` is 1 at real tokens."""
+    """Left-padded sequences, or packed ones as a single row; `mask_BT` is 1 at real tokens.
+
+    `image_places_K` are the places of the image tokens among all B * T. They are found on the CPU:
+    a device that is asked where a mask is true makes the host wait for all its earlier work.
+    """
 
     ids_BT: Tensor
     mask_BT: Tensor
     positions_3BT: Tensor
-    image_mask_BT: Tensor
+    image_places_K: Tensor
     images: tuple[ImageFeatures, ...]
 
     @classmethod
     def of_text(cls, ids_BT: Tensor, positions_BT: Tensor) -> "Batch":
         """Tokens without any padding or image; text has the same position on all axes."""
-        no_image_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
+        no_places_K = ids_BT.new_empty(0)
         positions_3BT = positions_BT.expand(3, *ids_BT.shape)
-        return cls(ids_BT, torch.ones_like(ids_BT), positions_3BT, no_image_BT, ())
+        return cls(ids_BT, torch.ones_like(ids_BT), positions_3BT, no_places_K, ())
 
 
 def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int) -> TokenSequence:
@@ -198,6 +202,13 @@ def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int)
     return TokenSequence(ids_T, torch.cat(positions, dim=1), mask_T, tuple(images))
 
 
+def text_sequence(ids: Sequence[int]) -> TokenSequence:
+    """Tokens of text alone."""
+    positions_3T = torch.arange(len(ids)).expand(3, -1)
+    no_image_T = torch.zeros(len(ids), dtype=torch.bool)
+    return TokenSequence(torch.tensor(ids, dtype=torch.long), positions_3T, no_image_T, ())
+
+
 def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torch.device) -> Batch:
     """Pad to the longest sequence on the left, so that all end at the same place."""
     longest = max(sequence.length for sequence in sequences)
@@ -218,7 +229,7 @@ def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torc
         sent(ids_BT, device),
         sent(mask_BT, device),
         sent(positions_3BT, device),
-        sent(image_mask_BT, device),
+        sent(_places(image_mask_BT), device),
         tuple(images),
     )
 
@@ -226,6 +237,11 @@ def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torc
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """A copy on the device. It is queued there: the host waits for no earlier work."""
     return values.to(device, non_blocking=True)
+
+
+def _places(mask: Tensor) -> Tensor:
+    """Where a mask on the CPU is true, as indices of its flattened form."""
+    return mask.flatten().nonzero()[:, 0]
 
 
 def pack(sequences: Sequence[TokenSequence], device: torch.device) -> Batch:
@@ -237,6 +253,6 @@ def pack(sequences: Sequence[TokenSequence], device: torch.device) -> Batch:
         sent(ids_1T, device),
         sent(torch.ones_like(ids_1T), device),
         sent(positions_3T[:, None], device),
-        sent(image_mask_T[None], device),
+        sent(_places(image_mask_T), device),
         tuple(image for sequence in sequences for image in sequence.images),
     )

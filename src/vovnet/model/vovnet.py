@@ -21,6 +21,7 @@ from vovnet.config import ModelSettings, PolicySettings, Settings
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import atomic_path, read_json
 from vovnet.model.loading import base_model_digest, load_vlm
+from vovnet.model.sequences import sent
 from vovnet.model.vlm import VisionLanguageModel
 from vovnet.pipeline.trained_model import weights_file
 
@@ -93,8 +94,9 @@ def action_distribution(
 ) -> Tensor:
     """pi = softmax((score - lambda * cost) / temperature) over the `allowed` actions, else 0."""
     values_BA = (scores_BA - lambda_cost * costs_BA) / temperature
-    refused_A = torch.ones(values_BA.shape[-1], dtype=torch.bool, device=values_BA.device)
+    refused_A = torch.ones(values_BA.shape[-1], dtype=torch.bool)
     refused_A[list(allowed)] = False
+    refused_A = sent(refused_A, values_BA.device)
     return torch.softmax(values_BA.masked_fill(refused_A, float("-inf")), dim=-1)
 
 
