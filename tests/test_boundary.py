@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -172,12 +173,30 @@ def replaced(path: Path, change: Callable[[Path], object]) -> Iterator[None]:
         aside.rename(path)
 
 
+@contextmanager
+def piped(path: Path) -> Iterator[None]:
+    """A pipe to which nobody writes, in the place of a file; who waits for it is told."""
+
+    def waits(*_: object) -> None:
+        raise AssertionError(f"{path}: a pipe was waited for")
+
+    before = signal.signal(signal.SIGALRM, waits)
+    signal.alarm(60)
+    try:
+        with replaced(path, os.mkfifo):
+            yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 FAULTS: dict[str, Callable[[Path], Any]] = {
     "no permission": no_permission,
     "a folder": lambda path: replaced(path, Path.mkdir),
     "a link to itself": lambda path: replaced(path, lambda link: link.symlink_to(link)),
     "a link to nothing": lambda path: replaced(path, lambda link: link.symlink_to("gone")),
     "an empty file": lambda path: replaced(path, Path.touch),
+    "a pipe": piped,
     "bytes": lambda path: replaced(path, lambda file: file.write_bytes(b"\xff\xfe\x00" * 99)),
 }
 

@@ -211,9 +211,10 @@ def test_a_grey_of_few_bits_may_be_transparent(depth: int, key: int) -> None:
 def test_colours_and_greys_of_16_bits_may_be_transparent() -> None:
     grey = png(16, 0, [struct.pack(">2H", 0x1234, 0x8000)], struct.pack(">H", 0x1234))
     assert shown(grey)[0].tolist() == [[255] * 3, [128] * 3]
-    pixels = struct.pack(">6H", 0x1234, 0xFFFF, 0, 0x8000, 0x8000, 0x8000)
-    colour = png(16, 2, [pixels], struct.pack(">3H", 0x1234, 0xFFFF, 0))
-    assert shown(colour)[0].tolist() == [[255] * 3, [128] * 3]
+    key, near = (0x1234, 0xFFFF, 0), (0x1234, 0xFFFE, 0)
+    pixels = struct.pack(">9H", *key, *near, 0x8000, 0x8000, 0x8000)
+    colour = png(16, 2, [pixels], struct.pack(">3H", *key))
+    assert shown(colour)[0].tolist() == [[255] * 3, [0x12, 255, 0], [128] * 3]
 
 
 @pytest.mark.parametrize("inverted", [False, True])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from vovnet.core.files import atomic_path, write_text
+from vovnet.core.files import HashCache, atomic_path, read_json, sha256_file, write_text
 
 DIES = """
 import os, signal, sys
@@ -81,3 +81,12 @@ def test_the_umask_says_who_may_read_a_file(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "table.csv").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("kept", ["pipe", "[]", '{"PATH": 5}', '{"PATH": [1]}', "{"])
+def test_hashes_that_are_no_record_are_made_anew(tmp_path: Path, kept: str) -> None:
+    path, cache = tmp_path / "dev.tsv", tmp_path / "hashes.json"
+    path.write_text("rows")
+    os.mkfifo(cache) if kept == "pipe" else cache.write_text(kept.replace("PATH", str(path)))
+    assert HashCache(cache).hashes([path]) == {path: sha256_file(path)}
+    assert [*read_json(cache)] == [str(path)]

@@ -162,7 +162,7 @@ def test_llava_errors(tmp_path: Path, rows: list[Any], message: str) -> None:
 def test_a_pipe_in_the_place_of_an_image_is_one_line(tmp_path: Path) -> None:
     write_llava(tmp_path, [llava_row(1, image="coco/pipe")])
     os.mkfifo(raw(tmp_path, "images/coco/pipe"))
-    assert "images/coco/pipe is no file" in failure(
+    assert "images/coco/pipe: expected a file" in failure(
         tmp_path, "llava", "mix.json", image_root="images"
     )
 

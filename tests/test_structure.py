@@ -21,7 +21,8 @@ OPENED = {
             "src/vovnet/core/files.py",
             "src/vovnet/commands/plan/runs.py",  # where another program's output goes
             "src/vovnet/pipeline/snakemake_private.py",  # the same
-            "src/snakemake_scheduler_plugin_gpu/run_times.py",  # which imports nothing of vovnet
+            "src/snakemake_scheduler_plugin_gpu/config_files.py",  # which imports nothing of vovnet
+            "src/snakemake_scheduler_plugin_gpu/run_times.py",  # the same
             "workflow/environments.py",  # the same
             "workflow/bench_prepare.py",  # which writes what it measures
         },

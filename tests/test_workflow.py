@@ -228,6 +228,26 @@ def test_a_wrong_call_is_one_line(project: Path, arguments: list[str], message: 
     assert not (project / "profiles/results").exists()
 
 
+@pytest.mark.parametrize(
+    ("made", "fault"),
+    [
+        (lambda path: None, ": file not found"),
+        (Path.mkdir, ": Is a directory, expected a YAML file"),
+        (os.mkfifo, ": expected a YAML file, and this is a pipe or a device"),
+        (lambda path: path.write_bytes(b"a: 1\nb: \xd0"), ", line 2: not valid UTF-8"),
+    ],
+)
+def test_a_configuration_that_snakemake_cannot_read_is_one_line(
+    project: Path, tmp_path: Path, made: Callable[[Path], object], fault: str
+) -> None:
+    made(path := tmp_path / "mine.yaml")
+    configs = ["--configfile", "config/test.yaml", str(path)]
+    result = snakemake(project, "--dry-run", *configs, "--config", "quick=3")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"vovnet: error: {path}{fault}")
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_file_in_the_place_of_a_folder_of_results_is_one_line(
     project: Path, tmp_path: Path
 ) -> None:

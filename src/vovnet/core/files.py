@@ -11,6 +11,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -109,14 +110,26 @@ def json_ready(value: Any) -> Any:
     return value
 
 
+def check_is_file(path: Path | str) -> None:
+    """Refuse a pipe, a socket or a device, at which a reader could wait for ever.
+
+    A folder is left to its reader, who is refused by the system.
+    """
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"{path}: expected a file, and this is a pipe or a device")
+
+
 @contextmanager
 def open_text(path: Path | str) -> Iterator[TextIO]:
     """Open a text file to read: UTF-8, with or without a byte order mark, lines as they end.
 
-    A missing file, and a line that is not UTF-8, is a DataError when the text is read.
+    A missing file, one that is a pipe, and a line that is not UTF-8, is a DataError when the text
+    is read.
     """
     with ExitStack() as stack:
         try:
+            check_is_file(path)
             file = stack.enter_context(Path(path).open(encoding="utf-8-sig", newline=""))
         except FileNotFoundError:
             raise DataError(f"{path}: file not found") from None
@@ -211,6 +224,7 @@ def sha256_file(path: Path | str) -> str:
 def hash_file(path: Path | str, algorithm: str) -> str:
     """The hash of a file's bytes, in hexadecimal digits."""
     try:
+        check_is_file(path)
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
     except FileNotFoundError:
@@ -253,6 +267,6 @@ class HashCache:
         status = path.stat()
         seen = [status.st_size, status.st_mtime_ns]
         known = self._known.get(str(path))
-        if known is None or known[:2] != seen:
+        if not isinstance(known, list) or known[:-1] != seen:
             known = self._known[str(path)] = [*seen, sha256_file(path)]
         return str(known[2])

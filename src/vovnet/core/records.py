@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import atomic_path
+from vovnet.core.files import atomic_path, check_is_file
 
 SCHEMA_VERSION = 1
 
@@ -138,6 +138,7 @@ def read_table(path: Path | str, columns: dict[str, pa.DataType]) -> pd.DataFram
 
 def _read(path: Path | str, columns: Iterable[str]) -> pa.Table:
     try:
+        check_is_file(path)
         table = pq.read_table(path)
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from vovnet.core.errors import DataError, one_line
+from vovnet.core.files import check_is_file
 
 FORMATS = {"BMP": "bmp", "GIF": "gif", "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif"}
 FORMATS |= {"WEBP": "webp"}
@@ -35,6 +36,8 @@ _TURNS = {
 _WHITE = 255
 _GREY_BITS = {"L;2": 2, "L;4": 4}
 """How PNG stores greys of fewer than 8 bits, by PIL's name."""
+_COLOURS_OF_16_BITS = "RGB;16B"
+"""The same of colours."""
 
 
 def decode(content: bytes, where: str) -> tuple[str, Image.Image]:
@@ -50,7 +53,7 @@ def decode(content: bytes, where: str) -> tuple[str, Image.Image]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(content), formats=_OPENERS) as image:
-                return str(image.format), _displayed(image)
+                return str(image.format), _displayed(image, content)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"{where}: the image has more than {limit} pixels") from None
@@ -63,6 +66,7 @@ def decode(content: bytes, where: str) -> tuple[str, Image.Image]:
 def open_image(path: Path) -> Image.Image:
     """Decode an image file; a missing or broken file is one clear error."""
     try:
+        check_is_file(path)
         content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: image not found") from None
@@ -71,10 +75,14 @@ def open_image(path: Path) -> Image.Image:
     return decode(content, str(path))[1]
 
 
-def _displayed(image: ImageFile.ImageFile) -> Image.Image:
+def _displayed(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     tile: Any = image.tile[0] if image.tile else None  # loading forgets it
     image.load()
-    shown = _in_rgb(image, tile[3] if tile and image.format == "PNG" else "")
+    stored_as = tile[3] if tile and image.format == "PNG" else ""
+    if stored_as == _COLOURS_OF_16_BITS and "transparency" in image.info:
+        shown = _without_key(image, content)
+    else:
+        shown = _in_rgb(image, stored_as)
     if tile and image.format == "GIF" and tile[1] != (0, 0, *image.size):  # a smaller first frame
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(shown.crop(tile[1]), tile[1][:2])
@@ -104,14 +112,27 @@ def _in_rgb(image: Image.Image, stored_as: str) -> Image.Image:
         return _grey(grey, grey == key * _WHITE // largest)
     if key is not None and image.mode == "RGB":
         colours = np.array(image)
-        kept = np.array(key) >> (8 if "16" in stored_as else 0)  # of 16 bits PIL keeps the upper 8
-        colours[(colours == kept).all(axis=-1)] = _WHITE
+        colours[(colours == key).all(axis=-1)] = _WHITE
         return Image.fromarray(colours)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         return white.convert("RGB")
     return image.convert("RGB")
+
+
+def _without_key(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
+    """A PNG of 16-bit colours, of which one is transparent, on white.
+
+    PIL keeps the upper 8 bits of each value. Read as if the bytes came in the other order, the same
+    file yields the lower 8, by which near colours are told apart.
+    """
+    with Image.open(BytesIO(content), formats=["PNG"]) as again:
+        again.tile = [again.tile[0]._replace(args="RGB;16L")]
+        lower = np.asarray(again)
+    colours, key = np.array(image), np.array(image.info["transparency"])
+    colours[((colours == key >> 8) & (lower == key & 255)).all(axis=-1)] = _WHITE
+    return Image.fromarray(colours)
 
 
 def _scaled(image: Image.Image, key: int | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

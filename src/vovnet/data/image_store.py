@@ -6,11 +6,10 @@ import secrets
 import shutil
 from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
-from stat import S_ISDIR, S_ISREG
 from typing import TextIO
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import sha256_bytes, write_bytes
+from vovnet.core.files import check_is_file, sha256_bytes, write_bytes
 from vovnet.core.records import ImageRef
 from vovnet.data.decoder import FORMATS, decode
 from vovnet.data.perceptual_hash import perceptual_hash
@@ -84,11 +83,12 @@ class ImageStore:
         if path not in self._known:
             try:
                 status = path.stat()
-                if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
-                    raise DataError(f"{where}: {path} is no file, as a pipe or a device is none")
+                check_is_file(path)
                 content = path.read_bytes()
             except FileNotFoundError:
                 raise DataError(f"{where}: image file {path} not found") from None
+            except DataError as error:
+                raise DataError(f"{where}: image file {error}") from None
             except (OSError, ValueError) as error:
                 raise DataError(f"{where}: image file {path!s} is not readable ({error})") from None
             ref = self.add(content, where)

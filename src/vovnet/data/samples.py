@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import writing
+from vovnet.core.files import check_is_file, writing
 from vovnet.core.records import Sample
 
 CHUNK_BYTES = 1 << 24
@@ -48,6 +48,7 @@ class SampleFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            check_is_file(path)
             self._descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             raise DataError(f"{path}: file not found") from None

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vovnet.core.errors import DataError, one_line
+from vovnet.core.files import check_is_file
 from vovnet.core.records import ImageRef, QuestionType, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import is_json, iter_rows
@@ -120,6 +121,7 @@ def parquet_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...
     """The rows of a parquet file, a batch of them in memory at a time."""
     number = 0
     try:
+        check_is_file(path)
         file = pq.ParquetFile(path)
         names = list(file.schema_arrow.names)
         require_columns(path, names, required)
