@@ -20,7 +20,6 @@ from vovnet.core.layout import Layout
 from vovnet.data.sets import load_set, load_train
 from vovnet.inference.engine import Inference
 from vovnet.inference.observe import batches, observe_samples
-from vovnet.model import packed as packed_module
 from vovnet.model.vovnet import VoVNet
 from vovnet.training.examples import balanced
 
@@ -74,12 +73,7 @@ def test_compiled_layers_train_and_answer_alike(fresh: Layout) -> None:
     assert again[0] == answered[0]
 
 
-@pytest.mark.parametrize("multiple", [1, 64])
-def test_packed_training_has_the_losses_and_gradients_of_padded_training(
-    fresh: Layout, multiple: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where the tokens are filled up, as on a GPU."""
-    monkeypatch.setitem(packed_module.FILLED_TO, "cpu", multiple)
+def test_packed_training_has_the_losses_and_gradients_of_padded_training(fresh: Layout) -> None:
     found = []
     for model in ({}, PACKED):
         objective, examples = objective_of(fresh, {"model": model})

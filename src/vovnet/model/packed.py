@@ -29,7 +29,7 @@ from vovnet.model.packed_cache import (
     padded,
 )
 from vovnet.model.packed_graphs import Decoder, TextPassGraph
-from vovnet.model.sequences import TokenSequence, pack, text_sequence
+from vovnet.model.sequences import TokenSequence, pack
 
 if TYPE_CHECKING:
     from vovnet.model.vlm import VisionLanguageModel
@@ -39,12 +39,6 @@ ROOM_STEP = 256
 
 ROW_STEP = 8
 """The same for the sequences of a batch."""
-
-FILLED_TO = {"cuda": 64}
-"""Of each kind of device, the multiple to which the tokens of a training pass are filled up.
-
-The gradients of adapters are sums over these tokens, which the GPU's fast kernels take by eights.
-"""
 
 CAPTURED_LENGTHS = tuple(range(32, 513, 32))
 """Lengths to which a single text pass is filled up, so that its graph can be used again."""
@@ -64,14 +58,10 @@ class PackedPasses:
 
     def _whole(self, sequences: Sequence[TokenSequence]) -> Tensor:
         """Hidden states (T, D) of whole sequences, of which nothing is cached."""
-        device = self.vlm.device
-        num_tokens = sum(sequence.length for sequence in sequences)
-        if filler := -num_tokens % FILLED_TO.get(device.type, 1):
-            sequences = [*sequences, text_sequence([self.vlm.pad_id] * filler)]
         lengths = [sequence.length for sequence in sequences]
-        starts, longest = cumulative(lengths, device), max(lengths)
+        starts, longest = cumulative(lengths, self.vlm.device), max(lengths)
         hidden_1TD = self.vlm(
-            pack(sequences, device),
+            pack(sequences, self.vlm.device),
             None,
             None,
             cu_seq_lens_q=starts,
@@ -79,7 +69,7 @@ class PackedPasses:
             max_length_q=longest,
             max_length_k=longest,
         )
-        return hidden_1TD[0, :num_tokens]
+        return hidden_1TD[0]
 
     def prefill(
         self, sequences: Sequence[TokenSequence], prefix: PackedCache | None = None

@@ -202,13 +202,6 @@ def assemble(segments: Sequence[list[int] | ImageFeatures], image_token_id: int)
     return TokenSequence(ids_T, torch.cat(positions, dim=1), mask_T, tuple(images))
 
 
-def text_sequence(ids: Sequence[int]) -> TokenSequence:
-    """Tokens of text alone."""
-    positions_3T = torch.arange(len(ids)).expand(3, -1)
-    no_image_T = torch.zeros(len(ids), dtype=torch.bool)
-    return TokenSequence(torch.tensor(ids, dtype=torch.long), positions_3T, no_image_T, ())
-
-
 def pad_left(sequences: Sequence[TokenSequence], pad_token_id: int, device: torch.device) -> Batch:
     """Pad to the longest sequence on the left, so that all end at the same place."""
     longest = max(sequence.length for sequence in sequences)

@@ -263,7 +263,8 @@ class Objective(torch.nn.Module):
         labels_BT = torch.full((len(answers), longest), -100)
         for row, answer in enumerate(answers):
             labels_BT[row, longest - len(answer) :] = torch.tensor(answer)
-        logits_BTV = self.model.vlm.logits(hidden_BTD[:, -longest - 1 : -1]).float()
+        # Rows that lie together are one product of matrices for the vocabulary, also backwards.
+        logits_BTV = self.model.vlm.logits(hidden_BTD[:, -longest - 1 : -1].contiguous()).float()
         labels_BT = sent(labels_BT, logits_BTV.device)
         loss_BT = torch.nn.functional.cross_entropy(
             logits_BTV.transpose(1, 2), labels_BT, ignore_index=-100, reduction="none"
