@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from vovnet.core.files import HashCache, atomic_path, read_json, sha256_file, write_text
+from vovnet.core.files import (
+    HashCache,
+    atomic_path,
+    move,
+    read_json,
+    sha256_file,
+    write_text,
+)
 
 DIES = """
 import os, signal, sys
@@ -90,3 +99,45 @@ def test_hashes_that_are_no_record_are_made_anew(tmp_path: Path, kept: str) -> N
     os.mkfifo(cache) if kept == "pipe" else cache.write_text(kept.replace("PATH", str(path)))
     assert HashCache(cache).hashes([path]) == {path: sha256_file(path)}
     assert [*read_json(cache)] == [str(path)]
+
+
+def test_bytes_are_on_the_disk_before_a_name_and_a_name_before_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        happened.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> Path:
+        happened.append(f"rename {target.name}")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_text(tmp_path / "table.csv", "whole")
+    assert happened == [
+        "sync .table.csv.partial",
+        "rename table.csv",
+        f"sync {tmp_path.name}",
+    ]
+    happened.clear()
+    (tmp_path / "aside").mkdir()
+    (tmp_path / "aside/state.bin").write_bytes(b"whole")
+    move(tmp_path / "aside", tmp_path / "checkpoint-1")
+    expected = ["sync state.bin", "sync aside", "rename checkpoint-1", f"sync {tmp_path.name}"]
+    assert happened == expected
+
+
+def test_what_a_library_puts_in_the_place_of_a_file_is_readable_as_others_are(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0o022)
+    try:
+        with atomic_path(tmp_path / "model.safetensors") as partial:
+            save_file({"weight": torch.zeros(4)}, partial)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == 0o644

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from support.raw_rows import (
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, sha256_bytes
 from vovnet.core.layout import Layout
+from vovnet.data.image_store import ImageStore
 from vovnet.data.prepare import prepare
 from vovnet.data.samples import read_samples
 
@@ -53,6 +55,32 @@ def test_images_keep_their_bytes_and_get_the_extension_of_their_format(tmp_path:
         f"images/{ref.sha256}.{kind}"
         for ref, kind in zip(refs, ["png", "jpg", "gif", "webp", "bmp"], strict=True)
     ]
+
+
+def test_images_that_did_not_arrive_leave_no_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process removes what lies aside, as one would with a name of its own."""
+    rows = [mc_row(i, image=b64(picture(colour))) for i, colour in enumerate(["red", "blue"])]
+    write_tsv(raw(tmp_path, "dev.tsv"), rows)
+    arrives = ImageStore.publish
+
+    def removed(store: ImageStore, digests: Collection[str]) -> None:
+        next(tmp_path.rglob(".images.*.partial/*.png")).unlink()
+        arrives(store, digests)
+
+    monkeypatch.setattr(ImageStore, "publish", removed)
+    assert "images: 1 of 2 images did not arrive" in failure(tmp_path, "mmbench", "dev.tsv")
+    assert list(tmp_path.rglob("*.manifest.json")) == []
+
+
+def test_preparing_again_heals_a_damaged_image(tmp_path: Path) -> None:
+    write_tsv(raw(tmp_path, "dev.tsv"), [mc_row(1, image=b64(picture(kind="BMP")))])
+    (sample,) = prepared(tmp_path, "mmbench", "dev.tsv")
+    (image,) = tmp_path.rglob("*.bmp")
+    image.write_bytes(image.read_bytes()[:60] + bytes(len(image.read_bytes()) - 60))
+    assert prepared(tmp_path, "mmbench", "dev.tsv") == [sample]
+    assert sha256_bytes(image.read_bytes()) == sample.images[0].sha256
 
 
 # ---------------------------------------------------------------- prepare

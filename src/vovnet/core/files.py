@@ -1,10 +1,12 @@
 """The one way to open text files; atomic writes and content hashes: a file that exists is complete.
 
-Every output of the project is written aside and renamed, so that a killed process
-leaves nothing half-written behind.
+Every output of the project is written aside and renamed, so that a killed process leaves nothing
+half-written behind. It is renamed when its bytes are on the disk, so that a power cut leaves
+nothing behind either whose name is there and whose content is not.
 """
 
 import codecs
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,10 +23,11 @@ from vovnet.core.errors import OF_WRITING, DataError, one_line
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
     """Yield an empty file beside `path`; rename it to `path` when the block succeeds.
 
-    An error of the system in writing names `path`.
+    An error of the system in writing names `path`. What is not `durable` may be damaged by a power
+    cut: many files that `os.sync` takes to the disk together, or what is made again unasked.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +36,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         partial, file = _empty_file(path.with_name(f"{aside}partial"))
         try:
             yield partial
-            partial.replace(path)
+            if not partial.is_symlink():  # a library may have put a file of its own there
+                partial.chmod(stat.S_IMODE(os.fstat(file).st_mode))
+            move(partial, path) if durable else partial.replace(path)
         except BaseException:
             with suppress(OSError):  # a disk that cannot be written may not let go of it either
                 partial.unlink()
@@ -45,6 +50,27 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         if unnamed or Path(os.fsdecode(error.filename or "")).name.startswith(aside):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file, or a folder of files, whose bytes are on the disk before its new name is."""
+    for path in sorted(source.rglob("*")) if source.is_dir() else ():
+        _sync(path)
+    _sync(source)
+    source.replace(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # of a folder some network file systems cannot be asked
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _empty_file(partial: Path) -> tuple[Path, int]:
@@ -70,33 +96,33 @@ def _empty_file(partial: Path) -> tuple[Path, int]:
 
 
 @contextmanager
-def writing(path: Path | str) -> Iterator[TextIO]:
+def writing(path: Path | str, *, durable: bool = True) -> Iterator[TextIO]:
     """Yield a text file to write to, which takes its place when the block succeeds."""
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_path(path, durable=durable) as partial, partial.open("w", encoding="utf-8") as file:
         yield file
 
 
-def write_text(path: Path | str, text: str) -> None:
-    with writing(path) as file:
+def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
+    with writing(path, durable=durable) as file:
         file.write(text)
 
 
 @contextmanager
-def writing_bytes(path: Path | str) -> Iterator[BinaryIO]:
+def writing_bytes(path: Path | str, *, durable: bool = True) -> Iterator[BinaryIO]:
     """The same of bytes."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
+    with atomic_path(path, durable=durable) as partial, partial.open("wb") as file:
         yield file
 
 
-def write_bytes(path: Path | str, content: bytes) -> None:
-    with writing_bytes(path) as file:
+def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> None:
+    with writing_bytes(path, durable=durable) as file:
         file.write(content)
 
 
-def write_json(path: Path | str, value: Any) -> None:
+def write_json(path: Path | str, value: Any, *, durable: bool = True) -> None:
     """Sorted keys and a final newline: equal values give equal bytes."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, text + "\n", durable=durable)
 
 
 def json_ready(value: Any) -> Any:

@@ -204,6 +204,6 @@ def _link(key: str, manifest: Path, snapshot: Path, names: Iterable[str]) -> Non
         if stale and path.readlink().is_relative_to(snapshot.parents[1]):
             path.unlink()
     for link, path in links.items():
-        with atomic_path(link) as partial:
+        with atomic_path(link, durable=False) as partial:
             partial.unlink()
             partial.symlink_to(path)

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -25,6 +25,13 @@ def inside(relative: str, where: str) -> PurePosixPath:
     if not relative or path.is_absolute() or path.parts[:1] == ("..",) or not path.parts:
         raise DataError(f"{where}: {relative!r} does not lie inside the image folder")
     return path
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The names in a folder, one at a time; none where there is no such folder."""
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries)
 
 
 class ImageStore:
@@ -50,8 +57,8 @@ class ImageStore:
         if digest not in self._known:
             kind, image = decode(content, where)
             name = f"{digest}.{FORMATS[kind]}"
-            if not ((self.folder / name).exists() or (self._aside / name).exists()):
-                write_bytes(self._aside / name, content)
+            if not any(self._holds(folder / name, content) for folder in self._folders):
+                write_bytes(self._aside / name, content, durable=False)
             ref = ImageRef(
                 path=f"{self.folder.name}/{name}",
                 width=image.width,
@@ -62,15 +69,31 @@ class ImageStore:
             self._remember(digest, ref)
         return self._known[digest]
 
-    def publish(self, digests: Container[str]) -> None:
-        """Move the added images with these hashes to their folder."""
-        if not self._aside.is_dir():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with os.scandir(self._aside) as entries:
-            for entry in entries:
-                if Path(entry.name).stem in digests:
-                    Path(entry).replace(self.folder / entry.name)
+    @property
+    def _folders(self) -> tuple[Path, Path]:
+        return self.folder, self._aside
+
+    def _holds(self, path: Path, content: bytes) -> bool:
+        """Whether an image is there as it was added; a damaged one is written again."""
+        return path.is_file() and path.read_bytes() == content
+
+    def publish(self, digests: Collection[str]) -> None:
+        """Move the added images with these hashes to their folder, where all of them must be then.
+
+        They are on the disk before.
+        """
+        os.sync()
+        if self._aside.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in _names(self._aside):
+                if Path(name).stem in digests:
+                    (self._aside / name).replace(self.folder / name)
+        there = sum(Path(name).stem in digests for name in _names(self.folder))
+        if there < len(digests):
+            raise DataError(
+                f"{self.folder}: {len(digests) - there} of {len(digests)} images did not arrive, as"
+                " if another process had removed them: prepare the split again"
+            )
 
     def discard(self) -> None:
         """Remove the images that were added and not published."""

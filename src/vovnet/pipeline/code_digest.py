@@ -179,7 +179,7 @@ def _facts(path: Path) -> _Facts:
     facts = _Facts(source, sha256_bytes(ast.dump(tree).encode()), sorted(names))
     if not sys.dont_write_bytecode:
         with suppress(OSError):  # as Python does where its byte code cannot be kept
-            write_json(kept, asdict(facts))
+            write_json(kept, asdict(facts), durable=False)
     return facts
 
 

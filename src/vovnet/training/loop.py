@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from vovnet.config import Settings
 from vovnet.config.experiments import stage1_shares
 from vovnet.core.errors import CheckpointError, ConfigError, VovnetError
-from vovnet.core.files import append_text, parse_json, read_log, write_text, writing_bytes
+from vovnet.core.files import append_text, move, parse_json, read_log, write_text, writing_bytes
 from vovnet.core.records import Sample
 from vovnet.model.product import matrix_product
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
@@ -338,7 +338,7 @@ class Trainer:
             self.accelerator.save_state(str(partial))
             self.accelerator.wait_for_everyone()
             if main:
-                partial.replace(path)
+                move(partial, path)
         if main:
             for _, old in list_checkpoints(self.folder)[: -training.keep_checkpoints]:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -7,6 +7,7 @@ where each layout has its category, so that a router can be fitted per template.
 import base64
 import hashlib
 import io
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -70,7 +71,8 @@ def _target(definition: DatasetSettings, split: str) -> Path:
 def _write_picture(definition: DatasetSettings, picture: bytes, folder: str = "") -> str:
     """Write a PNG below the image folder; returns its name, without the suffix."""
     name = folder + sha256_bytes(picture)[:16]
-    write_bytes(Path(definition.root) / (definition.image_root or "") / f"{name}.png", picture)
+    path = Path(definition.root) / (definition.image_root or "") / f"{name}.png"
+    write_bytes(path, picture, durable=False)  # many small ones go to the disk together
     return name
 
 
@@ -277,6 +279,7 @@ def synthesize(settings: Settings, dataset: str) -> dict[str, int]:
         counts[split] = len(questions)
         tally = Counter(question.item.template for question in questions)
         templates[split] = dict(sorted(tally.items()))
+    os.sync()
     files = {
         str(path.relative_to(root)): path for path in sorted(root.rglob("*")) if path.is_file()
     }
