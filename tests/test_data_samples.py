@@ -9,22 +9,27 @@ import base64
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from support.repository import shared
-from vovnet.config import Settings
+from vovnet.config import PromptTemplates, Settings
 from vovnet.core.errors import DataError
+from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.data.formats.json_rows import iter_rows
+from vovnet.data.formats.llava import LETTER, SHORT_ANSWER, Kind, kind_of
 from vovnet.data.image_store import ImageStore
 from vovnet.data.prepare import prepare
+from vovnet.data.prompts import question_text
 from vovnet.data.samples import read_samples
 from vovnet.data.sets import image_paths
 
@@ -229,17 +234,63 @@ def test_llava_mix_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     file = "llava_v1_5_mix1k.jsonl"
     image = (root / "qwen_demo/demo/images/10149.png").read_bytes()
     monkeypatch.setattr(ImageStore, "add_file", lambda store, *place: store.add(image, place[-1]))
-    samples = prepared(tmp_path, "llava", root, "train", file)
+    everything = [*get_args(Kind)]
+    samples = prepared(tmp_path, "llava", root, "train", file, kinds=everything)
     assert len(samples) == 10938 // 2
+    assert Counter(kind_of(sample.question) for sample in samples) == {
+        "short_answer": 406 + 2596,  # rows, and later turns to which their prompt holds
+        "choices": 102 + 3,
+        "caption": 32,
+        "conversation": 560,
+        "region": 877,
+        "box": 893,
+    }
     rows = [json.loads(line) for line in (root / file).read_text(encoding="utf-8").splitlines()]
     assert len({sample.id.partition("#")[0] for sample in samples}) == len(rows)
     assert {sample.category for sample in samples} == {"coco", "vg", "gqa", "ocr_vqa", "textvqa"}
     assert all("<image>" not in sample.question for sample in samples)
     assert samples[0].id == "17#0"
     assert samples[0].question.startswith("On which side is the white device?\nAnswer the")
+    for row, conversation in zip(rows, _conversations(samples), strict=True):
+        first = row["conversations"][0]["value"].replace("<image>", "").strip()
+        for sample in conversation:
+            formats = [text for text in (SHORT_ANSWER, LETTER) if sample.question.endswith(text)]
+            assert formats == [text for text in (SHORT_ANSWER, LETTER) if first.endswith(text)]
+            assert all(sample.question.count(text) == 1 for text in formats)
     array = tmp_path / "array.json"
     array.write_text(json.dumps(rows), encoding="utf-8")
     assert [row.values for row in iter_rows(array)] == rows
+
+
+def _conversations(samples: list[Sample]) -> list[list[Sample]]:
+    """The samples of each row, in the order of the rows."""
+    return [list(own) for _, own in groupby(samples, lambda sample: sample.id.partition("#")[0])]
+
+
+def test_llava_mix_as_it_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without coordinates, with at most three turns, and with options in place of letters."""
+    root = shared("samples/llava")
+    image = (root / "qwen_demo/demo/images/10149.png").read_bytes()
+    monkeypatch.setattr(ImageStore, "add_file", lambda store, *place: store.add(image, place[-1]))
+    options = {"max_turns": 3, "option_texts": True, "earlier_turns": True}
+    samples = prepared(tmp_path, "llava", root, "train", "llava_v1_5_mix1k.jsonl", **options)
+    skipped = read_json(tmp_path / "data/llava/train.manifest.json")["skipped"]
+    assert (skipped["turn of kind box"], skipped["turn of kind region"]) == (893, 877)
+    assert len(samples) + skipped["turn beyond max_turns"] == 5469 - 893 - 877
+    conversations = _conversations(samples)
+    assert max(map(len, conversations)) == 3
+    for conversation in conversations:
+        names = {sample.conversation for sample in conversation}
+        assert names == {conversation[0].id.partition("#")[0] if len(conversation) > 1 else ""}
+        for before, after in pairwise(conversation):
+            assert before.answer_text in after.question
+    asked = [sample for sample in samples if sample.choices]
+    assert len(asked) == 105
+    for sample in asked:
+        assert sample.question_type == "multiple-choice"
+        assert sample.answer_text == sample.choices[sample.answer]
+        text = question_text(sample, PromptTemplates())
+        assert text.endswith("Answer with the option's text.") and LETTER not in text
 
 
 def test_llava_mix_without_its_images_says_which_is_missing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from support.properties import given, st
 from support.samples import make_sample
 from support.worlds import settings_of
 from vovnet import cli
+from vovnet.commands.inspect.mix import mix_lines
 from vovnet.commands.inspect.sheet import (
     CELL_WIDTH,
     INNER_WIDTH,
@@ -30,7 +31,9 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample
+from vovnet.data.formats.llava import SHORT_ANSWER
 from vovnet.data.samples import read_samples
+from vovnet.data.sets import load_train
 
 
 def sample(name: str, **more: Any) -> Sample:
@@ -48,11 +51,13 @@ def test_the_summary_counts_what_is_there() -> None:
         sample("2", answers=["a"] * 10, answer="a", images=[wide, wide]),
         sample("3"),
     ]
-    summary = summarise(samples, ["no", "coarse", "full"], Settings().vision_budget)
+    toy = {"format": "textvqa", "root": "raw", "files": {"dev": "a"}}
+    summary = summarise(samples, Settings.model_validate({"data": {"datasets": {"toy": toy}}}))
     lines = list(summary.lines())
     assert lines == [
         "samples: 4 in 1 circular groups",
         "question types: multiple-choice 2, vqa 2",
+        "kinds: multiple-choice 2, vqa 2",
         "answer types: letter 2, 10 answers 1, none 1",
         "gold letters: B 2",
         "choices: 2 2",
@@ -67,6 +72,26 @@ def test_the_summary_counts_what_is_there() -> None:
         "tokens FULL: 6 to 8, median 6, mean 6.5",
     ]
     assert summary.num_questions == 3
+
+
+@pytest.mark.parametrize("per_token_loss", [False, True])
+def test_the_mix_is_told_by_kinds_lengths_and_shares_of_the_loss(per_token_loss: bool) -> None:
+    toy = {"format": "llava", "root": "raw", "files": {"dev": "a"}}
+    training = {"max_answer_tokens": 8, "per_token_loss": per_token_loss}
+    settings = Settings.model_validate({"data": {"datasets": {"toy": toy}}, "training": training})
+    samples = [
+        *(sample(str(n), question=f"{n}?\n{SHORT_ANSWER}", answer_text="a") for n in range(3)),
+        sample("4", question="Why?", answer_text="one two three four five six seven eight nine"),
+    ]
+    lines = list(mix_lines(settings, samples, lambda texts: [len(text.split()) for text in texts]))
+    # Three answers of a word and their end token; one of ten tokens, of which eight are predicted.
+    shares = ("25.0%", "75.0%") if per_token_loss else ("57.1%", "42.9%")
+    assert lines[0] == "training mix: 4 samples"
+    assert [line.split() for line in lines[1:4]] == [
+        ["dataset", "kind", "samples", "share", "tokens", "median", "90%", "cut", "loss"],
+        ["toy", "conversation", "1", "25.0%", "10.0", "10", "10", "100.0%", shares[0]],
+        ["toy", "short_answer", "3", "75.0%", "2.0", "2", "2", "0.0%", shares[1]],
+    ]
 
 
 def test_answer_types() -> None:
@@ -105,6 +130,15 @@ def test_the_command_prints_and_draws(own: Layout, capsys: pytest.CaptureFixture
     before = sha256_file(sheet)
     assert inspected(own, "synth_mmbench", "--split", "dev", "--samples", "6") == 0
     assert sha256_file(sheet) == before
+
+
+def test_without_a_dataset_the_command_prints_the_mix(
+    own: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspected(own) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"training mix: {len(load_train(settings_of(own), own))} samples"
+    assert any(line.split()[:2] == ["synth_llava", "conversation"] for line in printed)
 
 
 def test_a_sheet_shows_the_pictures_themselves(own: Layout) -> None:

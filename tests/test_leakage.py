@@ -199,6 +199,8 @@ def test_passes_and_caps_of_an_evaluation_set(tmp_path: Path) -> None:
     assert loaded(tmp_path, quick=5) == ["1", "2", "3"]
     assert loaded(tmp_path, passes="all") == ["1", "2", "1000001", "1000002", "3"]
     assert loaded(tmp_path, passes="all", max_samples=1) == ["1", "1000001"]
+    drawn = [loaded(tmp_path, passes="all", max_samples=1, draw_seed=seed) for seed in (0, 2)]
+    assert drawn == [["3"], ["1", "1000001"]]
 
 
 def test_a_set_without_first_passes_is_an_error(tmp_path: Path) -> None:
@@ -225,6 +227,27 @@ def test_mixes_have_unique_ids_and_groups(tmp_path: Path) -> None:
     ]
     assert list(load_train(quick, layout)) == list(mix)
     assert image_paths(settings, layout, mix[0]) == [tmp_path / "data/toy/images/toy1.png"]
+
+
+def test_a_drawn_part_has_whole_conversations_from_the_whole_file(tmp_path: Path) -> None:
+    """A seed draws the same ones always, another one others; a lower cap takes a part of them."""
+    talks = [
+        sample(f"{row}#{turn}", "toy", "train", conversation=str(row))
+        for row in range(40)
+        for turn in range(4)
+    ]
+    store(tmp_path, *talks)
+
+    def drawn(max_samples: int, seed: int) -> list[str]:
+        part = {"dataset": "toy", "split": "train", "max_samples": max_samples, "draw_seed": seed}
+        settings = settings_for(tmp_path, train=[part])
+        return [item.id.rpartition("/")[2] for item in load_train(settings, Layout(tmp_path))]
+
+    chosen = drawn(20, 0)
+    rows = [int(name.partition("#")[0]) for name in chosen]
+    assert sorted(set(rows)) == rows[::4] and len(chosen) == 20
+    assert max(rows) > 20, "not the first rows of the file"
+    assert set(drawn(10, 0)) < set(chosen) == set(drawn(20, 0)) != set(drawn(20, 1))
 
 
 def test_unknown_and_empty_sets_are_clear(tmp_path: Path) -> None:

@@ -443,6 +443,18 @@ def test_the_head_learns_from_the_task_loss(fresh: Layout, straight: bool) -> No
     assert int(bias.argmin()) == best  # descending raises the score of the best action
 
 
+def test_a_loss_per_token_is_the_loss_by_the_length_of_the_answer(fresh: Layout) -> None:
+    with torch.no_grad():
+        summed, examples = objective_of(fresh)
+        examples[0].answer_ids = examples[0].answer_ids[-1:]
+        _, whole_BA = summed.evaluate(examples)
+        mean, _ = objective_of(fresh, {"training": {"per_token_loss": True}})
+        _, losses_BA = mean.evaluate(examples)
+    lengths_B = torch.tensor([len(example.answer_ids) for example in examples])
+    assert len(set(lengths_B.tolist())) > 1
+    torch.testing.assert_close(losses_BA * lengths_B[:, None], whole_BA)
+
+
 def test_scores_converge_to_negative_losses_at_any_lambda() -> None:
     """The optimum that lets one head serve every lambda, found by descending the objective."""
     losses_A = torch.tensor([2.0, 0.9, 0.1])

@@ -113,6 +113,12 @@ class SplitRef(Section):
     dataset: str
     split: str
     max_samples: int | None = Field(None, gt=0)
+    draw_seed: int | None = Field(
+        None,
+        exclude_if=lambda seed: seed is None,
+        description="Where max_samples takes a part, it is drawn by this seed: whole questions, and"
+        " whole conversations but for the last one. The first of the file if left out.",
+    )
 
 
 class EvalSet(SplitRef):

@@ -169,6 +169,9 @@ class TrainingSettings(Section):
     max_skipped_steps: int = Field(3, ge=0)
     """Steps that are left out because they are not finite, before training ends."""
     max_answer_tokens: int = Field(32, gt=0)
+    per_token_loss: bool = Field(False, exclude_if=lambda value: not value)
+    """Divide the loss of an answer by its number of tokens, so that a long answer counts as much as
+    a short one, in both stages. The head's scores and lambda_cost are then nats per token."""
     save_every: int = Field(100, gt=0)
     num_workers: int = Field(0, ge=0, description="Processes that load images, per device.")
     keep_checkpoints: int = Field(2, gt=0)

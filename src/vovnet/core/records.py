@@ -46,7 +46,9 @@ class Sample(_Record):
     `answer` is the gold as its source gives it (a letter for multiple choice), and
     `answer_text` what a model is trained to say. `answers` holds every accepted answer
     (the ten human answers of TextVQA, the list-valued gold of MMMU). All three are empty
-    where the split has no gold. `group` and `pass_index` tie circular replicas together.
+    where the split has no gold. `group` and `pass_index` tie circular replicas together, and
+    `conversation` ties turns about the same images; it is left out of what is stored where a
+    sample stands alone.
     """
 
     schema_version: Literal[1] = 1
@@ -65,6 +67,12 @@ class Sample(_Record):
     subject: str = ""
     group: str = ""
     pass_index: int = 0
+    conversation: str = Field("", exclude_if=lambda name: not name)
+
+    @property
+    def unit(self) -> str:
+        """What samples share that must not be torn apart: a question, or a conversation."""
+        return self.group or self.conversation or self.id
 
 
 # Columns of the parquet tables: name -> type.

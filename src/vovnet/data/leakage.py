@@ -98,12 +98,13 @@ def sample_keys(sample: Sample) -> Keys:
 
 
 def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:
-    """Each split once, with the largest of its caps (`None` is no cap)."""
-    largest: dict[tuple[str, str], SplitRef] = {}
+    """Each split once per way to draw from it, with the largest of its caps (`None` is none)."""
+    largest: dict[tuple[str, str, int | None], SplitRef] = {}
     for part in parts:
-        other = largest.setdefault((part.dataset, part.split), part)
+        drawn_from = part.dataset, part.split, part.draw_seed
+        other = largest.setdefault(drawn_from, part)
         if (part.max_samples or math.inf) > (other.max_samples or math.inf):
-            largest[part.dataset, part.split] = part
+            largest[drawn_from] = part
     return list(largest.values())
 
 

@@ -1,6 +1,7 @@
 """The named sets that the later steps read: evaluation sets, the router set, the training mix."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vovnet.config import EvalSet, Settings, SplitRef
@@ -43,40 +44,55 @@ def image_paths(settings: Settings, layout: Layout, sample: Sample) -> list[Path
 
 
 def stored_part(layout: Layout, part: SplitRef) -> SampleSet:
-    """The first `max_samples` samples of a prepared split, as they are stored."""
-    return SampleSet.of([_first_rows(layout, part)])
+    """The samples that `part` takes of a prepared split, as they are stored."""
+    return SampleSet.of([_rows(layout, part)])
 
 
 def qualified(sample: Sample) -> Sample:
-    """The sample with an id and a group that no other dataset or split has."""
+    """The sample with an id, group and conversation that no other dataset or split has."""
     prefix = f"{sample.dataset}/{sample.split}/"
-    group = prefix + sample.group if sample.group else ""
-    return sample.model_copy(update={"id": prefix + sample.id, "group": group})
+    names = {"group": sample.group, "conversation": sample.conversation}
+    unique = {key: prefix + name for key, name in names.items() if name}
+    return sample.model_copy(update={"id": prefix + sample.id} | unique)
 
 
 def _mix(parts: list[SplitRef], key: str, layout: Layout, cap: int | None) -> SampleSet:
     if not parts:
         raise ConfigError(f"{key}: expected at least one part, it is empty")
-    return SampleSet.of([_first_rows(layout, part, cap) for part in parts], qualified)
+    return SampleSet.of([_rows(layout, part, cap) for part in parts], qualified)
 
 
-def _first_rows(layout: Layout, part: SplitRef, cap: int | None = None) -> tuple[SampleFile, range]:
+def _rows(
+    layout: Layout, part: SplitRef, cap: int | None = None
+) -> tuple[SampleFile, Sequence[int]]:
+    """The rows of a part: the first ones, or some that are drawn, in file order."""
     file = SampleFile(layout.samples(part.dataset, part.split))
-    return file, range(_smallest(len(file), part.max_samples, cap))
+    count = _smallest(len(file), part.max_samples, cap)
+    if part.draw_seed is None or count == len(file):
+        return file, range(count)
+    units = [file.sample(row).unit for row in range(len(file))]
+    order = sorted(range(len(file)), key=lambda row: (_drawn(part.draw_seed, units[row]), row))
+    return file, sorted(order[:count])
+
+
+def _drawn(seed: int | None, unit: str) -> bytes:
+    """The place of a unit in the order of a draw: a lower cap takes a part of a higher one's."""
+    return b"" if seed is None else hashlib.sha256(f"{seed} {unit}".encode()).digest()
 
 
 def _first_questions(file: SampleFile, eval_set: EvalSet, quick: int | None) -> Iterator[int]:
-    """Rows of the first questions by file order; circular replicas are one question."""
+    """Rows of the first questions, in file order or as drawn; circular replicas are one."""
     cap = _smallest(len(file), eval_set.max_samples, quick)
-    kept: set[str] = set()
+    questions = {}
     for row in range(len(file)):
         sample = file.sample(row)
-        if eval_set.passes == "first" and sample.pass_index != 0:
-            continue
-        question = f"group {sample.group}" if sample.group else f"id {sample.id}"
-        if question in kept or len(kept) < cap:
-            kept.add(question)
-            yield row
+        if eval_set.passes == "all" or sample.pass_index == 0:
+            questions[row] = f"group {sample.group}" if sample.group else f"id {sample.id}"
+    order = sorted(
+        dict.fromkeys(questions.values()), key=lambda name: _drawn(eval_set.draw_seed, name)
+    )
+    kept = set(order[:cap])
+    yield from (row for row, question in questions.items() if question in kept)
 
 
 def _smallest(*caps: int | None) -> int:

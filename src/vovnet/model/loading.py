@@ -15,7 +15,7 @@ from vovnet.model.families import check_family, family_class
 from vovnet.pipeline.trained_model import TrainedModel
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from vovnet.model.vlm import VisionLanguageModel
 
@@ -82,6 +82,14 @@ def load_vlm(settings: ModelSettings, budget: VisionBudget) -> VisionLanguageMod
         )
     with _named(settings):
         return family(settings, budget)
+
+
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The tokenizer of a base model alone."""
+    from transformers import AutoTokenizer
+
+    with _named(settings):
+        return AutoTokenizer.from_pretrained(settings.base_model_name, revision=settings.revision)
 
 
 def _load_config(settings: ModelSettings) -> PretrainedConfig:

@@ -25,7 +25,7 @@ def split_held_out(samples: SampleSet, count: int) -> tuple[SampleSet, SampleSet
     """(training samples, held-out samples): whole questions, at most a tenth of the samples.
 
     Questions are ranked by a hash of their group, so that every seed holds out the same ones
-    and circular replicas stay together.
+    and circular replicas stay together, as the turns of a conversation do.
     """
     limit = min(count, len(samples) // 10)
     held: list[int] = []
@@ -44,7 +44,7 @@ def _first_ranked(samples: Sequence[Sample], count: int) -> list[list[int]]:
     rows: dict[bytes, list[int]] = {}
     last = b""
     for row, sample in enumerate(samples):
-        digest = hashlib.sha256((sample.group or sample.id).encode()).digest()
+        digest = hashlib.sha256(sample.unit.encode()).digest()
         if len(rows) < count or digest <= last:
             rows.setdefault(digest, []).append(row)
             if len(rows) > count:

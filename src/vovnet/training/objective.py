@@ -219,7 +219,10 @@ class Objective(torch.nn.Module):
         return losses_N[sent(torch.tensor(order), losses_N.device)].reshape(len(examples), -1)
 
     def cross_entropy(self, examples: Sequence[Example], views: Sequence[str]) -> Tensor:
-        """CE (nats, summed over the answer's tokens) of each example in its view, (B,)."""
+        """CE of each example in its view (B,): nats, summed over the answer's tokens.
+
+        With `training.per_token_loss` it is their mean.
+        """
         return self._losses(self._sequences(examples, views), examples)
 
     def _sequences(self, examples: Sequence[Example], views: Sequence[str]) -> list[TokenSequence]:
@@ -269,7 +272,11 @@ class Objective(torch.nn.Module):
         loss_BT = torch.nn.functional.cross_entropy(
             logits_BTV.transpose(1, 2), labels_BT, ignore_index=-100, reduction="none"
         )
-        return loss_BT.sum(dim=1)
+        loss_B = loss_BT.sum(dim=1)
+        if self.settings.training.per_token_loss:
+            lengths_B = torch.tensor([float(len(answer)) for answer in answers])
+            loss_B = loss_B / sent(lengths_B, loss_B.device)
+        return loss_B
 
     def costs(self, examples: Sequence[Example]) -> Tensor:
         """cost_scale * vision tokens per view (B, A), known from the image sizes alone."""

@@ -1,9 +1,9 @@
-"""`vovnet inspect`: the counts of a prepared dataset, and a picture of some of its questions."""
+"""`vovnet inspect`: counts of a prepared dataset with a picture of some questions, or the mix."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vovnet.commands.common import Flag, configured, count
@@ -18,8 +18,9 @@ DEFAULT_SAMPLES = 12
 
 
 @configured(
-    "print what a prepared dataset holds and draw a contact sheet of its questions",
-    Flag("dataset", help="a key of data.datasets"),
+    "print what a prepared dataset holds and draw a contact sheet of its questions, or print what"
+    " the training mix is made of",
+    Flag("dataset", nargs="?", help="a key of data.datasets; the training mix if left out"),
     Flag("--split", help="one split; every prepared one if left out"),
     Flag(
         "--samples",
@@ -30,6 +31,10 @@ DEFAULT_SAMPLES = 12
     ),
 )
 def inspect(settings: Settings, args: Namespace) -> None:
+    if args.dataset is None:
+        _inspect_mix(settings)
+        return
+
     from vovnet.commands.inspect.sheet import write_sheet
     from vovnet.commands.inspect.summary import summarise
     from vovnet.data.samples import read_samples
@@ -38,7 +43,7 @@ def inspect(settings: Settings, args: Namespace) -> None:
     for split in _splits(settings, layout, args.dataset, args.split):
         path = layout.samples(args.dataset, split)
         samples = read_samples(path)
-        summary = summarise(samples, settings.actions, settings.vision_budget)
+        summary = summarise(samples, settings)
         print(f"{args.dataset}/{split}")
         for line in summary.lines():
             print(f"  {line}")
@@ -48,6 +53,21 @@ def inspect(settings: Settings, args: Namespace) -> None:
         questions = _spread(samples, summary.num_questions, args.samples)
         write_sheet(sheet, settings, layout, questions)
         print(f"  sheet: {sheet}")
+
+
+def _inspect_mix(settings: Settings) -> None:
+    from vovnet.commands.inspect.mix import mix_lines
+    from vovnet.data.sets import load_train
+    from vovnet.model.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(settings.model)
+
+    def count_tokens(texts: Sequence[str]) -> list[int]:
+        plain = {"add_special_tokens": False, "split_special_tokens": True}
+        return [len(ids) for ids in tokenizer(list(texts), **plain)["input_ids"]]
+
+    for line in mix_lines(settings, load_train(settings, settings.layout), count_tokens):
+        print(line)
 
 
 def _splits(settings: Settings, layout: Layout, dataset: str, split: str | None) -> list[str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vovnet.config import VisionBudget
+from vovnet.commands.inspect.mix import kind_of
+from vovnet.config import Settings, VisionBudget
 from vovnet.core.records import Sample
 from vovnet.views import num_vision_tokens
 
@@ -24,8 +25,9 @@ class Summary:
     num_questions: int = 0  # first passes only, where a question is asked several times
     counts: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
 
-    def add(self, sample: Sample, budget: VisionBudget) -> None:
+    def add(self, sample: Sample, kind: str, budget: VisionBudget) -> None:
         self.num_questions += sample.pass_index == 0
+        self.counts["kinds"][kind] += 1
         self.counts["question types"][sample.question_type] += 1
         self.counts["answer types"][answer_type(sample)] += 1
         self.counts["categories"][sample.category or "(none)"] += 1
@@ -48,7 +50,7 @@ class Summary:
         num_groups = len(self.counts["groups"])
         grouped = f" in {num_groups} circular groups" if num_groups else ""
         yield f"samples: {self.counts['question types'].total()}{grouped}"
-        for subject in ("question types", "answer types"):
+        for subject in ("question types", "kinds", "answer types"):
             yield f"{subject}: {_listed(self.counts[subject].most_common())}"
         for subject in ("gold letters", "choices"):
             if subject in self.counts:
@@ -63,10 +65,10 @@ class Summary:
             yield f"tokens {view.upper()}: {_spread(counts)}, mean {mean:.1f}"
 
 
-def summarise(samples: Iterable[Sample], actions: Sequence[str], budget: VisionBudget) -> Summary:
-    summary = Summary({action: Counter() for action in actions})
+def summarise(samples: Iterable[Sample], settings: Settings) -> Summary:
+    summary = Summary({action: Counter() for action in settings.actions})
     for sample in samples:
-        summary.add(sample, budget)
+        summary.add(sample, kind_of(settings, sample), settings.vision_budget)
     return summary
 
 

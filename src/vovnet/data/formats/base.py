@@ -26,6 +26,8 @@ class DatasetFormat:
     have beside those of every dataset. An option that is a mapping has an entry for each split;
     the options in `file_options` map a split to a further file that it is read from.
 
+    `kind` tells `vovnet inspect` which kind of task a sample is; its question type if left out.
+
     `files`, `answers` and `category` say in the table of docs/datasets.md which files are read,
     which answers the samples have, and what becomes their category.
     """
@@ -38,6 +40,7 @@ class DatasetFormat:
     category: str
     options: type[Section] = Section
     file_options: tuple[str, ...] = ()
+    kind: Callable[[Sample], str] | None = None
 
     def check_options(self, key: str, definition: DatasetSettings) -> None:
         """Refuse an option that the format does not have, or a value that it does not take."""

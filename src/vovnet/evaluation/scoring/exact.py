@@ -4,12 +4,15 @@ This scorer is ours. Routers are fitted with it, and no table shows it as a benc
 """
 
 from vovnet.core.records import Sample
-from vovnet.evaluation.scoring.base import OURS, Score, Scorer, plain
+from vovnet.evaluation.scoring.base import OURS, Score, Scorer, choice_named, plain
 
 
 def score(sample: Sample, text: str) -> Score:
-    """1 where the texts are equal but for case, white space and a final period."""
-    answer = plain(text)
+    """1 where the texts are equal but for case, white space and a final period.
+
+    The whole text of an option stands for its letter.
+    """
+    answer = plain(choice_named(text, sample.choices) or text)
     return Score(float(answer == plain(sample.answer)), False, answer)
 
 
