@@ -79,6 +79,7 @@ rule leakage:
         plan.all_samples,
     output:
         layout.leakage_report,
+        plan.left_out,
     log:
         plan.log("leakage"),
     benchmark:

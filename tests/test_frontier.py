@@ -69,7 +69,13 @@ def observed(rows: list[Any]) -> tuple[Questions, Observed]:
     units_N = np.arange(len(rows))
     everyone_N = np.ones(len(rows), bool)
     questions = Questions(
-        "set", table["id"].tolist(), everyone_N, samples, units_N, ["vqa"] * len(rows), "official"
+        "set",
+        table["id"].tolist(),
+        everyone_N,
+        samples,
+        units_N,
+        ["vqa"] * len(rows),
+        ["official"] * len(rows),
     )
     views = {
         view: pd.DataFrame(

@@ -9,7 +9,7 @@ import pytest
 
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_json
+from vovnet.core.files import read_json, read_jsonl
 from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample
 from vovnet.data.leakage import KINDS, check_leakage, normalise, sample_keys
@@ -129,13 +129,108 @@ def test_the_router_set_belongs_to_the_mix_and_caps_count_for_training_only(
         eval_sets={"toy_val": {"dataset": "toy", "split": "val", "max_samples": 1}},
     )
     report = check_leakage(settings, Layout(tmp_path))
-    assert report["train"] == [part | {"max_samples": 2}]
+    assert report["train"] == [part | {"max_samples": 1}]
+    assert report["router_fit"] == [part | {"max_samples": 2}]
     assert counts(report)["question"] == 2
     assert report["sets"]["toy_val"]["question"]["examples"][1] == {
         "eval": "toy/val/v1",
         "train": "toy/train/1",
         "shared": "same 1",
     }
+
+
+def leaking(tmp_path: Path, **data: Any) -> Settings:
+    """A mix of six samples: three share an id, an image and a near image with an evaluated one."""
+    near, far = f"{0b1:0>64x}", "f" * 64
+    looks = {"near": f"{0b11:0>64x}", "evaluated": near, "far": far}
+    shown = {
+        name: ref(name).model_copy(update={"perceptual": look}) for name, look in looks.items()
+    }
+    store(
+        tmp_path,
+        sample("1", "toy", "train"),
+        sample("9", "toy", "train"),
+        sample("2", "toy", "train", images=[ref("copied")]),
+        sample("3", "toy", "train", images=[shown["near"]]),
+        sample("4", "toy", "train", images=[shown["far"]]),
+        sample("5", "toy", "train", question="asked?"),
+        sample("9", "toy", "val", images=[ref("other")]),
+        sample("8", "toy", "val", images=[ref("copied")]),
+        sample("7", "toy", "val", images=[shown["evaluated"]], question="asked?"),
+    )
+    return settings_for(tmp_path, **data)
+
+
+def test_a_leak_stops_the_run_or_is_dropped(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with pytest.raises(DataError, match="shares image with the training mix, 1 of 3 samples"):
+        check_leakage(leaking(tmp_path), layout)
+    assert not layout.left_out.exists()
+    drops = leaking(tmp_path, leakage={"on_hit": "drop"})
+    report = check_leakage(drops, layout)
+    assert counts(report) == dict.fromkeys(KINDS, 0) | {"question": 1}, "stays: it fails nothing"
+    assert report["left_out"]["train"] == {"toy_val": {"id": 1, "image": 1, "near_image": 1}}
+    assert [item.id for item in load_train(drops, layout)] == [
+        f"toy/train/{name}" for name in ("1", "4", "5")
+    ]
+    listed = [value for _, value in read_jsonl(layout.left_out)]
+    assert listed[1] == {
+        "mix": "train",
+        "dataset": "toy",
+        "split": "train",
+        "row": 2,
+        "id": "2",
+        "set": "toy_val",
+        "kind": "image",
+        "shared_with": "toy/val/8",
+    }
+    check_leakage(leaking(tmp_path, leakage={"fail_on": []}), layout)
+    assert not layout.left_out.exists(), "the list belongs to the report beside it"
+    with pytest.raises(
+        DataError, match=r"left_out\.jsonl: file not found; `vovnet leakage` writes"
+    ):
+        load_train(drops, layout)
+
+
+def test_a_list_of_other_samples_is_refused(tmp_path: Path) -> None:
+    layout, drops = Layout(tmp_path), leaking(tmp_path, leakage={"on_hit": "drop"})
+    check_leakage(drops, layout)
+    store(tmp_path, *(sample(f"new {row}", "toy", "train") for row in range(6)))
+    with pytest.raises(DataError, match=r"expected '9' in row 1 of .*train\.jsonl, got 'new 1'"):
+        load_train(drops, layout)
+
+
+def test_routers_are_fitted_on_what_no_model_was_trained_on(tmp_path: Path) -> None:
+    """A router's question takes everything about its image out of the mix, near copies too."""
+    look = {"perceptual": f"{0b1:0>64x}"}
+    near = {"perceptual": f"{0b11:0>64x}"}
+    store(
+        tmp_path,
+        sample("1", "toy", "train", images=[ref("shown").model_copy(update=look)]),
+        sample("2", "toy", "train", images=[ref("shown")]),
+        sample("3", "toy", "train"),
+        sample("1", "toy", "val"),
+        sample("a", "other", "train", images=[ref("smaller").model_copy(update=near)]),
+        sample("b", "other", "train"),
+        sample("1", "other", "train"),
+    )
+    parts = [{"dataset": name, "split": "train"} for name in ("toy", "other")]
+    settings = settings_for(
+        tmp_path,
+        train=parts,
+        router_fit=[parts[0] | {"max_samples": 1}],
+        router_fit_held_out=True,
+        leakage={"on_hit": "drop", "fail_on": []},
+    )
+    layout = Layout(tmp_path)
+    report = check_leakage(settings, layout)
+    assert report["left_out"] == {
+        "train": {"router_fit": {"id": 1, "image": 1, "near_image": 1}},
+        "router_fit": {},
+    }
+    trained = [item.id for item in load_train(settings, layout)]
+    assert trained == ["toy/train/3", "other/train/b", "other/train/1"]
+    assert [item.id for item in load_set(settings, layout, "router_fit")] == ["toy/train/1"]
 
 
 def test_examples_are_ten_at_most(tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"data": {"datasets": {"world": {"files": {"dev": "new.tsv"}}}}}, {"synthesize", "prepare"}
      | {"leakage", "observe"} | DECISIONS - {"live", "live_scored"}),
     ({"data": {"leakage": {"fail_on": ["id"]}}}, {"leakage"}),
+    ({"data": {"leakage": {"on_hit": "drop"}}}, {"leakage", "router_fit", "router"} | TRAINING),
+    ({"data": {"router_fit_held_out": True}}, {"leakage"} | TRAINING),
+    ({"data": {"router_fit": [BASE["data"]["router_fit"][0] | {"parse": "official"}]}},
+     {"router"}),
     ({"data": {"system_prompt": "Be brief."}}, TRAINING | OBSERVATIONS | {"live"}),
     ({"model": {"dtype": "bfloat16"}}, TRAINING | OBSERVATIONS | {"live"}),
     ({"vision_budget": {"coarse_long_side": 32}}, TRAINING | OBSERVATIONS | {"live"}),

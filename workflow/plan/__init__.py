@@ -101,7 +101,7 @@ def _check_names(settings: Settings) -> None:
                 )
     layout = settings.layout
     for dataset in settings.data.datasets:
-        if layout.data(dataset) == layout.leakage_report:
+        if layout.data(dataset) in (layout.leakage_report, layout.left_out):
             raise ConfigError(f"data.datasets: the name {dataset!r} is taken by the leakage gate")
     if ROUTER_FIT in settings.data.eval_sets:
         raise ConfigError(f"data.eval_sets: the name {ROUTER_FIT!r} is taken by data.router_fit")

@@ -74,3 +74,14 @@ class DataPlan(Jobs):
         data = self.settings.data
         train = train_parts(self.settings)
         return self.samples([*train, *data.router_fit, *data.eval_sets.values()])
+
+    @property
+    def left_out(self) -> list[Path]:
+        """What the leakage gate leaves out of the training mix and of the routers' set."""
+        return [self.layout.left_out] if self.settings.data.leaves_out else []
+
+    @property
+    def router_samples(self) -> list[Path]:
+        """What the routers' set is read from."""
+        drops = self.settings.data.leakage.on_hit == "drop"
+        return [*self.samples(self.settings.data.router_fit), *(self.left_out if drops else [])]

@@ -133,4 +133,4 @@ class EvaluationPlan(ObservationPlan):
             self.observation(run, seed, ROUTER_FIT)
             for seed in experiment_seeds(self.settings, name)
         ]
-        return [*tables, *self.samples(self.settings.data.router_fit)]
+        return [*tables, *self.router_samples]

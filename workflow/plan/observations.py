@@ -27,7 +27,7 @@ class ObservationPlan(TrainingPlan):
         """The unified samples of an evaluation set, or of the router's set."""
         data = self.settings.data
         name = wildcards.eval_set
-        return self.samples(data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]])
+        return self.router_samples if name == ROUTER_FIT else self.samples([data.eval_sets[name]])
 
     def shards(self, wildcards: Wildcards) -> list[Path]:
         count = self.settings.eval.num_shards

@@ -227,5 +227,5 @@ class ReportPlan(EvaluationPlan):
         data = self.settings.data
         names = bench_experiments(self.settings)
         run = self.settings.experiments[names[0]].run
-        samples = self.samples([*data.eval_sets.values(), *data.router_fit])
+        samples = [*self.samples(data.eval_sets.values()), *self.router_samples]
         return [*self.model_files(run, run_seeds(self.settings, run)[0]), *samples]

@@ -18,7 +18,8 @@ class TrainingPlan(DataPlan):
 
     def train_inputs(self, wildcards: Wildcards) -> list[Path]:
         """The training mix of a run."""
-        return self.samples(run_settings(self.settings, wildcards.run).data.train)
+        mix = self.samples(run_settings(self.settings, wildcards.run).data.train)
+        return [*mix, *self.left_out]
 
     @ends_in_one_line()
     def base_model(self, wildcards: Wildcards) -> str:

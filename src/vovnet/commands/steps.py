@@ -79,6 +79,10 @@ def leakage(settings: Settings, args: Namespace) -> None:
     for name, compared in report["sets"].items():
         counts = ", ".join(f"{kind} {compared[kind]['count']}" for kind in KINDS)
         print(f"{name}: {compared['num_samples']} samples, shared with training: {counts}")
+    for mix, by_set in report.get("left_out", {}).items():
+        for name, kinds in by_set.items():
+            listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+            print(f"left out of {mix} for what it shares with {name}: {listed}")
     print(f"report: {settings.layout.leakage_report}")
 
 

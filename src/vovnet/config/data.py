@@ -121,6 +121,16 @@ class SplitRef(Section):
     )
 
 
+class RouterPart(SplitRef):
+    """A part of what routers and heads are fitted on."""
+
+    parse: Parse = Field(
+        "tolerant",
+        exclude_if=lambda parse: parse == "tolerant",
+        description="How answers are read, as an evaluation set says it.",
+    )
+
+
 class EvalSet(SplitRef):
     """What an experiment is evaluated on.
 
@@ -146,11 +156,13 @@ class SyntheticSettings(Section):
 
 
 class LeakageSettings(Section):
-    """What stops the run when training mix and evaluation sets share it."""
+    """What training mix and evaluation sets must not share, and what happens where they do."""
 
     fail_on: list[Literal["question", "image", "near_image", "id", "question_and_image"]] = Field(
         ["image", "near_image", "id", "question_and_image"]
     )
+    on_hit: Literal["stop", "drop"] = Field("stop", exclude_if=lambda value: value == "stop")
+    """Stop the run, or leave out the samples of the training mix and of router_fit."""
 
 
 class DataSettings(Section):
@@ -159,8 +171,11 @@ class DataSettings(Section):
     prompt_order: Literal["text_first", "image_first"] = "text_first"
     datasets: dict[str, DatasetSettings] = Field({})
     train: list[SplitRef] = Field([])
-    router_fit: list[SplitRef] = Field([])
-    """Part of the training split on which routers and heads are fitted."""
+    router_fit: list[RouterPart] = Field([])
+    """Questions of training splits on which routers and heads are fitted."""
+    router_fit_held_out: bool = Field(False, exclude_if=lambda value: not value)
+    """Leave out of the training mix what shares an id, a group or an image with router_fit, so
+    that no model was trained on what its routers are fitted on."""
     eval_sets: dict[str, EvalSet] = Field({})
     synthetic: SyntheticSettings = SyntheticSettings()
     leakage: LeakageSettings = LeakageSettings()
@@ -172,6 +187,11 @@ class DataSettings(Section):
         " `<split>_eval`. 0 leaves such parts out of the training mix.",
     )
     mmbench_train_seed: int = 0
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the leakage gate says which samples are left out of the training mix."""
+        return self.router_fit_held_out or self.leakage.on_hit == "drop"
 
     def dataset(self, name: str) -> DatasetSettings:
         """The definition of a dataset, by its name."""

@@ -64,6 +64,11 @@ class Layout:
         return self.root / "data" / "leakage.json"
 
     @property
+    def left_out(self) -> Path:
+        """The samples that the leakage gate leaves out of the training mix and of `router_fit`."""
+        return self.root / "data" / "left_out.jsonl"
+
+    @property
     def provenance(self) -> Path:
         """Folder of Snakemake's records of finished jobs, and of the hashes of what they read."""
         return self.root / "provenance"

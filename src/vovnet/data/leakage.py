@@ -1,27 +1,33 @@
-"""The leakage gate: what the training mix shares with the evaluation sets.
+"""The leakage gate: what the training mix and `router_fit` share with the evaluation sets.
 
 The gate compares normalised questions together with their choices (in any order), images by
 content and by look, pairs of a question and an image, and ids within a dataset (circular
-replicas count as one id). It compares whole evaluation sets, whatever their caps are.
+replicas count as one id). It compares whole evaluation sets, whatever their caps are. Where
+`leakage.on_hit` or `router_fit_held_out` asks for it, the gate lists what is left out of the mixes.
 """
 
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from vovnet.config import Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_json
-from vovnet.core.layout import Layout
+from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
+from vovnet.data.left_out import LeftOut, Mix, write_left_out
 from vovnet.data.perceptual_hash import NearHashes
 from vovnet.data.samples import read_samples
 from vovnet.data.sets import stored_part
 
 KINDS = ("question", "image", "near_image", "id", "question_and_image")
+
+HELD_OUT = ("id", "image", "near_image")
+"""What a training sample must not share with `router_fit` where that is held out."""
+
 MAX_EXAMPLES = 10
 
 _MARK = re.compile(r"[^\w\s]|_")
@@ -29,15 +35,48 @@ _MARK = re.compile(r"[^\w\s]|_")
 Keys = dict[str, list[str]]
 """The keys of a sample, by kind: two samples share what they have equal keys of."""
 
+Entry = tuple[str, Keys]
+"""A sample by its reference, and its keys."""
+
 Owners = dict[str, dict[str, str]]
 """kind -> key of an evaluation sample -> the first training sample that has it, or ""."""
+
+
+class Index:
+    """The keys of some sets: which sample of which set has a key, looked up by kind."""
+
+    def __init__(self, sets: Mapping[str, Iterable[Entry]], kinds: Sequence[str]) -> None:
+        self.kinds = kinds
+        self._owners: dict[tuple[str, str], tuple[str, str]] = {}
+        for name, entries in sets.items():
+            for reference, keys in entries:
+                for kind in kinds:
+                    for key in keys[kind]:
+                        self._owners.setdefault((kind, key), (name, reference))
+        self._near = NearHashes(key for kind, key in self._owners if kind == "near_image")
+
+    def hit(self, keys: Keys) -> tuple[str, str, str] | None:
+        """(kind, set, reference) of the first sample that shares a key with this one."""
+        for kind in self.kinds:
+            shared = keys[kind]
+            if kind == "near_image":
+                shared = [near for key in shared for near in self._near.near(key)]
+            for key in shared:
+                if (kind, key) in self._owners:
+                    return kind, *self._owners[kind, key]
+        return None
+
+
+Gates = Mapping[Mix, list[Index]]
+"""What the samples of a mix are looked up in: one that is found is left out."""
 
 
 def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     """Write the report and return it; a hit of a kind in `leakage.fail_on` is a DataError.
 
-    The report of a failed check is called `leakage.failed.json`, so that the file for which
-    training waits does not exist.
+    With `on_hit: drop` samples with such a hit are left out instead, and not counted as shared;
+    the list of them is written before the report. The report of a failed check is called
+    `leakage.failed.json`, so that the file for which training waits does not exist.
     """
     sets = {}
     if not settings.data.eval_sets:
@@ -45,24 +84,31 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     for name, eval_set in settings.data.eval_sets.items():
         samples = read_samples(layout.samples(eval_set.dataset, eval_set.split))
         sets[name] = [(_reference(sample), sample_keys(sample)) for sample in samples]
-    mix = _distinct_parts([*settings.data.train, *settings.data.router_fit])
+    data, fail_on = settings.data, list(settings.data.leakage.fail_on)
+    parts: dict[Mix, list[SplitRef]] = {
+        "train": _distinct_parts(data.train),
+        "router_fit": _distinct_parts(data.router_fit),
+    }
     owners: Owners = {kind: {} for kind in KINDS}
     for entries in sets.values():
         for _, keys in entries:
             for kind in KINDS:
                 owners[kind].update(dict.fromkeys(keys[kind], ""))
-    num_train = _search(owners, (sample for part in mix for sample in stored_part(layout, part)))
-    fail_on = list(settings.data.leakage.fail_on)
+    numbers, left_out = _search(owners, layout, parts, _gates(settings, layout, sets))
     report: dict[str, Any] = {
         "fail_on": fail_on,
-        "train": [part.model_dump() for part in mix],
-        "num_train_samples": num_train,
+        **{mix: [part.model_dump() for part in parts[mix]] for mix in parts},
+        **{f"num_{mix}_samples": number for mix, number in numbers.items()},
         "sets": {name: _compare(entries, owners) for name, entries in sets.items()},
+        **({"left_out": _counts(left_out)} if data.leaves_out else {}),
     }
     failed = layout.leakage_report.with_name("leakage.failed.json")
     hit = _first_hit(report["sets"], fail_on)
     stale, current = (failed, layout.leakage_report)[:: -1 if hit else 1]
-    stale.unlink(missing_ok=True)
+    for path in (stale, layout.left_out):
+        path.unlink(missing_ok=True)
+    if data.leaves_out and not hit:
+        write_left_out(layout.left_out, left_out)
     write_json(current, report)
     if hit:
         raise DataError(f"{hit}; full report: {failed}")
@@ -108,19 +154,61 @@ def _distinct_parts(parts: Iterable[SplitRef]) -> list[SplitRef]:
     return list(largest.values())
 
 
-def _search(owners: Owners, train: Iterable[Sample]) -> int:
-    """Enter the first training sample of every key; returns the number of training samples."""
-    count, near = 0, NearHashes(owners["near_image"])
-    for sample in train:
-        count += 1
-        keys_by_kind = sample_keys(sample)
-        looks = keys_by_kind["near_image"]
-        keys_by_kind["near_image"] = [key for look in looks for key in near.near(look)]
-        for kind, keys in keys_by_kind.items():
-            for key in keys:
-                if owners[kind].get(key) == "":
-                    owners[kind][key] = _reference(sample)
-    return count
+def _search(
+    owners: Owners, layout: Layout, parts: Mapping[Mix, list[SplitRef]], gates: Gates
+) -> tuple[dict[Mix, int], list[LeftOut]]:
+    """Enter the first sample of every key that is not left out.
+
+    Returns how many samples each mix had before, and those that its gates leave out of it.
+    """
+    numbers: dict[Mix, int] = dict.fromkeys(parts, 0)
+    left_out = []
+    near = NearHashes(owners["near_image"])
+    for mix, part in ((mix, part) for mix, chosen in parts.items() for part in chosen):
+        samples = stored_part(layout, part)
+        numbers[mix] += len(samples)
+        for row, sample in zip(samples.rows_N.tolist(), samples, strict=True):
+            keys = sample_keys(sample)
+            hit = next(filter(None, (gate.hit(keys) for gate in gates[mix])), None)
+            if hit is None:
+                _enter(owners, near, keys, _reference(sample))
+                continue
+            kind, name, reference = hit
+            found = {"id": sample.id, "kind": kind, "set": name, "shared_with": reference}
+            where = {"mix": mix, "dataset": part.dataset, "split": part.split, "row": row}
+            left_out.append(LeftOut.model_validate(where | found))
+    return numbers, left_out
+
+
+def _enter(owners: Owners, near: NearHashes, keys_by_kind: Keys, reference: str) -> None:
+    """Make a sample the owner of those of its keys that have none yet."""
+    looks = keys_by_kind["near_image"]
+    shared = keys_by_kind | {"near_image": [key for look in looks for key in near.near(look)]}
+    for kind, keys in shared.items():
+        for key in keys:
+            if owners[kind].get(key) == "":
+                owners[kind][key] = reference
+
+
+def _gates(settings: Settings, layout: Layout, sets: Mapping[str, list[Entry]]) -> Gates:
+    """By mix, what its samples must not share if they are to stay in it."""
+    data = settings.data
+    drops = [Index(sets, data.leakage.fail_on)] if data.leakage.on_hit == "drop" else []
+    fitted = []
+    if data.router_fit_held_out:
+        samples = (sample for part in data.router_fit for sample in stored_part(layout, part))
+        entries = [(_reference(sample), sample_keys(sample)) for sample in samples]
+        fitted = [Index({ROUTER_FIT: entries}, HELD_OUT)]
+    return {"train": [*drops, *fitted], "router_fit": drops}
+
+
+def _counts(left_out: Iterable[LeftOut]) -> dict[str, dict[str, dict[str, int]]]:
+    """mix -> set -> kind -> how many samples are left out for it."""
+    counts: dict[str, dict[str, dict[str, int]]] = {"train": {}, "router_fit": {}}
+    for sample in left_out:
+        kinds = counts[sample.mix].setdefault(sample.set, {})
+        kinds[sample.kind] = kinds.get(sample.kind, 0) + 1
+    return counts
 
 
 def _compare(entries: list[tuple[str, Keys]], owners: Owners) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from vovnet.config import EvalSet, Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
+from vovnet.data.left_out import kept_rows, read_left_out
 from vovnet.data.samples import SampleFile, SampleSet
 
 
@@ -15,10 +16,10 @@ def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
     """An evaluation set, or `router_fit`: all its parts with ids `<dataset>/<split>/<id>`.
 
     `quick` caps an evaluation set, and every part of `router_fit`, so that no dataset of
-    the router set is lost.
+    the router set is lost. What the leakage gate leaves out is missing, as in the training mix.
     """
     if name == ROUTER_FIT:
-        return _mix(settings.data.router_fit, "data.router_fit", layout, settings.quick)
+        return _mix(settings, layout, "router_fit", settings.quick)
     if name not in settings.data.eval_sets:
         names = [*settings.data.eval_sets, ROUTER_FIT]
         raise ConfigError(f"data.eval_sets: no set named {name!r}, expected one of {names}")
@@ -34,7 +35,7 @@ def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
 
 def load_train(settings: Settings, layout: Layout) -> SampleSet:
     """The training mix, part after part, with ids `<dataset>/<split>/<id>`."""
-    return _mix(settings.data.train, "data.train", layout, None)
+    return _mix(settings, layout, "train", None)
 
 
 def image_paths(settings: Settings, layout: Layout, sample: Sample) -> list[Path]:
@@ -56,10 +57,22 @@ def qualified(sample: Sample) -> Sample:
     return sample.model_copy(update={"id": prefix + sample.id} | unique)
 
 
-def _mix(parts: list[SplitRef], key: str, layout: Layout, cap: int | None) -> SampleSet:
+def _mix(settings: Settings, layout: Layout, name: str, cap: int | None) -> SampleSet:
+    parts: Sequence[SplitRef] = getattr(settings.data, name)
     if not parts:
-        raise ConfigError(f"{key}: expected at least one part, it is empty")
-    return SampleSet.of([_rows(layout, part, cap) for part in parts], qualified)
+        raise ConfigError(f"data.{name}: expected at least one part, it is empty")
+    chosen = [_rows(layout, part, cap) for part in parts]
+    drops = settings.data.leakage.on_hit == "drop"
+    if drops or (name == "train" and settings.data.router_fit_held_out):
+        path = layout.left_out
+        left_out = read_left_out(path, name)
+        chosen = [
+            (file, kept_rows(file, rows, left_out.get((part.dataset, part.split), {}), path))
+            for part, (file, rows) in zip(parts, chosen, strict=True)
+        ]
+        if not any(len(rows) for _, rows in chosen):
+            raise DataError(f"{path}: leaves no sample of data.{name}")
+    return SampleSet.of(chosen, qualified)
 
 
 def _rows(

@@ -62,6 +62,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     for dataset in experiment.sets:
         limit = experiment.stanza.max_samples
         questions = load_questions(experiment.settings, layout, dataset, limit)
+        parse = experiment.settings.data.eval_sets[dataset].parse
         resamples = draw_resamples(questions, evaluation)
         for seed in experiment.seeds:
             outcomes = source.outcomes(questions, seed)
@@ -71,7 +72,7 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
                 measured = [told | timed for told, timed in zip(measured, profiles, strict=True)]
             keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
             for point, policy in enumerate(experiment.points):
-                told = keys | setting_columns(policy, match) | {"scoring": questions.parse}
+                told = keys | setting_columns(policy, match) | {"scoring": parse}
                 rows.append(told | measured[point])
                 table = outcomes[point].rows
                 tables.append(table.assign(dataset=dataset, seed=seed, point=point))

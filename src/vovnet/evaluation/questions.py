@@ -1,7 +1,7 @@
 """The questions of an evaluation set, how passes of one belong together, and scores of answers.
 
 Where an official evaluator would guess at random, the guess follows from the sample's id
-here, and is counted as `parse_fallback`. The routers' set is no benchmark, and is read tolerantly.
+here, and is counted as `parse_fallback`. Each part of the routers' set says how it is read.
 Shapes: N rows (samples), U units (questions: a sample, or a circular group of passes).
 """
 
@@ -37,7 +37,7 @@ class Questions:
     samples: list[Sample]
     units: Ints
     scorers: list[str]
-    parse: Parse
+    parses: list[Parse]
     _scores: dict[tuple[str, str], Score] = field(default_factory=dict)
     """Scores by sample id and text: seeds and views often say the same."""
 
@@ -57,10 +57,11 @@ class Questions:
     def score(self, texts: Iterable[str]) -> tuple[Floats, Bools]:
         """Correctness in [0, 1] of an answer per sample, and where no answer could be read."""
         keys = []
-        for sample, scorer, text in zip(self.samples, self.scorers, texts, strict=True):
+        scored_by = zip(self.samples, self.scorers, self.parses, texts, strict=True)
+        for sample, scorer, parse, text in scored_by:
             keys.append((sample.id, text))
             if keys[-1] not in self._scores:
-                self._scores[keys[-1]] = score_sample(scorer, sample, text, self.parse)
+                self._scores[keys[-1]] = score_sample(scorer, sample, text, parse)
         scores = [self._scores[key] for key in keys]
         values_N = np.array([score.value for score in scores])
         return values_N, np.array([score.parse_fallback for score in scores])
@@ -86,8 +87,16 @@ def load_questions(
         samples=chosen,
         units=units_N[kept_N],
         scorers=[scorer_of(settings, sample) for sample in chosen],
-        parse="tolerant" if name == ROUTER_FIT else settings.data.eval_sets[name].parse,
+        parses=[_parse_of(settings, name, sample) for sample in chosen],
     )
+
+
+def _parse_of(settings: Settings, name: str, sample: Sample) -> Parse:
+    """How answers to a sample of a set are read."""
+    if name != ROUTER_FIT:
+        return settings.data.eval_sets[name].parse
+    parts, split = settings.data.router_fit, (sample.dataset, sample.split)
+    return next(part.parse for part in parts if (part.dataset, part.split) == split)
 
 
 def scoring_facts(settings: Settings, name: str) -> dict[str, str]:

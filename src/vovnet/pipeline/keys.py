@@ -102,7 +102,8 @@ def _plugin_names(
         return formats
     # The scorers that the sets' formats name, and the lenient one where a set asks for it.
     modules = {plugin_module(FORMATS, name) for name in formats}
-    lenient = any(chosen["parse"] == "fuzzy" for chosen in own["data"]["eval_sets"].values())
+    sets = [*own["data"]["eval_sets"].values(), *own["data"]["router_fit"]]
+    lenient = any(chosen.get("parse") == "fuzzy" for chosen in sets)
     scorers = [declared_text(module, "scorer") for module in modules if module]
     return [*scorers, *(["fuzzy"] if lenient else [])]
 

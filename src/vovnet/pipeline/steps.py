@@ -73,10 +73,10 @@ def leakage(settings: Settings) -> Value:
         data={
             "datasets": _datasets(settings, refs),
             "train": [ref.model_dump() for ref in train],
-            "router_fit": [ref.model_dump() for ref in data.router_fit],
+            "router_fit": [ref.model_dump(exclude={"parse"}) for ref in data.router_fit],
             "eval_sets": {name: item.model_dump(include=part) for name, item in sets.items()},
             **_division(settings, refs),
-            **data.model_dump(include={"leakage"}),
+            **data.model_dump(include={"leakage", "router_fit_held_out"}),
         }
     )
 
@@ -93,6 +93,7 @@ def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
         "datasets": _datasets(settings, value.data.train),
         **_division(settings, value.data.train),
         "train": [part.model_dump() for part in value.data.train],
+        **_left_out(value, {"router_fit_held_out"}),
     }
     if stage == 1:
         drawn = {"actions": True} if suite.stage1_reads_actions(value) else {}
@@ -107,6 +108,8 @@ def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     value = run_settings(settings, run, seed)
     names = [] if eval_set == ROUTER_FIT else [eval_set]
     observed = _unscored(_observed(settings, names, router_fit=not names))
+    for part in observed["router_fit"]:
+        part.pop("parse", None)
     scored = {} if is_base(settings, run) else {"policy": SIGNAL_KEYS}
     decided = _parts(value, **scored, eval=GENERATION_KEYS)
     return _model_step(value, run, [seed], observed, **decided)
@@ -259,6 +262,7 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
     names = list(names)
     fit = list(settings.data.router_fit) if router_fit else []
     return {
+        **(_left_out(settings) if fit else {}),
         "datasets": _datasets(settings, [*(settings.data.eval_sets[name] for name in names), *fit]),
         "eval_sets": _eval_sets(settings, names),
         **_division(settings, fit),
@@ -267,6 +271,12 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
             for part in fit
         ],
     }
+
+
+def _left_out(settings: Settings, keys: Iterable[str] = ()) -> Value:
+    """What says that samples are left out of a mix; which they are, the mix itself tells."""
+    drops = {"leakage": {"on_hit": "drop"}} if settings.data.leakage.on_hit == "drop" else {}
+    return drops | settings.data.model_dump(include=set(keys))
 
 
 def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:

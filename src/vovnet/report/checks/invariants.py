@@ -1,6 +1,6 @@
 """What must hold, whatever was learned: if it does not, the numbers cannot be trusted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -150,9 +150,16 @@ def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
     if not inputs.layout.leakage_report.exists():
         raise NotRunError(f"{inputs.layout.leakage_report} does not exist")
     report = read_json(inputs.layout.leakage_report)
-    if not report["train"]:
+    if not (report["train"] or report["router_fit"]):
         raise NotRunError("nothing is trained or fitted, so that there is nothing to share")
     for name, compared in report["sets"].items():
         counts = {kind: compared[kind]["count"] for kind in report["fail_on"]}
-        text = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        yield Finding(name, not any(counts.values()), f"shared: {text}")
+        text = f"shared: {_listed(counts)}"
+        for mix, by_set in report.get("left_out", {}).items():
+            if name in by_set:
+                text += f"; left out of {mix} for it: {_listed(by_set[name])}"
+        yield Finding(name, not any(counts.values()), text)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in counts.items())
