@@ -119,6 +119,15 @@ def test_the_bench_of_a_card_needs_one(
     assert "this machine has no GPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["config", "paper", "single_gpu", "base_8b"])
+def test_every_suite_can_be_benched(name: str, tmp_path: Path) -> None:
+    """Whatever its data are: the bench has its own."""
+    settings = bench_settings(load([Path(f"config/{name}.yaml")]), tmp_path, 1)
+    write_model(settings, tmp_path / "model")
+    write_photos(settings, settings.layout, {"train": 2, "val": 1})
+    assert len(load_train(settings, settings.layout)) == 2
+
+
 def test_what_the_bench_measures_is_the_configured_model_on_photos(tmp_path: Path) -> None:
     """Here the tiny model's sizes, with random weights that are the same at every call."""
     write_model(Settings(), tmp_path / "model")

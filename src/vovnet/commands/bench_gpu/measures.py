@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
 from vovnet.config import PolicySettings, Settings
@@ -63,7 +64,7 @@ def kernels() -> Iterator[Numbers]:
 
 
 def shares(seconds: Numbers, elapsed_s: float) -> Numbers:
-    """Of the time that the same took without being recorded; the rest is `idle`."""
+    """Of the time that as much work takes without being recorded; the rest is `idle`."""
     found = {kind: value / elapsed_s for kind, value in seconds.items()}
     return found | {"idle": max(0.0, 1 - sum(found.values()))}
 
@@ -71,31 +72,38 @@ def shares(seconds: Numbers, elapsed_s: float) -> Numbers:
 def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_steps: int) -> Numbers:
     """Samples/s of all devices and TFLOP/s of this one in a stage, and its losses.
 
-    The first steps, in which layers are compiled, and the last ones, which are recorded, are left
-    out. Nothing waits for the device between the others.
+    Left out are the first steps, later ones in which a layer was compiled for another kind of pass,
+    and the last ones, which are recorded. Nothing waits for the device between the others.
     """
     samples = load_train(settings, layout)[: num_steps * settings.training.batch_size]
     trainer = Trainer(settings, stage, folder, samples, partial(load_images, settings, layout))
     torch.cuda.reset_peak_memory_stats()
-    times, work = [0.0, 0.0], [0, 0]
-    recording, seconds = ExitStack(), Numbers()
+    seconds, flops, compiled = [], [], []
+    recording, kinds = ExitStack(), Numbers()
 
     def on_step(done: int, total: int) -> None:
         if done in (WARM_STEPS, total - PROFILED_STEPS):
             torch.cuda.synchronize()
-            end = int(done != WARM_STEPS)
-            times[end], work[end] = time.perf_counter(), trainer.asked_for.flops
-            if end:
-                seconds.update(kernels=recording.enter_context(kernels()))
+        seconds.append(time.perf_counter())
+        flops.append(trainer.asked_for.flops)
+        compiled.append(counters["stats"]["unique_graphs"])
+        if done == total - PROFILED_STEPS:
+            kinds.update(kernels=recording.enter_context(kernels()))
 
     with recording:
         trainer.run(on_step)
-    elapsed_s, count = times[1] - times[0], num_steps - WARM_STEPS - PROFILED_STEPS
+    ends = range(WARM_STEPS, num_steps - PROFILED_STEPS)
+    timed = [end for end in ends if compiled[end] == compiled[end - 1]]
+    elapsed_s = sum(seconds[end] - seconds[end - 1] for end in timed)
+    asked_for = sum(flops[end] - flops[end - 1] for end in timed)
     return {
-        "samples_per_s": settings.training.batch_size * count / elapsed_s,
-        "tflops": (work[1] - work[0]) / elapsed_s / 1e12,
+        "samples_per_s": settings.training.batch_size * len(timed) / elapsed_s,
+        "tflops": asked_for / elapsed_s / 1e12,
+        "timed_steps": len(timed),
         "peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30,
-        "kernels": shares(seconds["kernels"], elapsed_s / count * PROFILED_STEPS),
+        "kernels": shares(
+            kinds["kernels"], (flops[-1] - flops[ends.stop - 1]) * elapsed_s / asked_for
+        ),
         "losses": [line["loss"] for _, line in read_jsonl(folder / LOG_NAME)],
     }
 

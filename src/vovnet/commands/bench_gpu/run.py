@@ -118,6 +118,8 @@ def _own(settings: Settings, samples: Sequence[Sample]) -> Numbers:
 
 
 def _free() -> None:
+    """Forget what was measured before, and its compiled layers, as a process of its own would."""
+    torch.compiler.reset()
     gc.collect()
     torch.cuda.empty_cache()
 

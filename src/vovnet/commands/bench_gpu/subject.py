@@ -79,9 +79,11 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
         "train": [refs["train"]],
         "router_fit": [refs["train"] | {"max_samples": SAMPLES_PER_DEVICE}],
         "eval_sets": {"photos": refs["val"]},
+        "leakage": {},
+        "router_fit_held_out": False,
     }
-    left_out: dict[str, Any] = {key: {} for key in ("experiments", "targets", "plan", "report")}
-    value |= left_out | {"data": data, "runs": {"vovnet": {}}}
+    emptied: dict[str, Any] = {key: {} for key in ("experiments", "targets", "plan", "report")}
+    value |= emptied | {"data": data, "runs": {"vovnet": {}}}
     return validate(value, "bench_gpu")
 
 
