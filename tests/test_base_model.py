@@ -201,6 +201,24 @@ def test_a_base_run_beside_trained_ones_is_not_theirs() -> None:
     assert {path.parent.as_posix() for path in files} == {"src/vovnet/assets/tiny-qwen3-vl"}
 
 
+def test_runs_of_one_suite_ask_and_answer_each_in_its_own_way() -> None:
+    change = {
+        "runs": {
+            "vovnet": {"eval": {"max_new_tokens": 9}},
+            "image_last": {"eval": {"cache_reuse": False}},
+            "trained_first": {"data": {"prompt_order": "image_first"}},
+        }
+    }
+    settings = validate(merge(MIXED, change), "test")
+    resolved = {run: run_settings(settings, run) for run in settings.runs}
+    assert {run: value.eval.max_new_tokens for run, value in resolved.items()} == {
+        "image_first": 4, "image_last": 4, "vovnet": 9, "trained_first": 4,
+    }  # fmt: skip
+    assert [run for run, value in resolved.items() if value.eval.cache_reuse] == ["vovnet"]
+    assert stage1_owner(settings, "trained_first") == "trained_first", "asked in another order"
+    assert stage1_owner(settings, "vovnet") == "vovnet"
+
+
 def test_what_a_head_reads_observes_no_base_model_again() -> None:
     observed, evaluated = (
         step_settings(validate(MIXED, "test"), step, **selection)
@@ -231,6 +249,14 @@ def test_what_a_head_reads_observes_no_base_model_again() -> None:
         (
             {"runs": {"image_last": {"base": "yes"}}},
             "runs.image_last.base: expected true or false, got 'yes'",
+        ),
+        (
+            {"runs": {"image_last": {"eval": {"num_shards": 2}}}},
+            "runs.image_last.eval.num_shards: a run may override batch_size, ",
+        ),
+        (
+            {"runs": {"image_first": {"eval": {"cache_reuse": True}}}},
+            "eval.cache_reuse: must be false with data.prompt_order: image_first",
         ),
         (
             {"experiments": {"full": {"seeds": [1]}}},

@@ -443,6 +443,19 @@ def test_the_head_learns_from_the_task_loss(fresh: Layout, straight: bool) -> No
     assert int(bias.argmin()) == best  # descending raises the score of the best action
 
 
+def test_a_head_reads_the_text_alone_in_either_order(fresh: Layout) -> None:
+    """Images before the question change what an answer follows, and nothing of the text pass."""
+    with torch.no_grad():
+        last, examples = objective_of(fresh)
+        scores_BA, losses_BA = last.evaluate(examples)
+        first, examples = objective_of(fresh, {"data": {"prompt_order": "image_first"}})
+        assert all(example.prompt.image_first for example in examples)
+        first_scores_BA, first_losses_BA = first.evaluate(examples)
+    assert torch.equal(first_scores_BA, scores_BA)
+    assert torch.equal(first_losses_BA[:, 0], losses_BA[:, 0])
+    assert (first_losses_BA[:, 1:] - losses_BA[:, 1:]).abs().max() > 1e-3
+
+
 def test_a_loss_per_token_is_the_loss_by_the_length_of_the_answer(fresh: Layout) -> None:
     with torch.no_grad():
         summed, examples = objective_of(fresh)

@@ -25,6 +25,12 @@ BASE_SEED = 0
 RESULTS = "results"
 """The results folder of config/config.yaml, and of what is layered on it."""
 
+RUN_EVAL = [
+    *("batch_size", "batch_tokens", "cache_reuse"),
+    *("max_new_tokens", "num_beams", "do_sample", "temperature"),
+]
+"""What a run may override of `eval`: how it answers. All else is one for the whole suite."""
+
 REPLACED = {"gradient_accumulation_steps": "training.micro_batch_tokens"}
 """Keys that were there once -> what to say instead."""
 
@@ -47,8 +53,9 @@ class Settings(Section):
     eval: schema.EvalSettings = schema.EvalSettings()
     seeds: kinds.Seeds = Field([0, 1, 2])
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
-    """Training recipes: overrides of model, data, policy and training. With `base: true` nothing is
-    trained: the base model is observed as it is, and only model and data may be overridden."""
+    """Training recipes: overrides of model, data, policy and training, and of how eval answers.
+    With `base: true` nothing is trained: the base model is observed as it is, and only model, data
+    and eval may be overridden."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: schema.ReportSettings = schema.ReportSettings()
@@ -176,9 +183,15 @@ def _check_fsdp(settings: Settings) -> None:
 
 def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
     """A run overrides sections; one that trains nothing has no say in how training is done."""
-    unknown = set(overrides) - {"base", "model", "data", "policy", "training"}
+    unknown = set(overrides) - {"base", "model", "data", "policy", "training", "eval"}
     if unknown:
         raise ValueError(f"{key}: unknown key {sorted(unknown)[0]!r}")
+    common = set(overrides.get("eval") or {}) - set(RUN_EVAL)
+    if common:
+        raise ValueError(
+            f"{key}.eval.{sorted(common)[0]}: a run may override {', '.join(RUN_EVAL)}; all else of"
+            " eval is the suite's"
+        )
     base = overrides.get("base", False)
     if not isinstance(base, bool):
         raise ValueError(f"{key}.base: expected true or false, got {base!r}")
@@ -186,8 +199,8 @@ def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
     trained += ["model.lora"] if (overrides.get("model") or {}).get("lora") else []
     if base and trained:
         raise ValueError(
-            f"{key}.{trained[0]}: nothing is trained with base: true, expected overrides of model"
-            " and data alone"
+            f"{key}.{trained[0]}: nothing is trained with base: true, expected overrides of model,"
+            " data and eval alone"
         )
 
 
@@ -273,7 +286,10 @@ def run_settings(settings: Settings, run: str, seed: int | None = None) -> Setti
         model = changed.get("model", settings.model)
         changed["model"] = model.model_copy(update={"lora": None})
     if changed.get("data", settings.data).prompt_order == "image_first":
-        changed["eval"] = settings.eval.model_copy(update={"cache_reuse": False})
+        if (settings.runs[run].get("eval") or {}).get("cache_reuse"):
+            check_prompt_order(settings.model_copy(update=changed))
+        answering = changed.get("eval", settings.eval)
+        changed["eval"] = answering.model_copy(update={"cache_reuse": False})
     if seed is not None:
         training = changed.get("training", settings.training)
         changed["training"] = training.model_copy(update={"seed": seed})
