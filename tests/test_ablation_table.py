@@ -115,6 +115,19 @@ def test_a_difference_is_beyond_its_interval_or_not(world: World) -> None:
         assert found == pytest.approx(means[0] - means[1])
     assert rows.loc["ablation_blind", "difference_gain_at_50_beyond"]
     assert rows.loc["ablation_blind", "difference_gain_at_50"] < 0
+    no_worse = rows["default_not_inferior"]
+    assert no_worse["vovnet"] is None and no_worse["ablation_same"] and no_worse["ablation_blind"]
+
+
+def test_a_default_whose_lag_may_exceed_the_margin_is_not_called_no_worse(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very same recipe: the lead is 0, and so is the upper end of its interval."""
+    settings, layout = world
+    monkeypatch.setattr("vovnet.evaluation.ablations.NON_INFERIORITY_MARGIN", 0.0)
+    rows = compare_ablations(settings, layout).set_index("experiment")
+    assert rows.loc["ablation_same", "difference_gain_at_50_hi"] == 0
+    assert not rows.loc["ablation_same", "default_not_inferior"]
 
 
 def test_pairing_narrows_the_interval(world: World) -> None:

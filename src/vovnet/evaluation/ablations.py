@@ -3,7 +3,8 @@
 An ablation is another run under the policy of VoVNet. Its difference to the default is the mean
 over the seeds that both have, paired by question and seed; its interval says what other questions
 and other trainings would change. All differences of a table are tested together.
-Shapes: B resamples, of which the first is the data itself.
+The default counts as no worse than a recipe where even the upper end of the recipe's lead in gain
+stays below a margin. Shapes: B resamples, of which the first is the data itself.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
-from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
+from vovnet.evaluation.columns import GAIN_SHARES, NON_INFERIORITY_MARGIN, rate_columns
 from vovnet.evaluation.references import Comparison, hull_gains
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
@@ -26,6 +27,9 @@ DIFFERENCES = [
 ]
 """Of each measure its difference, the interval, the p-value after Holm's correction for all
 differences of the table, and whether that is below 0.05."""
+
+NOT_INFERIOR = "default_not_inferior"
+"""Whether the default's gain is, at most by the margin, below the recipe's, with its interval."""
 
 Measured = dict[str, Floats]
 """One trained model on one set at the target: each measure over the resamples, (B,), and rates."""
@@ -45,7 +49,7 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
     first = comparison.experiments[default]
     for dataset in first.sets:
         measured = {seed: _measured(comparison, default, dataset, seed) for seed in first.seeds}
-        rows.append(_row(first, dataset, measured) | dict.fromkeys(DIFFERENCES))
+        rows.append(_row(first, dataset, measured) | dict.fromkeys([*DIFFERENCES, NOT_INFERIOR]))
         for name in ablations:
             ablation = comparison.experiments[name]
             if dataset not in ablation.sets:
@@ -126,7 +130,8 @@ def _differences(own: dict[int, Measured], default: dict[int, Measured]) -> dict
         name = f"difference_{measure}"
         row |= {name: found.value.item(), f"{name}_p": found.p_value.item()}
         row |= {f"{name}_lo": found.low.item(), f"{name}_hi": found.high.item()}
-    return {name: row.get(name) for name in DIFFERENCES}
+    no_worse = bool(row["difference_gain_at_50_hi"] < NON_INFERIORITY_MARGIN)
+    return {name: row.get(name) for name in DIFFERENCES} | {NOT_INFERIOR: no_worse}
 
 
 def _judge(rows: list[dict[str, Any]]) -> None:

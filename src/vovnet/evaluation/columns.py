@@ -140,6 +140,9 @@ MS: Unit = "ms"
 GAIN_SHARES = {"gain_at_25": 0.25, "gain_at_50": 0.5, "gain_at_75": 0.75}
 """Gains over the mixing hull -> the shares of FULL's cost at which they are taken."""
 
+NON_INFERIORITY_MARGIN = 0.01
+"""By less than this gain the default may fall behind a recipe and count as no worse."""
+
 GAINS = tuple(
     Column(name, f"Gain at {share:.0%}", "points", better="higher")
     for name, share in GAIN_SHARES.items()

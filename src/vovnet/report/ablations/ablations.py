@@ -3,7 +3,8 @@
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.evaluation.ablations import MEASURES
+from vovnet.evaluation.ablations import MEASURES, NOT_INFERIOR
+from vovnet.evaluation.columns import NON_INFERIORITY_MARGIN
 from vovnet.report import render
 
 ORDER = 100
@@ -22,13 +23,16 @@ def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
         | _difference(rows, "avg_cost", "Δ cost")
         | _difference(rows, "gain_at_50", "Δ gain [points]")
         | {"Beyond": render.texts(rows.index, (_beyond(row) for _, row in rows.iterrows()))}
+        | {"No worse": render.texts(rows.index, map(_no_worse, rows[NOT_INFERIOR]))}
         | render.seeds(rows)
     )
     caption = (
         f"Ablations at λ = {settings.report.target_lambda:g}: means ± standard deviation over "
         "seeds. Δ: recipe minus default over their common seeds, paired, with the 95% interval "
         "over questions and seeds (a single seed: over questions only). Beyond: the differences "
-        "that differ from 0 at 5% after Holm's correction for their number in this table. Gain: "
+        "that differ from 0 at 5% after Holm's correction for their number in this table. No "
+        "worse: whether the recipe's lead in gain over the default stays, up to the upper end of "
+        f"its interval, below {100 * NON_INFERIORITY_MARGIN:g} point. Gain: "
         "accuracy over random mixing of the recipe's own fixed policies at 50% of FULL's cost."
     )
     return render.Table(caption, rows, columns)
@@ -36,6 +40,11 @@ def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
 
 def _difference(rows: pd.DataFrame, measure: str, heading: str) -> render.Text:
     return render.value(rows, measure, heading, stem=f"difference_{measure}", ends=True)
+
+
+def _no_worse(value: bool | None) -> str:
+    """Whether the default is no worse than a recipe; a dash for the default."""
+    return render.DASH if value is None else "yes" if value else "no"
 
 
 def _beyond(row: pd.Series) -> str:

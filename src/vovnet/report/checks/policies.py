@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -159,19 +160,35 @@ def soft_mixture_trains(inputs: Inputs) -> Iterator[Finding]:
             yield Finding(run, np.isfinite(losses).all(), text, seed)
 
 
-@RULES.expectation("D3", "a model trained without cost takes FULL at least as often")
-def no_cost_looks_more(inputs: Inputs) -> Iterator[Finding]:
-    """Both at the target lambda; means over the seeds that they share."""
-    recipes = {run: run_settings(inputs.settings, run).policy for run in inputs.runs()}
-    free = [run for run, policy in recipes.items() if policy.lambda_cost == 0]
-    names = {inputs.main(dataset) for dataset in inputs.datasets()}
-    swept = _at_target(inputs)
-    default = swept[swept["experiment"].isin(names) & ~swept["run"].isin(free)]
-    joined = swept[swept["run"].isin(free)].merge(default, on=BY, suffixes=("", "_default"))
-    for (dataset, run), rows in joined.groupby(["dataset", "run"], sort=False):
-        left, right = rows["action_rate_full"].mean(), rows["action_rate_full_default"].mean()
-        text = f"FULL {percent(left)} against {percent(right)}"
-        yield Finding(f"{dataset} {run}", left >= right - TOLERANCE, text)
+@RULES.expectation("D3", "a model trained at a lower lambda takes FULL at least as often")
+def cheaper_looks_more(inputs: Inputs) -> Iterator[Finding]:
+    """Each at the lambda that it was trained at; means over the seeds that they share.
+
+    At one lambda for all there is nothing to expect: the rule subtracts that of the evaluation.
+    """
+    trained_at = _runs_by_lambda(inputs)
+    rows, lambdas = _plain(inputs), sorted(trained_at)
+    own = {at: of(rows[np.isclose(rows["lambda_cost"], at)], run=trained_at[at]) for at in lambdas}
+    for lower, higher in pairwise(at for at in lambdas if not own[at].empty):
+        first = own[lower].drop_duplicates(BY)
+        joined = first.merge(own[higher].drop_duplicates(BY), on=BY, suffixes=("", "_higher"))
+        for dataset, item in joined.groupby("dataset", sort=False):
+            left, right = item["action_rate_full"].mean(), item["action_rate_full_higher"].mean()
+            text = f"FULL {percent(left)} at {lower:g} against {percent(right)} at {higher:g}"
+            where = f"{dataset} {trained_at[lower]} and {trained_at[higher]}"
+            yield Finding(where, left >= right - TOLERANCE, text)
+
+
+def _runs_by_lambda(inputs: Inputs) -> dict[float, str]:
+    """The default, and the runs that differ from it in `policy.lambda_cost` alone, by its value."""
+    default = run_settings(inputs.settings, inputs.main_run()[0])
+    found = {default.policy.lambda_cost: inputs.main_run()[0]}
+    for run in inputs.trained_runs():
+        own = run_settings(inputs.settings, run)
+        same = {"lambda_cost": own.policy.lambda_cost}
+        if own == default.model_copy(update={"policy": default.policy.model_copy(update=same)}):
+            found.setdefault(own.policy.lambda_cost, run)
+    return found
 
 
 @RULES.invariant("E1", "a fallback turns as many NOs into its view as it is triggered")
@@ -198,12 +215,17 @@ def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
                 yield Finding(where, exact, text, seed)
 
 
-def _at_target(inputs: Inputs) -> pd.DataFrame:
-    """The learned policy's replayed rows at the target lambda, without those of a fallback."""
+def _plain(inputs: Inputs) -> pd.DataFrame:
+    """The learned policy's replayed rows, without those of a fallback and of reduced views."""
     policies = {name: inputs.settings.experiments[name].policy for name in inputs.experiments("")}
     changed = ("fallback_mode", "baseline_reduction")
     plain = [name for name, policy in policies.items() if not any(map(policy.get, changed))]
-    return inputs.at_target(inputs.points[inputs.points["experiment"].isin(plain)])
+    return inputs.points[inputs.points["experiment"].isin(plain)]
+
+
+def _at_target(inputs: Inputs) -> pd.DataFrame:
+    """Those of them at the target lambda."""
+    return inputs.at_target(_plain(inputs))
 
 
 def _main_shares(inputs: Inputs, rate: str) -> dict[str, pd.Series]:
