@@ -53,7 +53,7 @@ def _lines(value: Numbers) -> Iterator[tuple[str, str, str]]:
     text = f"{item['questions_per_s']:.1f} questions/s, {item['tflops']:.0f} TFLOP/s,"
     text = f"{text} busy {1 - item['kernels']['idle']:.0%} of the time"
     yield "observing three views, files to tables", text, share(item["tflops"])
-    for name in ("generate_batched", "generate_single"):
+    for name in (name for name in ("generate_batched", "generate_single") if name in found):
         what = f"the same by transformers' generate, {name.removeprefix('generate_')}"
         yield what, f"{found[name]['questions_per_s']:.2f} questions/s", ""
     item = found["prefill"]

@@ -22,7 +22,7 @@ from vovnet.commands.bench_gpu.subject import (
 )
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.files import json_ready, read_json, write_json, write_text
+from vovnet.core.files import json_ready, read_json, read_text, write_json, write_text
 from vovnet.core.records import Sample
 from vovnet.data.sets import load_set
 from vovnet.inference.engine import Inference
@@ -37,7 +37,7 @@ COMPARED, AGREEING, LIVE, PLAIN = 64, 64, 40, 4
 
 
 def run_bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
-    """Measure, print each result as it comes, and write the files."""
+    """Measure and write the files, anew after each part, so that what was measured stays."""
     if not torch.cuda.is_available():
         raise ConfigError("bench_gpu: this machine has no GPU that torch can use")
     least = measures.WARM_STEPS + measures.PROFILED_STEPS + 2
@@ -69,8 +69,17 @@ def run_bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             state.destroy_process_group()
             return
-        found = {"training": stages} if args.training_only else _all(own, args.questions, stages)
-    _write(settings, args.output, found)
+        found = {"training": stages}
+        paths = _write(settings, args.output, found)
+        if observes:
+            samples = load_set(own, own.layout, "photos")[: args.questions]
+            for measure in (_own, _plain):
+                found |= measure(own, samples)
+                _free()
+                paths = _write(settings, args.output, found)
+    print(read_text(args.output / "bench_gpu.md"))
+    for path in paths:
+        print(path)
 
 
 def _train(settings: Settings, folder: Path, steps: int) -> Numbers:
@@ -80,23 +89,6 @@ def _train(settings: Settings, folder: Path, steps: int) -> Numbers:
         _tell(f"training, stage {stage}")
         found[f"stage{stage}"] = measures.train(settings, settings.layout, path, stage, steps)
         _free()
-    return found
-
-
-def _all(settings: Settings, num_questions: int, stages: Numbers) -> Numbers:
-    layout = settings.layout
-    samples = load_set(settings, layout, "photos")[:num_questions]
-    found = {"training": stages, **_own(settings, samples)}
-    _free()
-    model = settings.model.model_copy(
-        update={"attn_implementation": "sdpa", "compile": False, "lora": None}
-    )
-    plain_settings = settings.model_copy(update={"model": model})
-    plain = Inference(VoVNet(plain_settings).to("cuda").eval(), plain_settings)
-    for name, count, batch_size in (("batched", COMPARED, COMPARED), ("single", PLAIN, 1)):
-        _tell(f"transformers' generate, {name}")
-        chosen = samples[:count]
-        found[f"generate_{name}"] = measures.generate(plain, layout, chosen, batch_size)
     return found
 
 
@@ -117,6 +109,21 @@ def _own(settings: Settings, samples: Sequence[Sample]) -> Numbers:
     return found
 
 
+def _plain(settings: Settings, samples: Sequence[Sample]) -> Numbers:
+    """What transformers' own `generate` does with the same model."""
+    model = settings.model.model_copy(
+        update={"attn_implementation": "sdpa", "compile": False, "lora": None}
+    )
+    plain_settings = settings.model_copy(update={"model": model})
+    plain = Inference(VoVNet(plain_settings).to("cuda").eval(), plain_settings)
+    found = {}
+    for name, count, batch_size in (("batched", COMPARED, COMPARED), ("single", PLAIN, 1)):
+        _tell(f"transformers' generate, {name}")
+        chosen = samples[:count]
+        found[f"generate_{name}"] = measures.generate(plain, settings.layout, chosen, batch_size)
+    return found
+
+
 def _free() -> None:
     """Forget what was measured before, and its compiled layers, as a process of its own would."""
     torch.compiler.reset()
@@ -129,7 +136,7 @@ def _tell(what: str) -> None:
         print(f"bench_gpu: measuring {what}", file=sys.stderr, flush=True)
 
 
-def _write(settings: Settings, folder: Path, found: Numbers) -> None:
+def _write(settings: Settings, folder: Path, found: Numbers) -> list[Path]:
     """The file that `vovnet plan` reads, with all that was measured under `measured`."""
     training = found["training"]
     contract: Numbers = {
@@ -160,9 +167,7 @@ def _write(settings: Settings, folder: Path, found: Numbers) -> None:
     value = contract | {"measured": found, "versions": package_versions()}
     write_json(folder / "bench_gpu.json", json_ready(value))
     write_text(folder / "bench_gpu.md", markdown(value))
-    print(markdown(value))
-    for path in [folder / "bench_gpu.json", folder / "bench_gpu.md", *draw_kernels(value, folder)]:
-        print(path)
+    return [folder / "bench_gpu.json", folder / "bench_gpu.md", *draw_kernels(value, folder)]
 
 
 def _add_scaling(settings: Settings, folder: Path, stages: Numbers, cards: int) -> None:
