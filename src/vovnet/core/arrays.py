@@ -21,13 +21,19 @@ def unit_codes(names: Sequence[Hashable]) -> Ints:
 
 def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:
     """Total of each unit's rows, (U, K)."""
-    totals_UK = np.zeros((int(units_N.max()) + 1, *values_NK.shape[1:]))
-    np.add.at(totals_UK, units_N, values_NK)
-    return totals_UK
+    return _by_unit(np.add, 0.0, values_NK, units_N)
 
 
 def unit_minima(values_NK: Floats, units_N: Ints) -> Floats:
     """Least value of each unit's rows, (U, K): a group is right when every pass is right."""
-    minima_UK = np.full((units_N.max(initial=-1) + 1, *values_NK.shape[1:]), np.inf)
-    np.minimum.at(minima_UK, units_N, values_NK)
-    return minima_UK
+    return _by_unit(np.minimum, np.inf, values_NK, units_N)
+
+
+def _by_unit(combine: np.ufunc, of_none: float, values_NK: Floats, units_N: Ints) -> Floats:
+    """The rows of each unit combined, `of_none` for a number that no row has."""
+    found_UK = np.full((units_N.max(initial=-1) + 1, *values_NK.shape[1:]), of_none)
+    if len(units_N):
+        order_N = units_N.argsort(kind="stable")
+        firsts = np.flatnonzero(np.diff(units_N[order_N], prepend=-1))
+        found_UK[units_N[order_N[firsts]]] = combine.reduceat(values_NK[order_N], firsts, axis=0)
+    return found_UK

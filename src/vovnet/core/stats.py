@@ -33,10 +33,7 @@ class Curves:
     def value(self, at_BQ: Floats) -> Floats:
         """Accuracy at the given costs, (B, Q)."""
         last = self.costs.shape[1] - 1
-        order = np.concatenate([self.costs, at_BQ], axis=1).argsort(axis=1, kind="stable")
-        passed = np.empty_like(order)  # knots up to each place, in the order of the costs
-        np.put_along_axis(passed, order, (order <= last).cumsum(axis=1), axis=1)
-        next_BQ = passed[:, last + 1 :]
+        next_BQ = _knots_up_to(self.costs, at_BQ)
         left_BQ, right_BQ = np.clip(next_BQ - 1, 0, last), np.clip(next_BQ, 0, last)
         cost_left_BQ = np.take_along_axis(self.costs, left_BQ, axis=1)
         width_BQ = np.take_along_axis(self.costs, right_BQ, axis=1) - cost_left_BQ
@@ -57,6 +54,18 @@ class Curves:
         return before_B + (steps_BP * middle_BP).sum(axis=1) + after_B
 
 
+def _knots_up_to(costs_BP: Floats, at_BQ: Floats) -> Ints:
+    """How many of the ascending costs are not above each place, by bisection, (B, Q)."""
+    count = costs_BP.shape[1]
+    rows_B1 = count * np.arange(len(costs_BP))[:, None]
+    flat, passed_BQ = costs_BP.ravel(), np.zeros(at_BQ.shape, dtype=np.int64)
+    for bit in reversed(range(count.bit_length())):
+        tried_BQ = passed_BQ + (1 << bit)
+        below_BQ = flat[rows_B1 + np.minimum(tried_BQ, count) - 1] <= at_BQ
+        passed_BQ = np.where(below_BQ & (tried_BQ <= count), tried_BQ, passed_BQ)
+    return passed_BQ
+
+
 def sweep_curve(costs_BP: Floats, accuracies_BP: Floats) -> Curves:
     """Curve through a policy's points, in the order of their costs.
 
@@ -68,9 +77,11 @@ def sweep_curve(costs_BP: Floats, accuracies_BP: Floats) -> Curves:
     order_BP = np.lexsort((accuracies_BP, costs_BP), axis=1)
     costs_BP = np.take_along_axis(costs_BP, order_BP, axis=1)
     accuracies_BP = np.take_along_axis(accuracies_BP, order_BP, axis=1)
-    for left in range(costs_BP.shape[1] - 2, -1, -1):
-        tied_B = costs_BP[:, left] == costs_BP[:, left + 1]
-        accuracies_BP[tied_B, left] = accuracies_BP[tied_B, left + 1]
+    tied_BP = np.diff(costs_BP, axis=1, append=np.inf) == 0
+    if tied_BP.any():  # the last of those that cost the same is the best
+        best_BP = np.where(tied_BP, costs_BP.shape[1], np.arange(costs_BP.shape[1]))
+        best_BP = np.minimum.accumulate(best_BP[:, ::-1], axis=1)[:, ::-1]
+        accuracies_BP = np.take_along_axis(accuracies_BP, best_BP, axis=1)
     return Curves(costs_BP, accuracies_BP)
 
 
@@ -156,8 +167,8 @@ def _bought(
     sizes_U1 = np.bincount(units_N).astype(np.float64)[:, None]
     if resamples is None:
         resamples = Resamples.draw(np.arange(len(start_U2)), 0, 0)
-    costs_BP = np.cumsum(resamples.means(runs_UP), axis=1) / resamples.means(sizes_U1)
-    return Curves(costs_BP, np.cumsum(resamples.means(rises_UP), axis=1))
+    costs_BP = resamples.means(runs_UP.cumsum(axis=1)) / resamples.means(sizes_U1)
+    return Curves(costs_BP, resamples.means(rises_UP.cumsum(axis=1)))
 
 
 # ---- metrics ---------------------------------------------------------------------------
