@@ -108,7 +108,7 @@ def layout(finished: Path) -> Layout:
 
 def test_the_main_table_has_each_run_once(finished: Path) -> None:
     table = pd.read_csv(finished / MAIN_TABLE).set_index("experiment")
-    assert set(table.index) == {"full", "entropy_first", "entropy_last"}
+    assert set(table.index) == {"full", "entropy_first", "entropy_last", "by_text"}
     assert (table["num_seeds"] == 1).all() and table["accuracy_sd"].isna().all()
     swept = table.loc[["entropy_first", "entropy_last"]]
     assert (swept["latency_p50_ms"] > 0).all()

@@ -26,7 +26,7 @@ def points(accuracies: list[float], tokens: list[float], count: int, seed: int =
 
 def chosen(accuracies: list[float], tokens: list[float], rule: str, count: int = 1000) -> Any:
     told = points(accuracies, tokens, count)
-    return deploy(*told, np.arange(count), np.arange(count), 7, rule)
+    return deploy(*told, np.arange(count), np.arange(count), 7)[rule]
 
 
 def test_halves_are_halves_of_whole_clusters() -> None:
@@ -36,7 +36,7 @@ def test_halves_are_halves_of_whole_clusters() -> None:
     # Two questions of one image are on one side: what is chosen on it is not measured on it.
     told = points([0.0, 1.0], [0, 16], 4)
     units_N = np.arange(4)
-    found = deploy(*told, units_N, np.array([0, 0, 1, 1]), 0, "mean")
+    found = deploy(*told, units_N, np.array([0, 0, 1, 1]), 0)["mean"]
     assert set(found.difference.tolist()) <= {0.0, -1.0}
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_saved_of_nothing() -> None:
     """A set without images: FULL looks at nothing, but reading the question counts as FLOPs."""
     scores_NP, tokens_NP, _ = points([0.9, 0.9], [0, 0], 100)
     flops_NP = np.tile([4.0, 16.0], (100, 1))
-    found = deploy(scores_NP, tokens_NP, flops_NP, np.arange(100), np.arange(100), 0, "mean")
+    found = deploy(scores_NP, tokens_NP, flops_NP, np.arange(100), np.arange(100), 0)["mean"]
     assert np.isnan(found.tokens_saved).all() and np.isnan(found.looks_saved).all()
     assert found.flops_saved == pytest.approx(0.75) and (found.difference == 0).all()
 

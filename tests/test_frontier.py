@@ -128,7 +128,7 @@ def test_each_operating_point_is_what_the_policy_decides(
     frontier = found(policy, rows)
     reached = [
         (frontier.actions[:, point].tolist(), *(cost[:, point].tolist() for cost in costs))
-        for costs in [(frontier.tokens, frontier.flops)]
+        for costs in [(frontier.vision_tokens, frontier.flops)]
         for point in range(len(frontier.values))
     ]
     for point in {0, len(reached) // 3, len(reached) - 1}:
@@ -151,7 +151,7 @@ def test_neighbours_differ_and_there_are_not_too_many() -> None:
         assert frontier.values[0] == 0 and (np.diff(frontier.values) > 0).all()
         assert (frontier.actions[:, 1:] != frontier.actions[:, :-1]).any(axis=0).all()
         assert (frontier.actions[:, -1] == 0).all()
-        assert (np.diff(frontier.tokens.mean(axis=0)) < 0).all()
+        assert (np.diff(frontier.vision_tokens.mean(axis=0)) < 0).all()
 
 
 def test_one_price_for_all_is_that_of_each_row() -> None:
@@ -237,7 +237,7 @@ def test_the_sweep_lies_on_the_frontier(swept: Any) -> None:
     comparison = Comparison(settings, layout, list(settings.experiments))
     for name in ("many", "bayes_many", "random_many"):
         frontier = comparison.frontier(name, "graded", 0)
-        actions_NP, _ = comparison.decided(name, "graded", 0)
+        actions_NP = comparison.decided(name, "graded", 0).actions
         known = {tuple(point) for point in frontier.actions.T.tolist()}
         assert len(frontier.values) < MOST_POINTS
         assert {tuple(point) for point in actions_NP.T.tolist()} <= known

@@ -13,16 +13,16 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
 from vovnet.core.stats import Curves
-from vovnet.evaluation.ceilings import _dataset_gains
+from vovnet.evaluation.ceilings import _by_dataset
 from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import ALL_SETS
 from vovnet.evaluation.expected import (
     PRIOR,
     cross_fitted,
-    frontier_by,
     head_policies,
-    with_outcomes_elsewhere,
+    told_by_other_seeds,
 )
+from vovnet.evaluation.frontier import chosen_at_every_lambda
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.references import Ground, Points
 from vovnet.evaluation.replay import Observed, load_observed
@@ -96,10 +96,10 @@ def test_an_error_of_a_fit_names_the_set(
 def test_outcomes_elsewhere_by_hand() -> None:
     prior_N1 = np.full((4, 1), 0.5)
     scores_SNA = np.array([[[1.0], [0], [1], [1]], [[0], [0], [1], [0]], [[1], [0], [1], [1]]])
-    found = with_outcomes_elsewhere(prior_N1, scores_SNA, 0)
+    found = told_by_other_seeds(prior_N1, scores_SNA, 0)
     assert found is not None
     assert found[:, 0] == pytest.approx((PRIOR * 0.5 + np.array([1, 0, 2, 1])) / (PRIOR + 2))
-    assert with_outcomes_elsewhere(prior_N1, scores_SNA[:1], 0) is None, "nothing is elsewhere"
+    assert told_by_other_seeds(prior_N1, scores_SNA[:1], 0) is None, "nothing is elsewhere"
 
 
 def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
@@ -110,15 +110,19 @@ def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
     coins = with_scores(observed, scores_SNA[0])
     ceiling_NA = cross_fitted(POLICIES, questions, coins, np.arange(200), 0)
     assert ceiling_NA is not None
-    expected_NA = with_outcomes_elsewhere(ceiling_NA, scores_SNA, 0)
+    expected_NA = told_by_other_seeds(ceiling_NA, scores_SNA, 0)
     assert expected_NA is not None
     costs_A = coins.vision_tokens.mean(axis=0)
     line = np.interp(8, costs_A[[0, 2]], scores_SNA[0].mean(axis=0)[[0, 2]])
     gains = []
     for chosen_NA in (scores_SNA[0], expected_NA):
-        found = frontier_by(chosen_NA, PolicySettings(), questions, coins)
-        costs_P, order = found.tokens.mean(axis=0), found.tokens.mean(axis=0).argsort()
-        gains.append(np.interp(8, costs_P[order], found.scores.mean(axis=0)[order]) - line)
+        actions_NP = chosen_at_every_lambda(chosen_NA, coins.vision_tokens.astype(float))
+        costs_P, scores_P = (
+            np.take_along_axis(values_NA, actions_NP, axis=1).mean(axis=0)
+            for values_NA in (coins.vision_tokens, coins.scores)
+        )
+        order = costs_P.argsort()
+        gains.append(np.interp(8, costs_P[order], scores_P[order]) - line)
     assert gains[0] > 0.2
     assert gains[1] < 0.08
 
@@ -150,16 +154,16 @@ def test_one_action_per_dataset_by_hand() -> None:
     mixture on both reaches half of the way from (0.2 + 0.6) / 2 to (0.8 + 0.6) / 2.
     """
     sets = [ground((0, 4, 16), (0.2, 0.35, 0.8)), ground((0, 4, 16), (0.6, 0.6, 0.6))]
-    found = _dataset_gains(sets)[0]
+    found = _by_dataset(sets).gains[0]
     assert found[1] == pytest.approx(100 * ((0.8 + 0.6) / 2 - (0.4 + 0.7) / 2))
     assert found[0] == pytest.approx(100 * ((0.5 + 0.6) / 2 - (0.4 + 0.25 * 0.3)))
-    assert _dataset_gains([sets[0], sets[0]])[0] == pytest.approx([0, 0, 0])
+    assert _by_dataset([sets[0], sets[0]]).gains[0] == pytest.approx([0, 0, 0])
 
 
 def test_files_tell_captured_shares_and_references(evaluated: World) -> None:
     """Shares are the means of those of the seeds; references hold for every set."""
     _, layout = evaluated
-    captured = pd.read_csv(layout.hull / "captured.csv").set_index(["dataset", "experiment"])
+    captured = hull_table(layout, "captured").set_index(["dataset", "experiment"])
     metrics = hull_table(layout, "hull_metrics").groupby(["dataset", "experiment"])
     for reference in ("oracle", "bayes"):
         means = metrics[f"hull_to_{reference}_captured"].mean().dropna()
@@ -169,8 +173,22 @@ def test_files_tell_captured_shares_and_references(evaluated: World) -> None:
     assert (captured["captured"] <= captured["captured_hi"]).all()
     assert (captured["num_seeds"] == 2).all()
     found = pd.read_csv(layout.hull / "references.csv", dtype={"at": str})
-    gains = found[found["at"] == "50"].set_index(["dataset", "reference"])["gain"]
-    for dataset in ("graded", "even"):
-        assert gains[dataset, "ceiling"] > 5
-        assert gains[dataset, "ceiling"] < gains[dataset, "expected"] < gains[dataset, "oracle"]
-    assert gains.loc[ALL_SETS].index.tolist() == ["dataset"]
+    half = found[found["at"] == "50"].set_index(["unit", "dataset", "reference"])["gain"]
+    for unit in ("tokens", "flops"):
+        gains = half[unit]
+        for dataset in ("graded", "even"):
+            assert gains[dataset, "by_text"] > 5
+            assert gains[dataset, "by_text"] < gains[dataset, "expected"] < gains[dataset, "oracle"]
+        assert gains.loc[ALL_SETS].index.tolist() == ["dataset"]
+
+
+def test_a_choice_at_every_lambda_does_not_depend_on_the_unit_of_cost() -> None:
+    """FLOPs are billions: the prices at which actions change places are then next to nothing."""
+    rng = np.random.default_rng(0)
+    worth_NA, costs_NA = rng.random((40, 3)), np.tile([0.0, 4.0, 16.0], (40, 1))
+    actions_NP = chosen_at_every_lambda(worth_NA, costs_NA)
+    assert (chosen_at_every_lambda(worth_NA, 2.0**40 * costs_NA) == actions_NP).all()
+    assert (actions_NP[:, 0] == worth_NA.argmax(axis=1)).all() and (actions_NP[:, -1] == 0).all()
+    assert (
+        chosen_at_every_lambda(worth_NA, 0 * costs_NA) == worth_NA.argmax(axis=1)[:, None]
+    ).all()

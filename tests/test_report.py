@@ -24,6 +24,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import write_table
 from vovnet.evaluation import columns
 from vovnet.evaluation.columns import (
+    BY_TEXT,
     SAMPLE_RESULT_COLUMNS,
     Column,
     read_columns,
@@ -35,7 +36,7 @@ from vovnet.report import discovery, render
 from vovnet.report.checks import all_rules, write_sanity
 from vovnet.report.discovery import discover, made_by
 from vovnet.report.figures import profiling, write_figures
-from vovnet.report.inputs import load_inputs, over_seeds
+from vovnet.report.inputs import load_inputs, of, over_seeds
 from vovnet.report.render import DASH, MINUS, number
 from vovnet.report.tables import main_table, write_tables
 from vovnet.report.training_logs import load_train_log
@@ -105,10 +106,14 @@ def test_the_main_table_has_a_row_per_dataset_and_method(
     settings, layout = finished
     rows = read_columns(layout.paper / "main_table.csv", ())
     replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
-    assert len(rows) == len(SETS) * len(replayed)
+    assert len(rows) == len(SETS) * (len(replayed) + 1)
     assert not rows.duplicated(["dataset", "experiment"]).any()
-    vovnet = rows[rows["experiment"] == "vovnet"]
+    vovnet, by_text = (of(rows, experiment=name) for name in ("vovnet", BY_TEXT))
     assert (vovnet["lambda_cost"] == settings.report.target_lambda).all()
+    # What the text could reach stands at VoVNet's cost, last of its dataset.
+    assert by_text["avg_cost_mean"].tolist() == pytest.approx(vovnet["avg_cost_mean"].tolist())
+    assert rows.drop_duplicates("dataset", keep="last")["experiment"].tolist() == [BY_TEXT] * 2
+    assert by_text[["gain_tokens", "gain_flops", "accuracy_lo"]].notna().all(axis=None)
 
 
 def test_the_main_table_averages_over_seeds(finished: World) -> None:

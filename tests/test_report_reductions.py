@@ -13,13 +13,13 @@ from support.replays import configuration
 from support.repository import ROOT
 from vovnet.config import load, merge, policy_points, validate
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import CURVE_COLUMNS, HULL_FILES, result_columns
+from vovnet.evaluation.columns import CURVE_COLUMNS, FLOPS, HULL_FILES, result_columns
 from vovnet.policies import kind_of, named_kind
 from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
 from vovnet.report.figures import accuracy_cost, reduced_views
-from vovnet.report.inputs import Inputs
+from vovnet.report.inputs import Compared, Inputs
 from vovnet.report.style import paper_style
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
@@ -65,7 +65,8 @@ def inputs_of(change: Any = None) -> Inputs:
     nothing, curves = pd.DataFrame(), pd.DataFrame(columns=list(CURVE_COLUMNS))
     others = [nothing] * (len(HULL_FILES) - 2)
     settings, layout = validate(value, "test"), Layout(Path("results"))
-    return Inputs(settings, layout, table, nothing, curves, *others)
+    flops = Compared(nothing, curves, nothing, nothing, nothing)
+    return Inputs(settings, layout, table, nothing, curves, *others, {FLOPS: flops})
 
 
 def with_vovnet(table: pd.DataFrame) -> None:

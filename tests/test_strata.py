@@ -36,7 +36,7 @@ def test_kinds_of_questions_add_up_to_all_of_them(evaluated: World) -> None:
     assert set(rows["experiment"]) == set(settings.experiments)
     keys = ["dataset", "experiment", "seed", "point"]
     assert rows.groupby(keys)["share"].sum().to_numpy() == pytest.approx(1)
-    for measure in ("accuracy", "avg_cost"):
+    for measure in ("accuracy", "avg_cost", "avg_flops"):
         parts = rows.assign(part=rows["share"] * rows[measure]).groupby(keys)["part"].sum()
         for name in ("vovnet", "entropy", "always_full"):
             results = read_results(layout.eval(name) / "results.csv")
@@ -96,7 +96,7 @@ def test_luck_in_circular_passes_sorts_no_question(evaluated: World) -> None:
         for place, action in enumerate(settings.actions):
             views[action]["score"] = scores_NA[:, place]
         ceilings = Ceilings(comparison)
-        assert set(ceilings.expected("graded", 0)) == {"ceiling"}
+        assert set(ceilings.expected("graded", 0)) == {"by_text"}
         kinds_U = ceilings.strata("vovnet", "graded")[0]
         right += zip(kinds_U.tolist(), unit_minima(scores_NA[:, 0], units_N) > 0, strict=True)
     table = pd.DataFrame(right, columns=["kind", "right"]).groupby("kind")["right"]

@@ -4,7 +4,7 @@ A `Sample` is one line of the unified JSONL, see `vovnet.data.samples`. Signals 
 parquet tables with one row per sample. The columns of results are in `vovnet.evaluation.columns`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -139,9 +139,12 @@ def read_states(path: Path | str) -> tuple[list[str], NDArray[np.float16]]:
     return table["id"].to_pylist(), flat.reshape(len(table), states.type.list_size)
 
 
-def read_table(path: Path | str, columns: dict[str, pa.DataType]) -> pd.DataFrame:
-    """Read parquet; a missing file or column is one clear error."""
-    return _read(path, columns).to_pandas()
+def read_table(
+    path: Path | str, columns: Mapping[str, pa.DataType], only: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read parquet; a missing file or column is one clear error. `only` names what is needed."""
+    table = _read(path, columns)
+    return (table.select(only) if only else table).to_pandas()
 
 
 def _read(path: Path | str, columns: Iterable[str]) -> pa.Table:

@@ -87,31 +87,41 @@ class Resamples:
         A row belongs to the question `units_N` names, or is one itself. A set of one cluster tells
         nothing of how others would differ: its resamples are NaN.
         """
-        clusters_N = self.clusters if units_N is None else self.clusters[units_N]
-        sums_CK, sizes_C = unit_sums(values_NK, clusters_N), np.bincount(clusters_N)
-        totals_BK = self._totals(np.column_stack([sizes_C, sums_CK]))
-        means_BK: Floats = totals_BK[:, 1:] / totals_BK[:, :1]
-        if len(sizes_C) == 1:
-            means_BK[1:] = np.nan
-        return means_BK
+        return self.means_of((values_NK, units_N))[0]
 
-    def _totals(self, values_CK: Floats) -> Floats:
-        """The total over the drawn clusters, (B, K).
+    def means_of(self, *parts: tuple[Floats, Ints | None]) -> list[Floats]:
+        """The same of several quantities at once, each with the questions of its rows."""
+        totals, ends = [], []
+        for values_NK, units_N in parts:
+            clusters_N = self.clusters if units_N is None else self.clusters[units_N]
+            totals += [np.bincount(clusters_N)[:, None], unit_sums(values_NK, clusters_N)]
+            ends.append(sum(item.shape[1] for item in totals))
+        totals_BK = weighted_totals(self.counts, np.hstack(totals))
+        found = []
+        for part_BK in np.split(totals_BK, ends[:-1], axis=1):
+            means_BK = part_BK[:, 1:] / part_BK[:, :1]
+            if self.counts.shape[1] == 1:
+                means_BK[1:] = np.nan
+            found.append(means_BK)
+        return found
 
-        On a frontier most clusters have the same value at neighbouring points. Then the differences
-        are added up, few of which are not 0.
-        """
-        steps_KC = csr_array(np.diff(values_CK, axis=1, prepend=0.0).T)
-        few = steps_KC.nnz < MOST_CHANGES * values_CK.size
-        totals_BK = np.empty((len(self.counts), values_CK.shape[1]))
-        for start in range(0, len(self.counts), BLOCK):
-            block = slice(start, start + BLOCK)
-            if few:
-                drawn_CB = self.counts[block].T.astype(np.float64, order="C")
-                totals_BK[block] = (steps_KC @ drawn_CB).T
-            else:
-                totals_BK[block] = self.counts[block].astype(np.float64) @ values_CK
-        return totals_BK.cumsum(axis=1) if few else totals_BK
+
+def weighted_totals(weights_BC: NDArray[Any], values_CK: Floats) -> Floats:
+    """The totals of the values in which a cluster counts as often as it was drawn, (B, K).
+
+    On a frontier most clusters have the same value at neighbouring points. Then the differences
+    are added up, few of which are not 0. In memory the totals of a quantity lie together.
+    """
+    values_KC = values_CK.T
+    steps_KC = np.diff(values_KC, axis=0, prepend=0.0)
+    few = np.count_nonzero(steps_KC) < MOST_CHANGES * steps_KC.size
+    factors_KC = csr_array(steps_KC) if few else values_KC
+    totals_KB = np.empty((len(values_KC), len(weights_BC)))
+    for start in range(0, len(weights_BC), BLOCK):
+        block = slice(start, start + BLOCK)
+        weights_CB = weights_BC[block].T.astype(np.float64, order="C")
+        totals_KB[:, block] = factors_KC @ weights_CB
+    return (totals_KB.cumsum(axis=0) if few else totals_KB).T
 
 
 # ---- intervals -------------------------------------------------------------------------

@@ -35,10 +35,10 @@ class Curves:
         last = self.costs.shape[1] - 1
         next_BQ = _knots_up_to(self.costs, at_BQ)
         left_BQ, right_BQ = np.clip(next_BQ - 1, 0, last), np.clip(next_BQ, 0, last)
-        cost_left_BQ = np.take_along_axis(self.costs, left_BQ, axis=1)
-        width_BQ = np.take_along_axis(self.costs, right_BQ, axis=1) - cost_left_BQ
-        low_BQ = np.take_along_axis(self.accuracies, left_BQ, axis=1)
-        rise_BQ = np.take_along_axis(self.accuracies, right_BQ, axis=1) - low_BQ
+        rows_B1 = np.arange(len(self.costs))[:, None]
+        cost_left_BQ, low_BQ = self.costs[rows_B1, left_BQ], self.accuracies[rows_B1, left_BQ]
+        width_BQ = self.costs[rows_B1, right_BQ] - cost_left_BQ
+        rise_BQ = self.accuracies[rows_B1, right_BQ] - low_BQ
         share_BQ = (at_BQ - cost_left_BQ) / np.where(width_BQ > 0, width_BQ, 1.0)
         return low_BQ + np.where(width_BQ > 0, share_BQ * rise_BQ, 0.0)
 
@@ -56,12 +56,11 @@ class Curves:
 
 def _knots_up_to(costs_BP: Floats, at_BQ: Floats) -> Ints:
     """How many of the ascending costs are not above each place, by bisection, (B, Q)."""
-    count = costs_BP.shape[1]
-    rows_B1 = count * np.arange(len(costs_BP))[:, None]
-    flat, passed_BQ = costs_BP.ravel(), np.zeros(at_BQ.shape, dtype=np.int64)
+    count, rows_B1 = costs_BP.shape[1], np.arange(len(costs_BP))[:, None]
+    passed_BQ = np.zeros(at_BQ.shape, dtype=np.int64)
     for bit in reversed(range(count.bit_length())):
         tried_BQ = passed_BQ + (1 << bit)
-        below_BQ = flat[rows_B1 + np.minimum(tried_BQ, count) - 1] <= at_BQ
+        below_BQ = costs_BP[rows_B1, np.minimum(tried_BQ, count) - 1] <= at_BQ
         passed_BQ = np.where(below_BQ & (tried_BQ <= count), tried_BQ, passed_BQ)
     return passed_BQ
 
@@ -74,9 +73,15 @@ def sweep_curve(costs_BP: Floats, accuracies_BP: Floats) -> Curves:
     point it stays constant, since spending less is always possible. No hull is taken:
     choosing the best of noisy points would flatter the policy.
     """
-    order_BP = np.lexsort((accuracies_BP, costs_BP), axis=1)
-    costs_BP = np.take_along_axis(costs_BP, order_BP, axis=1)
-    accuracies_BP = np.take_along_axis(accuracies_BP, order_BP, axis=1)
+    order_P = np.lexsort((accuracies_BP[0], costs_BP[0]))
+    costs_BP, accuracies_BP = costs_BP[:, order_P], accuracies_BP[:, order_P]
+    # On a frontier this is the order of nearly all resamples; the others have one of their own.
+    runs_BP, rises_BP = np.diff(costs_BP, axis=1), np.diff(accuracies_BP, axis=1)
+    other_B = ((runs_BP < 0) | ((runs_BP == 0) & (rises_BP < 0))).any(axis=1)
+    if other_B.any():
+        order_BP = np.lexsort((accuracies_BP[other_B], costs_BP[other_B]), axis=1)
+        for values_BP in (costs_BP, accuracies_BP):
+            values_BP[other_B] = np.take_along_axis(values_BP[other_B], order_BP, axis=1)
     tied_BP = np.diff(costs_BP, axis=1, append=np.inf) == 0
     if tied_BP.any():  # the last of those that cost the same is the best
         best_BP = np.where(tied_BP, costs_BP.shape[1], np.arange(costs_BP.shape[1]))
@@ -175,13 +180,17 @@ def _bought(
 
 
 def captured_share(policy: Curves, hull: Curves, reference: Curves, end_B: Floats) -> Floats:
-    """Share of the area between `hull` and `reference`, up to `end_B`, that lies under `policy`.
+    """Share of the area between `hull` and `reference`, up to `end_B`, that lies under `policy`."""
+    return share_of_area(policy.area(end_B), hull.area(end_B), reference.area(end_B))
+
+
+def share_of_area(policy_B: Floats, hull_B: Floats, reference_B: Floats) -> Floats:
+    """The same from the areas under the three curves, (B,).
 
     Areas are signed: a policy below the hull captures a negative share. NaN where the
     reference gains nothing over the hull.
     """
-    floor_B = hull.area(end_B)
-    return _ratio(policy.area(end_B) - floor_B, reference.area(end_B) - floor_B, positive=True)
+    return _ratio(policy_B - hull_B, reference_B - hull_B, positive=True)
 
 
 def aiq(

@@ -18,7 +18,12 @@ from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
-from vovnet.evaluation.columns import GAIN_SHARES, NON_INFERIORITY_MARGIN, rate_columns
+from vovnet.evaluation.columns import (
+    GAIN_SHARES,
+    NON_INFERIORITY_MARGIN,
+    TOKENS,
+    rate_columns,
+)
 from vovnet.evaluation.references import Comparison, hull_gains
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
@@ -82,7 +87,10 @@ def _check_comparable(settings: Settings, default: str, name: str) -> None:
 
 def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Measured:
     ground = comparison.ground(name, dataset, seed)
-    actions_NP, points = comparison.decided(name, dataset, seed)
+    decided, reached = (
+        found(name, dataset, seed) for found in (comparison.decided, comparison.reached)
+    )
+    points, frontier = decided.points[TOKENS], reached.points[TOKENS]
     target = comparison.settings.report.target_lambda
     lambdas = [point.lambda_cost for point in comparison.experiments[name].points]
     there = [index for index, value in enumerate(lambdas) if np.isclose(value, target)]
@@ -91,8 +99,7 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         raise ConfigError(
             f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
         )
-    _, frontier = comparison.reached(name, dataset, seed)
-    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), actions_NP[:, there[0]]
+    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), decided.actions[:, there[0]]
     values = {
         "accuracy": points.accuracies[:, there[0]],
         "avg_cost": points.costs[:, there[0]],

@@ -6,40 +6,61 @@ references.csv what the references themselves reach, of the run that stands for 
 - `oracle`: a perfect choice, by the outcomes themselves;
 - `expected`: a choice by what other seeds made of the same question, and by the text: an oracle
   without luck, and told low, since two other outcomes are few; not of a single seed;
-- `ceiling`: a choice by the text alone, fitted on the other questions of the set itself;
+- `by_text`: a choice by the text alone, fitted on the other questions of the set itself;
 - `bayes`: the Bayes router, fitted on training questions;
 - `dataset`: one action for each set, over all sets together.
 
 Shapes: B resamples, of which the first is the data itself, S seeds, Q places, K actions, P points.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vovnet.core import stats
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.resampling import Estimate, mean_over_seeds
-from vovnet.core.stats import Curves, captured_share
-from vovnet.evaluation.columns import ALL_SETS, GAIN_SHARES, Row
-from vovnet.evaluation.expected import (
-    cross_fitted,
-    frontier_by,
-    head_policies,
-    with_outcomes_elsewhere,
+from vovnet.core.stats import Curves, share_of_area
+from vovnet.evaluation.columns import (
+    ALL_SETS,
+    BY_TEXT,
+    GAIN_SHARES,
+    TEXT_REFERENCE,
+    TOKENS,
+    Row,
+    Unit,
 )
-from vovnet.evaluation.references import Comparison, Ground
+from vovnet.evaluation.equal_cost import OWN, PLACES
+from vovnet.evaluation.expected import cross_fitted, head_policies, told_by_other_seeds
+from vovnet.evaluation.frontier import chosen_at_every_lambda
+from vovnet.evaluation.references import Comparison, Ground, Points, averages
 from vovnet.evaluation.strata import strata_of
 
 TITLES = {
     "oracle": "Perfect choice, by outcomes",
     "expected": "Choice by outcomes elsewhere",
-    "ceiling": "Ceiling of a text-only policy",
+    BY_TEXT: TEXT_REFERENCE,
     "bayes": "Router fitted on outcomes",
     "dataset": "One action per dataset",
 }
 """The references in the order of tables -> what tables call them."""
+
+
+@dataclass(frozen=True)
+class Top:
+    """What a reference reaches: the area under its curve up to FULL's cost, (B,).
+
+    At each of `PLACES`, and at `OWN`, where tables compare methods, also the cost, the accuracy
+    there, and the points that it gains over the mixing hull, (B, Q). `points` are those of a
+    frontier.
+    """
+
+    area: Floats
+    costs: Floats
+    accuracies: Floats
+    gains: Floats
+    points: Points | None
 
 
 class Ceilings:
@@ -47,19 +68,19 @@ class Ceilings:
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison, self.main = comparison, comparison.experiments[comparison.main]
-        self.fixed: dict[int, dict[str, Ground]] = {}
+        self.fixed: dict[tuple[Unit, int], dict[str, Ground]] = {}
         self.expectations: dict[tuple[str, int], dict[str, Floats]] = {}
-        self.curves: dict[tuple[str, int], dict[str, Curves]] = {}
+        self.found: dict[tuple[str, int, Unit], dict[str, Top]] = {}
 
-    def tops(self, name: str, dataset: str, seed: int) -> dict[str, Curves]:
-        """The curves of the references beside an experiment; none where the main one is not."""
+    def tops(self, name: str, dataset: str, seed: int, unit: Unit = TOKENS) -> dict[str, Top]:
+        """The references beside an experiment; none where the main one is not."""
         if self.comparison.experiments[name].run != self.main.run:
             return {}
         if not self._has(name, dataset, seed):
             return {}
-        if (dataset, seed) not in self.curves:
-            self.curves[dataset, seed] = self._tops(dataset, seed)
-        return self.curves[dataset, seed]
+        if (dataset, seed, unit) not in self.found:
+            self.found[dataset, seed, unit] = self._tops(dataset, seed, unit)
+        return self.found[dataset, seed, unit]
 
     def strata(self, name: str, dataset: str) -> dict[int, Ints]:
         """What each question needs, (U,), by seed of an experiment; where that can be told."""
@@ -87,20 +108,45 @@ class Ceilings:
         same = own.max_samples == main.stanza.max_samples
         return same and dataset in main.sets and seed in main.seeds
 
-    def _tops(self, dataset: str, seed: int) -> dict[str, Curves]:
-        comparison, name, policy = self.comparison, self.main.name, self.main.settings.policy
-        ground = comparison.ground(name, dataset, seed)
+    def _tops(self, dataset: str, seed: int, unit: Unit) -> dict[str, Top]:
+        """No reference pays for what it knows: only the views cost something."""
+        comparison, name = self.comparison, self.main.name
+        ground = comparison.ground(name, dataset, seed, unit)
         observed = comparison.observed(name, dataset, seed)
-        questions = comparison.asked(name, dataset)[0]
+        asked, costs_NA = comparison.asked(name, dataset), comparison.costs(name, observed, unit)
         without_best = replace(ground, best=ground.measured.best, bayes=None)  # to spare memory
-        self.fixed.setdefault(seed, {})[dataset] = without_best
-        found: dict[str, Curves] = {"oracle": ground.best}
+        self.fixed.setdefault((unit, seed), {})[dataset] = without_best
+        curves: dict[str, Curves] = {"oracle": ground.best}
+        points: dict[str, Points] = {}
         for reference, expected_NA in self.expected(dataset, seed).items():
-            reached = frontier_by(expected_NA, policy, questions, observed)
-            found[reference] = ground.curve(comparison.averages(name, dataset, reached))
+            actions_NP = chosen_at_every_lambda(expected_NA, costs_NA)
+            scores_NP, costs_NP = (
+                np.take_along_axis(values_NA, actions_NP, axis=1)
+                for values_NA in (observed.scores, costs_NA)
+            )
+            points[reference] = averages(*asked, scores_NP, {unit: costs_NP})[unit]
+            curves[reference] = ground.curve(points[reference])
         if ground.bayes is not None:
-            found["bayes"] = ground.curve(ground.bayes)
+            curves["bayes"] = ground.curve(ground.bayes)
+        at_BQ = np.column_stack([ground.places, self._own_cost(ground, dataset, seed, unit)])
+        floor_BQ, found = ground.hull.value(at_BQ), {}
+        for reference, curve in curves.items():
+            value_BQ = curve.value(at_BQ)
+            measured = at_BQ, value_BQ, 100 * (value_BQ - floor_BQ), points.get(reference)
+            found[reference] = Top(curve.area(ground.full_cost), *measured)
         return found
+
+    def _own_cost(self, ground: Ground, dataset: str, seed: int, unit: Unit) -> Floats:
+        """Where tables compare: the cost of VoVNet at `report.target_lambda`, (B,).
+
+        Half of FULL's where VoVNet is not evaluated there.
+        """
+        target = self.comparison.settings.report.target_lambda
+        for place, policy in enumerate(self.main.points):
+            if self.main.stanza.role == "vovnet" and np.isclose(policy.lambda_cost, target):
+                done = self.comparison.decided(self.main.name, dataset, seed, [unit])
+                return done.points[unit].costs[:, place]
+        return ground.places[:, list(GAIN_SHARES.values()).index(0.5)]
 
     def _expected(self, dataset: str, seed: int) -> dict[str, Floats]:
         main = self.main
@@ -108,55 +154,53 @@ class Ceilings:
         observed = [self.comparison.observed(main.name, dataset, other) for other in main.seeds]
         own, policies = main.seeds.index(seed), head_policies(main.settings.policy)
         clusters_N = resamples.clusters[questions.units]
-        ceiling_NA = cross_fitted(policies, questions, observed[own], clusters_N, seed)
-        if ceiling_NA is None:
+        by_text_NA = cross_fitted(policies, questions, observed[own], clusters_N, seed)
+        if by_text_NA is None:
             return {}
         scores_SNA = np.stack([other.scores for other in observed])
-        expected_NA = with_outcomes_elsewhere(ceiling_NA, scores_SNA, own)
-        found = {"expected": expected_NA, "ceiling": ceiling_NA}
+        expected_NA = told_by_other_seeds(by_text_NA, scores_SNA, own)
+        found = {"expected": expected_NA, BY_TEXT: by_text_NA}
         return {reference: value for reference, value in found.items() if value is not None}
 
-    def captured(self, name: str, dataset: str, curves: Mapping[int, Curves]) -> list[Row]:
+    def captured(
+        self, name: str, dataset: str, curves: Mapping[int, Curves], unit: Unit
+    ) -> list[Row]:
         """Rows of captured.csv of an experiment on a set; `curves` are those of its seeds."""
         shares: dict[str, list[Floats]] = {}
         for seed, curve in curves.items():
-            ground = self.comparison.ground(name, dataset, seed)
-            for reference, top in self.tops(name, dataset, seed).items():
-                share_B = captured_share(curve, ground.hull, top, ground.full_cost)
+            ground = self.comparison.ground(name, dataset, seed, unit)
+            own_B = curve.area(ground.full_cost)
+            for reference, top in self.tops(name, dataset, seed, unit).items():
+                share_B = share_of_area(own_B, ground.hull_area, top.area)
                 shares.setdefault(reference, []).append(share_B)
         return [
             self.comparison.keys(name, dataset, next(iter(curves)))
-            | {"reference": reference, "num_seeds": len(values)}
+            | {"unit": unit, "reference": reference, "num_seeds": len(values)}
             | _told("captured", mean_over_seeds(np.stack(values)[:, :, None]))
             for reference, values in shares.items()
         ]
 
     def reached(self, dataset: str) -> list[Row]:
-        """Rows of references.csv of a set, whose curves are then dropped: gains over mixing."""
-        grounds = {seed: sets[dataset] for seed, sets in self.fixed.items() if dataset in sets}
-        gains: dict[str, list[Floats]] = {}
-        for seed, ground in grounds.items():
-            for reference, top in self.curves[dataset, seed].items():
-                gain_BQ = 100 * (top.value(ground.places) - ground.hull.value(ground.places))
-                gains.setdefault(reference, []).append(gain_BQ)
-        self.curves, self.expectations = {}, {}
-        return [
-            row for reference, values in gains.items() for row in _rows(dataset, reference, values)
-        ]
+        """Rows of references.csv of a set, which is then dropped: gains over mixing."""
+        found: dict[tuple[Unit, str], list[Top]] = {}
+        for (_, _, unit), tops in self.found.items():
+            for reference, top in tops.items():
+                found.setdefault((unit, reference), []).append(top)
+        self.found, self.expectations = {}, {}
+        return [row for key, tops in found.items() for row in _rows(dataset, *key, tops)]
 
     def over_sets(self) -> list[Row]:
         """The same of one action per dataset, over all sets with equal weight."""
         every = max(map(len, self.fixed.values()), default=0)
-        gains = [
-            _dataset_gains(list(sets.values()))
-            for sets in self.fixed.values()
-            if len(sets) == every > 1
-        ]
-        return _rows(ALL_SETS, "dataset", gains) if gains else []
+        found: dict[Unit, list[Top]] = {}
+        for (unit, _), sets in self.fixed.items():
+            if len(sets) == every > 1:
+                found.setdefault(unit, []).append(_by_dataset(list(sets.values())))
+        return [row for unit, own in found.items() for row in _rows(ALL_SETS, unit, "dataset", own)]
 
 
-def _dataset_gains(grounds: list[Ground]) -> Floats:
-    """What the best action of each set reaches beyond the same mixture of actions on all, (B, Q).
+def _by_dataset(grounds: list[Ground]) -> Top:
+    """What the best action of each set reaches beyond the same mixture of actions on all of them.
 
     Both may be mixed at random. The steps along the hulls of all sets, the steepest first, are
     the best choice at any cost; their order is that of the data, and is held in the resamples.
@@ -180,26 +224,32 @@ def _dataset_gains(grounds: list[Ground]) -> Floats:
         np.cumsum(np.hstack(start), axis=1), np.cumsum(np.hstack(base), axis=1)
     )
     full_cost_B = np.mean([ground.full_cost for ground in grounds], axis=0)
-    at_BQ = full_cost_B[:, None] * np.array(list(GAIN_SHARES.values()))
-    gains_BQ: Floats = 100 * (best.value(at_BQ) - same.value(at_BQ))
-    return gains_BQ
+    no_cost_B = np.mean([ground.no_cost for ground in grounds], axis=0)
+    way_B1 = (full_cost_B - no_cost_B)[:, None]
+    at_BQ = no_cost_B[:, None] + way_B1 * np.array(list(GAIN_SHARES.values()))
+    value_BQ, floor_BQ = best.value(at_BQ), same.value(at_BQ)
+    area_B = best.area(full_cost_B)
+    return Top(area_B, at_BQ, value_BQ, 100 * (value_BQ - floor_BQ), None)
 
 
-def _rows(dataset: str, reference: str, gains: list[Floats]) -> list[Row]:
-    """A row per place: the mean gain over seeds."""
-    keys = {"dataset": dataset, "reference": reference, "title": TITLES[reference]}
+def _rows(dataset: str, unit: Unit, reference: str, tops: Sequence[Top]) -> list[Row]:
+    """A row per place: the mean over seeds."""
+    keys = {"dataset": dataset, "unit": unit, "reference": reference, "title": TITLES[reference]}
+    gains, accuracies = (
+        mean_over_seeds(np.stack([getattr(top, name) for top in tops]))
+        for name in ("gains", "accuracies")
+    )
+    costs_Q = np.mean([top.costs[0] for top in tops], axis=0)
     return [
         keys
-        | {"at": name.removeprefix("gain_at_"), "num_seeds": len(gains)}
-        | _told("gain", mean_over_seeds(np.stack(gains)[:, :, [place]]))
-        for place, name in enumerate(GAIN_SHARES)
+        | {"at": at, "num_seeds": len(tops), "avg_cost": cost}
+        | _told("accuracy", accuracies, place)
+        | _told("gain", gains, place)
+        for place, (at, cost) in enumerate(zip((*PLACES, OWN), costs_Q.tolist(), strict=False))
     ]
 
 
-def _told(name: str, found: Estimate) -> Row:
-    return {
-        name: found.value.item(),
-        f"{name}_sd": found.deviation.item(),
-        f"{name}_lo": found.low.item(),
-        f"{name}_hi": found.high.item(),
-    }
+def _told(name: str, found: Estimate, place: int = 0) -> Row:
+    values = (found.value, found.deviation, found.low, found.high)
+    ends = ("", "_sd", "_lo", "_hi")
+    return {name + end: float(value[place]) for end, value in zip(ends, values, strict=True)}

@@ -213,10 +213,11 @@ EQUAL_COST_COLUMNS = (
 )
 
 _CAPTURED = ("captured", "captured_sd", "captured_lo", "captured_hi")
-CAPTURED_COLUMNS = (*_OF_EXPERIMENT, "reference", "num_seeds", *_CAPTURED)
+CAPTURED_COLUMNS = (*_OF_EXPERIMENT, "unit", "reference", "num_seeds", *_CAPTURED)
 _GAINED = ("gain", "gain_sd", "gain_lo", "gain_hi")
-REFERENCE_COLUMNS = ("dataset", "reference", "title", "at", "num_seeds", *_GAINED)
-_IN_STRATUM = ("num_questions", "share", "accuracy", "avg_cost", "look_rate")
+_AT = ("avg_cost", "accuracy", "accuracy_sd", "accuracy_lo", "accuracy_hi")
+REFERENCE_COLUMNS = ("dataset", "unit", "reference", "title", "at", "num_seeds", *_AT, *_GAINED)
+_IN_STRATUM = ("num_questions", "share", "accuracy", "avg_cost", "avg_flops", "look_rate")
 STRATA_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "stratum", *_IN_STRATUM)
 DEPLOYABLE_COLUMNS = (
     *(*_OF_EXPERIMENT, "rule", "num_seeds", "tokens_saved", "tokens_saved_lo", "tokens_saved_hi"),
@@ -247,6 +248,9 @@ _TRUTHS = {"within_range"}
 
 _TYPES = dict.fromkeys(TEXTS, "str") | dict.fromkeys(("baseline_name", "action_ratio"), "string")
 
+TEXT_REFERENCE = "Choice by the text, fitted on the set itself"
+"""What tables call the reference that decides by the text alone."""
+
 NO_VIEW = "none"
 """The stratum of questions that no view answers."""
 
@@ -264,6 +268,9 @@ VOVNET = "vovnet"
 
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
+
+BY_TEXT = "by_text"
+"""The reference that decides by the text alone, in curves.csv and wherever references are named."""
 
 
 def column_of(name: str) -> Column:
@@ -327,13 +334,16 @@ def read_columns(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
     return frame.astype({name: bool if name in _TRUTHS else float for name in untyped})
 
 
-class SampleResults:
-    """What an experiment did, as its samples.parquet tells it."""
+_KEYS = ("dataset", "seed", "point", "id")
 
-    def __init__(self, layout: Layout, name: str) -> None:
+
+class SampleResults:
+    """What an experiment did, as its samples.parquet tells it; `only` names columns of these."""
+
+    def __init__(self, layout: Layout, name: str, only: Sequence[str] = ()) -> None:
         self.path, self.name = layout.eval(name) / "samples.parquet", name
-        table = read_table(self.path, SAMPLE_RESULT_COLUMNS)
-        self.tables = dict(list(table.groupby(["dataset", "seed", "point"], sort=False)))
+        table = read_table(self.path, SAMPLE_RESULT_COLUMNS, only and (*_KEYS, *only))
+        self.tables = dict(list(table.groupby(list(_KEYS[:3]), sort=False)))
 
     def rows(self, questions: Questions, seed: int, point: int) -> pd.DataFrame:
         """The rows of one set, seed and sweep point, which must be those of the questions."""

@@ -18,12 +18,13 @@ Shapes: N rows, C clusters, U questions, P operating points with always FULL las
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
 from vovnet.core.arrays import Floats, Ints, unit_minima, unit_sums
-from vovnet.core.resampling import LEVEL
+from vovnet.core.resampling import LEVEL, weighted_totals
 from vovnet.evaluation.columns import AT_MOST, DIVISIONS, Row
 from vovnet.evaluation.references import Comparison
 
@@ -49,6 +50,7 @@ class Deployed:
     looks_saved: Floats
 
 
+@lru_cache(1)
 def halves(num_clusters: int, seed: int) -> Floats:
     """Which clusters are in the first half of each division, (D, C), by the arguments alone."""
     order_DC = np.random.default_rng(seed).random((DIVISIONS, num_clusters)).argsort(axis=1)
@@ -62,40 +64,43 @@ def deploy(
     units_N: Ints,
     clusters_U: Ints,
     seed: int,
-    rule: str,
-) -> Deployed:
-    """Choose among operating points on each first half by a rule, and measure on the second."""
+) -> dict[str, Deployed]:
+    """By rule: choose among operating points on each first half, and measure on the second."""
     first_DC = halves(int(clusters_U.max()) + 1, seed)
     clusters_N = clusters_U[units_N]
     right_UP = unit_minima(scores_NP, units_N)
     facts = {
         "above": unit_sums(right_UP - right_UP[:, -1:], clusters_U),
-        "questions": np.bincount(clusters_U)[:, None].astype(np.float64),
         "tokens": unit_sums(tokens_NP.astype(np.float64), clusters_N),
         "flops": unit_sums(flops_NP, clusters_N),
         "looks": unit_sums((tokens_NP > 0).astype(np.float64), clusters_N),
     }
-    chosen = {key: first_DC @ facts[key] for key in ("above", "questions", "tokens")}
-    least_DP = chosen["above"] / chosen["questions"]
-    if RULES[rule] > 0:
-        least_DP = least_DP - RULES[rule] * _standard_error(first_DC, facts, least_DP)
-    points_D = np.where(least_DP >= -AT_MOST - EPSILON, chosen["tokens"], np.inf).argmin(axis=1)
-    rows_D = np.arange(len(points_D))
-    second = {key: (1 - first_DC) @ values for key, values in facts.items()}
-    saved = {}
-    for key in ("tokens", "flops", "looks"):
-        full_D = np.where(second[key][:, -1] > 0, second[key][:, -1], np.nan)
-        saved[key] = 1 - second[key][rows_D, points_D] / full_D
-    difference_D = second["above"][rows_D, points_D] / second["questions"][:, 0]
-    return Deployed(points_D, difference_D, saved["tokens"], saved["flops"], saved["looks"])
-
-
-def _standard_error(first_DC: Floats, facts: dict[str, Floats], mean_DP: Floats) -> Floats:
-    """Of the mean difference to FULL on each first half, over clusters, (D, P)."""
-    above_CP, sizes_C1 = facts["above"], facts["questions"]
-    squares_DP = first_DC @ above_CP**2 - 2 * mean_DP * (first_DC @ (above_CP * sizes_C1))
-    squares_DP += mean_DP**2 * (first_DC @ sizes_C1**2)
-    return np.sqrt(np.maximum(squares_DP, 0.0)) / (first_DC @ sizes_C1)
+    sizes_C = np.bincount(clusters_U).astype(np.float64)
+    above_CP = facts["above"]
+    parts = [facts["tokens"], above_CP, above_CP * sizes_C[:, None], above_CP**2]
+    tokens_DP, *sums_DP = np.split(weighted_totals(first_DC, np.hstack(parts)), 4, axis=1)
+    questions_D1 = (first_DC @ sizes_C)[:, None]
+    mean_DP = sums_DP[0] / questions_D1
+    # Of the mean difference to FULL on each first half, over clusters.
+    squares_DP = sums_DP[2] - 2 * mean_DP * sums_DP[1]
+    squares_DP += mean_DP**2 * (first_DC @ sizes_C**2)[:, None]
+    error_DP = np.sqrt(np.maximum(squares_DP, 0.0)) / questions_D1
+    found = {}
+    for rule, errors in RULES.items():
+        kept_DP = mean_DP - errors * error_DP >= -AT_MOST - EPSILON
+        points_D = np.where(kept_DP, tokens_DP, np.inf).argmin(axis=1)
+        second = {
+            key: np.einsum("DC,CD->D", 1 - first_DC, values_CP[:, points_D])
+            for key, values_CP in facts.items()
+        }
+        saved = {}
+        for key in ("tokens", "flops", "looks"):
+            full_D = (1 - first_DC) @ facts[key][:, -1]
+            saved[key] = 1 - second[key] / np.where(full_D > 0, full_D, np.nan)
+        difference_D = second["above"] / ((1 - first_DC) @ sizes_C)
+        told = saved["tokens"], saved["flops"], saved["looks"]
+        found[rule] = Deployed(points_D, difference_D, *told)
+    return found
 
 
 def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row]:
@@ -111,10 +116,9 @@ def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row
     experiment = comparison.experiments[name]
     keys = comparison.keys(name, dataset, experiment.seeds[0])
     rows: list[Row] = []
+    by_seed = {seed: _deployed(comparison, name, dataset, seed) for seed in experiment.seeds}
     for rule in RULES:
-        found = {
-            seed: _deployed(comparison, name, dataset, seed, rule) for seed in experiment.seeds
-        }
+        found = {seed: rules[rule] for seed, rules in by_seed.items()}
         tokens_D = np.mean([item.tokens_saved for item in found.values()], axis=0)
         low, high = np.percentile(tokens_D, [2.5, 97.5]).tolist()
         differences = np.concatenate([item.difference for item in found.values()])
@@ -141,8 +145,8 @@ def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row
     return rows
 
 
-def _deployed(comparison: Comparison, name: str, dataset: str, seed: int, rule: str) -> Deployed:
-    """What is reached by one trained model's policy."""
+def _deployed(comparison: Comparison, name: str, dataset: str, seed: int) -> dict[str, Deployed]:
+    """What is reached by one trained model's policy, by rule."""
     experiment, asked = comparison.experiments[name], comparison.asked(name, dataset)
     observed, frontier = (
         comparison.observed(name, dataset, seed),
@@ -151,10 +155,9 @@ def _deployed(comparison: Comparison, name: str, dataset: str, seed: int, rule: 
     full = observed.actions.index("full")
     return deploy(
         np.column_stack([frontier.scores, observed.scores[:, full]]),
-        np.column_stack([frontier.tokens, observed.vision_tokens[:, full]]),
+        np.column_stack([frontier.vision_tokens, observed.vision_tokens[:, full]]),
         np.column_stack([frontier.flops, observed.flops[:, full]]),
         asked[0].units,
         asked[1].clusters,
         experiment.settings.eval.seed,
-        rule,
     )

@@ -7,7 +7,7 @@ change; verdicts are corrected for the number of methods that are compared with 
 Shapes: S seeds, Q places, B resamples, of which the first is the data itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,17 +46,23 @@ class Reference:
 
 
 def equal_cost_rows(
-    comparison: Comparison, name: str, dataset: str, curves: dict[int, Curves], unit: Unit
+    comparison: Comparison,
+    name: str,
+    dataset: str,
+    decided: Mapping[int, Points],
+    curves: Mapping[int, Curves],
+    unit: Unit,
 ) -> list[Row]:
-    """Rows of equal_cost.csv of an experiment on a set; `curves` are those of its seeds, if any.
+    """Rows of equal_cost.csv of an experiment on a set.
+
+    `decided` are the points of its specification by seed, and `curves` those of its seeds, if any.
 
     Each point of the specification is compared at its own cost, a curve also at shares of FULL's.
     A reference that no seed has leaves no rows, nor do resolution scaling and VoVNet against
     themselves. Where method and reference share one seed though one of them has more, no verdict is
     passed: there are other trainings, of which that interval, over questions only, says nothing.
     """
-    seeds = comparison.experiments[name].seeds
-    values = {seed: comparison.decided(name, dataset, seed, unit)[1] for seed in seeds}
+    seeds, values = comparison.experiments[name].seeds, dict(decided)
     places: list[tuple[str, float]] = [(OWN, point) for point in range(values[seeds[0]].count)]
     if curves:
         places = [(at, np.nan) for at in PLACES] + places
@@ -162,7 +168,7 @@ def _reference(
     if scaled is None or len({experiments[key].points[0].cost_scale for key in (scaled, name)}) > 1:
         return None
     ground = comparison.ground(scaled, dataset, seed, unit)
-    _, points = comparison.decided(scaled, dataset, seed, unit)
+    points = comparison.decided(scaled, dataset, seed, [unit]).points[unit]
     return Reference(scaled, ground.mixed_with_ends(points), points.costs[0])
 
 

@@ -13,16 +13,11 @@ import numpy as np
 
 from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats, Ints
-from vovnet.evaluation.frontier import Frontier, frontier_of
 from vovnet.evaluation.questions import Questions
-from vovnet.evaluation.replay import Observed, fit, known_by, router_key, router_kinds
-from vovnet.policies.base import Expected
+from vovnet.evaluation.replay import Observed, fit, known_by, router_kinds
 
 HEADS = ("bayes_router", "bag_of_words", "probe")
-"""Policies whose routers are fitted for the ceiling: by category, by words, by hidden state."""
-
-FOLLOWER = "probe"
-"""The policy that decides by what is expected: a routed one, which has read the text pass."""
+"""Policies whose routers are fitted on the set itself: by category, by words, by hidden state."""
 
 FOLDS = 5
 PRIOR = 2.0
@@ -66,7 +61,7 @@ def cross_fitted(
     return expected_NA
 
 
-def with_outcomes_elsewhere(cross_fitted_NA: Floats, scores_SNA: Floats, own: int) -> Floats | None:
+def told_by_other_seeds(cross_fitted_NA: Floats, scores_SNA: Floats, own: int) -> Floats | None:
     """The same, told also how right each action was on the same row with other seeds, (N, A).
 
     Each outcome counts once and what was cross-fitted `PRIOR` times: two outcomes alone are too few
@@ -79,12 +74,3 @@ def with_outcomes_elsewhere(cross_fitted_NA: Floats, scores_SNA: Floats, own: in
     totals_NA = scores_SNA.sum(axis=0) - scores_SNA[own]
     expected_NA: Floats = (PRIOR * cross_fitted_NA + totals_NA) / (PRIOR + others)
     return expected_NA
-
-
-def frontier_by(
-    expected_NA: Floats, policy: PolicySettings, questions: Questions, observed: Observed
-) -> Frontier:
-    """What is reached at every lambda by deciding for expected correctness - lambda * cost."""
-    follower = PolicySettings(baseline_name=FOLLOWER, cost_scale=policy.cost_scale)
-    expected = {router_key(follower): Expected(expected_NA)}
-    return frontier_of(follower, questions, observed, expected)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vovnet.config import Match, PolicySettings
-from vovnet.core.arrays import Floats, Ints
+from vovnet.core.arrays import Bools, Floats, Ints
+from vovnet.core.cost import choose_actions, switching_lambdas
 from vovnet.core.stats import MOST_POINTS
 from vovnet.evaluation.match import bucket_shares
 from vovnet.evaluation.questions import Questions
@@ -31,6 +32,8 @@ from vovnet.policies.randomized import (
     quantile_thresholds,
     question_uniforms,
 )
+
+TINY = float(np.finfo(np.float64).tiny)
 
 APART = 1e-9
 """Switches that are nearer to each other, relative to their size, differ by rounding alone."""
@@ -60,9 +63,9 @@ class Frontier:
         return self._at("scores")
 
     @property
-    def tokens(self) -> Ints:
+    def vision_tokens(self) -> Ints:
         """The vision tokens of all executed views, (N, P)."""
-        return self._at("tokens")
+        return self._at("vision_tokens")
 
     @property
     def flops(self) -> Floats:
@@ -70,10 +73,12 @@ class Frontier:
         return self._at("flops")
 
     def _at(self, name: str) -> NDArray[Any]:
-        return np.take_along_axis(self.done[name], self.piece, axis=1)
+        done_NJ = self.done[name]
+        starts_N1 = done_NJ.shape[1] * np.arange(len(done_NJ))[:, None]
+        return np.take(done_NJ, starts_N1 + self.piece)
 
 
-FACTS = ("actions", "scores", "tokens", "flops")
+FACTS = ("actions", "scores", "vision_tokens", "flops")
 
 
 @dataclass(frozen=True)
@@ -93,16 +98,13 @@ def frontier_of(
     """The frontier of a policy that has a scalar; what the setting of that says does not count."""
     scalar = kind_of(policy).scalar(policy)
     assert scalar is not None, policy.baseline_name
-    found_NK = scalar.switches(*_told(policy, questions, observed, expected))
-    found_NK = np.sort(np.where(found_NK > scalar.low, found_NK, np.inf), axis=1)
-    ends = np.full((len(found_NK), 1), scalar.low), np.full((len(found_NK), 1), np.inf)
-    inside_NJ = _inside(np.hstack([ends[0], found_NK]), np.hstack([found_NK, ends[1]]))
+    switches_NK = scalar.switches(*_told(policy, questions, observed, expected))
+    found_NK, inside_NJ = _between(switches_NK, scalar.low)
     samples = np.repeat(np.arange(len(found_NK)), inside_NJ.shape[1])
     decision, *costs = execute(policy, questions, observed, expected, samples, inside_NJ.ravel())
     looks_RNJ = np.stack(decision.looks).reshape(-1, *inside_NJ.shape)
     changes_NK = (looks_RNJ[:, :, 1:] != looks_RNJ[:, :, :-1]).any(axis=0) & np.isfinite(found_NK)
-    values_P = _operating_values(found_NK[changes_NK], scalar.low)
-    piece_NP = (found_NK[:, :, None] < values_P).sum(axis=1, dtype=np.int16)
+    values_P, piece_NP = _operating_points(found_NK, changes_NK, scalar.low)
     facts = (decision.actions, observed.pick("score", samples, decision.views), *costs)
     done = {name: fact.reshape(inside_NJ.shape) for name, fact in zip(FACTS, facts, strict=True)}
     return Frontier(values_P, piece_NP, done)
@@ -145,6 +147,39 @@ def matched_frontier(
     facts = [np.stack(values, axis=1) for values in zip(*by_action, strict=True)]
     done = dict(zip(FACTS, facts, strict=True))
     return Frontier(source.frontier.values, actions_NP.astype(np.int16), done)
+
+
+def chosen_at_every_lambda(worth_NA: Floats, costs_NA: Floats) -> Ints:
+    """The actions of the highest worth - lambda * cost, at all values at which one changes, (N, P).
+
+    Worth is what is known of an action's correctness, and costs may be in any unit.
+    """
+    costs_NA = costs_NA / max(float(costs_NA.max()), TINY)
+    found_NK, inside_NJ = _between(switching_lambdas(worth_NA, costs_NA), 0.0)
+    rows = np.repeat(np.arange(len(found_NK)), inside_NJ.shape[1])
+    actions = choose_actions(worth_NA[rows], costs_NA[rows], inside_NJ.ravel())
+    actions_NJ = actions.reshape(inside_NJ.shape)
+    changes_NK = (actions_NJ[:, 1:] != actions_NJ[:, :-1]) & np.isfinite(found_NK)
+    _, piece_NP = _operating_points(found_NK, changes_NK, 0.0)
+    return np.take_along_axis(actions_NJ, piece_NP, axis=1)
+
+
+def _between(switches_NK: Floats, low: float) -> tuple[Floats, Floats]:
+    """The switches of each row, ascending and infinite where it has fewer, and a value in between.
+
+    The values, (N, J), are one below, between and above them.
+    """
+    found_NK = np.sort(np.where(switches_NK > low, switches_NK, np.inf), axis=1)
+    ends = np.full((len(found_NK), 1), low), np.full((len(found_NK), 1), np.inf)
+    return found_NK, _inside(np.hstack([ends[0], found_NK]), np.hstack([found_NK, ends[1]]))
+
+
+def _operating_points(
+    found_NK: Floats, changes_NK: Bools, low: float
+) -> tuple[Floats, NDArray[np.int16]]:
+    """The values of the operating points, (P,), and on which piece each row is there, (N, P)."""
+    values_P = _operating_values(found_NK[changes_NK], low)
+    return values_P, (found_NK[:, :, None] < values_P).sum(axis=1, dtype=np.int16)
 
 
 def _operating_values(switches: Floats, low: float) -> Floats:

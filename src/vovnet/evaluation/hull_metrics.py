@@ -29,10 +29,11 @@ from vovnet.core.resampling import percentile_interval
 from vovnet.core.stats import Curves, aiq, apgr, captured_share, mcc
 from vovnet.evaluation.ceilings import Ceilings
 from vovnet.evaluation.columns import (
+    BY_TEXT,
     GAIN_SHARES,
     HULL_FILES,
     MIXING_HULL,
-    TOKENS,
+    TEXT_REFERENCE,
     Row,
     Unit,
     write_csv,
@@ -41,7 +42,7 @@ from vovnet.evaluation.deployable import deployable_rows
 from vovnet.evaluation.equal_cost import equal_cost_rows, judge
 from vovnet.evaluation.expected import head_policies
 from vovnet.evaluation.live_gains import LiveComparison, live_rows
-from vovnet.evaluation.references import Comparison, Ground, Points, hull_gains
+from vovnet.evaluation.references import Comparison, Ground, Points, Reached, hull_gains
 from vovnet.evaluation.strata import strata_rows
 from vovnet.pipeline.manifest import write_manifest
 
@@ -68,16 +69,21 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
             experiment = comparison.experiments[name]
             if dataset not in experiment.sets:
                 continue
-            for unit in comparison.units(name, dataset, experiment.seeds[0]):
+            units = comparison.units(name, dataset, experiment.seeds[0])
+            reached, decided = (
+                {seed: points(name, dataset, seed, units) for seed in experiment.seeds}
+                for points in (comparison.reached, comparison.decided)
+            )
+            for unit in units:
                 own: dict[int, Curves] = {}
-                for seed in experiment.seeds:
-                    row, points, curve = _rows(comparison, name, dataset, seed, unit)
+                for seed, found in reached.items():
+                    row, curve = _metrics(comparison, name, dataset, seed, unit, found)
                     metrics.append(row)
-                    curves += points
+                    curves += _curve(comparison, ceilings, name, dataset, seed, unit, found)
                     own |= {} if curve is None else {seed: curve}
-                equal_cost += equal_cost_rows(comparison, name, dataset, own, unit)
-                if unit == TOKENS:
-                    captured += ceilings.captured(name, dataset, own)
+                points = {seed: found.points[unit] for seed, found in decided.items()}
+                equal_cost += equal_cost_rows(comparison, name, dataset, points, own, unit)
+                captured += ceilings.captured(name, dataset, own, unit)
             deployable += deployable_rows(comparison, name, dataset)
             strata += strata_rows(comparison, name, dataset, ceilings.strata(name, dataset))
         references += ceilings.reached(dataset)
@@ -101,30 +107,50 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     return paths
 
 
-def _rows(
-    comparison: Comparison, name: str, dataset: str, seed: int, unit: Unit
-) -> tuple[Row, list[Row], Curves | None]:
-    """An experiment's row of hull_metrics.csv, those of curves.csv, and its curve.
+def _metrics(
+    comparison: Comparison, name: str, dataset: str, seed: int, unit: Unit, reached: Reached
+) -> tuple[Row, Curves | None]:
+    """An experiment's row of hull_metrics.csv, and its curve.
 
     Fixed policies and single points have no curve, so that only AIQ and MCC are defined
-    for them. VoVNet's curve brings its hull along.
+    for them.
     """
-    ground = comparison.ground(name, dataset, seed, unit)
-    actions_NP, points = comparison.reached(name, dataset, seed, unit)
+    ground, points = comparison.ground(name, dataset, seed, unit), reached.points[unit]
+    row = comparison.keys(name, dataset, seed) | {"unit": unit}
+    row |= _point_metrics(ground.measured, points.measured, reached.actions)
+    row |= _vocabulary(ground, points)
+    if not comparison.has_curve(name):
+        return row, None
+    curve = ground.curve(points)
+    row |= _gains(ground, curve) | _curve_metrics(ground.measured, points.measured)
+    return row, curve
+
+
+def _curve(
+    comparison: Comparison,
+    ceilings: Ceilings,
+    name: str,
+    dataset: str,
+    seed: int,
+    unit: Unit,
+    reached: Reached,
+) -> list[Row]:
+    """An experiment's rows of curves.csv. VoVNet's bring the hull and the reference by text."""
     keys = comparison.keys(name, dataset, seed) | {"unit": unit}
-    metrics = keys | _point_metrics(ground.measured, points.measured, actions_NP)
-    metrics |= _vocabulary(ground, points)
-    curve = ground.curve(points) if comparison.has_curve(name) else None
-    if curve is not None:
-        metrics |= _gains(ground, curve) | _curve_metrics(ground.measured, points.measured)
-    curves = _curve_rows(keys, points, comparison.values(name, dataset, seed))
+    rows: list[Row] = []
     if name == comparison.main:
         facts = {"experiment": MIXING_HULL, "role": "reference", "title": "Mixing hull"}
-        order = ground.fixed.costs[0].argsort(kind="stable")
-        costs_BK = ground.fixed.costs[:, order]
+        ground = comparison.ground(name, dataset, seed, unit)
+        costs_BK = ground.fixed.costs[:, ground.fixed.costs[0].argsort(kind="stable")]
         knots = Points(costs_BK, ground.hull.value(costs_BK))
-        curves = [*_curve_rows(keys | facts, knots), *curves]
-    return metrics, curves, curve
+        rows += _curve_rows(keys | facts, knots, percentile_interval(knots.accuracies))
+        by_text = ceilings.tops(name, dataset, seed, unit).get(BY_TEXT)
+        if by_text is not None and by_text.points is not None:
+            facts = {"experiment": BY_TEXT, "role": "reference", "title": TEXT_REFERENCE}
+            interval = percentile_interval(by_text.points.accuracies)
+            rows += _curve_rows(keys | facts, by_text.points, interval)
+    values = comparison.values(name, dataset, seed)
+    return rows + _curve_rows(keys, reached.points[unit], reached.interval, values)
 
 
 def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
@@ -179,15 +205,16 @@ def _curve_metrics(ground: Ground, points: Points) -> Row:
     return row | {"apgr": float(recovered_B[0])}
 
 
-def _curve_rows(keys: Row, points: Points, values_P: Floats | None = None) -> list[Row]:
+def _curve_rows(
+    keys: Row, points: Points, interval: tuple[Floats, Floats], values_P: Floats | None = None
+) -> list[Row]:
     """Rows of curves.csv; on a frontier `scalar` is the value of the policy's."""
-    low_P, high_P = percentile_interval(points.accuracies)
     measured = {
         "scalar": np.full(points.count, np.nan) if values_P is None else values_P,
         "avg_cost": points.costs[0],
         "accuracy": points.accuracies[0],
-        "accuracy_lo": low_P,
-        "accuracy_hi": high_P,
+        "accuracy_lo": interval[0],
+        "accuracy_hi": interval[1],
     }
     rows = zip(*(values.tolist() for values in measured.values()), strict=True)
     return [

@@ -37,7 +37,8 @@ class LiveComparison(Comparison):
         rows = [self.samples[name].rows(questions, seed, point) for point in points]
         times = [self.runs[name].latencies(questions, seed, point) for point in points]
         scores_NP = np.stack([table["score"].to_numpy() for table in rows], axis=1)
-        return averages(questions, resamples, scores_NP, np.stack(times, axis=1))
+        costs = {MS: np.stack(times, axis=1)}
+        return averages(questions, resamples, scores_NP, costs)[MS]
 
     def hull(self, name: str, dataset: str, seed: int) -> Reference | None:
         """What random mixing of the actions reaches in a time; None where one was not timed.

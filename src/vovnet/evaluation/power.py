@@ -17,7 +17,7 @@ from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import Z, half_width, mean_over_seeds
-from vovnet.evaluation.columns import GAIN_SHARES
+from vovnet.evaluation.columns import GAIN_SHARES, TOKENS
 from vovnet.evaluation.references import Comparison, hull_gains
 
 RANKS = (np.arange(200) + 0.5) / 200
@@ -91,7 +91,7 @@ def observed_gains(settings: Settings, layout: Layout, name: str) -> list[Observ
         gains = []
         for seed in experiment.seeds:
             ground = comparison.ground(name, dataset, seed)
-            curve = ground.curve(comparison.reached(name, dataset, seed)[1])
+            curve = ground.curve(comparison.reached(name, dataset, seed).points[TOKENS])
             gains.append(hull_gains(ground, curve))
         told = mean_over_seeds(np.stack(gains))
         questions, resamples = comparison.asked(name, dataset)

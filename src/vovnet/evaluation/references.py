@@ -7,11 +7,13 @@ Shapes: N rows, U questions, A actions, P points of a policy, B resamples, of wh
 is the data itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings, Settings
 from vovnet.config.experiments import ResolvedExperiment
@@ -20,7 +22,7 @@ from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.resampling import Resamples
+from vovnet.core.resampling import Resamples, percentile_interval
 from vovnet.core.stats import Curves
 from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, TOKENS, Row, SampleResults, Unit
@@ -37,6 +39,12 @@ from vovnet.evaluation.replay import (
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import experiment_views, resolve_experiment
+
+DONE = ("action", "score", "cost", "flops", "vision_tokens")
+"""The columns of samples.parquet that are compared."""
+
+COLUMN_OF: Mapping[Unit, str] = {TOKENS: "cost", FLOPS: "flops"}
+"""Unit of cost -> the column of samples.parquet that holds it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,19 @@ class Points:
         return Points(
             np.hstack([self.costs, other.costs]), np.hstack([self.accuracies, other.accuracies])
         )
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What an experiment did at its operating points: actions, (N, P), and averages by unit."""
+
+    actions: Ints
+    points: Mapping[Unit, Points]
+
+    @cached_property
+    def interval(self) -> tuple[Floats, Floats]:
+        """The ends of the 95% interval of each point's accuracy, (P,)."""
+        return percentile_interval(next(iter(self.points.values())).accuracies)
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,11 @@ class Ground:
     @cached_property
     def hull(self) -> Curves:
         return stats.upper_hull(self.fixed.costs, self.fixed.accuracies)
+
+    @cached_property
+    def hull_area(self) -> Floats:
+        """Up to FULL's cost, (B,)."""
+        return self.hull.area(self.full_cost)
 
     def with_no(self, points: Points) -> Points:
         """The points and, before them, not looking at all."""
@@ -158,7 +184,7 @@ class Comparison:
         """`knowing` are further policies of which what they know is read."""
         self.settings, self.layout, self.knowing = settings, layout, knowing
         self.experiments = {name: _comparable(settings, name) for name in names}
-        self.samples = {name: SampleResults(layout, name) for name in names}
+        self.samples = {name: SampleResults(layout, name, DONE) for name in names}
         self.routers: dict[tuple[str, int], Routers] = {}
         self.forget_set()
         stanzas = settings.experiments
@@ -172,6 +198,7 @@ class Comparison:
         self.grounds: dict[tuple[str, int, int | None, Unit], Ground] = {}
         self.tables: dict[tuple[str, int, int | None], Observed] = {}
         self.frontiers: dict[tuple[str, int], Frontier] = {}
+        self.decisions: dict[tuple[str, int], dict[str, NDArray[Any]]] = {}
         self.main_curves: dict[tuple[int, Unit], tuple[Curves, Floats]] = {}
 
     def keys(self, name: str, dataset: str, seed: int) -> Row:
@@ -193,20 +220,23 @@ class Comparison:
         return [TOKENS, FLOPS] if known else [TOKENS]
 
     def _ground(self, name: str, dataset: str, seed: int, unit: Unit) -> Ground:
-        experiment, (questions, resamples) = self.experiments[name], self.asked(name, dataset)
+        questions, resamples = self.asked(name, dataset)
         observed = self.observed(name, dataset, seed)
-        costs_NA = observed.flops
-        if unit == TOKENS:
-            scale = experiment.settings.policy.cost_scale
-            costs_NA = expected_cost(observed.vision_tokens, scale)
+        costs_NA = self.costs(name, observed, unit)
         bayes = self.beside(name, dataset, seed, "bayes_router")
         return Ground(
             stats.needs_look(observed.scores),
-            averages(questions, resamples, observed.scores, costs_NA),
+            averages(questions, resamples, observed.scores, {unit: costs_NA})[unit],
             observed.actions.index("full"),
             stats.best_choice(costs_NA, observed.scores, questions.units, resamples),
-            None if bayes is None else self.reached(bayes, dataset, seed, unit)[1],
+            None if bayes is None else self.reached(bayes, dataset, seed, [unit]).points[unit],
         )
+
+    def costs(self, name: str, done: Observed | Frontier, unit: Unit) -> Floats:
+        """What was done costs in a unit, of actions (N, A) or operating points (N, P)."""
+        if unit == FLOPS:
+            return done.flops
+        return expected_cost(done.vision_tokens, self.experiments[name].settings.policy.cost_scale)
 
     def observed(self, name: str, dataset: str, seed: int) -> Observed:
         """What the experiment's model did on its questions, under all views that are compared."""
@@ -304,49 +334,45 @@ class Comparison:
         return self.frontier(name, dataset, seed).values if self.has_frontier(name) else None
 
     def reached(
-        self, name: str, dataset: str, seed: int, unit: Unit = TOKENS
-    ) -> tuple[Ints, Points]:
-        """The actions, (N, P), and averages of all operating points, whatever is swept.
+        self, name: str, dataset: str, seed: int, units: Sequence[Unit] = (TOKENS,)
+    ) -> Reached:
+        """All operating points, whatever is swept.
 
         Those of the specification where the experiment has no frontier.
         """
         if not self.has_frontier(name):
-            return self.decided(name, dataset, seed, unit)
+            return self.decided(name, dataset, seed, units)
         found = self.frontier(name, dataset, seed)
-        return found.actions, self.averages(name, dataset, found, unit)
-
-    def averages(self, name: str, dataset: str, frontier: Frontier, unit: Unit = TOKENS) -> Points:
-        """The averages of a frontier on the questions of an experiment."""
-        questions, resamples = self.asked(name, dataset)
-        costs_NP = frontier.flops
-        if unit == TOKENS:
-            scale = self.experiments[name].settings.policy.cost_scale
-            costs_NP = expected_cost(frontier.tokens, scale)
-        return averages(questions, resamples, frontier.scores, costs_NP)
+        costs = {unit: self.costs(name, found, unit) for unit in units}
+        points = averages(*self.asked(name, dataset), found.scores, costs)
+        return Reached(found.actions, points)
 
     def main_curve(self, dataset: str, seed: int, unit: Unit = TOKENS) -> tuple[Curves, Floats]:
         """The curve of the experiment that stands for VoVNet, and the costs of its points, (P,)."""
         if (seed, unit) not in self.main_curves:
-            _, points = self.reached(self.main, dataset, seed, unit)
+            points = self.reached(self.main, dataset, seed, [unit]).points[unit]
             curve = self.ground(self.main, dataset, seed, unit).curve(points)
             self.main_curves[seed, unit] = (curve, points.costs[0])
         return self.main_curves[seed, unit]
 
     def decided(
-        self, name: str, dataset: str, seed: int, unit: Unit = TOKENS
-    ) -> tuple[Ints, Points]:
-        """The actions that an experiment took at the points of its specification, and its averages.
+        self, name: str, dataset: str, seed: int, units: Sequence[Unit] = (TOKENS,)
+    ) -> Reached:
+        """The points of an experiment's specification."""
+        done = self.done(name, dataset, seed)
+        costs = {unit: done[COLUMN_OF[unit]] for unit in units}
+        return Reached(done["action"], averages(*self.asked(name, dataset), done["score"], costs))
 
-        Actions are (N, P).
-        """
-        questions, resamples = self.asked(name, dataset)
-        points = range(len(self.experiments[name].points))
-        tables = [self.samples[name].rows(questions, seed, point) for point in points]
-        actions_NP, scores_NP, costs_NP = (
-            np.stack([rows[key] for rows in tables], axis=1)
-            for key in ("action", "score", "cost" if unit == TOKENS else "flops")
-        )
-        return actions_NP, averages(questions, resamples, scores_NP, costs_NP)
+    def done(self, name: str, dataset: str, seed: int) -> dict[str, NDArray[Any]]:
+        """The columns `DONE` of an experiment at the points of its specification, (N, P) each."""
+        if (name, seed) not in self.decisions:
+            questions = self.asked(name, dataset)[0]
+            points = range(len(self.experiments[name].points))
+            tables = [self.samples[name].rows(questions, seed, point) for point in points]
+            self.decisions[name, seed] = {
+                key: np.stack([rows[key].to_numpy() for rows in tables], axis=1) for key in DONE
+            }
+        return self.decisions[name, seed]
 
 
 def hull_gains(ground: Ground, curve: Curves) -> Floats:
@@ -356,13 +382,16 @@ def hull_gains(ground: Ground, curve: Curves) -> Floats:
 
 
 def averages(
-    questions: Questions, resamples: Resamples, scores_NP: Floats, costs_NP: Floats
-) -> Points:
-    """Means over the data and its resamples: accuracy over questions, cost over rows."""
-    return Points(
-        resamples.means(costs_NP, questions.units),
-        resamples.means(unit_minima(scores_NP, questions.units)),
+    questions: Questions, resamples: Resamples, scores_NP: Floats, costs: Mapping[Unit, Floats]
+) -> dict[Unit, Points]:
+    """Means over the data and its resamples by unit: accuracy over questions, cost over rows."""
+    right_UP, parts = unit_minima(scores_NP, questions.units), list(costs.values())
+    accuracies_BP, *costs_BP = resamples.means_of(
+        (right_UP, None), *((costs_NP, questions.units) for costs_NP in parts)
     )
+    return {
+        unit: Points(own_BP, accuracies_BP) for unit, own_BP in zip(costs, costs_BP, strict=True)
+    }
 
 
 def _comparable(settings: Settings, name: str) -> ResolvedExperiment:

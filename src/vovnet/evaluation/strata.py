@@ -1,16 +1,17 @@
 """Questions by what they need, and what every policy does on each kind: strata.csv.
 
-The kind of a question is told by what other seeds made of it, of a single seed by the ceiling of a
-text-only policy (`vovnet.evaluation.expected`), never by the outcomes that are then counted: sorted
-by its own outcomes, a kind would hold the lucky guesses of the very model that is measured. It is
-the cheapest action under which a question is more likely answered right than not, or `none` where
-there is no such action.
+The kind of a question is told by what other seeds made of it, of a single seed by its text
+(`cross_fitted` in `vovnet.evaluation.expected`), never by the outcomes that are then counted:
+sorted by its own outcomes, a kind would hold the lucky guesses of the very model that is measured.
+It is the cheapest action under which a question is more likely answered right than not, or `none`
+where there is no such action.
 
-Shapes: N rows, U questions, A actions.
+Shapes: N rows, U questions, A actions, P operating points.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
-import pandas as pd
 
 from vovnet.core.arrays import Bools, Floats, Ints, unit_minima, unit_sums
 from vovnet.evaluation.columns import NO_VIEW, Row
@@ -37,31 +38,35 @@ def strata_rows(
 ) -> list[Row]:
     """Rows of strata.csv of an experiment on a set: a row per seed, point and kind of question.
 
-    `strata` has the kind of each question, by seed. Accuracy is that of questions; cost and how
-    often is looked are means over rows.
+    `strata` has the kind of each question, by seed. Accuracy is that of questions; cost, FLOPs and
+    how often is looked are means over rows.
     """
-    questions = comparison.asked(name, dataset)[0]
-    points = range(len(comparison.experiments[name].points))
+    units_N = comparison.asked(name, dataset)[0].units
     kinds = {-1: NO_VIEW} | dict(enumerate(comparison.settings.actions))
     rows: list[Row] = []
     for seed, strata_U in strata.items():
-        for point in points:
-            table = comparison.samples[name].rows(questions, seed, point)
-            for kind, stratum in kinds.items():
-                there_U = strata_U == kind
-                facts = comparison.keys(name, dataset, seed) | {"point": point, "stratum": stratum}
-                rows.append(facts | _measured(table, questions.units, there_U))
+        done = comparison.done(name, dataset, seed)
+        right_UP = unit_minima(done["score"], units_N)
+        measured = [_measured(done, right_UP, strata_U == kind, units_N) for kind in kinds]
+        keys = comparison.keys(name, dataset, seed)
+        for point in range(right_UP.shape[1]):
+            for stratum, (facts, means) in zip(kinds.values(), measured, strict=True):
+                told = {key: float(values_P[point]) for key, values_P in means.items()}
+                rows.append(keys | {"point": point, "stratum": stratum} | facts | told)
     return rows
 
 
-def _measured(table: pd.DataFrame, units_N: Ints, there_U: Bools) -> Row:
-    """What was done on some questions; empty where there are none."""
-    row: Row = {"num_questions": int(there_U.sum()), "share": float(there_U.mean())}
+def _measured(
+    done: Mapping[str, Floats], right_UP: Floats, there_U: Bools, units_N: Ints
+) -> tuple[Row, dict[str, Floats]]:
+    """How many questions are of a kind, and what was done on them at each point; empty of none."""
+    facts = {"num_questions": int(there_U.sum()), "share": float(there_U.mean())}
     if not there_U.any():
-        return row
-    rows = table[there_U[units_N]]
-    return row | {
-        "accuracy": float(unit_minima(table["score"].to_numpy(), units_N)[there_U].mean()),
-        "avg_cost": float(rows["cost"].mean()),
-        "look_rate": float((rows["vision_tokens"] > 0).mean()),
+        return facts, {}
+    there_N = there_U[units_N]
+    return facts, {
+        "accuracy": right_UP[there_U].mean(axis=0),
+        "avg_cost": done["cost"][there_N].mean(axis=0),
+        "avg_flops": done["flops"][there_N].mean(axis=0),
+        "look_rate": (done["vision_tokens"][there_N] > 0).mean(axis=0),
     }

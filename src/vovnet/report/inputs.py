@@ -8,6 +8,7 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,14 @@ HALF, OWN = "50", "own"
 """Where a verdict is told in words: at half of FULL's cost, a single point at its own."""
 
 
-Tables = Sequence[pd.DataFrame]
-"""The comparison with the mixing hull: metrics, curves, and gains at equal cost."""
+class Compared(NamedTuple):
+    """The comparison with the mixing hull in one unit of cost."""
+
+    hull: pd.DataFrame
+    curves: pd.DataFrame
+    equal_cost: pd.DataFrame
+    captured: pd.DataFrame
+    references: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,12 @@ class Inputs:
     references: pd.DataFrame
     strata: pd.DataFrame
     deployable: pd.DataFrame
-    others: Mapping[Unit, Tables] = field(default_factory=dict)
+    others: Mapping[Unit, Compared] = field(default_factory=dict)
+
+    def counted(self, unit: Unit) -> Compared:
+        """The comparison with the mixing hull in a unit."""
+        own = (self.hull, self.curves, self.equal_cost, self.captured, self.references)
+        return Compared(*own) if unit == TOKENS else self.others[unit]
 
     @property
     def files(self) -> list[Path]:
@@ -153,11 +165,12 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
         ordered(settings, catalogue.read_columns(layout.hull / name, columns))
         for name, columns in HULL_FILES.items()
     ]
-    counted, further = tables[:3], tables[3:]
-    others: dict[Unit, Tables] = {
-        unit: [of(table, unit=unit) for table in counted] for unit in (FLOPS, MS)
+    num_counted = len(Compared._fields)
+    units: tuple[Unit, ...] = (TOKENS, FLOPS, MS)
+    others = {
+        unit: Compared(*(of(table, unit=unit) for table in tables[:num_counted])) for unit in units
     }
-    hull, curves, gains = (of(table, unit=TOKENS) for table in counted)
+    own, (strata, deployable) = others.pop(TOKENS), tables[num_counted:]
     if not settings.experiments:
         raise ConfigError("experiments: the report needs at least one")
     frames = []
@@ -173,9 +186,7 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
     points = pd.concat(filled, ignore_index=True).reindex(columns=list(columns))
     points = ordered(settings, points)
-    captured, references, strata, deployable = further
-    compared = (hull, curves, gains, captured, references, strata, deployable)
-    return Inputs(settings, layout, points, *compared, others)
+    return Inputs(settings, layout, points, *own, strata, deployable, others)
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -326,8 +337,7 @@ def equal_cost_gains(inputs: Inputs, unit: Unit = TOKENS) -> pd.DataFrame:
     A row is a curve at a share of FULL's cost, or a point of a sweep, whose number `point` is.
     """
     by = ["dataset", "experiment", "title", "run", "at", "point"]
-    table = inputs.equal_cost if unit == TOKENS else inputs.others[unit][2]
-    frame = table.drop(columns=["role", "reference_experiment", "unit"])
+    frame = inputs.counted(unit).equal_cost.drop(columns=["role", "reference_experiment", "unit"])
     sides = [
         of(frame, reference=reference).drop(columns="reference").set_index(by).add_suffix(f"_{end}")
         for reference, end in REFERENCES.items()

@@ -294,7 +294,9 @@ def point(settings: Settings, rows: pd.DataFrame) -> Text:
     """The dataset, the experiment, marked where it ran live, and the point of its sweep."""
     live = rows["mode"].map({"live": " (live)"}).fillna("")
     places = zip(rows["experiment"], rows["point"], strict=True)
-    labels = texts(rows.index, (point_label(settings, *place) or DASH for place in places))
+    known = settings.experiments
+    told = (point_label(settings, *place) if place[0] in known else "" for place in places)
+    labels = texts(rows.index, (label or DASH for label in told))
     return {"Dataset": rows["dataset"], "Method": rows["title"] + live, "Point": labels}
 
 

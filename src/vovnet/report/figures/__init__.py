@@ -16,10 +16,10 @@ from matplotlib.lines import Line2D
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import MIXING_HULL
+from vovnet.evaluation.columns import FLOPS, TOKENS, Unit
 from vovnet.report.discovery import load
 from vovnet.report.inputs import Inputs, finish, load_inputs, of, over_seeds
-from vovnet.report.style import draw_and_save, handle, legend_below, panel_grid, ticks
+from vovnet.report.style import MAX_COLUMNS, draw_and_save, handle, legend_below, panel_grid, ticks
 from vovnet.report.training_logs import calibration_files, train_logs
 
 ENDS = ("accuracy", "accuracy_lo", "accuracy_hi")
@@ -38,34 +38,51 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
     return finish(folder / "manifest.json", "figures", settings, layout, read, written)
 
 
-# ---- panels and curves of accuracy over vision tokens, which several figures draw ----------
+# ---- panels and curves of accuracy over cost, which several figures draw -------------------
+
+AXES: dict[Unit, tuple[str, str, float]] = {
+    TOKENS: ("Average vision tokens", "avg_vision_tokens", 1.0),
+    FLOPS: ("Average GFLOPs", "avg_flops", 1e-9),
+}
+"""Unit of cost -> label of its axis, its column of results.csv, and the scale of that."""
+
+Draw = Callable[[Axes, Inputs, str, Unit], Iterable[Line2D]]
+"""Draws a dataset in a unit of cost; returns the lines that the legend names."""
 
 
-def curve_panels(inputs: Inputs, draw: Callable[[Axes, Inputs, str], Iterable[Line2D]]) -> Figure:
-    """A panel per dataset, in which `draw` draws the lines that the legend names."""
+def curve_panels(inputs: Inputs, draw: Draw) -> Figure:
+    """A panel per dataset by vision tokens, and below them one by FLOPs where these are counted."""
     datasets = inputs.datasets()
-    x_label, y_label = "Average vision tokens", "Accuracy [%]"
-    figure, panels = panel_grid(len(datasets), 2.2, x_label=x_label, y_label=y_label)
+    units = [unit for unit in AXES if not inputs.counted(unit).curves.empty] or [TOKENS]
+    columns = min(len(datasets), MAX_COLUMNS) if len(datasets) > 1 else len(units)
+    padded = [*datasets, *[None] * (-len(datasets) % columns if len(datasets) > 1 else 0)]
+    places = [(unit, dataset) for unit in units for dataset in padded]
+    figure, panels = panel_grid(len(places), 2.2, columns, y_label="Accuracy [%]")
     legend: dict[str, Line2D] = {}
-    for axes, dataset in zip(panels, datasets, strict=True):
-        for line in draw(axes, inputs, dataset):
+    for axes, (unit, dataset) in zip(panels, places, strict=True):
+        if dataset is None:
+            axes.set_axis_off()
+            continue
+        for line in draw(axes, inputs, dataset, unit):
             legend.setdefault(str(line.get_label()), line)
         axes.margins(x=0.08, y=0.08)
+        axes.set_xlabel(AXES[unit][0])
         axes.set_title(dataset)
         ticks(axes.yaxis, 6)
     legend_below(figure, list(legend.values()), columns=3)
     return figure
 
 
-def frontier_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
+def frontier_of(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataFrame:
     """The mean over seeds of the curve of an experiment, on a grid of costs that all reach.
 
     Empty where it has none: of an experiment without a frontier its points are all there is.
     """
-    rows = of(inputs.curves, dataset=dataset, experiment=name)
+    rows = of(inputs.counted(unit).curves, dataset=dataset, experiment=name)
     curves = [item.sort_values(["avg_cost", "accuracy"]) for _, item in rows.groupby("seed")]
-    if name != MIXING_HULL and not (rows["scalar"].notna().any()):
-        return pd.DataFrame(columns=["tokens", *ENDS])
+    is_point = name in inputs.settings.experiments and not rows["scalar"].notna().any()
+    if not curves or is_point:
+        return pd.DataFrame(columns=["cost", *ENDS])
     low = max(curve["avg_cost"].iloc[0] for curve in curves)
     high = min(curve["avg_cost"].iloc[-1] for curve in curves)
     grid = np.linspace(low, high, 201)
@@ -73,22 +90,28 @@ def frontier_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
         key: np.mean([np.interp(grid, curve["avg_cost"], curve[key]) for curve in curves], axis=0)
         for key in ENDS
     }
-    return pd.DataFrame({"tokens": grid / inputs.settings.policy.cost_scale} | means)
+    return pd.DataFrame({"cost": drawn_cost(inputs, grid, unit)} | means)
 
 
-def curve_of(inputs: Inputs, dataset: str, name: str) -> pd.DataFrame:
+def drawn_cost(inputs: Inputs, costs: Any, unit: Unit) -> Any:
+    """Costs of curves.csv as they are drawn: vision tokens, or GFLOPs."""
+    return costs * AXES[unit][2] / (inputs.settings.policy.cost_scale if unit == TOKENS else 1)
+
+
+def curve_of(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataFrame:
     """The points of an experiment, averaged over its seeds, cheapest first."""
+    _, column, scale = AXES[unit]
     rows = of(inputs.points, dataset=dataset, experiment=name)
-    curve = over_seeds(rows, ["point"], [], [*ENDS, "avg_vision_tokens"])
-    curve = curve.rename(columns={"avg_vision_tokens": "tokens"})
-    return curve.sort_values("tokens", kind="stable")
+    curve = over_seeds(rows, ["point"], [], [*ENDS, column])
+    return curve.assign(cost=scale * curve[column]).sort_values("cost", kind="stable")
 
 
 def draw_method(
-    axes: Axes, inputs: Inputs, dataset: str, name: str, band: float = 0, **look: Any
+    axes: Axes, inputs: Inputs, dataset: str, name: str, unit: Unit, band: float = 0, **look: Any
 ) -> Line2D:
     """The frontier of an experiment as a curve, with the points of its sweep as markers."""
-    points, frontier = curve_of(inputs, dataset, name), frontier_of(inputs, dataset, name)
+    points = curve_of(inputs, dataset, name, unit)
+    frontier = frontier_of(inputs, dataset, name, unit)
     title = inputs.settings.experiments[name].title
     if frontier.empty:
         return draw_line(axes, points, title, band, **look)
@@ -99,11 +122,11 @@ def draw_method(
 
 def draw_line(axes: Axes, curve: pd.DataFrame, label: str, band: float = 0, **look: Any) -> Line2D:
     """A curve, whose label the legend shows; `band` is the opacity of its 95% interval."""
-    (line,) = axes.plot(curve["tokens"], 100 * curve["accuracy"], label=label, **look)
+    (line,) = axes.plot(curve["cost"], 100 * curve["accuracy"], label=label, **look)
     if band:
         low, high = 100 * curve["accuracy_lo"], 100 * curve["accuracy_hi"]
         filled: dict[str, Any] = {"color": look["color"], "alpha": band, "lw": 0, "zorder": 1}
-        axes.fill_between(curve["tokens"], low, high, **filled)
+        axes.fill_between(curve["cost"], low, high, **filled)
     return line
 
 

@@ -1,4 +1,4 @@
-"""The main figure: accuracy against vision tokens, a panel per dataset.
+"""The main figure: accuracy against vision tokens and against FLOPs, a panel per dataset each.
 
 A line is the whole frontier of a policy, and its markers are the points of the specification.
 """
@@ -12,19 +12,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vovnet.evaluation.columns import MIXING_HULL
+from vovnet.evaluation.columns import BY_TEXT, MIXING_HULL, TEXT_REFERENCE, Unit
 from vovnet.report.figures import (
     chooses,
     curve_of,
     curve_panels,
     draw_line,
     draw_method,
+    drawn_cost,
     frontier_of,
     replayed,
 )
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.render import label
-from vovnet.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+from vovnet.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    LineStyle,
+)
 
 ORDER = 10
 
@@ -72,37 +83,43 @@ def figure(inputs: Inputs) -> Figure:
     return made
 
 
-def _draw(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
-    lines = [*_draw_vovnet(axes, inputs, dataset), *_draw_hull(axes, inputs, dataset)]
+def _draw(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[Line2D]:
+    lines = [*_draw_vovnet(axes, inputs, dataset, unit), *_draw_bounds(axes, inputs, dataset, unit)]
     for name, look in _looks(inputs).items():
-        lines.append(draw_method(axes, inputs, dataset, name, **look))
-    _draw_fixed(axes, inputs, dataset)
+        lines.append(draw_method(axes, inputs, dataset, name, unit, **look))
+    _draw_fixed(axes, inputs, dataset, unit)
     return lines
 
 
-def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
+def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[Line2D]:
     name = inputs.main(dataset)
     if name is None:
         return []
-    scale = inputs.settings.policy.cost_scale
-    for _, rows in of(inputs.curves, dataset=dataset, experiment=name).groupby("seed"):
+    curves = of(inputs.counted(unit).curves, dataset=dataset, experiment=name)
+    for _, rows in curves.groupby("seed"):
         rows = rows.sort_values(["avg_cost", "accuracy"])
         thin: dict[str, Any] = {"color": VERMILLION, "lw": 0.5, "alpha": 0.6, "zorder": 4}
-        axes.plot(rows["avg_cost"] / scale, 100 * rows["accuracy"], **thin)
+        axes.plot(drawn_cost(inputs, rows["avg_cost"], unit), 100 * rows["accuracy"], **thin)
     look: dict[str, Any] = {"color": VERMILLION, "marker": "o", "lw": 1.6, "zorder": 5}
-    line = draw_method(axes, inputs, dataset, name, band=0.18, **look)
+    line = draw_method(axes, inputs, dataset, name, unit, band=0.18, **look)
     line.set_label(f"{line.get_label()} (band: 95% interval; thin: seeds)")
     return [line]
 
 
-def _draw_hull(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
-    """The hull of each seed, averaged on a grid of costs."""
-    if of(inputs.curves, dataset=dataset, experiment=MIXING_HULL).empty:
-        return []
+def _draw_bounds(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[Line2D]:
+    """The mixing hull and the reference by text, those of the seeds averaged."""
     few = len(inputs.actions) <= 3
     mixed = ", ".join(map(label, inputs.actions)) if few else "all actions"
-    mean = frontier_of(inputs, dataset, MIXING_HULL)
-    return [draw_line(axes, mean, f"Random mixing of {mixed}", color=BLACK, lw=1, zorder=2)]
+    bounds: dict[str, tuple[str, LineStyle]] = {
+        MIXING_HULL: (f"Random mixing of {mixed}", "-"),
+        BY_TEXT: (TEXT_REFERENCE, (0, (5, 1.5))),
+    }
+    found = {name: frontier_of(inputs, dataset, name, unit) for name in bounds}
+    return [
+        draw_line(axes, curve, title, color=BLACK, lw=1, linestyle=style, zorder=2)
+        for (title, style), curve in zip(bounds.values(), found.values(), strict=True)
+        if not curve.empty
+    ]
 
 
 def _looks(inputs: Inputs) -> dict[str, dict[str, Any]]:
@@ -126,7 +143,7 @@ def _looks(inputs: Inputs) -> dict[str, dict[str, Any]]:
     return {name: looks[name] for name in dict.fromkeys([*thresholds, *known, *cycled])}
 
 
-def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str) -> None:
+def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> None:
     """The policies that always take one action, labelled below the hull, where no good one lies."""
     run, _ = inputs.main_run()
     rows = of(inputs.points, dataset=dataset, role="fixed", mode="replay", run=run)
@@ -134,13 +151,13 @@ def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str) -> None:
         names = rows.loc[rows[f"action_rate_{action}"] == 1, "experiment"]
         if names.empty:
             continue
-        curve = curve_of(inputs, dataset, names.iloc[0])
+        curve = curve_of(inputs, dataset, names.iloc[0], unit)
         look: dict[str, Any] = {"marker": "s", "ms": 4.5, "color": BLACK, "linestyle": "none"}
         draw_line(axes, curve, label(action), **look, zorder=6)
         offset, across, along = PLACES.get(action, OTHER_PLACE)
         text = axes.annotate(
             label(action),
-            (curve["tokens"].iloc[0], 100 * curve["accuracy"].iloc[0]),
+            (curve["cost"].iloc[0], 100 * curve["accuracy"].iloc[0]),
             xytext=offset,
             textcoords="offset points",
             ha=across,

@@ -1,8 +1,8 @@
 """The figure of reduced views: fewer vision tokens for every image, against choosing when to look.
 
-A panel per dataset, accuracy over average vision tokens. Lines are means over seeds, the frontier
-of a policy that has one. Bands are 95%
-intervals, averaged over seeds, of VoVNet and of resolution scaling.
+A panel per dataset, accuracy over average vision tokens, and one over FLOPs. Lines are means
+over seeds, the frontier of a policy that has one. Bands are 95% intervals, averaged over seeds, of
+VoVNet and of resolution scaling.
 """
 
 from itertools import cycle
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vovnet.evaluation.columns import Unit
 from vovnet.report.figures import chooses, curve_panels, draw_method, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
@@ -45,12 +46,12 @@ def figure(inputs: Inputs) -> Figure | None:
     return curve_panels(inputs, _draw) if _proxies(inputs) else None
 
 
-def _draw(axes: Axes, inputs: Inputs, dataset: str) -> list[Line2D]:
+def _draw(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[Line2D]:
     lines = []
     banded = [inputs.main(dataset), *inputs.experiments(RESOLUTION)]
     for name, look in _sweeps(inputs, dataset):
         band = 0.15 if name in banded else 0
-        lines.append(draw_method(axes, inputs, dataset, name, band, **look))
+        lines.append(draw_method(axes, inputs, dataset, name, unit, band, **look))
     return lines
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from vovnet.evaluation.columns import BEATS, FLOPS, LOSES, VOVNET
+from vovnet.evaluation.columns import BEATS, FLOPS, LOSES, TOKENS, VOVNET
 from vovnet.report import render
 from vovnet.report.inputs import HALF, OWN, Inputs, compared, of
 
@@ -13,8 +13,9 @@ GAIN = ["gain", "gain_lo", "gain_hi"]
 
 def table(inputs: Inputs) -> render.Table:
     """A row per dataset, method and place; none where nothing stands for VoVNet."""
-    tables = inputs.equal_cost, inputs.others[FLOPS][2]
-    tokens, flops = (_compared(of(rows, reference=VOVNET)) for rows in tables)
+    tokens, flops = (
+        _compared(of(inputs.counted(unit).equal_cost, reference=VOVNET)) for unit in (TOKENS, FLOPS)
+    )
     rows = tokens.merge(flops, on=BY, how="left", suffixes=("", "_flops"))
     columns: render.Text = {
         ("", "Dataset"): rows["dataset"],

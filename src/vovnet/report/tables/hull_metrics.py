@@ -3,14 +3,16 @@
 import pandas as pd
 
 from vovnet.config import policy_points
-from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, HULL_SCORES
+from vovnet.evaluation.columns import BY_TEXT, FLOPS, GAIN_SHARES, HULL_SCORES, TOKENS, Unit
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, of, over_seeds
 
 ORDER = 50
 BY = ["dataset", "experiment"]
-CAPTURED = {"oracle": "perfect", "expected": "expected", "ceiling": "text-only", "bayes": "router"}
+CAPTURED = {"oracle": "perfect", "expected": "expected", BY_TEXT: "text-only", "bayes": "router"}
 """The references of captured shares -> what they are called in a narrow column."""
+
+ENDINGS: dict[Unit, str] = {TOKENS: "", FLOPS: "_flops"}
 
 
 def table(inputs: Inputs) -> render.Table:
@@ -25,25 +27,28 @@ def table(inputs: Inputs) -> render.Table:
         columns |= render.value(
             rows, "captured", ("Captured ↑ [%]", heading), stem=f"captured_{name}", ends=True
         )
+    for name, heading in CAPTURED.items():
+        counted, stem = ("by FLOPs ↑ [%]", f"{heading} "), f"captured_{name}_flops"
+        columns |= render.value(rows, "captured", counted, stem=stem, ends=True)
     for name in ("apgr", "aiq", "mcc"):
         columns |= render.value(rows, name, ("", f"{name.upper()} ↑"))
     caption = (
-        "Gain in accuracy over the mixing hull of the fixed policies at 25, 50 and 75% of FULL's "
-        "cost, and at these shares of the counted FLOPs that FULL takes beyond not looking; the "
-        "share of the area from the hull to a reference that a policy captures: to a "
-        "perfect choice by the outcomes themselves; to one by the outcomes of other seeds or "
-        "passes; to the ceiling of a text-only policy; to the router fitted on training "
-        "questions (table `references`). Means over seeds with the 95% interval over "
-        "questions and seeds (a single seed: over questions only). Average performance gap "
-        "recovered (APGR); area under the non-decreasing hull (AIQ); Matthews correlation of "
-        "looking with need (MCC). The oracles' own rows are of one point each, joined to not "
-        "looking and to FULL by lines."
+        "Gain in accuracy over the mixing hull of the fixed policies at 25, 50 and 75% of "
+        "FULL's cost, and at these shares of the counted FLOPs that FULL takes beyond not "
+        "looking; the share of the area from the hull to a reference that a policy captures: to"
+        " a perfect choice by the outcomes themselves; to one by the outcomes of other seeds or"
+        " passes; to one by the text, fitted on the set itself; to the router fitted on "
+        "training questions (table `references`); once more by FLOPs. Means over seeds with the"
+        " 95% interval over questions and seeds (a single seed: over questions only). Average "
+        "performance gap recovered (APGR); area under the non-decreasing hull (AIQ); Matthews "
+        "correlation of looking with need (MCC). The oracles' own rows are of one point each, "
+        "joined to not looking and to FULL by lines."
     )
     policies = {
         name: policy_points(inputs.settings, name)[0].baseline_name or "vovnet"
         for name in inputs.settings.experiments
     }
-    kept = pd.concat([inputs.hull, inputs.others[FLOPS][0]], ignore_index=True)
+    kept = pd.concat([inputs.hull, inputs.counted(FLOPS).hull], ignore_index=True)
     kept = kept.drop(columns=["run", "mcc_point"])
     kept = kept.assign(policy=kept["experiment"].map(policies))
     return render.Table(caption, kept, columns)
@@ -53,13 +58,15 @@ def _summary(inputs: Inputs) -> pd.DataFrame:
     """The metrics over seeds; gains and captured shares with their intervals, where there are."""
     scores = [column.name for column in HULL_SCORES]
     rows = over_seeds(inputs.hull, (*BY, "title", "role"), scores)
-    for gains, ending in ((inputs.equal_cost, ""), (inputs.others[FLOPS][2], "_flops")):
-        mixing = of(gains, reference="mixing_hull")
+    for unit, ending in ENDINGS.items():
+        counted = inputs.counted(unit)
+        mixing = of(counted.equal_cost, reference="mixing_hull")
         for name in GAIN_SHARES:
             place = of(mixing, at=name.removeprefix("gain_at_"))
             rows = _beside(rows, place, "gain", name + ending)
-    for name in CAPTURED:
-        rows = _beside(rows, of(inputs.captured, reference=name), "captured", f"captured_{name}")
+        for name in CAPTURED:
+            captured = of(counted.captured, reference=name)
+            rows = _beside(rows, captured, "captured", f"captured_{name}{ending}")
     return rows
 
 

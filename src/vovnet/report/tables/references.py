@@ -1,30 +1,39 @@
 """What could be reached on the questions of each set, by how much is known of them."""
 
-from vovnet.evaluation.columns import GAIN_SHARES
+import pandas as pd
+
+from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, TOKENS
 from vovnet.report import render
 from vovnet.report.inputs import Inputs, of
 
 ORDER = 72
+AT = {name.removeprefix("gain_at_"): share for name, share in GAIN_SHARES.items()}
 
 
 def table(inputs: Inputs) -> render.Table:
     """A row per dataset and reference; none where no experiment has a curve."""
     rows = inputs.references.drop_duplicates(["dataset", "reference"]).reset_index(drop=True)
-    columns: render.Text = {"Dataset": rows["dataset"], "Known": rows["title"]}
-    for at in (name.removeprefix("gain_at_") for name in GAIN_SHARES):
-        there = rows[["dataset", "reference"]].merge(
-            of(inputs.references, at=at), on=["dataset", "reference"], how="left"
-        )
-        columns |= render.value(there, "gain", f"Gain at {at}% ↑ [points]", ends=True)
-    columns |= render.seeds(rows)
+    columns: render.Text = {("", "Dataset"): rows["dataset"], ("", "Known"): rows["title"]}
+    for unit, group in ((TOKENS, "Gain ↑ [points]"), (FLOPS, "by FLOPs ↑ [points]")):
+        for at, share in AT.items():
+            there = rows[["dataset", "reference"]].merge(
+                of(inputs.counted(unit).references, at=at), on=["dataset", "reference"], how="left"
+            )
+            heading = f"at {share:.0%}" + (" " if unit == FLOPS else "")
+            columns |= render.value(there, "gain", (group, heading), ends=True)
+    columns |= {("", "Seeds"): render.seeds(rows)["Seeds"]}
     caption = (
-        "References for a choice among the actions: gain in accuracy over the mixing hull at 25, "
-        "50 and 75% of FULL's cost, means over seeds with the 95% interval over questions and "
-        "seeds. Perfect choice: by the outcomes themselves, lucky guesses included. Choice by "
-        "outcomes elsewhere: by what the models of other seeds made of the same question, and by "
-        "the text; left out where there is one seed. Ceiling of a text-only policy: by category, "
-        "words and hidden state, fitted on the other questions of the set itself. Router fitted "
-        "on outcomes: by category, fitted on training questions. One action per dataset: over all "
-        "sets with equal weight, beyond the same mixture of actions on all of them."
+        "References for a choice among the actions: gain in accuracy over the mixing hull at "
+        "25, 50 and 75% of FULL's cost, in vision tokens and in counted FLOPs beyond not "
+        "looking, means over seeds with the 95% interval over questions and seeds. None pays "
+        "for what it knows. Perfect choice: by the outcomes themselves, lucky guesses included."
+        " Choice by outcomes elsewhere: by what the models of other seeds made of the same "
+        "question, and by the text; left out where there is one seed. Choice by the text, "
+        "fitted on the set itself: by category, words and hidden state, cross-fitted on the "
+        "other questions; an estimate of what the text can tell, which a policy fitted on more "
+        "questions may exceed. Router fitted on outcomes: by category, fitted on training "
+        "questions. One action per dataset: over all sets with equal weight, beyond the same "
+        "mixture of actions on all of them."
     )
-    return render.Table(caption, inputs.references, columns)
+    kept = pd.concat([inputs.references, inputs.counted(FLOPS).references], ignore_index=True)
+    return render.Table(caption, kept, columns)

@@ -13,7 +13,7 @@ SHARE = "(share of the questions)"
 
 def table(inputs: Inputs) -> render.Table:
     """A row per dataset and method at its operating point; the first tells the shares."""
-    measures = ("share", "accuracy", "avg_cost", "look_rate")
+    measures = ("share", "accuracy", "avg_cost", "avg_flops", "look_rate")
     numbers = over_seeds(inputs.strata, [*BY, "title", "stratum"], measures)
     chosen = operating_points(inputs)[BY]
     rows = chosen.merge(numbers[[*BY, "title"]].drop_duplicates(), on=BY)
@@ -28,13 +28,15 @@ def table(inputs: Inputs) -> render.Table:
         columns |= {
             (group, "Acc. [%]"): render.numbers(100 * accuracy),
             (group, "Cost"): render.numbers(there["avg_cost_mean"].mask(is_share)),
+            (group, "GFLOPs"): render.numbers(1e-9 * there["avg_flops_mean"].mask(is_share), 2),
             (group, "Looks [%]"): render.numbers(100 * there["look_rate_mean"].mask(is_share), 0),
         }
     caption = (
-        "Accuracy, cost and share of looks on questions by what they need: the cheapest view "
-        "under which a question is expected to be answered right more likely than not. That is "
-        "told by what the models of other seeds made of the question and by its text (of a single "
-        "seed by its text alone), never by the outcomes that are counted here. The first row of a "
-        f"dataset has the share of each kind. Means over seeds. {operating_note(inputs)}"
+        "Accuracy, cost, counted FLOPs and share of looks on questions by what they need: the "
+        "cheapest view under which a question is expected to be answered right more likely than"
+        " not. That is told by what the models of other seeds made of the question and by its "
+        "text (of a single seed by its text alone), never by the outcomes that are counted "
+        "here. The first row of a dataset has the share of each kind. Means over seeds. "
+        f"{operating_note(inputs)}"
     )
     return render.Table(caption, inputs.strata, columns)

@@ -12,7 +12,7 @@ def table(inputs: Inputs) -> render.Table:
     """A row per dataset and method; what depends on cost is told by tokens and by FLOPs."""
     names = [column.name for column in VOCABULARY]
     rows = over_seeds(inputs.hull, [*BY, "title"], names)
-    counted = over_seeds(inputs.others[FLOPS][0], BY, names)
+    counted = over_seeds(inputs.counted(FLOPS).hull, BY, names)
     counted = rows[BY].merge(counted, on=BY, how="left", validate="one_to_one")
     columns = (
         {"Dataset": rows["dataset"], "Method": rows["title"]}
