@@ -22,6 +22,7 @@ from vovnet.machine.overrides import drop_overrides
 from vovnet.pipeline.catalogue import STEPS
 
 BY_HAND = {
+    "ask": ("ask", "ask a trained model a question about a picture"),
     "inspect": ("inspect", "look at a prepared dataset, with a contact sheet"),
     "plan": ("plan", "what a suite will cost, before anything is spent"),
     "bench_gpu": ("bench_gpu", "what this machine's GPU does with a large model"),
@@ -41,7 +42,7 @@ BY_HAND = {
 COMMANDS = {name: ("steps", step.help) for name, step in STEPS.items()} | BY_HAND
 """Name -> (module of `vovnet.commands` with an object of that name, one line of help)."""
 
-WORKING = {"steps", "sweeps"}
+WORKING = {"steps", "sweeps", "ask"}
 """Modules whose commands compute, so that a timed run beside them is not alone."""
 
 INTERRUPTED, BROKEN_PIPE = 130, 141

@@ -61,18 +61,26 @@ def allowed_actions(actions: Sequence[str], action_space: str) -> list[int]:
     return [actions.index(name) for name in names]
 
 
-def choose_actions(
+def action_values(
     scores: ArrayLike, costs: ArrayLike, lambda_cost: ArrayLike
-) -> NDArray[np.int64]:
-    """argmax_a (score_a - lambda_cost * cost_a) per row (samples, actions); ties: the cheaper.
+) -> NDArray[np.float64]:
+    """score_a - lambda_cost * cost_a, (samples, actions).
 
-    `lambda_cost` is one number, or one for each row. An infinite one never looks.
+    `lambda_cost` is one number, or one for each row. Under an infinite one cost alone counts.
     """
     scores_NA = np.asarray(scores, dtype=np.float64)
     costs_NA = np.asarray(costs, dtype=np.float64)
     lambda_N1 = np.broadcast_to(np.asarray(lambda_cost, dtype=np.float64), len(scores_NA))[:, None]
     with np.errstate(invalid="ignore"):  # infinity times a cost of 0
-        values_NA = np.where(np.isinf(lambda_N1), -costs_NA, scores_NA - lambda_N1 * costs_NA)
+        return np.where(np.isinf(lambda_N1), -costs_NA, scores_NA - lambda_N1 * costs_NA)
+
+
+def choose_actions(
+    scores: ArrayLike, costs: ArrayLike, lambda_cost: ArrayLike
+) -> NDArray[np.int64]:
+    """The action of the highest `action_values` per row (samples, actions); ties: the cheaper."""
+    values_NA = action_values(scores, costs, lambda_cost)
+    costs_NA = np.asarray(costs, dtype=np.float64)
     best_N1 = values_NA.max(axis=1, keepdims=True)
     return np.where(values_NA == best_N1, costs_NA, np.inf).argmin(axis=1)
 

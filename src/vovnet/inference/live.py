@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from vovnet.config import PolicySettings, Settings, merge, validate
 from vovnet.core.errors import ConfigError, DataError
@@ -27,7 +29,7 @@ from vovnet.evaluation.live_columns import LIVE_COLUMNS, PARTS
 from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions, question_of
 from vovnet.evaluation.replay import load_routers, router_key
-from vovnet.inference.engine import Answer, Inference, TextPass
+from vovnet.inference.engine import Answer, Inference, Signals, TextPass
 from vovnet.machine.alone import alone
 from vovnet.model.architectures import IMAGE_MARKS
 from vovnet.model.loading import weights_digest
@@ -44,6 +46,7 @@ from vovnet.policies.router import known_of
 WARM_UP = 3
 """Samples that are answered under every view before the clock counts."""
 
+ImageLoader = Callable[[Sample], list[Image.Image]]
 OnSample = Callable[[], None]
 Row = dict[str, Any]
 
@@ -81,8 +84,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class LiveAnswer:
-    """One sample, decided and answered; `answers` are those of the executed views, in order."""
+    """One sample, decided and answered; `answers` are those of the executed views, in order.
 
+    `signals` are what the policy was told: of the text pass, or the costs of the actions alone.
+    """
+
+    signals: Signals
     decision: Decision
     answers: list[Answer]
     flops: float
@@ -113,15 +120,20 @@ class LiveAnswer:
 
 @dataclass(eq=False)
 class LivePolicy:
-    """A policy with the model that it steers."""
+    """A policy with the model that it steers.
+
+    `load` finds a sample's images; without it they are those of a prepared dataset.
+    """
 
     inference: Inference
     layout: Layout
     policy: PolicySettings
     router: Router | None = None
+    load: ImageLoader | None = None
 
     def __post_init__(self) -> None:
         check_live(self.policy)
+        self.images_of = self.load or partial(load_images, self.inference.settings, self.layout)
         self.kind = kind_of(self.policy)
         self.reads_text_pass = self.kind.reads_text_pass(self.policy)
 
@@ -157,7 +169,7 @@ class LivePolicy:
         reuses = text_pass is not None and settings.eval.cache_reuse
         flops = sum(answer.executed_flops(after_text=reuses) for answer in answers)
         flops += float(text_pass.signals[0]["flops_text_pass"]) if text_pass else 0
-        return LiveAnswer(decision, answers, flops, timing)
+        return LiveAnswer(signals, decision, answers, flops, timing)
 
     def _known(self, sample: Sample, text_pass: TextPass | None) -> Known:
         """What the router knows of a sample: its state as it would be stored, or its words."""
@@ -202,7 +214,7 @@ class LivePolicy:
         images = []
         if view != "no":
             with timing.clock("image_loading"):
-                images = load_images(self.inference.settings, self.layout, sample)
+                images = self.images_of(sample)
         (answer,) = self.inference.answer([sample], view, [images], text_pass, clock=timing.clock)
         return answer
 

@@ -3,6 +3,7 @@
 Shapes: B samples, T tokens, D hidden size, V vocabulary, A actions of the suite.
 """
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from vovnet.model.loading import base_model_digest, load_vlm
 from vovnet.model.sequences import sent
 from vovnet.model.vlm import VisionLanguageModel
 from vovnet.pipeline.trained_model import weights_file
+
+logger = logging.getLogger(__name__)
 
 
 def pooled_features(hidden_BTD: Tensor, text_mask_BT: Tensor, last_BD: Tensor) -> Tensor:
@@ -281,13 +284,17 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): state[name] for name in named}
 
 
+def _manifest(weights: Path) -> dict[str, Any]:
+    """What is said of weights by the manifest beside them, if there is one."""
+    path = weights.with_name("manifest.json")
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    return found
+
+
 def _check_base(model: VoVNet, path: Path) -> None:
     """Compare with the manifest of the stage, where the weights lie beside it."""
-    manifest = path.with_name("manifest.json")
-    if not manifest.exists():
-        return
-    trained_over = read_json(manifest).get("base_model")
-    if trained_over != base_model_digest(model.settings):
+    manifest = _manifest(path)
+    if manifest and manifest.get("base_model") != base_model_digest(model.settings):
         raise CheckpointError(
             f"{path}: its adapters were trained over another base model than"
             f" {model.settings.base_model_name!r} is now"
@@ -323,6 +330,8 @@ def load_trained(settings: Settings, checkpoint: Path | None, device: torch.devi
     model = VoVNet(settings, with_head=checkpoint is not None)
     if checkpoint is not None:
         load_weights(model, checkpoint)
+        if _manifest(weights_file(checkpoint)).get("stage") == 1:
+            logger.warning("%s is of stage 1: its policy head is untrained", checkpoint)
     model.to(device).eval()
     merge_adapters(model)
     return model

@@ -1,9 +1,13 @@
 """VoVNet: the policy head's scores against the cost of looking."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
+from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats
-from vovnet.core.cost import allowed_actions, choose_actions
+from vovnet.core.cost import action_values, allowed_actions, choose_actions, expected_cost
 from vovnet.policies.base import LAMBDA, Ints, PolicyInputs, PolicyKind, by_lambda, yes
 
 
@@ -11,6 +15,18 @@ def highest_value(inputs: PolicyInputs) -> Ints:
     """argmax_a (score_a - lambda_cost * cost_a)."""
     price = inputs.scalar(inputs.policy.lambda_cost)
     return _allowed(inputs)[choose_actions(*_worth(inputs), price)]
+
+
+def values_by_action(
+    policy: PolicySettings, actions: Sequence[str], signals: Mapping[str, Any]
+) -> dict[str, float]:
+    """What each action is worth on one question, in nats, from the signals of its text pass."""
+    chosen = allowed_actions(actions, policy.action_space)
+    names = [actions[action] for action in chosen]
+    scores_1A = [[signals[f"score_{name}"] for name in names]]
+    costs_1A = expected_cost([[signals[f"tokens_{name}"] for name in names]], policy.cost_scale)
+    (values_A,) = action_values(scores_1A, costs_1A, policy.lambda_cost).tolist()
+    return dict(zip(names, values_A, strict=True))
 
 
 def _allowed(inputs: PolicyInputs) -> Ints:

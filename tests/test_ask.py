@@ -1,0 +1,87 @@
+"""`vovnet ask`: one question to a trained model, from the shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.hands import Hand
+from support.live import live_settings
+from support.models import make_inference
+from support.worlds import SETS
+from vovnet import cli
+from vovnet.core.layout import Layout
+from vovnet.data.sets import image_paths, load_set
+from vovnet.inference.live import LivePolicy
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert cli.main(["ask", *arguments, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_an_answer_is_that_of_a_live_run(
+    observed: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Decision, answer and cost, with several pictures and with choices; values say why."""
+    settings = live_settings(observed)
+    config = tmp_path / "suite.yaml"
+    config.write_text(yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8")
+    stage2 = observed.stage("vovnet", 0, 2)
+    live = LivePolicy(make_inference(settings), observed, settings.policy)
+    numbers: set[int] = set()
+    for name in SETS:
+        samples = load_set(settings, observed, name)
+        several = [sample for sample in samples if len(sample.images) > 1]
+        for sample in [*samples[:2], *several[:1]]:
+            if sample.hint:
+                continue
+            paths = [str(path) for path in image_paths(settings, observed, sample)]
+            arguments = ["--config", str(config), "--checkpoint", str(stage2)]
+            arguments += ["--question", sample.question]
+            arguments += [part for path in paths for part in ("--image", path)]
+            arguments += [part for text in sample.choices.values() for part in ("--choice", text)]
+            told, expected = asked(capsys, *arguments), live(sample).row
+            assert told["decision"] == [expected["executed"]]
+            for key in ("vision_tokens", "flops"):
+                assert told[key] == expected[key]
+            assert told["answer"] == expected["text"]
+            assert max(told["values"], key=told["values"].__getitem__) == told["decision"][0]
+            assert told["time_ms"]["total"] > told["time_ms"]["generation"] > 0
+            never = asked(capsys, *arguments, "--lambda_cost", "inf")
+            assert never["decision"] == ["no"] and never["vision_tokens"] == 0
+            numbers.add(len(paths))
+    assert len(numbers) > 1, "no question has several pictures"
+
+
+def test_what_cannot_be_asked_is_one_line(
+    hand: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture", encoding="utf-8")
+    stage2 = hand.checkpoints["stage"]
+    probe = hand.layer("probe", {"policy": {"baseline_name": "probe"}})
+    ask = ["ask", "--question", "What?", "--config", str(hand.base)]
+    for arguments, fault in (
+        (["--checkpoint", str(stage2), "--image", str(text)], f"{text}: not a decodable image"),
+        (["--checkpoint", str(tmp_path / "none")], "no checkpoint there"),
+        (["--checkpoint", str(stage2), "--config", probe], "'probe' is fitted on the outcomes"),
+    ):
+        assert cli.main([*ask, *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert fault in line
+
+
+def test_a_checkpoint_of_stage_1_is_asked_with_a_warning(
+    hand: Hand, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage1 = hand.checkpoints["stage"].with_name("stage1")
+    command = ["ask", "--config", str(hand.base), "--checkpoint", str(stage1), "--question", "Who?"]
+    assert cli.main(command) == 0
+    assert "its policy head is untrained" in caplog.text
+    assert capsys.readouterr().out.startswith("decision: ")
