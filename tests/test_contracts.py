@@ -22,6 +22,7 @@ from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import load_observed, replay
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy
+from vovnet.model.sequences import Batch
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
@@ -77,18 +78,19 @@ class Widths:
 
     def __init__(self, inference: Inference) -> None:
         self.calls: list[tuple[int, bool]] = []
-        language_model = inference.vlm.model.model.language_model
-        self._hook = language_model.register_forward_pre_hook(self._record, with_kwargs=True)
+        self._vlm, self._embed = inference.vlm, inference.vlm.embed
 
-    def _record(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        has_images = kwargs["visual_pos_masks"] is not None
-        self.calls.append((kwargs["inputs_embeds"].shape[1], has_images))
+    def _record(self, batch: Batch) -> torch.Tensor:
+        entered_BTD = self._embed(batch)
+        self.calls.append((entered_BTD.shape[1], bool(batch.images)))
+        return entered_BTD
 
     def __enter__(self) -> list[tuple[int, bool]]:
+        self._vlm.embed = self._record  # type: ignore[method-assign]
         return self.calls
 
     def __exit__(self, *_: object) -> None:
-        self._hook.remove()
+        del self._vlm.embed
 
 
 def samples_and_images(layout: Layout) -> tuple[Inference, list[Sample], list[list[Any]]]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -133,7 +132,6 @@ class LivePolicy:
 
     def __post_init__(self) -> None:
         check_live(self.policy)
-        self.images_of = self.load or partial(load_images, self.inference.settings, self.layout)
         self.kind = kind_of(self.policy)
         self.reads_text_pass = self.kind.reads_text_pass(self.policy)
 
@@ -207,6 +205,11 @@ class LivePolicy:
                 chosen.append(sample)
         return chosen
 
+    def _images(self, sample: Sample) -> list[Image.Image]:
+        if self.load is not None:
+            return self.load(sample)
+        return load_images(self.inference.settings, self.layout, sample)
+
     def _look(
         self, sample: Sample, view: str, text_pass: TextPass | None, timing: Timing
     ) -> Answer:
@@ -214,7 +217,7 @@ class LivePolicy:
         images = []
         if view != "no":
             with timing.clock("image_loading"):
-                images = self.images_of(sample)
+                images = self._images(sample)
         (answer,) = self.inference.answer([sample], view, [images], text_pass, clock=timing.clock)
         return answer
 
