@@ -20,6 +20,7 @@ from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_states, read_table, signal_columns
 from vovnet.pipeline.keys import step_settings
+from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.views import DEFAULT_ACTIONS
 from workflow.plan import Plan
@@ -217,6 +218,37 @@ def test_runs_of_one_suite_ask_and_answer_each_in_its_own_way() -> None:
     assert [run for run, value in resolved.items() if value.eval.cache_reuse] == ["vovnet"]
     assert stage1_owner(settings, "trained_first") == "trained_first", "asked in another order"
     assert stage1_owner(settings, "vovnet") == "vovnet"
+
+
+def test_a_run_that_ends_with_stage_1_is_its_model_and_has_no_head() -> None:
+    """It trains a stage 1 of its own, which no other run goes on from."""
+    longer = {"last_stage": 1, "training": {"stage1_epochs": 2}}
+    change = {
+        "runs": {"longer": longer, "same": {"last_stage": 1}},
+        "experiments": {
+            "longer_full": {
+                "title": "Longer",
+                "run": "longer",
+                "policy": {"baseline_name": "always_full"},
+            }
+        },
+    }
+    settings = validate(merge(MIXED, change), "test")
+    plan = Plan(settings)
+    assert plan.model_files("longer", 3) == [plan.stage("longer", 3, 1)]
+    owners = [stage1_owner(settings, run) for run in ("vovnet", "longer", "same")]
+    assert owners == ["vovnet", "longer", "same"]
+    observed = step_settings(settings, "observe", run="longer", seed=3, eval_set="mmmu")
+    assert observed["runs"] == {"longer": {"last_stage": 1}} and "policy" not in observed
+    trained = TrainedModel(validate(observed, "own"), Layout(Path("results")), "longer", 3)
+    assert (
+        trained.checkpoint == Layout(Path("results")).stage("longer", 3, 1) and not trained.has_head
+    )
+    stanza = {"title": "Longer", "run": "longer", "sweep": {"lambda_cost": [0, 1]}}
+    with pytest.raises(ConfigError, match="which the run 'longer' does not have"):
+        Plan(validate(merge(merge(MIXED, change), {"experiments": {"learned": stanza}}), "test"))
+    with pytest.raises(ConfigError, match=r"runs\.longer\.last_stage: expected 1 or 2, got 3"):
+        validate(merge(MIXED, {"runs": {"longer": {"last_stage": 3}}}), "test")
 
 
 def test_what_a_head_reads_observes_no_base_model_again() -> None:

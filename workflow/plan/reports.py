@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 from functools import cached_property
 from pathlib import Path
 
+from vovnet.config import last_stage
 from vovnet.config.experiments import (
     ablation_experiments,
     bench_experiments,
@@ -168,7 +169,7 @@ class ReportPlan(EvaluationPlan):
         stages = [
             self.stage(owner, seed, stage)
             for run, seed in dict.fromkeys(pairs)
-            for owner, stage in ((self.owners[run], 1), (run, 2))
+            for owner, stage in ((self.owners[run], 1), (run, 2))[: last_stage(settings, run)]
         ]
         return list(dict.fromkeys(stages))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from vovnet.config import is_base, run_settings
+from vovnet.config import is_base, last_stage, run_settings
 from vovnet.config.experiments import stage1_owner, trained_runs
 from vovnet.model.loading import base_model_files
 from workflow.boundary import ends_in_one_line
@@ -47,7 +47,7 @@ class TrainingPlan(DataPlan):
         """
         if is_base(self.settings, run):
             return base_model_files(run_settings(self.settings, run).model)
-        return [self.stage(run, seed, 2)]
+        return [self.stage(run, seed, last_stage(self.settings, run))]
 
     def stage(self, run: str, seed: int, stage: int) -> Path:
         return self.layout.stage(run, seed, stage) / "manifest.json"

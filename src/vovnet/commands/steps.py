@@ -122,7 +122,10 @@ def train(settings: Settings, args: Namespace) -> None:
     name = args.run or next(iter(settings.runs))
     seed = settings.training.seed if args.seed is None else args.seed
     trained = TrainedModel(settings, settings.layout, name, seed)
-    for stage in (args.stage,) if args.stage else (1, 2):
+    last = trained.last_stage
+    if (args.stage or 1) > last:
+        raise ConfigError(f"runs.{name}: there is no stage {args.stage or 1} of it to train")
+    for stage in (args.stage,) if args.stage else range(1, last + 1):
         model = trained.stage1_model if stage == 1 else trained
         with progress(f"training stage {stage}") as on_step:
             folder = train_stage(model, stage, on_step, beside=not args.in_place)

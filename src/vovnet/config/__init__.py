@@ -23,8 +23,10 @@ from vovnet.config.settings import (
     check_prompt_order,
     first_error,
     is_base,
+    last_stage,
     load,
     policy_points,
+    run_kind,
     run_settings,
     validate,
 )

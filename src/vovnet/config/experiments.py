@@ -6,7 +6,14 @@ from typing import Any, Self
 
 from vovnet.config.data import SplitRef
 from vovnet.config.schema import PolicySettings
-from vovnet.config.settings import BASE_SEED, Settings, is_base, policy_points, run_settings
+from vovnet.config.settings import (
+    BASE_SEED,
+    Settings,
+    is_base,
+    last_stage,
+    policy_points,
+    run_settings,
+)
 from vovnet.config.stanzas import Experiment
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER, SUITE
@@ -169,11 +176,16 @@ def stage1_shares(settings: Settings) -> dict[str, float]:
 
 
 def stage1_owner(settings: Settings, run: str) -> str:
-    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings."""
+    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings.
+
+    One that ends with stage 1 has its own.
+    """
     if is_base(settings, run):
         raise ConfigError(f"runs.{run}: nothing of a run with base: true is trained")
+    if last_stage(settings, run) == 1:
+        return run
     wanted = _stage1_settings(settings, run)
-    runs = trained_runs(settings)
+    runs = [name for name in trained_runs(settings) if last_stage(settings, name) == 2]
     return next(name for name in runs if _stage1_settings(settings, name) == wanted)
 
 

@@ -55,7 +55,8 @@ class Settings(Section):
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
     """Training recipes: overrides of model, data, policy and training, and of how eval answers.
     With `base: true` nothing is trained: the base model is observed as it is, and only model, data
-    and eval may be overridden."""
+    and eval may be overridden. With `last_stage: 1` the model of a stage 1 of its own is observed,
+    which has no trained head."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: schema.ReportSettings = schema.ReportSettings()
@@ -183,7 +184,8 @@ def _check_fsdp(settings: Settings) -> None:
 
 def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
     """A run overrides sections; one that trains nothing has no say in how training is done."""
-    unknown = set(overrides) - {"base", "model", "data", "policy", "training", "eval"}
+    known = {"base", "last_stage", "model", "data", "policy", "training", "eval"}
+    unknown = set(overrides) - known
     if unknown:
         raise ValueError(f"{key}: unknown key {sorted(unknown)[0]!r}")
     common = set(overrides.get("eval") or {}) - set(RUN_EVAL)
@@ -195,7 +197,9 @@ def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
     base = overrides.get("base", False)
     if not isinstance(base, bool):
         raise ValueError(f"{key}.base: expected true or false, got {base!r}")
-    trained = [name for name in ("policy", "training") if name in overrides]
+    if "last_stage" in overrides and overrides["last_stage"] not in (1, 2):
+        raise ValueError(f"{key}.last_stage: expected 1 or 2, got {overrides['last_stage']!r}")
+    trained = [name for name in ("last_stage", "policy", "training") if name in overrides]
     trained += ["model.lora"] if (overrides.get("model") or {}).get("lora") else []
     if base and trained:
         raise ValueError(
@@ -280,7 +284,7 @@ def run_settings(settings: Settings, run: str, seed: int | None = None) -> Setti
     changed: dict[str, Any] = {
         name: _overridden(getattr(settings, name), overrides, f"runs.{run}: {name}")
         for name, overrides in settings.runs[run].items()
-        if name != "base"
+        if name not in ("base", "last_stage")
     }
     if is_base(settings, run):
         model = changed.get("model", settings.model)
@@ -299,6 +303,17 @@ def run_settings(settings: Settings, run: str, seed: int | None = None) -> Setti
 def is_base(settings: Settings, run: str) -> bool:
     """Whether a run is the base model as it is, of which nothing is trained."""
     return bool(settings.runs.get(run, {}).get("base", False))
+
+
+def last_stage(settings: Settings, run: str) -> int:
+    """The stage whose model a run is: 2, or 1 where it has no other, and 0 of a base run."""
+    return 0 if is_base(settings, run) else int(settings.runs.get(run, {}).get("last_stage", 2))
+
+
+def run_kind(settings: Settings, run: str) -> dict[str, Any]:
+    """A run without its overrides: what kind of model it is."""
+    kinds: dict[int, dict[str, Any]] = {0: {"base": True}, 1: {"last_stage": 1}}
+    return kinds.get(last_stage(settings, run), {})
 
 
 def _overridden(section: Section, overrides: Any, key: str) -> Section:

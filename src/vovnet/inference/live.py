@@ -267,7 +267,9 @@ def _live_experiment(
     checkpoints: list[Row] = []
     for seed in experiment.seeds:
         trained = TrainedModel(settings, layout, experiment.run, seed)
-        model = load_trained(resolved, trained.checkpoint, pick_device())
+        model = load_trained(
+            resolved, trained.checkpoint, pick_device(), with_head=trained.has_head
+        )
         inference = Inference(model, resolved)
         checkpoints.append({"seed": seed} | _weights_facts(trained))
         routers = load_routers(trained, experiment.points)

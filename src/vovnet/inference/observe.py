@@ -78,7 +78,12 @@ def observe_shard(
         }
         if any(missing.values()):
             if inference is None:
-                model = load_trained(trained.settings, trained.checkpoint, pick_device())
+                model = load_trained(
+                    trained.settings,
+                    trained.checkpoint,
+                    pick_device(),
+                    with_head=trained.has_head,
+                )
                 inference = Inference(model, trained.settings)
             before = inference.halved_batches
             waiting = {

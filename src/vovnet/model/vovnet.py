@@ -322,15 +322,19 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
 
 
-def load_trained(settings: Settings, checkpoint: Path | None, device: torch.device) -> VoVNet:
+def load_trained(
+    settings: Settings, checkpoint: Path | None, device: torch.device, *, with_head: bool = True
+) -> VoVNet:
     """The model with trained weights, or without a checkpoint the base model as it is.
 
-    It is ready to be observed; adapters are merged into the base.
+    It is ready to be observed; adapters are merged into the base. Without head the VLM alone is
+    loaded.
     """
-    model = VoVNet(settings, with_head=checkpoint is not None)
+    with_head = with_head and checkpoint is not None
+    model = VoVNet(settings, with_head=with_head)
     if checkpoint is not None:
-        load_weights(model, checkpoint)
-        if _manifest(weights_file(checkpoint)).get("stage") == 1:
+        load_weights(model, checkpoint, with_head=with_head)
+        if with_head and _manifest(weights_file(checkpoint)).get("stage") == 1:
             logger.warning("%s is of stage 1: its policy head is untrained", checkpoint)
     model.to(device).eval()
     merge_adapters(model)

@@ -10,9 +10,10 @@ from typing import Any
 from vovnet.config import (
     Settings,
     SplitRef,
-    is_base,
+    last_stage,
     mmbench_part,
     policy_points,
+    run_kind,
     run_settings,
 )
 from vovnet.config import experiments as suite
@@ -110,7 +111,7 @@ def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     observed = _unscored(_observed(settings, names, router_fit=not names))
     for part in observed["router_fit"]:
         part.pop("parse", None)
-    scored = {} if is_base(settings, run) else {"policy": SIGNAL_KEYS}
+    scored = {"policy": SIGNAL_KEYS} if last_stage(settings, run) == 2 else {}
     decided = _parts(value, **scored, eval=GENERATION_KEYS)
     return _model_step(value, run, [seed], observed, **decided)
 
@@ -219,7 +220,7 @@ def _step(runs: Value | None = None, **sections: Any) -> Value:
 
 def _runs(settings: Settings, *names: str) -> Value:
     """Runs without their overrides, which are applied already."""
-    return {run: {"base": True} if is_base(settings, run) else {} for run in names}
+    return {run: run_kind(settings, run) for run in names}
 
 
 def _model_step(

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings, is_base, run_settings
+from vovnet.config import Settings, is_base, last_stage, run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import CheckpointError
 from vovnet.core.layout import Layout
@@ -49,6 +49,16 @@ class TrainedModel:
         return is_base(self.suite, self.run)
 
     @property
+    def last_stage(self) -> int:
+        """The stage whose model it is; 0 of a base run."""
+        return last_stage(self.suite, self.run)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it has a trained policy head."""
+        return self.last_stage == 2
+
+    @property
     def facts(self) -> dict[str, Any]:
         """How manifests name the model."""
         return {"run": self.run, "seed": self.seed}
@@ -61,12 +71,12 @@ class TrainedModel:
     @property
     def checkpoint(self) -> Path | None:
         """Folder of the finished model; None of a base run, which has no weights of its own."""
-        return None if self.is_base else self.stage(2)
+        return None if self.is_base else self.stage(self.last_stage)
 
     @property
     def weights(self) -> Path:
         """File of the finished model's weights; a missing one is an error."""
-        return weights_file(self.stage(2))
+        return weights_file(self.stage(self.last_stage))
 
     def stage(self, number: int) -> Path:
         """Folder in which this run trains a stage."""

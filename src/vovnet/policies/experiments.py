@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, Settings, is_base
+from vovnet.config import PolicySettings, Settings, last_stage
 from vovnet.config.experiments import (
     ResolvedExperiment,
     experiment_seeds,
@@ -94,10 +94,11 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
             f"policy.baseline_name: {policy.baseline_name!r} is fitted on data.router_fit, which"
             " is empty, expected at least one part"
         )
-    if kind.reads_scores and is_base(experiment.given, experiment.run):
+    if kind.reads_scores and (stage := last_stage(experiment.given, experiment.run)) < 2:
+        run = f"{'run' if stage else 'base run'} {experiment.run!r}"
         raise ConfigError(
-            "policy.baseline_name: VoVNet reads the scores of a trained head, which the base run"
-            f" {experiment.run!r} does not have, expected one of {baseline_names()}"
+            "policy.baseline_name: VoVNet reads the scores of a trained head, which the"
+            f" {run} does not have, expected one of {baseline_names()}"
         )
     if experiment.stanza.compare_cache_reuse:
         _check_reuse(experiment.settings)

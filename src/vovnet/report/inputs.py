@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, Settings, is_base, policy_points
+from vovnet.config import PolicySettings, Settings, last_stage, policy_points
 from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
@@ -112,9 +112,9 @@ class Inputs:
         return {run: list(seeds) for run, seeds in found.items()}
 
     def trained_runs(self) -> dict[str, list[int]]:
-        """Those of them that are trained -> their seeds."""
+        """Those of them that are trained in both stages -> their seeds."""
         runs = self.runs().items()
-        return {run: seeds for run, seeds in runs if not is_base(self.settings, run)}
+        return {run: seeds for run, seeds in runs if last_stage(self.settings, run) == 2}
 
     def experiments(self, *baselines: str) -> list[str]:
         """Replayed experiments with one of these `baseline_name`s ("" is the learned policy)."""
@@ -148,7 +148,7 @@ class Inputs:
     def trained_main_run(self) -> tuple[str, list[int]] | None:
         """The same where it is trained, for what is about its training."""
         run, seeds = self.main_run()
-        return None if is_base(self.settings, run) else (run, seeds)
+        return (run, seeds) if last_stage(self.settings, run) == 2 else None
 
     def twins(self, mode: str, run: str, policy: PolicySettings) -> Iterator[tuple[str, int]]:
         """Experiments of a mode, and their points, with this run and policy and no other aim."""

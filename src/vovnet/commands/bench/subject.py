@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from vovnet.config import Settings, is_base, run_settings, validate
+from vovnet.config import Settings, run_kind, run_settings, validate
 from vovnet.config.experiments import bench_experiments, run_seeds
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import read_text
@@ -86,7 +86,7 @@ def open_bench(settings: Settings, layout: Layout, folder: Path) -> Bench:
     settings = _cut_down(settings)
     (run,), (seed,) = settings.runs, settings.seeds
     trained = TrainedModel(settings, layout, run, seed)
-    model = load_trained(settings, trained.checkpoint, pick_device())
+    model = load_trained(settings, trained.checkpoint, pick_device(), with_head=trained.has_head)
     return Bench(settings, BenchLayout(folder, layout), CountingInference(model, settings))
 
 
@@ -109,7 +109,7 @@ def _cut_down(settings: Settings) -> Settings:
         part["max_samples"] = min(part["max_samples"] or half, half)
     alone = {"seeds": [seed], "targets": []}
     stanzas = {name: value["experiments"][name] | alone for name in names}
-    runs = {run: {"base": True} if is_base(settings, run) else {}}
+    runs = {run: run_kind(settings, run)}
     whole = {"runs": runs, "seeds": [seed], "experiments": stanzas, "targets": {}}
     whole |= {"report": {}, "eval": value["eval"] | {"num_shards": 1}}
     return validate(value | whole, "bench")

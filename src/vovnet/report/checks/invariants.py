@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vovnet.config import is_base, policy_points
+from vovnet.config import last_stage, policy_points
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
@@ -41,9 +41,9 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
     sets = [*settings.data.eval_sets, *([ROUTER_FIT] if settings.data.router_fit else [])]
     for run, seeds in inputs.runs().items():
         for seed in seeds:
-            trained = not is_base(settings, run)
-            stages = ((1, stage1_owner(settings, run)), (2, run)) if trained else ()
-            for stage, owner in stages:
+            last = last_stage(settings, run)
+            stages = [(1, stage1_owner(settings, run)), (2, run)] if last else []
+            for stage, owner in stages[:last]:
                 path = layout.stage(owner, seed, stage) / "manifest.json"
                 key = step_key(settings, "train", run=owner, seed=seed, stage=stage)
                 yield "stages", path, key
