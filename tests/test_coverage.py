@@ -17,7 +17,7 @@ import pytest
 
 from vovnet.core.resampling import Resamples, mean_over_seeds
 from vovnet.core.stats import Curves, best_choice, captured_share
-from vovnet.evaluation.references import Ground, Points, hull_gains
+from vovnet.evaluation.ground import Ground, Points, hull_gains
 
 COSTS = np.array([0.0, 4, 16])
 IMAGES, PER_IMAGE, SEEDS = 200, 2, 3

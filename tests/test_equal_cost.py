@@ -31,9 +31,10 @@ from vovnet.core.resampling import holm
 from vovnet.evaluation.columns import EQUAL_COST_COLUMNS, Row, read_results
 from vovnet.evaluation.equal_cost import judge, verdict
 from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.ground import Points
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
-from vovnet.evaluation.references import Comparison, Points
+from vovnet.evaluation.references import Comparison
 from vovnet.report.inputs import load_inputs
 from vovnet.report.render import DASH
 from vovnet.report.tables import against_vovnet, profiling

@@ -12,10 +12,10 @@ from support.replays import World
 from vovnet import cli
 from vovnet.core.arrays import Floats
 from vovnet.core.resampling import Estimate, mean_over_seeds
-from vovnet.evaluation.power import Observed, observed_gains
+from vovnet.evaluation.power import ObservedGain, observed_gains
 
-ONE_SEED = Observed("a", "50", 3.0, 800, 400, 1, shared=1.0, chance=0.0, trainings=0.0)
-THREE_SEEDS = Observed("a", "50", 3.0, 800, 400, 3, shared=1.0, chance=0.0, trainings=0.75)
+ONE_SEED = ObservedGain("a", "50", 3.0, 800, 400, 1, shared=1.0, chance=0.0, trainings=0.0)
+THREE_SEEDS = ObservedGain("a", "50", 3.0, 800, 400, 3, shared=1.0, chance=0.0, trainings=0.75)
 
 
 def test_one_seed_by_the_textbook() -> None:
@@ -55,7 +55,7 @@ def drawn(
 )
 def test_a_gain_is_shown_as_often_as_is_said(variances: tuple[float, float, float]) -> None:
     """Three seeds that differ by questions, by what each does with them by chance, and in truth."""
-    item = Observed("a", "50", 0.0, 400, 400, 3, *variances)
+    item = ObservedGain("a", "50", 0.0, 400, 400, 3, *variances)
     shown = drawn(1, item.detectable(1, 0.8), *variances).p_value < 0.05
     assert shown.mean() == pytest.approx(0.8, abs=0.03)
     factor = item.needed(2.0, 0.8) / 400
@@ -69,14 +69,14 @@ def test_chance_falls_with_the_number_of_questions() -> None:
     assert told.shared_variance.mean() == pytest.approx(0.04, abs=0.02)
     assert told.chance_variance.mean() == pytest.approx(1.0, abs=0.02)
     parts = zip(told.shared_variance, told.chance_variance, told.trainings_variance, strict=True)
-    needed = [Observed("a", "50", 0, 400, 400, 3, *part).needed(2.0, 0.8) for part in parts]
+    needed = [ObservedGain("a", "50", 0, 400, 400, 3, *part).needed(2.0, 0.8) for part in parts]
     assert np.isinf(needed).mean() < 0.3
-    truth = Observed("a", "50", 0, 400, 400, 3, 0.04, 1.0, 0.0).needed(2.0, 0.8)
+    truth = ObservedGain("a", "50", 0, 400, 400, 3, 0.04, 1.0, 0.0).needed(2.0, 0.8)
     assert np.median(needed) == pytest.approx(truth, rel=0.1)
 
 
 def test_one_cluster_tells_nothing() -> None:
-    unknown = Observed("a", "50", 0, 4, 1, 1, math.nan, 0.0, 0.0)
+    unknown = ObservedGain("a", "50", 0, 4, 1, 1, math.nan, 0.0, 0.0)
     assert math.isinf(unknown.needed(1.0, 0.8)) and math.isnan(unknown.detectable(1, 0.8))
 
 

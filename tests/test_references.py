@@ -13,7 +13,7 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
 from vovnet.core.stats import Curves
-from vovnet.evaluation.ceilings import _by_dataset
+from vovnet.evaluation.ceilings import _by_dataset, _captured
 from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import ALL_SETS
 from vovnet.evaluation.expected import (
@@ -23,8 +23,8 @@ from vovnet.evaluation.expected import (
     told_by_other_seeds,
 )
 from vovnet.evaluation.frontier import chosen_at_every_lambda
+from vovnet.evaluation.ground import Ground, Points
 from vovnet.evaluation.questions import Questions, load_questions
-from vovnet.evaluation.references import Ground, Points
 from vovnet.evaluation.replay import Observed, load_observed
 from vovnet.pipeline.trained_model import TrainedModel
 
@@ -180,6 +180,19 @@ def test_files_tell_captured_shares_and_references(evaluated: World) -> None:
             assert gains[dataset, "by_text"] > 5
             assert gains[dataset, "by_text"] < gains[dataset, "expected"] < gains[dataset, "oracle"]
         assert gains.loc[ALL_SETS].index.tolist() == ["dataset"]
+
+
+def test_a_resample_without_anything_to_capture_is_left_out_and_counted() -> None:
+    """Of many such resamples no interval is told: all of them might lie beyond one of its ends."""
+    shares_SB = np.random.default_rng(0).normal(0.9, 0.05, (3, 1001))
+    shares_SB[1, 5] = np.nan
+    few = _captured(shares_SB)
+    assert few["undefined"] == pytest.approx(0.001)
+    assert few["captured_lo"] < few["captured"] < few["captured_hi"]
+    shares_SB[1, :40] = np.nan
+    assert _captured(shares_SB)["undefined"] == pytest.approx(0.039)
+    shares_SB[1, 0] = 0.9
+    assert np.isnan(_captured(shares_SB)["captured_lo"])
 
 
 def test_a_choice_at_every_lambda_does_not_depend_on_the_unit_of_cost() -> None:

@@ -13,6 +13,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+EPSILON = 1e-9
+"""What rounding may make of nothing: numbers of the size of 1 that differ by less are the same."""
+
 
 def unit_codes(names: Sequence[Hashable]) -> Ints:
     """Number of each row's unit, counted by first appearance, (N,)."""

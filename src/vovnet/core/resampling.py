@@ -135,7 +135,7 @@ def percentile_interval(values_BK: Floats) -> tuple[Floats, Floats]:
 
 
 def wilson_interval(mean: float, count: int) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count` independent questions.
+    """Wilson's score interval of a share of `count` independent questions, or clusters of them.
 
     For scores within [0, 1] that are graded it is too wide rather than too narrow: no such
     score of mean p varies more than one of 0 and 1, whose variance is p (1 - p).
@@ -168,16 +168,16 @@ class Estimate:
 
 
 def half_width(
-    z_K: Floats, num_seeds: int, questions_K: Floats, left_K: Floats, seeds_K: Floats
+    z_K: Floats, num_seeds: int, questions_K: Floats, kept_share_K: Floats, seeds_K: Floats
 ) -> Floats:
     """Of the interval of a mean over seeds, at the level of the normal quantile z, (K,).
 
-    From its standard errors by the choice of questions, of whose variance a share is `left`, and by
-    the choice of seeds, see `mean_over_seeds`.
+    From its standard errors by the choice of questions, of whose variance the share `kept_share`
+    counts, and by the choice of seeds, see `mean_over_seeds`.
     """
     student_K = -stdtrit(num_seeds - 1, ndtr(-z_K)) if num_seeds > 1 else z_K
     trainings_K = np.where(seeds_K > 0, student_K * seeds_K, 0.0)
-    both_K = np.hypot(z_K * questions_K * np.sqrt(np.maximum(left_K, 0.0)), trainings_K)
+    both_K = np.hypot(z_K * questions_K * np.sqrt(np.maximum(kept_share_K, 0.0)), trainings_K)
     widest_K: Floats = np.maximum(both_K, z_K * questions_K)
     return widest_K
 
@@ -197,21 +197,21 @@ def mean_over_seeds(values_SBK: Floats) -> Estimate:
     means_BK, num_seeds = values_SBK.mean(axis=0), len(values_SBK)
     mean_K, variance_K = means_BK[0], means_BK[1:].var(axis=0)
     low_K, high_K = percentile_interval(means_BK)
-    seeds_K, left_K = np.zeros_like(mean_K), np.ones_like(mean_K)
+    seeds_K, kept_share_K = np.zeros_like(mean_K), np.ones_like(mean_K)
     chance_K, trainings_K = np.zeros_like(mean_K), np.zeros_like(mean_K)
     deviation_K = np.full_like(mean_K, np.nan)
     if num_seeds > 1:
         deviation_K = values_SBK[:, 0].std(axis=0, ddof=1)
-        apart_K = values_SBK[:, 1:].var(axis=1).mean(axis=0) - variance_K
-        half_K = num_seeds / (num_seeds - 1) * apart_K / 2
-        chance_K = np.maximum(2 * half_K, 0.0)
+        disagreement_K = values_SBK[:, 1:].var(axis=1).mean(axis=0) - variance_K
+        half_chance_K = num_seeds / (num_seeds - 1) * disagreement_K / 2
+        chance_K = np.maximum(2 * half_chance_K, 0.0)
         trainings_K = np.maximum(deviation_K**2 - chance_K, 0.0)
-        seeds_K = np.sqrt(np.maximum(deviation_K**2 - half_K, 0.0) / num_seeds)
-        left_K = 1 - half_K / num_seeds / np.where(variance_K > 0, variance_K, 1.0)
+        seeds_K = np.sqrt(np.maximum(deviation_K**2 - half_chance_K, 0.0) / num_seeds)
+        kept_share_K = 1 - half_chance_K / num_seeds / np.where(variance_K > 0, variance_K, 1.0)
     below_K, above_K = np.maximum(mean_K - low_K, 0.0), np.maximum(high_K - mean_K, 0.0)
 
     def width(questions_K: Floats, z_K: Floats) -> Floats:
-        return half_width(z_K, num_seeds, questions_K, left_K, seeds_K)
+        return half_width(z_K, num_seeds, questions_K, kept_share_K, seeds_K)
 
     def p_value(questions_K: Floats) -> Floats:
         """The level at which the interval just reaches 0, by bisection."""

@@ -12,13 +12,10 @@ Accuracies are in [0, 1].
 
 import numpy as np
 
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import EPSILON, Floats
 
 BETA = 0.1
 """Weight of cost against accuracy in the rank score, as RouterArena and VL-RouterBench set it."""
-
-EPSILON = 1e-9
-"""An accuracy that is lower by less is the same."""
 
 
 def cost_save(

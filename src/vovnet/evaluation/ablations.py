@@ -24,7 +24,8 @@ from vovnet.evaluation.columns import (
     TOKENS,
     rate_columns,
 )
-from vovnet.evaluation.references import Comparison, hull_gains
+from vovnet.evaluation.ground import hull_gains
+from vovnet.evaluation.references import Comparison
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
 DIFFERENCES = [

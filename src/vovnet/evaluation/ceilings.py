@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vovnet.core import stats
-from vovnet.core.arrays import Floats, Ints
-from vovnet.core.resampling import Estimate, mean_over_seeds
+from vovnet.core.arrays import Bools, Floats, Ints
+from vovnet.core.resampling import LEVEL, Estimate, mean_over_seeds
 from vovnet.core.stats import Curves, share_of_area
 from vovnet.evaluation.columns import (
     ALL_SETS,
@@ -34,7 +34,8 @@ from vovnet.evaluation.columns import (
 from vovnet.evaluation.equal_cost import OWN, PLACES
 from vovnet.evaluation.expected import cross_fitted, head_policies, told_by_other_seeds
 from vovnet.evaluation.frontier import chosen_at_every_lambda
-from vovnet.evaluation.references import Comparison, Ground, Points, averages
+from vovnet.evaluation.ground import Ground, Points, averages
+from vovnet.evaluation.references import Comparison
 from vovnet.evaluation.strata import strata_of
 
 TITLES = {
@@ -165,7 +166,13 @@ class Ceilings:
     def captured(
         self, name: str, dataset: str, curves: Mapping[int, Curves], unit: Unit
     ) -> list[Row]:
-        """Rows of captured.csv of an experiment on a set; `curves` are those of its seeds."""
+        """Rows of captured.csv of an experiment on a set; `curves` are those of its seeds.
+
+        In a resample where the reference gains nothing over the hull there is no share. Its share
+        of the resamples is told as `undefined`, and the interval is that of the others: what is
+        captured where there is something to capture. There is none where so many are undefined
+        that they could be all beyond one of its ends.
+        """
         shares: dict[str, list[Floats]] = {}
         for seed, curve in curves.items():
             ground = self.comparison.ground(name, dataset, seed, unit)
@@ -176,7 +183,7 @@ class Ceilings:
         return [
             self.comparison.keys(name, dataset, next(iter(curves)))
             | {"unit": unit, "reference": reference, "num_seeds": len(values)}
-            | _told("captured", mean_over_seeds(np.stack(values)[:, :, None]))
+            | _captured(np.stack(values))
             for reference, values in shares.items()
         ]
 
@@ -247,6 +254,15 @@ def _rows(dataset: str, unit: Unit, reference: str, tops: Sequence[Top]) -> list
         | _told("gain", gains, place)
         for place, (at, cost) in enumerate(zip((*PLACES, OWN), costs_Q.tolist(), strict=False))
     ]
+
+
+def _captured(shares_SB: Floats) -> Row:
+    """The captured share over seeds, and the share of resamples in which a seed has none."""
+    defined_B: Bools = np.logical_not(np.isnan(shares_SB).any(axis=0))
+    undefined = 1 - float(defined_B[1:].mean()) if len(defined_B) > 1 else 0.0
+    if 0 < undefined <= (1 - LEVEL) / 2:
+        shares_SB = shares_SB[:, defined_B | (np.arange(len(defined_B)) == 0)]
+    return {"undefined": undefined} | _told("captured", mean_over_seeds(shares_SB[:, :, None]))
 
 
 def _told(name: str, found: Estimate, place: int = 0) -> Row:

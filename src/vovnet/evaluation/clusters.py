@@ -7,8 +7,15 @@ run them again.
 from zlib import crc32
 
 from vovnet.config.schema import EvalSettings
+from vovnet.core.arrays import Ints
 from vovnet.core.resampling import Resamples, cluster_codes
 from vovnet.evaluation.questions import Questions
+
+
+def clusters_of(questions: Questions) -> Ints:
+    """The cluster of each question, (U,)."""
+    images = [[image.sha256 for image in sample.images] for sample in questions.samples]
+    return cluster_codes(questions.units, images)
 
 
 def draw_resamples(questions: Questions, evaluation: EvalSettings) -> Resamples:
@@ -17,8 +24,7 @@ def draw_resamples(questions: Questions, evaluation: EvalSettings) -> Resamples:
     Each split is drawn by itself: sets of other questions vary independently, and means over sets
     with them. Sets of the same split, such as one with circular passes, draw the same.
     """
-    images = [[image.sha256 for image in sample.images] for sample in questions.samples]
-    clusters_U = cluster_codes(questions.units, images)
+    clusters_U = clusters_of(questions)
     first = questions.samples[0]
     split = crc32(f"{first.dataset}/{first.split}".encode())
     return Resamples.draw(clusters_U, evaluation.bootstrap_samples, (evaluation.seed, split))

@@ -213,7 +213,7 @@ EQUAL_COST_COLUMNS = (
 )
 
 _CAPTURED = ("captured", "captured_sd", "captured_lo", "captured_hi")
-CAPTURED_COLUMNS = (*_OF_EXPERIMENT, "unit", "reference", "num_seeds", *_CAPTURED)
+CAPTURED_COLUMNS = (*_OF_EXPERIMENT, "unit", "reference", "num_seeds", *_CAPTURED, "undefined")
 _GAINED = ("gain", "gain_sd", "gain_lo", "gain_hi")
 _AT = ("avg_cost", "accuracy", "accuracy_sd", "accuracy_lo", "accuracy_hi")
 REFERENCE_COLUMNS = ("dataset", "unit", "reference", "title", "at", "num_seeds", *_AT, *_GAINED)

@@ -23,13 +23,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from vovnet.core.arrays import Floats, Ints, unit_minima, unit_sums
+from vovnet.core.arrays import EPSILON, Floats, Ints, unit_minima, unit_sums
 from vovnet.core.resampling import LEVEL, weighted_totals
 from vovnet.evaluation.columns import AT_MOST, DIVISIONS, Row
 from vovnet.evaluation.references import Comparison
-
-EPSILON = 1e-12
-"""What rounding may make of a difference of exactly a point."""
 
 RULES = {"mean": 0.0, "sure": NormalDist().inv_cdf(LEVEL)}
 """How a point is chosen -> how many standard errors its accuracy must be above what is promised."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vovnet.core.arrays import Bools, Floats
+from vovnet.core.arrays import EPSILON, Bools, Floats
 from vovnet.core.resampling import LEVEL, holm, mean_over_seeds
 from vovnet.core.stats import Curves
 from vovnet.evaluation.columns import (
@@ -24,7 +24,8 @@ from vovnet.evaluation.columns import (
     Row,
     Unit,
 )
-from vovnet.evaluation.references import Comparison, Points
+from vovnet.evaluation.ground import Points
+from vovnet.evaluation.references import Comparison
 
 RESOLUTION = "resolution_scaling_proxy"
 OWN = "own"
@@ -32,8 +33,6 @@ OWN = "own"
 
 PLACES = tuple(name.removeprefix("gain_at_") for name in GAIN_SHARES)
 NOT_JUDGED: Row = {"p_holm": np.nan, "verdict": ""}
-EPSILON = 1e-9
-"""Percentage points, or tokens, that rounding may make of nothing."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Where a policy errs: error_slices.csv and .json of an experiment.
 
 A slice is the questions that share an action or a value of a field of the dataset. Its interval
-is Wilson's, over questions: circular passes of one question count once.
+is Wilson's, over clusters: questions that share an image, and circular passes of one, count once,
+as if they were all right or all wrong together.
 
 The JSON also tells what the policy head's scores are worth (`vovnet.evaluation.reliability`).
 Shapes: N rows, U questions, A actions.
@@ -22,6 +23,7 @@ from vovnet.core.files import json_ready, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.core.resampling import wilson_interval
+from vovnet.evaluation.clusters import clusters_of
 from vovnet.evaluation.columns import Row, SampleResults, rate_columns, write_csv
 from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import load_questions
@@ -85,9 +87,9 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
 def slices_of(passes: pd.DataFrame, actions: Sequence[str]) -> list[Row]:
     """The whole set, then each action, then each value of each field.
 
-    `passes` has the rows of samples.parquet with their question (`unit`), `entropy` (nats), whether
-    each is a `false_skip`, and the values of `FIELDS`. Actions are chosen row by row, so that their
-    accuracy is that of single passes.
+    `passes` has the rows of samples.parquet with their question (`unit`) and its `cluster`,
+    `entropy` (nats), whether each is a `false_skip`, and the values of `FIELDS`. Actions are chosen
+    row by row, so that their accuracy is that of single passes.
     """
     scores_U = passes.groupby("unit")["score"].min()
     overall, by_row = float(scores_U.mean()), float(passes["score"].mean())
@@ -130,11 +132,11 @@ def _slice(
 ) -> Row:
     """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
     accuracy, num_questions = float(scores.mean()), passes["unit"].nunique()
-    low, high = wilson_interval(accuracy, num_questions)
+    low, high = wilson_interval(accuracy, passes["cluster"].nunique())
     skipped, skips = passes[passes["action"] == NO], (math.nan, math.nan, math.nan)
     if len(skipped):
         rate = float(skipped["false_skip"].mean())
-        skips = (rate, *wilson_interval(rate, skipped["unit"].nunique()))
+        skips = (rate, *wilson_interval(rate, skipped["cluster"].nunique()))
     rates = enumerate(rate_columns(actions))
     return {
         "field": field,
@@ -179,6 +181,7 @@ def _points(
     for dataset in experiment.sets:
         limit = experiment.stanza.max_samples
         questions = load_questions(experiment.settings, layout, dataset, limit)
+        clusters_N = clusters_of(questions)[questions.units]
         fields = {name: list(map(of, questions.samples)) for name, of in FIELDS.items()}
         for seed in experiment.seeds:
             trained = TrainedModel(experiment.given, layout, experiment.run, seed)
@@ -192,6 +195,7 @@ def _points(
                 passes = rows.assign(
                     **fields,
                     unit=questions.units,
+                    cluster=clusters_N,
                     entropy=observed.signals["entropy"].to_numpy(),
                     false_skip=(rows["action"] == NO) & (full_N > rows["score"]),
                 )

@@ -41,8 +41,9 @@ from vovnet.evaluation.columns import (
 from vovnet.evaluation.deployable import deployable_rows
 from vovnet.evaluation.equal_cost import equal_cost_rows, judge
 from vovnet.evaluation.expected import head_policies
+from vovnet.evaluation.ground import Ground, Points, Reached, hull_gains
 from vovnet.evaluation.live_gains import LiveComparison, live_rows
-from vovnet.evaluation.references import Comparison, Ground, Points, Reached, hull_gains
+from vovnet.evaluation.references import Comparison
 from vovnet.evaluation.strata import strata_rows
 from vovnet.pipeline.manifest import write_manifest
 

@@ -12,8 +12,9 @@ from vovnet.core.layout import Layout
 from vovnet.core.stats import upper_hull
 from vovnet.evaluation.columns import MS, Row
 from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, Reference, gains_of, within_range
+from vovnet.evaluation.ground import Points, averages
 from vovnet.evaluation.live_run import LiveRun
-from vovnet.evaluation.references import Comparison, Points, averages
+from vovnet.evaluation.references import Comparison
 from vovnet.policies.fixed import always_shown
 
 

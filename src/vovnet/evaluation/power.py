@@ -18,7 +18,8 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.core.resampling import Z, half_width, mean_over_seeds
 from vovnet.evaluation.columns import GAIN_SHARES, TOKENS
-from vovnet.evaluation.references import Comparison, hull_gains
+from vovnet.evaluation.ground import hull_gains
+from vovnet.evaluation.references import Comparison
 
 RANKS = (np.arange(200) + 0.5) / 200
 """At which quantiles the deviation of seeds is averaged over, R of them."""
@@ -27,7 +28,7 @@ TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedGain:
     """A gain in points as it was observed: mean over `num_seeds` seeds on `num_questions`.
 
     The variance of one seed's gain has three parts: `shared` by the choice of questions, in
@@ -53,10 +54,10 @@ class Observed:
         """
         seeds, chance = self.num_seeds, self.chance / factor
         questions = self.shared / factor + chance / seeds
-        left = 1 - chance / 2 / seeds / questions if questions > 0 else 1.0
+        kept_share = 1 - chance / 2 / seeds / questions if questions > 0 else 1.0
         ratios_R = chdtri(seeds - 1, RANKS) / (seeds - 1) if seeds > 1 else np.zeros(1)
         seeds_R = np.maximum((self.trainings + chance) * ratios_R - chance / 2, 0.0) / seeds
-        errors = (np.array(sqrt(questions)), np.array(left), np.sqrt(seeds_R))
+        errors = (np.array(sqrt(questions)), np.array(kept_share), np.sqrt(seeds_R))
         spread = sqrt(max(questions + self.trainings / seeds, TINY))
         return float(ndtr((gain - half_width(np.array(Z), seeds, *errors)) / spread).mean())
 
@@ -81,7 +82,7 @@ class Observed:
         return ceil(high * self.num_clusters) * self.num_questions / self.num_clusters
 
 
-def observed_gains(settings: Settings, layout: Layout, name: str) -> list[Observed]:
+def observed_gains(settings: Settings, layout: Layout, name: str) -> list[ObservedGain]:
     """The gains of an experiment's curve at shares of FULL's cost, on each of its sets."""
     comparison = Comparison(settings, layout, [name])
     if not comparison.has_curve(name):
@@ -100,6 +101,6 @@ def observed_gains(settings: Settings, layout: Layout, name: str) -> list[Observ
             parts = (told.shared_variance, told.chance_variance, told.trainings_variance)
             gain, *variances = (float(values[place]) for values in (told.value, *parts))
             share = at.removeprefix("gain_at_")
-            found.append(Observed(dataset, share, gain, *sizes, *variances))
+            found.append(ObservedGain(dataset, share, gain, *sizes, *variances))
         comparison.forget_set()
     return found

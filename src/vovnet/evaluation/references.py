@@ -8,8 +8,6 @@ is the data itself.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,15 +16,16 @@ from numpy.typing import NDArray
 from vovnet.config import PolicySettings, Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
-from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
+from vovnet.core.arrays import Floats
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.core.resampling import Resamples, percentile_interval
+from vovnet.core.resampling import Resamples
 from vovnet.core.stats import Curves
 from vovnet.evaluation.clusters import draw_resamples
-from vovnet.evaluation.columns import FLOPS, GAIN_SHARES, TOKENS, Row, SampleResults, Unit
+from vovnet.evaluation.columns import FLOPS, TOKENS, Row, SampleResults, Unit
 from vovnet.evaluation.frontier import Frontier, Source, frontier_of, matched_frontier
+from vovnet.evaluation.ground import Ground, Reached, averages
 from vovnet.evaluation.matched import points_on
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import (
@@ -45,130 +44,6 @@ DONE = ("action", "score", "cost", "flops", "vision_tokens")
 
 COLUMN_OF: Mapping[Unit, str] = {TOKENS: "cost", FLOPS: "flops"}
 """Unit of cost -> the column of samples.parquet that holds it."""
-
-
-@dataclass(frozen=True)
-class Points:
-    """Average cost and accuracy of P policies on the data and its resamples, (B, P) each."""
-
-    costs: Floats
-    accuracies: Floats
-
-    @property
-    def measured(self) -> "Points":
-        """The data itself, without resamples."""
-        return Points(self.costs[:1], self.accuracies[:1])
-
-    @property
-    def count(self) -> int:
-        """P."""
-        return self.costs.shape[1]
-
-    def beside(self, other: "Points") -> "Points":
-        """These and then the other ones."""
-        return Points(
-            np.hstack([self.costs, other.costs]), np.hstack([self.accuracies, other.accuracies])
-        )
-
-
-@dataclass(frozen=True)
-class Reached:
-    """What an experiment did at its operating points: actions, (N, P), and averages by unit."""
-
-    actions: Ints
-    points: Mapping[Unit, Points]
-
-    @cached_property
-    def interval(self) -> tuple[Floats, Floats]:
-        """The ends of the 95% interval of each point's accuracy, (P,)."""
-        return percentile_interval(next(iter(self.points.values())).accuracies)
-
-
-@dataclass(frozen=True)
-class Ground:
-    """One trained model on the questions of one set: what policies there are compared with.
-
-    `fixed` are the actions, each shown always, of which FULL is the one of index `full`; `best` is
-    what a perfect choice among them reaches at any cost; `bayes` is the Bayes
-    router's sweep where there is one.
-    """
-
-    needed_N: Bools
-    fixed: Points
-    full: int
-    best: Curves
-    bayes: Points | None = None
-
-    @cached_property
-    def full_cost(self) -> Floats:
-        return self.fixed.costs[:, self.full]
-
-    @property
-    def no_cost(self) -> Floats:
-        """What not looking costs: no vision token, but FLOPs of the language model."""
-        return self.fixed.costs[:, 0]
-
-    @property
-    def full_accuracy(self) -> Floats:
-        return self.fixed.accuracies[:, self.full]
-
-    @property
-    def places(self) -> Floats:
-        """The costs at which curves are compared, `GAIN_SHARES` of the way to FULL's, (B, Q)."""
-        way_B1 = (self.full_cost - self.no_cost)[:, None]
-        return self.no_cost[:, None] + way_B1 * np.array(list(GAIN_SHARES.values()))
-
-    @cached_property
-    def hull(self) -> Curves:
-        return stats.upper_hull(self.fixed.costs, self.fixed.accuracies)
-
-    @cached_property
-    def hull_area(self) -> Floats:
-        """Up to FULL's cost, (B,)."""
-        return self.hull.area(self.full_cost)
-
-    def with_no(self, points: Points) -> Points:
-        """The points and, before them, not looking at all."""
-        return Points(
-            np.column_stack([self.fixed.costs[:, 0], points.costs]),
-            np.column_stack([self.fixed.accuracies[:, 0], points.accuracies]),
-        )
-
-    def with_ends(self, points: Points, full_B: Floats) -> Points:
-        """The points between not looking at all and always FULL, of the given accuracy."""
-        ends = self.with_no(points)
-        return Points(
-            np.column_stack([ends.costs, self.full_cost]),
-            np.column_stack([ends.accuracies, full_B]),
-        )
-
-    def curve(self, points: Points) -> Curves:
-        """What a policy reaches at any cost, by random mixing of neighbouring points.
-
-        Beyond its dearest point it mixes with always FULL, if that is better; a point dearer than
-        FULL is not available at FULL's cost. Both are chosen on the data and held in the resamples.
-        """
-        dearest = int(points.costs[0].argmax())
-        last_B = points.accuracies[:, dearest]
-        within = points.costs[0, dearest] <= self.full_cost[0]
-        at_full_B = last_B if within and last_B[0] > self.full_accuracy[0] else self.full_accuracy
-        ends = self.with_ends(points, at_full_B)
-        return stats.sweep_curve(ends.costs, ends.accuracies)
-
-    def mixed_with_ends(self, points: Points) -> Curves:
-        """What random mixing of any two of the points, not looking and always FULL reaches."""
-        ends = self.with_ends(points, self.full_accuracy)
-        return stats.upper_hull(ends.costs, ends.accuracies)
-
-    @cached_property
-    def measured(self) -> "Ground":
-        """The data itself, without resamples."""
-        return replace(
-            self,
-            fixed=self.fixed.measured,
-            best=Curves(self.best.costs[:1], self.best.accuracies[:1]),
-            bayes=None if self.bayes is None else self.bayes.measured,
-        )
 
 
 class Comparison:
@@ -373,25 +248,6 @@ class Comparison:
                 key: np.stack([rows[key].to_numpy() for rows in tables], axis=1) for key in DONE
             }
         return self.decisions[name, seed]
-
-
-def hull_gains(ground: Ground, curve: Curves) -> Floats:
-    """Percentage points over the hull at `GAIN_SHARES` of FULL's cost, (B, Q)."""
-    at_BQ = ground.places
-    return 100 * (curve.value(at_BQ) - ground.hull.value(at_BQ))
-
-
-def averages(
-    questions: Questions, resamples: Resamples, scores_NP: Floats, costs: Mapping[Unit, Floats]
-) -> dict[Unit, Points]:
-    """Means over the data and its resamples by unit: accuracy over questions, cost over rows."""
-    right_UP, parts = unit_minima(scores_NP, questions.units), list(costs.values())
-    accuracies_BP, *costs_BP = resamples.means_of(
-        (right_UP, None), *((costs_NP, questions.units) for costs_NP in parts)
-    )
-    return {
-        unit: Points(own_BP, accuracies_BP) for unit, own_BP in zip(costs, costs_BP, strict=True)
-    }
 
 
 def _comparable(settings: Settings, name: str) -> ResolvedExperiment:

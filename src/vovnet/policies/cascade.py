@@ -6,12 +6,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from vovnet.config import Extended, PolicySettings, Section, ViewName
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import DataError
 from vovnet.policies.base import (
     STOP,
     Confidence,
-    Ints,
     PolicyInputs,
     PolicyKind,
     Scalar,

@@ -12,19 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vovnet.config import Match, PolicySettings
+from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.errors import ConfigError
 from vovnet.core.records import signal_columns
 from vovnet.policies import kind_of
-from vovnet.policies.base import (
-    NO,
-    STOP,
-    Bools,
-    Confidence,
-    Expected,
-    Floats,
-    Ints,
-    PolicyInputs,
-)
+from vovnet.policies.base import NO, STOP, Confidence, Expected, PolicyInputs
 from vovnet.views import parse_view
 from vovnet.views.reductions import REDUCTIONS
 from vovnet.views.reductions.base import ratio_text

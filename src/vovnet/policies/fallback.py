@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Ints
 from vovnet.core.errors import ConfigError
-from vovnet.policies.base import NO, STOP, Confidence, Ints, PolicyInputs, PolicyKind, yes
+from vovnet.policies.base import NO, STOP, Confidence, PolicyInputs, PolicyKind, yes
 
 
 def overrule(inputs: PolicyInputs, at_N: Ints, confidence: Confidence) -> Ints:

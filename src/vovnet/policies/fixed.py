@@ -1,8 +1,9 @@
 """Policies that treat every sample alike."""
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Ints
 from vovnet.core.errors import ConfigError
-from vovnet.policies.base import Ints, PolicyInputs, PolicyKind
+from vovnet.policies.base import PolicyInputs, PolicyKind
 
 
 def _always(view: str) -> PolicyKind:

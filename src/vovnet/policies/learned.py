@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from vovnet.config import PolicySettings
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.cost import action_values, allowed_actions, choose_actions, expected_cost
-from vovnet.policies.base import LAMBDA, Ints, PolicyInputs, PolicyKind, by_lambda, yes
+from vovnet.policies.base import LAMBDA, PolicyInputs, PolicyKind, by_lambda, yes
 
 
 def highest_value(inputs: PolicyInputs) -> Ints:

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError
-from vovnet.policies.base import Floats, Ints, PolicyInputs, PolicyKind
+from vovnet.policies.base import PolicyInputs, PolicyKind
 
 
 def matched(inputs: PolicyInputs) -> Ints:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from vovnet.config import PolicySettings
+from vovnet.core.arrays import Ints
 from vovnet.core.errors import ConfigError
-from vovnet.policies.base import Ints, PolicyInputs, PolicyKind
+from vovnet.policies.base import PolicyInputs, PolicyKind
 from vovnet.policies.decide import merging, pruning
 from vovnet.views import parse_view
 

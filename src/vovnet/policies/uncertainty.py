@@ -3,9 +3,9 @@
 import numpy as np
 
 from vovnet.config import PolicySettings
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError
-from vovnet.policies.base import NO, Ints, PolicyInputs, PolicyKind, Scalar, Told, yes
+from vovnet.policies.base import NO, PolicyInputs, PolicyKind, Scalar, Told, yes
 
 
 def threshold(inputs: PolicyInputs) -> Ints:
