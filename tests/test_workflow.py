@@ -235,6 +235,9 @@ def test_a_wrong_call_is_one_line(project: Path, arguments: list[str], message: 
         (Path.mkdir, ": Is a directory, expected a YAML file"),
         (os.mkfifo, ": expected a YAML file, and this is a pipe or a device"),
         (lambda path: path.write_bytes(b"a: 1\nb: \xd0"), ", line 2: not valid UTF-8"),
+        (lambda path: path.write_text("a: 1\nb: [1\n"), ", line 3: expected ',' or ']'"),
+        (lambda path: path.write_text("- a\n"), ": expected a mapping of keys, got list"),
+        (Path.touch, ": expected a mapping of keys, got nothing"),
     ],
 )
 def test_a_configuration_that_snakemake_cannot_read_is_one_line(

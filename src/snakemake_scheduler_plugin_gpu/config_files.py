@@ -10,6 +10,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 
 def refuse_unreadable() -> None:
     """End a call of Snakemake with one line and status 2 where it could not read a file."""
@@ -21,19 +23,25 @@ def refuse_unreadable() -> None:
 
 
 def first_fault(arguments: Sequence[str]) -> str | None:
-    """What is wrong with the first of the configuration files that is no text file."""
+    """What is wrong with the first of the configuration files that is no mapping in YAML."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--configfile", "--configfiles", nargs="*", type=Path, default=[])
     for path in parser.parse_known_args(arguments)[0].configfile:
         try:
             if path.exists() and not (path.is_file() or path.is_dir()):
                 return f"{path}: expected a YAML file, and this is a pipe or a device"
-            path.read_text(encoding="utf-8")
+            value = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            if not isinstance(value, dict):
+                kind = "nothing" if value is None else type(value).__name__
+                return f"{path}: expected a mapping of keys, got {kind}"
         except FileNotFoundError:
             return f"{path}: file not found"
         except OSError as error:
             return f"{path}: {error.strerror}, expected a YAML file"
         except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            return f"{path}, line {line}: not valid UTF-8 ({error.reason})"
+            before = error.object.count(b"\n", 0, error.start)
+            return f"{path}, line {before + 1}: not valid UTF-8 ({error.reason})"
+        except yaml.MarkedYAMLError as error:
+            line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+            return f"{path}{line}: {error.problem}"
     return None
