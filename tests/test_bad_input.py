@@ -45,6 +45,17 @@ def damage(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None
     return broken
 
 
+def by_hand(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """The same of a file of which no manifest tells what it was."""
+
+    def edited(root: Path) -> None:
+        damage(name, change)(root)
+        for manifest in (root / name).parent.glob("*manifest.json"):
+            manifest.unlink()
+
+    return edited
+
+
 def third_line(content: bytes) -> bytes:
     lines = content.splitlines(keepends=True)
     return b"".join([*lines[:2], lines[2][:40] + b"\n", *lines[3:]])
@@ -174,20 +185,20 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "broken image": (
         lambda root: [path.write_bytes(b"x") for path in root.glob("data/synth_mmbench/images/*")],
         EVAL,
-        "not a decodable image",
+        "damaged, its content is not what was prepared",
     ),
     "broken line": (
-        damage(SAMPLES, third_line),
+        by_hand(SAMPLES, third_line),
         EVAL,
         f"{SAMPLES}, line 3: not valid JSON",
     ),
     "wrong record": (
-        damage(SAMPLES, lambda content: content.replace(b'"question":', b'"qestion":', 1)),
+        by_hand(SAMPLES, lambda content: content.replace(b'"question":', b'"qestion":', 1)),
         EVAL,
         f"{SAMPLES}, line 1, question: Field required",
     ),
-    "not UTF-8": (damage(SAMPLES, lambda content: b"\xff" + content), EVAL, "not valid UTF-8"),
-    "empty dataset": (damage(SAMPLES, lambda content: b""), EVAL, f"{SAMPLES}: the dataset is"),
+    "not UTF-8": (by_hand(SAMPLES, lambda content: b"\xff" + content), EVAL, "not valid UTF-8"),
+    "empty dataset": (by_hand(SAMPLES, lambda content: b""), EVAL, f"{SAMPLES}: the dataset is"),
     "missing dataset": (lambda root: (root / SAMPLES).unlink(), EVAL, f"{SAMPLES}: file not found"),
     "empty raw dataset": (
         damage("raw/synth_mmbench/synth_mmbench_dev.tsv", lambda content: b""),
@@ -206,13 +217,31 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
         ["prepare", *DATASET, "synth_llava", "--split", "train"],
         "llava_instruct.json",
     ),
+    "damaged samples": (
+        damage(SAMPLES, lambda content: b"".join(content.splitlines(True)[:-1])),
+        EVAL,
+        f"{SAMPLES}: damaged, its content is not what dev.manifest.json says: remove ",
+    ),
+    "damaged stage": (
+        damage(STAGE_WEIGHTS, lambda content: content[:-100] + bytes(100)),
+        EVAL,
+        "stage2/model.safetensors: damaged, its content is not what manifest.json says: remove ",
+    ),
+    "damaged image": (
+        lambda root: [
+            path.write_bytes(path.read_bytes()[:-20] + bytes(20))
+            for path in root.glob("data/synth_mmbench/images/*")
+        ],
+        EVAL,
+        "damaged, its content is not what was prepared: remove the manifests in",
+    ),
     "truncated stage": (
-        damage(STAGE_WEIGHTS, lambda content: content[: len(content) // 2]),
+        by_hand(STAGE_WEIGHTS, lambda content: content[: len(content) // 2]),
         EVAL,
         "stage2/model.safetensors: cannot be read",
     ),
     "empty stage": (
-        damage(STAGE_WEIGHTS, lambda content: b""),
+        by_hand(STAGE_WEIGHTS, lambda content: b""),
         EVAL,
         "stage2/model.safetensors: cannot be read",
     ),

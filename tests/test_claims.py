@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vovnet.core.files import write_json
+from vovnet.core.files import sha256_bytes, write_json
 from vovnet.pipeline.claims import claimed_folder, recipe_folder
 
 FIRST, SECOND = {"config": "a"}, {"config": "b"}
@@ -108,7 +108,10 @@ def test_what_has_lost_an_output_is_not_complete(
     folder = tmp_path / "stage1"
     with claimed_folder(folder, FIRST):
         (folder / "weights").touch()
-        write_json(folder / "manifest.json", {"outputs": {"w": {"path": "elsewhere/weights"}}})
+        write_json(
+            folder / "manifest.json",
+            {"outputs": {"w": {"path": "elsewhere/weights", "sha256": sha256_bytes(b"")}}},
+        )
     with claimed_folder(folder, FIRST) as complete:
         assert complete
     (folder / "weights").unlink()
@@ -116,3 +119,20 @@ def test_what_has_lost_an_output_is_not_complete(
         assert not complete
         assert names(folder) == {"key.json"}
     assert capsys.readouterr().err == f"{folder}: weights is gone and is made again\n"
+
+
+def test_what_is_damaged_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "stage1"
+    outputs = {"w": {"path": "stage1/weights", "sha256": sha256_bytes(b"whole")}}
+    for damaged in ("weights", "complete.json", "key.json"):
+        with claimed_folder(folder, FIRST):
+            (folder / "weights").write_bytes(b"whole")
+            write_json(folder / "manifest.json", {"outputs": outputs, "key": FIRST})
+        (folder / "manifest.json").unlink()
+        (folder / damaged).write_bytes(bytes(5))
+        capsys.readouterr()
+        with claimed_folder(folder, FIRST) as complete:
+            assert complete == (damaged == "key.json"), "the manifest tells the key, too"
+        told = capsys.readouterr().err
+        assert complete or told == f"{folder}: {damaged} is damaged and is made again\n"
+        assert names(tmp_path) == {".stage1.lock", "stage1"}, "nothing was set aside"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from support.replays import GRADED, LAMBDAS, write_world
+from support.replays import GRADED, LAMBDAS, forget_outputs, write_world
 from vovnet.config import Settings, merge, validate
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import ConfigError, DataError
@@ -72,6 +72,7 @@ def test_lambdas_survive_the_file(world: World, value: float) -> None:
     results = read_results(layout.eval("vovnet") / "results.csv")
     results["lambda_cost"] = results["lambda_cost"].replace(0.05, value)
     write_results(layout.eval("vovnet") / "results.csv", results.to_dict("records"), ACTIONS)
+    forget_outputs(layout.eval("vovnet") / "summary.json")
     swept = sorted({value if lambda_cost == 0.05 else lambda_cost for lambda_cost in LAMBDAS})
     sweep = {"experiments": {"vovnet": {"sweep": {"lambda_cost": swept}}}}
     settings = validate(merge(with_match(settings, [0.0]).model_dump(), sweep), "test")
@@ -294,6 +295,7 @@ def test_a_lambda_that_was_not_evaluated(world: World) -> None:
     path = layout.eval("vovnet") / "results.csv"
     results = read_results(path)
     write_results(path, results[results["lambda_cost"] != 0.05].to_dict("records"), ACTIONS)
+    forget_outputs(path.with_name("summary.json"))
     with pytest.raises(DataError, match=r"results\.csv: no row for graded, seed 0, .* 0\.05"):
         write_matched(with_match(settings, [0.05]), layout, "random")
 
@@ -304,6 +306,7 @@ def test_results_without_action_rates(world: World) -> None:
     results = read_results(path)
     results["action_rate_full"] = float("nan")
     write_results(path, results.to_dict("records"), ACTIONS)
+    forget_outputs(path.with_name("summary.json"))
     with pytest.raises(DataError, match=r"expected shares of .*full.* that sum to 1"):
         write_matched(settings, layout, "random")
 

@@ -196,6 +196,30 @@ def test_a_killed_observation_goes_on(fresh: Layout) -> None:
     assert observe(fresh, 1) == whole
 
 
+def test_damaged_blocks_are_observed_again(
+    fresh: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In values, in states, or in the list of keys."""
+    settings = settings_of(fresh, {"eval": {"num_shards": 1, "shard_rows": 4}})
+    save_stage2(settings, fresh)
+    whole = observe(fresh, 1)
+    trained = trained_model(settings, fresh)
+    folder = trained.shard("synth_textvqa", "actions", 0, 1)
+    for name, start in (("full", 500), ("states", 2000), ("signals", 400)):
+        path = folder / f"block-000001.{name}.parquet"
+        content = bytearray(path.read_bytes())
+        content[start : start + 32] = bytes(32)
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="block 1 is gone or damaged: call again"):
+            gather(trained, "synth_textvqa")
+        assert f"{path}: not a readable parquet file" in capsys.readouterr().err
+        assert not (folder / "manifest.json").exists(), "so that the next call observes"
+        observe_shard(trained, "synth_textvqa", 0, 1)
+        assert observe(fresh, 1) == whole
+    (folder / "keys.json").write_bytes(bytes(20))
+    assert observe(fresh, 1) == whole
+
+
 def test_blocks_of_another_model_are_not_taken_over(fresh: Layout) -> None:
     settings = settings_of(fresh, {"eval": {"shard_rows": 4}})
     save_stage2(settings, fresh)

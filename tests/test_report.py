@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.replays import EVEN, GRADED
+from support.replays import EVEN, GRADED, forget_outputs
 from support.reports import LIVE, write_keys, write_suite
 from support.repository import ROOT
 from vovnet.config import Settings, merge, validate, yaml_text
@@ -232,6 +232,7 @@ def spoil_results(experiment: str, **values: float) -> Callable[[Layout], None]:
         path = layout.eval(experiment) / "results.csv"
         rows = read_results(path).assign(**values)
         write_results(path, rows.to_dict("records"), DEFAULT_ACTIONS)
+        forget_outputs(path.with_name("summary.json"))
 
     return spoil
 
@@ -240,6 +241,7 @@ def spoil_live(layout: Layout) -> None:
     path = layout.eval(LIVE) / "samples.parquet"
     rows = pd.read_parquet(path)
     write_table(path, rows.assign(prediction="other"), SAMPLE_RESULT_COLUMNS)
+    forget_outputs(path.with_name("summary.json"))
 
 
 def spoil_leakage(layout: Layout) -> None:
@@ -328,6 +330,7 @@ def test_missing_or_wrong_results_are_one_clear_error(results: World) -> None:
     settings, layout = results
     path = layout.eval("oracle") / "results.csv"
     write_text(path, "experiment,dataset\n")
+    forget_outputs(path.with_name("summary.json"))
     with pytest.raises(DataError, match=r"oracle/results.csv: column 'run' is missing"):
         write_tables(settings, layout)
     path.unlink()
@@ -469,6 +472,7 @@ def test_a_setting_of_a_plug_in_fills_a_column_of_its_own(results: World, tmp_pa
     path = layout.eval("resolution") / "results.csv"
     rows = read_results(path).assign(sharpness=0.5).to_dict("records")
     write_results(path, rows, DEFAULT_ACTIONS)
+    forget_outputs(path.with_name("summary.json"))
     names = list(read_results(path))
     assert names.index("max_pixels") + 1 == names.index("sharpness")
     write_tables(settings, layout)

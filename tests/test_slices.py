@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from support.replays import GRADED, LAMBDAS, circular, write_world
+from support.replays import GRADED, LAMBDAS, circular, forget_outputs, write_world
 from vovnet import cli
 from vovnet.config import PolicySettings, Settings
 from vovnet.core.errors import DataError
@@ -290,6 +290,7 @@ def test_samples_of_another_set_are_refused(tmp_path: Path) -> None:
     path = layout.eval("vovnet") / "samples.parquet"
     table = read_table(path, SAMPLE_RESULT_COLUMNS)
     write_table(path, table[table["id"] != "q7"], SAMPLE_RESULT_COLUMNS)
+    forget_outputs(path.with_name("summary.json"))
     with pytest.raises(DataError, match=r"samples\.parquet: .*graded.* evaluate 'vovnet' again"):
         write_error_slices(settings, layout, "vovnet")
     assert not (layout.eval("vovnet") / "error_slices.csv").exists()

@@ -133,6 +133,22 @@ def test_resumed_training_ends_in_the_same_weights(
         assert without_rate(log_of(fresh, stage)) == without_rate(log_of(trained, stage))
 
 
+@pytest.mark.parametrize("form", ["accelerate", "pt"])
+def test_a_damaged_checkpoint_is_not_resumed_from(
+    trained: Layout, fresh: Layout, form: str
+) -> None:
+    """Half of it is zero, as after a power cut; the one before it is taken."""
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "checkpoint_format": form}})
+    with pytest.raises(KillError):
+        train(settings, fresh, 1, kill_at=3)
+    (_, newest) = list_checkpoints(fresh.stage("vovnet", 0, 1))[-1]
+    path = newest if form == "pt" else newest / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    train(settings, fresh, 1)
+    assert weights(fresh, 1) == weights(trained, 1)
+
+
 def test_a_changed_recipe_does_not_resume_from_the_old_one(fresh: Layout) -> None:
     settings = settings_of(fresh, SHORT)
     with pytest.raises(KillError):
@@ -337,7 +353,7 @@ def test_a_broken_image_is_one_line(
         path.write_bytes(b"no picture")
     overrides = {"training": {"num_workers": num_workers}}
     line = error_of(Layout(tmp_path), overrides, capsys)
-    assert "not a decodable image" in line
+    assert "damaged, its content is not what was prepared" in line
 
 
 def test_too_large_a_batch_is_one_line(

@@ -111,24 +111,40 @@ OBSERVATION_COLUMNS: dict[str, pa.DataType] = {
 TIMING_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "latency_ms": pa.float64()}
 
 
-def write_table(path: Path | str, rows: pd.DataFrame, columns: dict[str, pa.DataType]) -> None:
-    """Write parquet atomically with exactly `columns`, in order; equal rows give equal bytes."""
+def write_table(
+    path: Path | str,
+    rows: pd.DataFrame,
+    columns: dict[str, pa.DataType],
+    *,
+    checksums: bool = False,
+) -> None:
+    """Write parquet atomically with exactly `columns`, in order; equal rows give equal bytes.
+
+    With `checksums` a damaged page is refused when it is read, for files that no manifest tells of.
+    """
     schema = pa.schema(list(columns.items()))
-    _write(path, pa.Table.from_pandas(rows[list(columns)], schema=schema, preserve_index=False))
+    table = pa.Table.from_pandas(rows[list(columns)], schema=schema, preserve_index=False)
+    _write(path, table, checksums)
 
 
-def _write(path: Path | str, table: pa.Table) -> None:
+def _write(path: Path | str, table: pa.Table, checksums: bool) -> None:
     table = table.replace_schema_metadata({"vovnet_schema": str(SCHEMA_VERSION)})
     with atomic_path(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=checksums)
 
 
-def write_states(path: Path | str, ids: Sequence[str], states_NF: NDArray[np.float16]) -> None:
+def write_states(
+    path: Path | str,
+    ids: Sequence[str],
+    states_NF: NDArray[np.float16],
+    *,
+    checksums: bool = False,
+) -> None:
     """Write the pooled state of each sample's text pass; equal states give equal bytes."""
     kind = pa.list_(pa.float16(), states_NF.shape[1])
     states = pa.FixedSizeListArray.from_arrays(pa.array(states_NF.reshape(-1)), type=kind)
     table = pa.table({"id": pa.array(ids, pa.string()), "state": states})
-    _write(path, table)
+    _write(path, table, checksums)
 
 
 def read_states(path: Path | str) -> tuple[list[str], NDArray[np.float16]]:
@@ -137,6 +153,11 @@ def read_states(path: Path | str) -> tuple[list[str], NDArray[np.float16]]:
     states = table["state"].combine_chunks()
     flat = states.flatten().to_numpy(zero_copy_only=False)
     return table["id"].to_pylist(), flat.reshape(len(table), states.type.list_size)
+
+
+def check_table(path: Path | str) -> None:
+    """Refuse a parquet file that cannot be read, or of which a page is not as it was written."""
+    _read(path, ())
 
 
 def read_table(
@@ -150,7 +171,7 @@ def read_table(
 def _read(path: Path | str, columns: Iterable[str]) -> pa.Table:
     try:
         check_is_file(path)
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None
     except (pa.ArrowException, OSError) as error:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from vovnet.core.errors import DataError, one_line
-from vovnet.core.files import check_is_file
+from vovnet.core.files import check_is_file, sha256_bytes
 
 FORMATS = {"BMP": "bmp", "GIF": "gif", "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif"}
 FORMATS |= {"WEBP": "webp"}
@@ -63,8 +63,8 @@ def decode(content: bytes, where: str) -> tuple[str, Image.Image]:
         raise DataError(f"{where}: not a decodable image ({reason})") from None
 
 
-def open_image(path: Path) -> Image.Image:
-    """Decode an image file; a missing or broken file is one clear error."""
+def open_image(path: Path, sha256: str | None = None) -> Image.Image:
+    """Decode an image file; one that is missing, broken, or has another hash is a clear error."""
     try:
         check_is_file(path)
         content = path.read_bytes()
@@ -72,6 +72,11 @@ def open_image(path: Path) -> Image.Image:
         raise DataError(f"{path}: image not found") from None
     except OSError as error:
         raise DataError(f"{path}: not readable ({error.strerror})") from None
+    if sha256 not in (None, sha256_bytes(content)):
+        raise DataError(
+            f"{path}: damaged, its content is not what was prepared: remove the manifests in"
+            f" {path.parents[1]}, and call again to have it prepared again"
+        )
     return decode(content, str(path))[1]
 
 

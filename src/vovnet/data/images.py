@@ -14,7 +14,7 @@ def load_images(settings: Settings, layout: Layout, sample: Sample) -> list[Imag
     """The images of a sample, checked against the sizes that preparation recorded."""
     images = []
     for path, reference in zip(image_paths(settings, layout, sample), sample.images, strict=True):
-        image = open_image(path)
+        image = open_image(path, reference.sha256)
         if image.size != (reference.width, reference.height):
             raise DataError(
                 f"{path}: the image is {image.width}x{image.height} pixels, sample {sample.id!r}"

@@ -20,7 +20,6 @@ from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
 from vovnet.data.left_out import LeftOut, Mix, write_left_out
 from vovnet.data.perceptual_hash import NearHashes
-from vovnet.data.samples import read_samples
 from vovnet.data.sets import stored_part
 
 KINDS = ("question", "image", "near_image", "id", "question_and_image")
@@ -82,7 +81,7 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
     if not settings.data.eval_sets:
         raise ConfigError("data.eval_sets: none, expected what to compare with data.train")
     for name, eval_set in settings.data.eval_sets.items():
-        samples = read_samples(layout.samples(eval_set.dataset, eval_set.split))
+        samples = stored_part(layout, SplitRef(dataset=eval_set.dataset, split=eval_set.split))
         sets[name] = [(_reference(sample), sample_keys(sample)) for sample in samples]
     data, fail_on = settings.data, list(settings.data.leakage.fail_on)
     parts: dict[Mix, list[SplitRef]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from vovnet.config import EvalSet, Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
+from vovnet.core.recorded import check_recorded
 from vovnet.core.records import Sample
 from vovnet.data.left_out import kept_rows, read_left_out
 from vovnet.data.samples import SampleFile, SampleSet
@@ -24,7 +25,7 @@ def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
         names = [*settings.data.eval_sets, ROUTER_FIT]
         raise ConfigError(f"data.eval_sets: no set named {name!r}, expected one of {names}")
     eval_set = settings.data.eval_sets[name]
-    file = SampleFile(layout.samples(eval_set.dataset, eval_set.split))
+    file = prepared_split(layout, eval_set.dataset, eval_set.split)
     rows = list(_first_questions(file, eval_set, settings.quick))
     if not rows:
         raise DataError(
@@ -36,6 +37,13 @@ def load_set(settings: Settings, layout: Layout, name: str) -> SampleSet:
 def load_train(settings: Settings, layout: Layout) -> SampleSet:
     """The training mix, part after part, with ids `<dataset>/<split>/<id>`."""
     return _mix(settings, layout, "train", None)
+
+
+def prepared_split(layout: Layout, dataset: str, split: str) -> SampleFile:
+    """The samples of a split, which must be those that its manifest tells of."""
+    path = layout.samples(dataset, split)
+    check_recorded(path, layout.data_manifest(dataset, split))
+    return SampleFile(path)
 
 
 def image_paths(settings: Settings, layout: Layout, sample: Sample) -> list[Path]:
@@ -79,7 +87,7 @@ def _rows(
     layout: Layout, part: SplitRef, cap: int | None = None
 ) -> tuple[SampleFile, Sequence[int]]:
     """The rows of a part: the first ones, or some that are drawn, in file order."""
-    file = SampleFile(layout.samples(part.dataset, part.split))
+    file = prepared_split(layout, part.dataset, part.split)
     count = _smallest(len(file), part.max_samples, cap)
     if part.draw_seed is None or count == len(file):
         return file, range(count)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from vovnet.core.errors import DataError, one_line
 from vovnet.core.files import atomic_path, open_text
 from vovnet.core.layout import Layout
+from vovnet.core.recorded import check_recorded
 from vovnet.core.records import read_table
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
 
@@ -311,6 +312,7 @@ def write_csv(path: Path | str, rows: Iterable[Row], columns: Iterable[str]) -> 
 
 def read_results(path: Path | str) -> pd.DataFrame:
     """Read results.csv, of whatever actions, with `baseline_name` as text ("" for VoVNet)."""
+    check_recorded(Path(path), Path(path).with_name("summary.json"))
     frame = read_columns(path, result_columns(()))
     return frame.assign(baseline_name=frame["baseline_name"].fillna(""))
 
@@ -342,6 +344,7 @@ class SampleResults:
 
     def __init__(self, layout: Layout, name: str, only: Sequence[str] = ()) -> None:
         self.path, self.name = layout.eval(name) / "samples.parquet", name
+        check_recorded(self.path, self.path.with_name("summary.json"))
         table = read_table(self.path, SAMPLE_RESULT_COLUMNS, only and (*_KEYS, *only))
         self.tables = dict(list(table.groupby(list(_KEYS[:3]), sort=False)))
 

@@ -76,6 +76,7 @@ def write_error_slices(settings: Settings, layout: Layout, name: str) -> list[Pa
     facts = {
         "experiment": name,
         "samples": {"path": str(samples), "sha256": sha256_file(samples)},
+        "outputs": {"csv": {"path": str(outputs[0]), "sha256": sha256_file(outputs[0])}},
         "by_action": frame[frame["field"] == "action"].to_dict("records"),
         "worst": worst(frame).to_dict("records"),
         "reliability": reliability,

@@ -14,7 +14,14 @@ import pandas as pd
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import DataError
-from vovnet.core.files import json_ready, read_json, sha256_file, write_json
+from vovnet.core.files import (
+    json_ready,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
 from vovnet.core.resampling import LEVEL, Resamples, percentile_interval
@@ -269,7 +276,15 @@ def _write(
     folder, actions = layout.eval(experiment.name), experiment.settings.actions
     table = pd.concat(samples, ignore_index=True)
     write_table(folder / "samples.parquet", table, SAMPLE_RESULT_COLUMNS)
-    write_json(folder / "summary.json", json_ready(summary))
+    text = pd.DataFrame(rows, columns=list(result_columns(actions, rows))).to_csv(
+        index=False, lineterminator="\n"
+    )
+    results, table_path = folder / "results.csv", folder / "samples.parquet"
+    outputs = {
+        results.name: {"path": str(results), "sha256": sha256_bytes(text.encode())},
+        table_path.name: _file(table_path),
+    }
+    write_json(folder / "summary.json", json_ready(summary | {"outputs": outputs}))
     columns = result_columns(actions, rows)
     for key in list(experiment.stanza.sweep)[:1]:
         name = SHORT_NAMES.get(key, key.rpartition(".")[2].removeprefix("baseline_"))
@@ -277,4 +292,4 @@ def _write(
             write_results(folder / f"{stem}.csv", rows, actions)
             values = [{column: row.get(column) for column in columns} for row in rows]
             write_json(folder / f"{stem}.json", json_ready(values))
-    write_results(folder / "results.csv", rows, actions)
+    write_text(results, text)

@@ -13,6 +13,7 @@ from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import Layout
+from vovnet.core.recorded import check_recorded
 from vovnet.core.records import read_table
 from vovnet.core.resampling import Resamples, percentile_interval
 from vovnet.evaluation.live_columns import LIVE_COLUMNS, PARTS
@@ -34,11 +35,12 @@ class LiveRun:
         table, path = layout.live_table(name), layout.live_facts(name)
         if not path.exists():
             raise DataError(f"{path}: file not found, `vovnet live --experiment {name}` writes it")
+        check_recorded(table, path)
         self.table, self.rows, facts = table, read_table(table, LIVE_COLUMNS), read_json(path)
         self.cache_reuse: bool = facts["cache_reuse"]
         self.alone: bool = facts["alone"]
         self.facts: Facts = {
-            **{key: item for key, item in facts.items() if key != "key"},
+            **{key: item for key, item in facts.items() if key not in ("key", "outputs")},
             "profile": [],
             "inputs": [{"path": str(read), "sha256": sha256_file(read)} for read in (table, path)],
         }

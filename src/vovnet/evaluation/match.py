@@ -16,6 +16,7 @@ from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
+from vovnet.core.recorded import check_recorded
 from vovnet.core.records import read_table, signal_columns
 from vovnet.evaluation.columns import SampleResults, rate_columns, read_results
 from vovnet.evaluation.matched import NEAR, check_shares, matched_path
@@ -63,6 +64,7 @@ def _bucketed(
     assert match is not None and match.buckets is not None
     rows, run = samples.tables[dataset, seed, point], experiment.given.experiments[samples.name].run
     path = layout.observations(run, seed, dataset) / "signals.parquet"
+    check_recorded(path, layout.observation_manifest(run, seed, dataset, "actions"))
     entropy = read_table(path, signal_columns(actions)).set_index("id")["entropy"]
     entropy_N = entropy.reindex(rows["id"]).to_numpy()
     if np.isnan(entropy_N).any():

@@ -18,6 +18,7 @@ from vovnet.core.arrays import Floats, Ints, unit_minima
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import DataError
 from vovnet.core.layout import ROUTER_FIT
+from vovnet.core.recorded import check_recorded
 from vovnet.core.records import OBSERVATION_COLUMNS, read_states, read_table, signal_columns
 from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.pipeline.trained_model import TrainedModel
@@ -124,11 +125,20 @@ def load_observed(
     in its order, are an error.
     """
     folder, actions = trained.observations(questions.name), trained.settings.actions
-    signals = _read_rows(folder / "signals.parquet", questions, signal_columns(actions))
+    further = set(views) - {*actions}
+
+    def path(table: str) -> Path:
+        """Where a table lies, which must be as it was written."""
+        group = "views" if table in further else "actions"
+        path = folder / f"{table}.parquet"
+        check_recorded(path, trained.observation_manifest(questions.name, group))
+        return path
+
+    signals = _read_rows(path("signals"), questions, signal_columns(actions))
     language = "language_model" if trained.settings.eval.cache_reuse else "language_model_alone"
     answers = {}
     for view in dict.fromkeys([*actions, *views]):
-        table = _read_rows(folder / f"{view}.parquet", questions, OBSERVATION_COLUMNS)
+        table = _read_rows(path(view), questions, OBSERVATION_COLUMNS)
         flops = table.filter(like="flops_").astype(np.float64)
         answers[view] = table.assign(
             score=questions.score(table["text"])[0],
@@ -137,7 +147,7 @@ def load_observed(
         )
     states = None
     if any(router.knows == "state" for router in router_kinds(policies).values()):
-        states = _read_states(folder / "states.parquet", questions)
+        states = _read_states(path("states"), questions)
     return Observed(actions, signals, answers, states)
 
 

@@ -283,7 +283,8 @@ def _live_experiment(
                     for reused, answers in ways.items()
                     for sample, answer in zip(questions.samples, answers, strict=True)
                 ]
-    write_table(layout.live_table(name), pd.DataFrame(rows), LIVE_COLUMNS)
+    table = layout.live_table(name)
+    write_table(table, pd.DataFrame(rows), LIVE_COLUMNS)
     facts = {
         "experiment": name,
         "key": step_key(settings, "live", experiment_views(settings, name), experiment=name),
@@ -301,6 +302,7 @@ def _live_experiment(
         "versions": package_versions(),
         "device": device_name(),
         "alone": is_alone,
+        "outputs": {table.name: {"path": str(table), "sha256": sha256_file(table)}},
     }
     write_json(layout.live_facts(name), facts)
 

@@ -36,6 +36,7 @@ from vovnet.inference.shards import (
     block_path,
     claimed_tables,
     shard_blocks,
+    whole_block,
 )
 from vovnet.model.loading import weights_digest
 from vovnet.model.packed import slots
@@ -73,7 +74,7 @@ def observe_shard(
     with claimed_tables(folder, keys):
         facts: dict[str, Any] = trained.facts
         missing = {
-            index: [item for item in tables if not block_path(folder, index, item).exists()]
+            index: [item for item in tables if not whole_block(folder, index, item)]
             for index, _ in blocks
         }
         if any(missing.values()):
@@ -171,7 +172,8 @@ class Observation:
         if table == STATES:
             states_NF = np.stack([row.state for row in self.rows if row.state is not None])
             self._check_finite(table, "a state", np.isfinite(states_NF.sum(axis=1, dtype=float)))
-            write_states(path, [sample.id for sample in self.samples], states_NF)
+            ids = [sample.id for sample in self.samples]
+            write_states(path, ids, states_NF, checksums=True)
             return
         rows = self.signals if table == SIGNALS else self.view(table)
         columns = signal_columns(self.actions) if table == SIGNALS else VIEW_COLUMNS
@@ -179,7 +181,7 @@ class Observation:
             told = table != SIGNALS or column in (self.rows[0].signals or ())
             if kind == pa.float64() and told:
                 self._check_finite(table, column, np.isfinite(rows[column].to_numpy()))
-        write_table(path, rows, columns)
+        write_table(path, rows, columns, checksums=True)
 
     def _check_finite(self, table: str, what: str, finite_N: NDArray[np.bool_]) -> None:
         if not finite_N.all():

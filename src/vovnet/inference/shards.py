@@ -6,8 +6,9 @@ view of each action, `views` a table for each further view. A set is cut into bl
 `eval.shard_rows` rows, each a file per table; shard i of n holds every n-th block.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from vovnet.core.files import read_json, sha256_json, write_json
 from vovnet.core.records import (
     OBSERVATION_COLUMNS,
     TIMING_COLUMNS,
+    check_table,
     read_states,
     read_table,
     signal_columns,
@@ -67,13 +69,28 @@ def claimed_tables(folder: Path, keys: Mapping[str, Any]) -> Iterator[None]:
     path = folder / "keys.json"
     with held_folder(folder, path.name):
         folder.mkdir(exist_ok=True)
-        known = read_json(path) if path.exists() else {}
+        known: dict[str, Any] = {}
+        with suppress(DataError):  # where it is damaged, blocks of unknown inputs are set aside
+            known = read_json(path) if path.exists() else {}
         for table, key in keys.items():
             if known.get(table) != key:
                 _move_blocks(folder, _aside(folder, table, known.get(table)), table)
                 _move_blocks(_aside(folder, table, key), folder, table)
         write_json(path, known | dict(keys))
         yield
+
+
+def whole_block(folder: Path, index: int, table: str) -> bool:
+    """Whether a block is there as it was written; one that is damaged is told."""
+    path = block_path(folder, index, table)
+    if not path.exists():
+        return False
+    try:
+        check_table(path)
+    except DataError as error:
+        print(f"{error}: it is made again", file=sys.stderr)
+        return False
+    return True
 
 
 def _aside(folder: Path, table: str, key: Any) -> Path:
@@ -108,6 +125,13 @@ def gather(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> None:
                 f"{folder}: observed from other inputs than {folders[0]}, observe it again"
             )
         blocks |= dict.fromkeys(manifest["blocks"], folder)
+    for index, folder in blocks.items():
+        wanted = views or (SIGNALS, STATES, *settings.actions)
+        if not all(whole_block(folder, index, table) for table in wanted):
+            (folder / "manifest.json").unlink()
+            raise DataError(
+                f"{folder}: block {index} is gone or damaged: call again to have it observed again"
+            )
 
     def paths(table: str) -> list[Path]:
         """The blocks of a table in the order of the set."""

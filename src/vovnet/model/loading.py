@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import read_json, sha256_file, sha256_json
+from vovnet.core.recorded import content_hash
 from vovnet.model.families import check_family, family_class
 from vovnet.pipeline.trained_model import TrainedModel
 
@@ -65,7 +66,7 @@ def weights_digest(trained: TrainedModel) -> str:
     """Hash of the weights of a model: its trained ones, or those of the base model as it is."""
     if trained.is_base:
         return base_model_digest(trained.settings.model)
-    return sha256_file(trained.weights)
+    return content_hash(trained.weights)
 
 
 def load_vlm(settings: ModelSettings, budget: VisionBudget) -> VisionLanguageModel:

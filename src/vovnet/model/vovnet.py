@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from vovnet.config import ModelSettings, PolicySettings, Settings
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import atomic_path, read_json
+from vovnet.core.recorded import check_recorded
 from vovnet.model.loading import base_model_digest, load_vlm
 from vovnet.model.sequences import sent
 from vovnet.model.vlm import VisionLanguageModel
-from vovnet.pipeline.trained_model import weights_file
+from vovnet.pipeline.claims import MANIFEST
+from vovnet.pipeline.trained_model import HASHES, weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -259,6 +261,8 @@ def load_weights(model: VoVNet, checkpoint: Path, *, with_head: bool = True) -> 
     path = weights_file(checkpoint)
     if model.settings.lora is not None:
         _check_base(model, path)
+    for name in (MANIFEST, HASHES):
+        check_recorded(path, path.with_name(name))
     state = _read_state(path)
     check_finite(path, state)
     if all(name.startswith("model.") for name in state):  # saved by accelerate with its wrapper
@@ -286,7 +290,7 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _manifest(weights: Path) -> dict[str, Any]:
     """What is said of weights by the manifest beside them, if there is one."""
-    path = weights.with_name("manifest.json")
+    path = weights.with_name(MANIFEST)
     found: dict[str, Any] = read_json(path) if path.exists() else {}
     return found
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_json, write_bytes, write_json
+from vovnet.core.recorded import content_hash, recorded
 from vovnet.pipeline.keys import DIGITS
 
 KEY, MANIFEST, COMPLETE = "key.json", "manifest.json", "complete.json"
+LOG_SUFFIX = ".jsonl"
 OF_EXPERIMENTS = ("summary.json", "live.json")
 
 
@@ -34,7 +36,7 @@ def claimed_folder(folder: Path, key: Mapping[str, str]) -> Iterator[bool]:
         _bring(folder, key)
         manifest, complete = folder / MANIFEST, folder / COMPLETE
         if complete.exists() and (lost := _lost_output(folder)):
-            print(f"{folder}: {lost} is gone and is made again", file=sys.stderr)
+            print(f"{folder}: {lost} and is made again", file=sys.stderr)
             for path in (complete, manifest):
                 path.unlink(missing_ok=True)
         if complete.exists() and not manifest.exists():
@@ -66,13 +68,21 @@ def held_folder(folder: Path, note: str) -> Iterator[None]:
 
 
 def _lost_output(folder: Path) -> str | None:
-    """The name of an output that a complete folder no longer has; None where all are there.
+    """What a complete folder no longer has as it was written; None where all is there.
 
     A log cannot be made again without the work that it tells of.
     """
-    outputs = read_json(folder / COMPLETE).get("outputs", {})
-    names = (Path(facts["path"]).name for kind, facts in outputs.items() if kind != "log")
-    return next((name for name in names if not (folder / name).exists()), None)
+    try:
+        outputs = list(recorded(folder / COMPLETE))
+    except DataError:
+        return f"{COMPLETE} is damaged"
+    for name, digest in outputs:
+        path = folder / name
+        if path.suffix != LOG_SUFFIX and not path.exists():
+            return f"{name} is gone"
+        if path.suffix != LOG_SUFFIX and content_hash(path) != digest:
+            return f"{name} is damaged"
+    return None
 
 
 def is_complete(folder: Path) -> bool:
@@ -88,17 +98,26 @@ def recipe_folder(folder: Path, key: Mapping[str, str]) -> Path:
 
 def recorded_key(folder: Path) -> dict[str, str] | None:
     """From what a folder was made, None where it does not say so."""
-    path = folder / KEY
-    return read_json(path) if path.exists() else None
+    for name in (KEY, COMPLETE):  # the second tells the key where the first is damaged
+        with suppress(DataError):
+            if (folder / name).exists():
+                value = read_json(folder / name)
+                return value if name == KEY else value.get("key")
+    return None
 
 
 def made_by_another(outputs: Sequence[str], config: str, code: str | None) -> bool:
     """Whether the outputs of a step say that another recipe than this one made them.
 
     `config` is the path of the step's configuration, and `code` the digest of its code, which
-    is not compared where it is None. Outputs that say nothing are nobody else's.
+    is not compared where it is None. Outputs that say nothing are nobody else's; one that cannot
+    be read is damaged, and is made again.
     """
-    for key in filter(None, map(_key_of, map(Path, outputs))):
+    try:
+        keys = [key for output in outputs if (key := _key_of(Path(output))) is not None]
+    except DataError:
+        return True
+    for key in keys:
         if not Path(config).stem.endswith("-" + key["config"][:DIGITS]):
             return True
         if code is not None and key.get("code", code) != code:
@@ -114,9 +133,8 @@ def _key_of(output: Path) -> dict[str, str] | None:
     """
     if not output.name.endswith((MANIFEST, *OF_EXPERIMENTS)):
         return None
-    key: Any = None
-    with suppress(DataError):
-        key = read_json(output).get("key")
+    value: Any = read_json(output) if output.exists() else None
+    key = value.get("key") if isinstance(value, dict) else None
     if not isinstance(key, dict) or "config" not in key:
         return None
     of_one_key = output.name in OF_EXPERIMENTS or output.with_name(KEY).exists()

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEFT_OUT = (
     *("vovnet.core.errors", "vovnet.core.files", "vovnet.core.layout", "vovnet.core.progress"),
-    "vovnet.core.registry",
+    *("vovnet.core.recorded", "vovnet.core.registry"),
     *("vovnet.config", "vovnet.pipeline", "vovnet.machine", "vovnet.commands", "vovnet.cli"),
 )
 """Modules and packages that are in no digest, except in that of a step which they compute."""

@@ -13,6 +13,8 @@ from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import step_key
 
 WEIGHTS_NAME = "model.safetensors"
+HASHES = "hashes.json"
+"""In the folder of a checkpoint: the SHA-256 of each of its files."""
 
 
 def weights_file(checkpoint: Path) -> Path:

@@ -17,6 +17,7 @@ from vovnet.config import PolicySettings, Settings, last_stage, policy_points
 from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
+from vovnet.core.recorded import check_recorded
 from vovnet.evaluation import columns as catalogue
 from vovnet.evaluation.columns import (
     FLOPS,
@@ -161,6 +162,8 @@ class Inputs:
 
 def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     """Read the results of every experiment, and their comparison with the mixing hull."""
+    for name in HULL_FILES:
+        check_recorded(layout.hull / name, layout.hull / "manifest.json")
     tables = [
         ordered(settings, catalogue.read_columns(layout.hull / name, columns))
         for name, columns in HULL_FILES.items()

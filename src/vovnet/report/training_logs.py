@@ -9,6 +9,8 @@ from vovnet.config import run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import DataError
 from vovnet.core.files import parse_json, read_json, read_text
+from vovnet.core.recorded import check_recorded
+from vovnet.pipeline.claims import MANIFEST
 from vovnet.report.inputs import Inputs
 
 
@@ -16,6 +18,7 @@ def load_train_log(inputs: Inputs, run: str, seeds: list[int]) -> pd.DataFrame:
     """The lines of both stages' logs with a `seed` column; a step logged twice counts once."""
     frames = []
     for path, seed, stage in train_logs(inputs, run, seeds):
+        check_recorded(path, path.with_name(MANIFEST))
         lines = _log_lines(path)
         if not lines:
             raise DataError(f"{path}: no lines, expected the log of stage {stage}")
@@ -49,6 +52,7 @@ def load_calibration(inputs: Inputs) -> pd.DataFrame:
     """A row per seed of VoVNet, pair of actions and bin: predicted, measured, count, ece, slope."""
     rows = []
     for seed, path in calibration_files(inputs).items():
+        check_recorded(path, path.with_name(MANIFEST))
         try:
             for pair, value in read_json(path)["pairs"].items():
                 facts = {"seed": seed, "pair": pair, "ece": value["ece"], "slope": value["slope"]}

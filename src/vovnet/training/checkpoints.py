@@ -1,12 +1,22 @@
 """Checkpoints: which there are, and their states, of a whole model or of one that is cut."""
 
+import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from vovnet.core.errors import DataError
+from vovnet.core.files import sha256_file, write_json
+from vovnet.core.recorded import recorded
+from vovnet.pipeline.trained_model import HASHES
+
+logger = logging.getLogger(__name__)
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -17,6 +27,43 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
         if step.isdigit():
             found.append((int(step), path))
     return sorted(found)
+
+
+def note_hashes(folder: Path) -> None:
+    """Write down what the files of a checkpoint are, so that a damaged one is not resumed from."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    outputs = {path.name: {"path": path.name, "sha256": sha256_file(path)} for path in files}
+    write_json(folder / HASHES, {"outputs": outputs})
+
+
+def drop_damaged(folder: Path) -> None:
+    """Remove checkpoints that are not as they were written, from the newest to the first whole."""
+    for _, path in reversed(list_checkpoints(folder)):
+        if _is_whole(path):
+            return
+        logger.warning("%s: damaged, and removed; training goes on from before it", path)
+        _remove(path)
+
+
+def keep_newest(folder: Path, number: int) -> None:
+    """Remove all but so many checkpoints."""
+    for _, path in list_checkpoints(folder)[:-number]:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint is as it was written; of a folder without hashes nothing is known."""
+    try:
+        if path.suffix == ".pt":  # a ZIP archive, which has checksums of its own
+            with ZipFile(path) as archive:
+                return archive.testzip() is None
+        return all(sha256_file(path / name) == digest for name, digest in recorded(path / HASHES))
+    except (DataError, BadZipFile):
+        return False
 
 
 def gathered(value: Any) -> Any:

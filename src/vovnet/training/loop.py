@@ -31,6 +31,7 @@ from vovnet.core.records import Sample
 from vovnet.model.product import matrix_product
 from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
+from vovnet.training import checkpoints as stored
 from vovnet.training.checkpoints import gathered, gathered_weights, list_checkpoints, restore
 from vovnet.training.examples import (
     Example,
@@ -294,8 +295,14 @@ class Trainer:
         return {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
 
     def _resume(self) -> int:
-        """Restore the newest checkpoint, if any, without running code from its file."""
+        """Restore the newest checkpoint that is whole, if any, without running code from its file.
+
+        Damaged ones are removed.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.accelerator.is_main_process:
+            stored.drop_damaged(self.folder)
+        self.accelerator.wait_for_everyone()
         checkpoints = list_checkpoints(self.folder)
         if not checkpoints:
             return 0
@@ -338,10 +345,10 @@ class Trainer:
             self.accelerator.save_state(str(partial))
             self.accelerator.wait_for_everyone()
             if main:
+                stored.note_hashes(partial)
                 move(partial, path)
         if main:
-            for _, old in list_checkpoints(self.folder)[: -training.keep_checkpoints]:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            stored.keep_newest(self.folder, training.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
     def _trim_log(self, start: int) -> int:

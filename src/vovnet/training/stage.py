@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from vovnet.core.files import sha256_file, write_json
+from vovnet.core.files import write_json
+from vovnet.core.recorded import check_recorded, content_hash
 from vovnet.data.images import load_images
 from vovnet.data.price import priced
 from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_train
 from vovnet.model.loading import base_model_digest
-from vovnet.pipeline.claims import claimed_folder, is_complete, recipe_folder
+from vovnet.pipeline.claims import MANIFEST, claimed_folder, is_complete, recipe_folder
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel, weights_file
 from vovnet.training.calibration import measure_calibration, split_held_out
@@ -51,7 +52,8 @@ def train_stage(
     if stage == 2:
         owner = trained.stage1_model
         start_from = weights_file(choose(owner.stage(1), _key(owner, 1, samples, base_model)))
-        origin = sha256_file(start_from)
+        check_recorded(start_from, start_from.with_name(MANIFEST))
+        origin = content_hash(start_from)
     key = _key(trained, stage, samples, origin)
     folder = choose(trained.stage(stage), key)
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)

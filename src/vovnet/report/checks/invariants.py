@@ -10,6 +10,7 @@ from vovnet.config import last_stage, policy_points
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
+from vovnet.core.recorded import content_hash, damage, recorded
 from vovnet.evaluation.columns import rate_columns
 from vovnet.pipeline.keys import step_key
 from vovnet.policies import kind_of
@@ -58,6 +59,33 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
             views = experiment_views(settings, name)
             key = step_key(settings, "live", views, experiment=name)
             yield "live runs", layout.live_facts(name), key
+
+
+@RULES.invariant("run", "every file is what its manifest says")
+def files_are_whole(inputs: Inputs) -> Iterator[Finding]:
+    """Bytes that a disk or a power cut changed after they were written."""
+    layout, data = inputs.layout, inputs.settings.data
+    parts = (*data.eval_sets.values(), *data.train, *data.router_fit)
+    splits = dict.fromkeys((part.dataset, part.split) for part in parts)
+    manifests = {"data": [layout.data_manifest(*split) for split in splits]}
+    for name, path, _ in _keys_of_results(inputs):
+        manifests.setdefault(name, []).append(path)
+    manifests["observations"] += [
+        path.with_name("views.manifest.json") for path in manifests["observations"]
+    ]
+    manifests["hull"] = [layout.hull / "manifest.json"]
+    for name, paths in manifests.items():
+        files = [(path, *told) for path in paths for told in recorded(path)]
+        damaged = [
+            damage(path.with_name(file), path)
+            for path, file, digest in files
+            if not _is(path.with_name(file), digest)
+        ]
+        yield Finding(name, not damaged, damaged[0] if damaged else f"{len(files)} files")
+
+
+def _is(file: Path, digest: str) -> bool:
+    return file.exists() and content_hash(file) == digest
 
 
 @RULES.invariant("A0", "training log shows stage 1, then stage 2")

@@ -17,6 +17,7 @@ from vovnet.config.experiments import fallback_experiments
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
+from vovnet.core.recorded import check_recorded
 from vovnet.evaluation.columns import read_columns, read_results, result_columns
 from vovnet.evaluation.error_slices import KEYS
 from vovnet.policies.experiments import head_experiments
@@ -110,6 +111,7 @@ def _slices(layout: Layout, name: str) -> pd.DataFrame:
         raise DataError(
             f"{path}: file not found, `vovnet error_slices --experiment {name}` writes it"
         )
+    check_recorded(path, path.with_suffix(".json"))
     return read_columns(path, (*KEYS, "field", "value")).assign(experiment=name)
 
 
