@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-dev
+# There while pip is at work. An installation that was killed leaves it behind, and is begun anew.
+UNFINISHED := $(VENV)/.unfinished
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
@@ -28,16 +30,19 @@ paper.pdf: $(RUNTIME)
 
 setup: $(TOOLS)
 
-$(RUNTIME): envs/requirements.txt pyproject.toml
+$(RUNTIME): envs/requirements.txt pyproject.toml $(wildcard $(UNFINISHED))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, set PYTHON")'
+	test ! -e $(UNFINISHED) || rm -rf $(VENV)
+	mkdir -p $(VENV) && touch $(UNFINISHED)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --requirement envs/requirements.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
-	touch $@
+	rm $(UNFINISHED) && touch $@
 
 $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
+	touch $(UNFINISHED)
 	$(PIP) install --requirement envs/requirements-dev.txt
-	touch $@
+	rm $(UNFINISHED) && touch $@
 
 # Test files run side by side, one on each core: a test's own jobs would not share them well. They
 # keep the order of tests/conftest.py; xdist's own goes by the number of tests.
