@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs environments
+.PHONY: remove-unfinished paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -30,14 +30,16 @@ paper.pdf: $(RUNTIME)
 
 setup: $(TOOLS)
 
-$(RUNTIME): envs/requirements.txt pyproject.toml $(wildcard $(UNFINISHED))
+$(RUNTIME): envs/requirements.txt pyproject.toml $(if $(wildcard $(UNFINISHED)),remove-unfinished)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, set PYTHON")'
-	test ! -e $(UNFINISHED) || rm -rf $(VENV)
 	mkdir -p $(VENV) && touch $(UNFINISHED)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --requirement envs/requirements.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	rm $(UNFINISHED) && touch $@
+
+remove-unfinished:
+	rm -rf $(VENV)
 
 $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
 	touch $(UNFINISHED)

@@ -39,9 +39,11 @@ def atomic_path(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
             if not partial.is_symlink():  # a library may have put a file of its own there
                 partial.chmod(stat.S_IMODE(os.fstat(file).st_mode))
             move(partial, path) if durable else partial.replace(path)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):  # a disk that cannot be written may not let go of it either
                 partial.unlink()
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+                raise error.__context__ from None  # which torch hides behind one of its own
             raise
         finally:
             os.close(file)

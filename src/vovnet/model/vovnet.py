@@ -238,11 +238,14 @@ def save_weights(model: VoVNet, path: Path, state: Mapping[str, Tensor] | None =
     that is cut over devices `state` holds them. Weights that are not finite are an error.
     """
     check_finite(path, model.state_dict() if state is None else state)
-    with atomic_path(path) as partial:
-        if state is None:
-            save_model(model, str(partial))
-        else:
-            save_file(dict(state), partial)
+    try:
+        with atomic_path(path) as partial:
+            if state is None:
+                save_model(model, str(partial))
+            else:
+                save_file(dict(state), partial)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: cannot be written ({one_line(error)})") from None
 
 
 def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:

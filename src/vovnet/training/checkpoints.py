@@ -8,10 +8,12 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from vovnet.core.errors import DataError
+from vovnet.core.errors import CheckpointError, DataError, one_line
 from vovnet.core.files import sha256_file, write_json
 from vovnet.core.recorded import recorded
 from vovnet.pipeline.trained_model import HASHES
@@ -27,6 +29,16 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
         if step.isdigit():
             found.append((int(step), path))
     return sorted(found)
+
+
+def save_state(accelerator: Accelerator, folder: Path) -> None:
+    """Save a checkpoint in accelerate's layout; its writers tell a full disk in their own words."""
+    try:
+        accelerator.save_state(str(folder))
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{folder}: the checkpoint cannot be written, is the disk full? ({one_line(error)})"
+        ) from None
 
 
 def note_hashes(folder: Path) -> None:

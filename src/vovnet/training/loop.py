@@ -342,7 +342,7 @@ class Trainer:
                 with writing_bytes(path.with_suffix(".pt")) as file:
                     torch.save(state, file)  # to a path it would hide that the disk is full
         else:
-            self.accelerator.save_state(str(partial))
+            stored.save_state(self.accelerator, partial)
             self.accelerator.wait_for_everyone()
             if main:
                 stored.note_hashes(partial)
