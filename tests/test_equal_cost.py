@@ -224,6 +224,14 @@ def test_live_runs_are_compared_in_measured_time(tmp_path: Path) -> None:
     write_table(layout.live_table("twice"), slow, LIVE_COLUMNS)
     hull_metrics(settings, layout)
     timed = hull_table(layout, "equal_cost", "ms").set_index("experiment")
+    against, timed = (timed[timed["reference"] == kind] for kind in ("vovnet", "mixing_hull"))
+    # What is mixed with VoVNet's run is no better than the mixture.
+    assert set(against.index) == set(timed.index) - {"live_vovnet"}
+    assert against.loc[["live_no_vision", "live_always_full"], "gain"].tolist() == [0, 0]
+    assert against.loc["live_always_coarse", "gain"] <= 0
+    assert (against["reference_experiment"] == "live_vovnet").all()
+    shown = against_vovnet.table(load_inputs(settings, layout)).text
+    assert "always_coarse (live)" in shown["", "Method"].tolist()
     replayed = rows_of(layout, "half", "mixing_hull").loc["own"]
     assert set(timed.index) == {*(f"live_{name}" for name in FIXED), "live_vovnet", "twice"}
     row = timed.loc["live_vovnet"]

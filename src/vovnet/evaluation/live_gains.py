@@ -2,15 +2,18 @@
 
 The mixing hull is that of the actions, each shown always in a live run of its own, of the same
 trained model and questions. Where one is missing, or a run was not alone on its machine, there is
-nothing to compare. Shapes: S seeds, A actions, B resamples, of which the first is the data itself.
+nothing to compare. Methods are also held against VoVNet's own live run.
+Shapes: S seeds, A actions, B resamples, of which the first is the data itself.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
 from vovnet.core.stats import upper_hull
-from vovnet.evaluation.columns import MS, Row
+from vovnet.evaluation.columns import MIXING_HULL, MS, VOVNET, Row
 from vovnet.evaluation.equal_cost import NOT_JUDGED, OWN, Reference, gains_of, within_range
 from vovnet.evaluation.ground import Points, averages
 from vovnet.evaluation.live_run import LiveRun
@@ -42,7 +45,32 @@ class LiveComparison(Comparison):
         return averages(questions, resamples, scores_NP, costs)[MS]
 
     def hull(self, name: str, dataset: str, seed: int) -> Reference | None:
-        """What random mixing of the actions reaches in a time; None where one was not timed.
+        """What random mixing of the actions reaches in a time; None where one was not timed."""
+        fixed = self.fixed(name, dataset, seed)
+        if fixed is None:
+            return None
+        return Reference("", upper_hull(fixed.costs, fixed.accuracies), fixed.costs[0])
+
+    def vovnet(self, name: str, dataset: str, seed: int) -> Reference | None:
+        """What VoVNet's live run reaches in a time, mixed with the fixed ones; None without it.
+
+        A live run has few points, and between them VoVNet could do better than a line.
+        """
+        main, own = self.experiments[self.main], self.experiments[name]
+        fixed = self.fixed(name, dataset, seed)
+        alike = main.run == own.run and main.stanza.max_samples == own.stanza.max_samples
+        there = main.name in self.runs and dataset in main.sets and seed in main.seeds
+        if fixed is None or name == main.name or main.stanza.role != "vovnet":
+            return None
+        if not (alike and there):
+            return None
+        timed = self.timed(main.name, dataset, seed)
+        points = timed.beside(fixed)
+        curve = upper_hull(points.costs, points.accuracies)
+        return Reference(main.name, curve, timed.costs[0])
+
+    def fixed(self, name: str, dataset: str, seed: int) -> Points | None:
+        """The actions, each shown always on the questions of an experiment, (B, A).
 
         An action's time is that of the first fixed policy that always shows it.
         """
@@ -61,7 +89,7 @@ class LiveComparison(Comparison):
             np.stack([getattr(item, key)[:, point] for item, point in points], axis=1)
             for key in ("costs", "accuracies")
         )
-        return Reference("", upper_hull(costs_BA, accuracies_BA), costs_BA[0])
+        return Points(costs_BA, accuracies_BA)
 
 
 def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
@@ -71,26 +99,31 @@ def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
         experiment = live.experiments[name]
         if dataset not in experiment.sets:
             continue
-        found = {
-            seed: (live.timed(name, dataset, seed), reference)
-            for seed in experiment.seeds
-            if (reference := live.hull(name, dataset, seed)) is not None
-        }
-        if not found:
-            continue
-        facts = live.keys(name, dataset, next(iter(found))) | {"unit": MS, "at": OWN}
-        facts |= {"reference": "mixing_hull", "reference_experiment": ""}
-        facts |= {"reference_run": experiment.run} | NOT_JUDGED
-        costs_P = np.mean([points.costs[0] for points, _ in found.values()], axis=0)
-        gains_SBP = 100 * np.stack(
-            [points.accuracies - item.curve.value(points.costs) for points, item in found.values()]
-        )
-        within_P = within_range(costs_P, [item for _, item in found.values()])
-        rows += [
-            facts | {"point": point, "avg_cost": cost, "within_range": within} | gain
-            for point, (cost, within, gain) in enumerate(
-                zip(costs_P.tolist(), within_P.tolist(), gains_of(gains_SBP), strict=True)
-            )
-        ]
+        for kind, reference in ((MIXING_HULL, live.hull), (VOVNET, live.vovnet)):
+            found = {
+                seed: (live.timed(name, dataset, seed), told)
+                for seed in experiment.seeds
+                if (told := reference(name, dataset, seed)) is not None
+            }
+            if found:
+                keys = live.keys(name, dataset, next(iter(found))) | {"reference": kind}
+                rows += [keys | row for row in _rows(found, experiment.run)]
     live.forget_set()
     return rows
+
+
+def _rows(found: Mapping[int, tuple[Points, Reference]], run: str) -> list[Row]:
+    """The points of a live experiment against a reference of each seed."""
+    facts: Row = {"unit": MS, "at": OWN, "reference_run": run} | NOT_JUDGED
+    facts |= {"reference_experiment": next(iter(found.values()))[1].experiment}
+    costs_P = np.mean([points.costs[0] for points, _ in found.values()], axis=0)
+    gains_SBP = 100 * np.stack(
+        [points.accuracies - item.curve.value(points.costs) for points, item in found.values()]
+    )
+    within_P = within_range(costs_P, [item for _, item in found.values()])
+    return [
+        facts | {"point": point, "avg_cost": cost, "within_range": within} | gain
+        for point, (cost, within, gain) in enumerate(
+            zip(costs_P.tolist(), within_P.tolist(), gains_of(gains_SBP), strict=True)
+        )
+    ]

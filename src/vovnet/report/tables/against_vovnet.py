@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from vovnet.evaluation.columns import BEATS, FLOPS, LOSES, TOKENS, VOVNET
+from vovnet.evaluation.columns import BEATS, FLOPS, LOSES, MS, TOKENS, VOVNET
 from vovnet.report import render
-from vovnet.report.inputs import HALF, OWN, Inputs, compared, of
+from vovnet.report.inputs import HALF, OWN, Inputs, compared, of, ordered
 
 ORDER = 62
 BY = ["dataset", "experiment", "title", "at"]
@@ -17,6 +17,13 @@ def table(inputs: Inputs) -> render.Table:
         _compared(of(inputs.counted(unit).equal_cost, reference=VOVNET)) for unit in (TOKENS, FLOPS)
     )
     rows = tokens.merge(flops, on=BY, how="left", suffixes=("", "_flops"))
+    live = _compared(of(inputs.counted(MS).equal_cost, reference=VOVNET))
+    if not live.empty:
+        timed = live.rename(columns={end: f"{end}_ms" for end in GAIN})
+        timed = timed[[*BY, "num_seeds", *(f"{end}_ms" for end in GAIN)]]
+        timed = timed.assign(title=timed["title"] + " (live)")
+        rows = pd.concat([rows, timed], ignore_index=True)
+        rows = ordered(inputs.settings, rows, by=["dataset"])
     columns: render.Text = {
         ("", "Dataset"): rows["dataset"],
         ("", "Method"): rows["title"].where(~rows.duplicated(["dataset", "experiment"]), ""),
@@ -27,6 +34,11 @@ def table(inputs: Inputs) -> render.Table:
         side = rows[[f"gain{end}{ending}" for end in ("", "_lo", "_hi")]]
         columns |= render.value(side.set_axis(GAIN, axis=1), "gain", heading, ends=True)
         columns[group, "Verdict"] = rows[f"verdict{ending}"].fillna(render.DASH)
+    if not live.empty:
+        side = rows[[f"{end}_ms" for end in GAIN]].set_axis(GAIN, axis=1)
+        columns |= render.value(
+            side, "gain", ("By milliseconds", "Difference ↑ [points]"), ends=True
+        )
     columns |= {("", "Seeds"): render.texts(rows.index, (f"{n:g}" for n in rows["num_seeds"]))}
     caption = (
         "Every method minus VoVNet at equal cost: accuracy of curves at 25, 50 and 75% of FULL's "
@@ -37,7 +49,8 @@ def table(inputs: Inputs) -> render.Table:
         "one, of tables more), and none is passed where the two have only one seed in common "
         "though one of them has more: other trainings might say otherwise. "
         f"{_sentence(tokens, 'vision tokens')} {_sentence(flops, 'counted FLOPs')} All others are "
-        "undecided or without a verdict, which does not show that they are equal."
+        "undecided or without a verdict, which does not show that they are equal. Live rows are "
+        "told by their own mean time, against VoVNet's live run mixed with the fixed policies'."
     )
     return render.Table(caption, rows, columns, long=True)
 
