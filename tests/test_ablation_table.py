@@ -15,10 +15,12 @@ from vovnet.config import merge, validate
 from vovnet.config.experiments import ablation_experiments
 from vovnet.core.errors import ConfigError
 from vovnet.core.records import read_table, signal_columns, write_table
+from vovnet.evaluation import ablations
 from vovnet.evaluation.ablations import compare_ablations
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.references import Comparison
 from vovnet.pipeline.keys import step_settings
 from vovnet.report.ablations import write_ablations
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
@@ -119,15 +121,26 @@ def test_a_difference_is_beyond_its_interval_or_not(world: World) -> None:
     assert no_worse["vovnet"] is None and no_worse["ablation_same"] and no_worse["ablation_blind"]
 
 
-def test_a_default_whose_lag_may_exceed_the_margin_is_not_called_no_worse(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("lead", "no_worse"), [(0.5, True), (1.5, False)])
+def test_the_default_is_no_worse_within_one_point_of_gain(
+    world: World, monkeypatch: pytest.MonkeyPatch, lead: float, no_worse: bool
 ) -> None:
-    """The very same recipe: the lead is 0, and so is the upper end of its interval."""
+    """The very same recipe, but for a lead in gain that is equal in every resample."""
     settings, layout = world
-    monkeypatch.setattr("vovnet.evaluation.ablations.NON_INFERIORITY_MARGIN", 0.0)
+
+    def ahead(comparison: Comparison, name: str, dataset: str, seed: int) -> ablations.Measured:
+        found = measured(comparison, name, dataset, seed)
+        gain_B = found["gain_at_50"] + lead * (name == "ablation_same")
+        return found | {"gain_at_50": gain_B}
+
+    measured = ablations._measured
+    monkeypatch.setattr(ablations, "_measured", ahead)
     rows = compare_ablations(settings, layout).set_index("experiment")
-    assert rows.loc["ablation_same", "difference_gain_at_50_hi"] == 0
-    assert not rows.loc["ablation_same", "default_not_inferior"]
+    assert rows.loc["ablation_same", "difference_gain_at_50_hi"] == pytest.approx(lead)
+    assert rows.loc["ablation_same", "default_not_inferior"] == no_worse
+    write_ablations(settings, layout)
+    caption = (layout.paper / "ablations.tex").read_text()
+    assert "below 1 point" in " ".join(caption.split())
 
 
 def test_pairing_narrows_the_interval(world: World) -> None:

@@ -141,8 +141,8 @@ MS: Unit = "ms"
 GAIN_SHARES = {"gain_at_25": 0.25, "gain_at_50": 0.5, "gain_at_75": 0.75}
 """Gains over the mixing hull -> the shares of FULL's cost at which they are taken."""
 
-NON_INFERIORITY_MARGIN = 0.01
-"""By less than this gain the default may fall behind a recipe and count as no worse."""
+NON_INFERIORITY_MARGIN = 1.0
+"""By less than this gain, in points, the default may fall behind a recipe and be no worse."""
 
 GAINS = tuple(
     Column(name, f"Gain at {share:.0%}", "points", better="higher")

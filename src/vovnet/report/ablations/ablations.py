@@ -32,7 +32,7 @@ def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
         "over questions and seeds (a single seed: over questions only). Beyond: the differences "
         "that differ from 0 at 5% after Holm's correction for their number in this table. No "
         "worse: whether the recipe's lead in gain over the default stays, up to the upper end of "
-        f"its interval, below {100 * NON_INFERIORITY_MARGIN:g} point. Gain: "
+        f"its interval, below {NON_INFERIORITY_MARGIN:g} point. Gain: "
         "accuracy over random mixing of the recipe's own fixed policies at 50% of FULL's cost."
     )
     return render.Table(caption, rows, columns)
