@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: remove-unfinished paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs environments
+.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -30,21 +30,20 @@ paper.pdf: $(RUNTIME)
 
 setup: $(TOOLS)
 
-$(RUNTIME): envs/requirements.txt pyproject.toml $(if $(wildcard $(UNFINISHED)),remove-unfinished)
+# What was killed while it installed is broken, and begun anew; a fault of pip leaves what was there.
+$(RUNTIME): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, set PYTHON")'
+	@if [ -e $(UNFINISHED) ]; then echo "rm -rf $(VENV)"; rm -rf $(VENV); fi
 	mkdir -p $(VENV) && touch $(UNFINISHED)
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --requirement envs/requirements.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
-	rm $(UNFINISHED) && touch $@
-
-remove-unfinished:
-	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV) \
+		&& $(PIP) install --requirement envs/requirements.txt \
+		&& $(PIP) install --no-deps --no-build-isolation --editable . ; \
+		status=$$?; [ $$status -gt 128 ] || rm $(UNFINISHED); exit $$status
+	touch $@
 
 $(TOOLS): $(RUNTIME) envs/requirements-dev.txt
-	touch $(UNFINISHED)
 	$(PIP) install --requirement envs/requirements-dev.txt
-	rm $(UNFINISHED) && touch $@
+	touch $@
 
 # Test files run side by side, one on each core: a test's own jobs would not share them well. They
 # keep the order of tests/conftest.py; xdist's own goes by the number of tests.

@@ -123,10 +123,12 @@ def test_what_has_lost_an_output_is_not_complete(
 
 def test_what_is_damaged_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "stage1"
-    outputs = {"w": {"path": "stage1/weights", "sha256": sha256_bytes(b"whole")}}
-    for damaged in ("weights", "complete.json", "key.json"):
+    whole = {"sha256": sha256_bytes(b"whole")}
+    outputs = {name: {"path": f"stage1/{name}"} | whole for name in ("weights", "train_log.jsonl")}
+    for damaged in ("weights", "train_log.jsonl", "complete.json", "key.json"):
         with claimed_folder(folder, FIRST):
-            (folder / "weights").write_bytes(b"whole")
+            for name in outputs:
+                (folder / name).write_bytes(b"whole")
             write_json(folder / "manifest.json", {"outputs": outputs, "key": FIRST})
         (folder / "manifest.json").unlink()
         (folder / damaged).write_bytes(bytes(5))

@@ -42,7 +42,7 @@ from vovnet.model.vovnet import (
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training import stage as stage_module
 from vovnet.training.calibration import calibration_of, split_held_out
-from vovnet.training.checkpoints import list_checkpoints
+from vovnet.training.checkpoints import drop_damaged, list_checkpoints
 from vovnet.training.examples import sample_order
 from vovnet.training.loop import LOG_NAME
 from vovnet.training.objective import Objective
@@ -147,6 +147,20 @@ def test_a_damaged_checkpoint_is_not_resumed_from(
     path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     train(settings, fresh, 1)
     assert weights(fresh, 1) == weights(trained, 1)
+
+
+def test_a_checkpoint_with_any_wrong_bit_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1.pt"
+    torch.save({"step": 1, "weights": torch.zeros(3)}, path)
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) - 600, len(content)):  # where the archive lists its files
+        wrong = content.copy()
+        wrong[place] ^= 1
+        path.write_bytes(wrong)
+        drop_damaged(tmp_path)  # some bits, as of a time, mean nothing to a reader
+    path.write_bytes(content[:-30] + bytes(30))
+    drop_damaged(tmp_path)
+    assert not path.exists()
 
 
 def test_a_changed_recipe_does_not_resume_from_the_old_one(fresh: Layout) -> None:

@@ -238,6 +238,8 @@ def test_a_wrong_call_is_one_line(project: Path, arguments: list[str], message: 
         (lambda path: path.write_text("a: 1\nb: [1\n"), ", line 3: expected ',' or ']'"),
         (lambda path: path.write_text("- a\n"), ": expected a mapping of keys, got list"),
         (Path.touch, ": expected a mapping of keys, got nothing"),
+        (lambda path: path.write_text("d: 2026-99-99\n"), ": no valid YAML (month must be"),
+        (lambda path: path.write_bytes(b"a: \x01\n"), ": no valid YAML ("),
     ],
 )
 def test_a_configuration_that_snakemake_cannot_read_is_one_line(

@@ -44,4 +44,6 @@ def first_fault(arguments: Sequence[str]) -> str | None:
         except yaml.MarkedYAMLError as error:
             line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
             return f"{path}{line}: {error.problem}"
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            return f"{path}: no valid YAML ({str(error).splitlines()[0]})"
     return None

@@ -57,22 +57,27 @@ def atomic_path(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
 def move(source: Path, target: Path) -> None:
     """Rename a file, or a folder of files, whose bytes are on the disk before its new name is."""
     for path in sorted(source.rglob("*")) if source.is_dir() else ():
-        _sync(path)
-    _sync(source)
+        synchronise(path)
+    synchronise(source)
     source.replace(target)
-    _sync(target.parent)
+    synchronise(target.parent)
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def synchronise(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Some file systems cannot be asked for it, or not of a folder: there this changes nothing.
+    """
     try:
-        os.fsync(descriptor)
-    except OSError as error:  # of a folder some network file systems cannot be asked
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        offered = error.errno not in (errno.EINVAL, errno.ENOTSUP)
+        if error.errno in OF_WRITING or (offered and not path.is_dir()):
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _empty_file(partial: Path) -> tuple[Path, int]:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import check_is_file, sha256_bytes, write_bytes
+from vovnet.core.files import check_is_file, sha256_bytes, synchronise, write_bytes
 from vovnet.core.records import ImageRef
 from vovnet.data.decoder import FORMATS, decode
 from vovnet.data.perceptual_hash import perceptual_hash
@@ -88,6 +88,7 @@ class ImageStore:
             for name in _names(self._aside):
                 if Path(name).stem in digests:
                     (self._aside / name).replace(self.folder / name)
+            synchronise(self.folder)
         there = sum(Path(name).stem in digests for name in _names(self.folder))
         if there < len(digests):
             raise DataError(

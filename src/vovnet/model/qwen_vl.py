@@ -255,7 +255,7 @@ class QwenVL(VisionLanguageModel):
         if key not in self._layouts:
             with torch.inference_mode(False):  # it may be used in training later
                 layout = self.image_layout(torch.tensor([grid]))
-            self._layouts[key] = {name: value.to(self.device) for name, value in layout.items()}
+                self._layouts[key] = {name: value.to(self.device) for name, value in layout.items()}
         return self._layouts[key]
 
     def image_layout(self, grid_13: Tensor) -> dict[str, Tensor]:

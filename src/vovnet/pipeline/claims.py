@@ -70,7 +70,8 @@ def held_folder(folder: Path, note: str) -> Iterator[None]:
 def _lost_output(folder: Path) -> str | None:
     """What a complete folder no longer has as it was written; None where all is there.
 
-    A log cannot be made again without the work that it tells of.
+    A log that is gone cannot be made again without the work that it tells of, and is not missed;
+    lines of a damaged one are.
     """
     try:
         outputs = list(recorded(folder / COMPLETE))
@@ -78,10 +79,11 @@ def _lost_output(folder: Path) -> str | None:
         return f"{COMPLETE} is damaged"
     for name, digest in outputs:
         path = folder / name
-        if path.suffix != LOG_SUFFIX and not path.exists():
+        if path.exists():
+            if content_hash(path) != digest:
+                return f"{name} is damaged"
+        elif path.suffix != LOG_SUFFIX:
             return f"{name} is gone"
-        if path.suffix != LOG_SUFFIX and content_hash(path) != digest:
-            return f"{name} is damaged"
     return None
 
 
@@ -98,11 +100,13 @@ def recipe_folder(folder: Path, key: Mapping[str, str]) -> Path:
 
 def recorded_key(folder: Path) -> dict[str, str] | None:
     """From what a folder was made, None where it does not say so."""
-    for name in (KEY, COMPLETE):  # the second tells the key where the first is damaged
+    for name in (COMPLETE, KEY):  # one tells the key where the other is damaged
         with suppress(DataError):
-            if (folder / name).exists():
-                value = read_json(folder / name)
-                return value if name == KEY else value.get("key")
+            value = read_json(folder / name) if (folder / name).exists() else None
+            if name == COMPLETE and isinstance(value, dict):
+                value = value.get("key")
+            if isinstance(value, dict):
+                return value
     return None
 
 
