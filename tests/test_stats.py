@@ -248,6 +248,22 @@ def test_captured_share_by_hand() -> None:
     assert math.isnan(captured_share(policy, hull, below, end)[0])
 
 
+def test_captured_shares_are_the_same_in_any_unit_of_cost() -> None:
+    """By FLOPs areas are large, and rounding leaves a gain where the reference has none."""
+    rng = np.random.default_rng(0)
+    costs_BP, higher_BP = rng.random((50, 3)).cumsum(axis=1), np.array([0, 0.1, 0.1])
+    accuracies_BP = np.sqrt(costs_BP) / 2  # concave, so that all are corners
+    for scale in (1, 1e12):
+        hull, end_B = upper_hull(scale * costs_BP, accuracies_BP), scale * costs_BP[:, -1]
+        # Further knots on the hull's lines are the same curve, but for rounding.
+        knots_BQ = np.sort(np.hstack([hull.costs, scale * rng.random((50, 40))]), axis=1)
+        same = Curves(knots_BQ, hull.value(knots_BQ))
+        higher = Curves(hull.costs, accuracies_BP + higher_BP)
+        policy = Curves(hull.costs, accuracies_BP - higher_BP)
+        assert np.isnan(captured_share(policy, hull, same, end_B)).all()
+        assert captured_share(policy, hull, higher, end_B) == pytest.approx(-np.ones(50))
+
+
 def test_aiq_by_hand() -> None:
     # Hull of (0, .2), (8, .8), (16, .8): the point in the middle at (4, .3) does not count.
     found = aiq(row(0, 4, 8, 16), row(0.2, 0.3, 0.8, 0.7), np.array([16.0]))

@@ -16,6 +16,9 @@ from vovnet.core.resampling import Resamples
 APGR_SHARES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of FULL's cost over which APGR averages: RouteLLM's ten steps of 10%."""
 
+ROUNDING = 1e-9
+"""A reference that gains less than this share of the area under the hull gains nothing."""
+
 
 # ---- curves ----------------------------------------------------------------------------
 
@@ -188,9 +191,10 @@ def share_of_area(policy_B: Floats, hull_B: Floats, reference_B: Floats) -> Floa
     """The same from the areas under the three curves, (B,).
 
     Areas are signed: a policy below the hull captures a negative share. NaN where the
-    reference gains nothing over the hull.
+    reference gains nothing over the hull, in whatever unit costs are counted.
     """
-    return _ratio(policy_B - hull_B, reference_B - hull_B, positive=True)
+    gained_B, least_B = reference_B - hull_B, ROUNDING * hull_B
+    return _ratio(policy_B - hull_B, np.where(gained_B > least_B, gained_B, 0.0))
 
 
 def aiq(
