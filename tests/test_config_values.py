@@ -99,6 +99,23 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"runs": {"vovnet": {"training": {"gradient_accumulation_steps": 4}}}},
         "training.gradient_accumulation_steps: unknown key, training.micro_batch_tokens has taken",
     ),
+    (
+        {"runs": {"vovnet": {"data": {"router_fit_held_out": True}}}},
+        "runs.vovnet.data.router_fit_held_out: no run may override leakage, router_fit, ",
+    ),
+    (
+        {"runs": {"vovnet": {"data": {"leakage": {"on_hit": "drop"}}}}},
+        "runs.vovnet.data.leakage: no run may override",
+    ),
+    (
+        {"runs": {"vovnet": {"data": {"router_fit": []}}}},
+        "runs.vovnet.data.router_fit: no run may override",
+    ),
+    ({"runs": {"x": {"data": {"eval_sets": {}}}}}, "runs.x.data.eval_sets: no run may override"),
+    ({"runs": {"vovnet": {"eval": 3}}}, "runs.vovnet.eval: expected a mapping of overrides, got 3"),
+    ({"runs": {"vovnet": {"model": 3}}}, "runs.vovnet.model: expected a mapping of overrides"),
+    ({"runs": {"vovnet": {"data": None}}}, "runs.vovnet.data: expected a mapping of overrides"),
+    ({"runs": {"vovnet": {"last_stage": True}}}, "runs.vovnet.last_stage: expected 1 or 2, got T"),
 ]
 
 

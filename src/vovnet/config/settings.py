@@ -31,6 +31,9 @@ RUN_EVAL = [
 ]
 """What a run may override of `eval`: how it answers. All else is one for the whole suite."""
 
+SUITE_DATA = ["leakage", "router_fit", "router_fit_held_out", "eval_sets"]
+"""What no run may override of `data`: the leakage gate runs once for the whole suite."""
+
 REPLACED = {"gradient_accumulation_steps": "training.micro_batch_tokens"}
 """Keys that were there once -> what to say instead."""
 
@@ -188,19 +191,27 @@ def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
     unknown = set(overrides) - known
     if unknown:
         raise ValueError(f"{key}: unknown key {sorted(unknown)[0]!r}")
-    common = set(overrides.get("eval") or {}) - set(RUN_EVAL)
-    if common:
+    for section, value in overrides.items():
+        if section not in ("base", "last_stage") and not isinstance(value, dict):
+            raise ValueError(f"{key}.{section}: expected a mapping of overrides, got {value!r}")
+    if common := set(overrides.get("eval", ())) - set(RUN_EVAL):
         raise ValueError(
             f"{key}.eval.{sorted(common)[0]}: a run may override {', '.join(RUN_EVAL)}; all else of"
             " eval is the suite's"
         )
+    if common := set(overrides.get("data", ())) & set(SUITE_DATA):
+        raise ValueError(
+            f"{key}.data.{sorted(common)[0]}: no run may override {', '.join(SUITE_DATA)}, by which"
+            " the leakage gate compares the sets of the whole suite"
+        )
     base = overrides.get("base", False)
     if not isinstance(base, bool):
         raise ValueError(f"{key}.base: expected true or false, got {base!r}")
-    if "last_stage" in overrides and overrides["last_stage"] not in (1, 2):
-        raise ValueError(f"{key}.last_stage: expected 1 or 2, got {overrides['last_stage']!r}")
+    stage = overrides.get("last_stage", 2)
+    if type(stage) is not int or stage not in (1, 2):
+        raise ValueError(f"{key}.last_stage: expected 1 or 2, got {stage!r}")
     trained = [name for name in ("last_stage", "policy", "training") if name in overrides]
-    trained += ["model.lora"] if (overrides.get("model") or {}).get("lora") else []
+    trained += ["model.lora"] if overrides.get("model", {}).get("lora") else []
     if base and trained:
         raise ValueError(
             f"{key}.{trained[0]}: nothing is trained with base: true, expected overrides of model,"
@@ -290,7 +301,7 @@ def run_settings(settings: Settings, run: str, seed: int | None = None) -> Setti
         model = changed.get("model", settings.model)
         changed["model"] = model.model_copy(update={"lora": None})
     if changed.get("data", settings.data).prompt_order == "image_first":
-        if (settings.runs[run].get("eval") or {}).get("cache_reuse"):
+        if settings.runs[run].get("eval", {}).get("cache_reuse"):
             check_prompt_order(settings.model_copy(update=changed))
         answering = changed.get("eval", settings.eval)
         changed["eval"] = answering.model_copy(update={"cache_reuse": False})
