@@ -19,7 +19,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table
 from vovnet.core.resampling import wilson_interval
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, rate_columns
-from vovnet.evaluation.error_slices import octave, worst, write_error_slices
+from vovnet.evaluation.error_slices import FIELDS, octave, slices_of, worst, write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.reliability import (
@@ -143,6 +143,43 @@ def test_circular_passes_are_one_question(tmp_path: Path) -> None:
     assert by_row["accuracy"] == pytest.approx(0.5)  # of single passes
     assert by_row["num_questions"] == 3
     assert (row["gap"], by_row["gap"]) == (0, 0)  # each is the whole set, in its own unit
+
+
+def passes_of(
+    clusters_N: np.ndarray, scores_N: np.ndarray, units_N: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Rows that are answered without looking, wrongly where the score is 0."""
+    units_N = np.arange(len(clusters_N)) if units_N is None else units_N
+    given = {"unit": units_N, "cluster": clusters_N, "score": scores_N, "action": 0}
+    further = {"entropy": 0.0, "cost": 0.0, "false_skip": scores_N == 0}
+    return pd.DataFrame(given | further | dict.fromkeys(FIELDS, ""))
+
+
+@pytest.mark.parametrize("chance", [0.5, 0.7])
+def test_intervals_hold_where_clusters_differ_in_size(chance: float) -> None:
+    """Fifty questions about one image, all right or all wrong, and fifty about images of theirs."""
+    rng = np.random.default_rng(0)
+    clusters_N = np.maximum(np.arange(100) - 49, 0)
+    covered = []
+    for _ in range(200):
+        scores_N = (rng.random(51) < chance).astype(float)[clusters_N]
+        whole, by_row = slices_of(passes_of(clusters_N, scores_N), ["no"])
+        for row in (whole, by_row):
+            told = row["accuracy_lo"] <= chance <= row["accuracy_hi"]
+            skips = row["false_skip_lo"] <= 1 - chance <= row["false_skip_hi"]
+            covered.append((told, skips))
+    assert (np.mean(covered, axis=0) >= 0.94).all()
+
+
+def test_what_is_averaged_tells_how_large_a_cluster_is() -> None:
+    """A question of fifty passes is one question of 51, but half of the rows."""
+    units_N = np.maximum(np.arange(100) - 49, 0)
+    scores_N = (units_N % 3 == 0).astype(float)
+    whole, by_row = slices_of(passes_of(units_N, scores_N, units_N), ["no"])
+    for row, count in ((whole, 51), (by_row, 100**2 / (50**2 + 50))):
+        ends = wilson_interval(row["accuracy"], count)
+        assert (row["accuracy_lo"], row["accuracy_hi"]) == pytest.approx(ends)
+    assert whole["accuracy"] == pytest.approx(17 / 51) and by_row["accuracy"] > 0.6
 
 
 def test_worst_slices_are_sure_ones() -> None:

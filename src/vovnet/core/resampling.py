@@ -134,8 +134,17 @@ def percentile_interval(values_BK: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def wilson_interval(mean: float, count: int) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count` independent questions, or clusters of them.
+def effective_number(clusters_N: Ints) -> float:
+    """As how many independent values N count whose clusters vary together (Kish).
+
+    The number of clusters where all are of one size, and less where some weigh more than others.
+    """
+    sizes_C = np.unique(clusters_N, return_counts=True)[1]
+    return float(sizes_C.sum() ** 2 / (sizes_C**2).sum())
+
+
+def wilson_interval(mean: float, count: float) -> tuple[float, float]:
+    """Wilson's score interval of a share of `count` independent values, see `effective_number`.
 
     For scores within [0, 1] that are graded it is too wide rather than too narrow: no such
     score of mean p varies more than one of 0 and 1, whose variance is p (1 - p).

@@ -1,8 +1,9 @@
 """Where a policy errs: error_slices.csv and .json of an experiment.
 
 A slice is the questions that share an action or a value of a field of the dataset. Its interval
-is Wilson's, over clusters: questions that share an image, and circular passes of one, count once,
-as if they were all right or all wrong together.
+is Wilson's, over clusters: questions that share an image, and circular passes of one, count as if
+they were all right or all wrong together. Clusters of different sizes count as the smaller number
+of equal ones that would vary as much.
 
 The JSON also tells what the policy head's scores are worth (`vovnet.evaluation.reliability`).
 Shapes: N rows, U questions, A actions.
@@ -22,7 +23,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import json_ready, sha256_file, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.core.resampling import wilson_interval
+from vovnet.core.resampling import effective_number, wilson_interval
 from vovnet.evaluation.clusters import clusters_of
 from vovnet.evaluation.columns import Row, SampleResults, rate_columns, write_csv
 from vovnet.evaluation.matched import points_on
@@ -92,19 +93,19 @@ def slices_of(passes: pd.DataFrame, actions: Sequence[str]) -> list[Row]:
     `entropy` (nats), whether each is a `false_skip`, and the values of `FIELDS`. Actions are chosen
     row by row, so that their accuracy is that of single passes.
     """
-    scores_U = passes.groupby("unit")["score"].min()
-    overall, by_row = float(scores_U.mean()), float(passes["score"].mean())
-    rows = [_slice(passes, "all", "", scores_U, overall, actions)]
+    questions = passes.groupby("unit").agg({"score": "min", "cluster": "first"})
+    overall, by_row = float(questions["score"].mean()), float(passes["score"].mean())
+    rows = [_slice(passes, "all", "", questions, overall, actions)]
     for action, name in enumerate(actions):
         chosen = passes[passes["action"] == action]
         if len(chosen):
-            rows.append(_slice(chosen, "action", name, chosen["score"], by_row, actions))
+            rows.append(_slice(chosen, "action", name, chosen, by_row, actions))
     first = passes.drop_duplicates("unit").set_index("unit")
     for field in FIELDS:
         for value in sorted(set(first[field]) - {""}):
             units = first.index[first[field] == value]
             there = passes[passes["unit"].isin(units)]
-            rows.append(_slice(there, field, value, scores_U[units], overall, actions))
+            rows.append(_slice(there, field, value, questions.loc[units], overall, actions))
     return rows
 
 
@@ -127,17 +128,20 @@ def _slice(
     passes: pd.DataFrame,
     field: str,
     value: str,
-    scores: pd.Series,
+    scored: pd.DataFrame,
     overall: float,
     actions: Sequence[str],
 ) -> Row:
-    """One slice; its accuracy is the mean of `scores`, `overall` that of the same over the set."""
-    accuracy, num_questions = float(scores.mean()), passes["unit"].nunique()
-    low, high = wilson_interval(accuracy, passes["cluster"].nunique())
+    """One slice; its accuracy is the mean over `scored`, which are its questions or its rows.
+
+    `overall` is the mean of the same over the set.
+    """
+    accuracy, num_questions = float(scored["score"].mean()), passes["unit"].nunique()
+    low, high = _interval(accuracy, scored)
     skipped, skips = passes[passes["action"] == NO], (math.nan, math.nan, math.nan)
     if len(skipped):
         rate = float(skipped["false_skip"].mean())
-        skips = (rate, *wilson_interval(rate, skipped["cluster"].nunique()))
+        skips = (rate, *_interval(rate, skipped))
     rates = enumerate(rate_columns(actions))
     return {
         "field": field,
@@ -156,6 +160,11 @@ def _slice(
         "false_skip_lo": skips[1],
         "false_skip_hi": skips[2],
     }
+
+
+def _interval(mean: float, averaged: pd.DataFrame) -> tuple[float, float]:
+    """The interval of a mean over rows with their clusters."""
+    return wilson_interval(mean, effective_number(averaged["cluster"].to_numpy()))
 
 
 def _reliability(policy: PolicySettings, observed: Observed) -> list[Row]:
