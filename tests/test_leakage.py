@@ -200,6 +200,34 @@ def test_a_list_of_other_samples_is_refused(tmp_path: Path) -> None:
         load_train(drops, layout)
 
 
+def test_a_list_that_is_damaged_or_made_for_other_settings_is_refused(tmp_path: Path) -> None:
+    """Otherwise what leaks stays in the mix, and nobody is told."""
+    part = {"dataset": "toy", "split": "train", "max_samples": 4, "draw_seed": 0}
+    chosen = {"train": [part], "router_fit": [part], "leakage": {"on_hit": "drop", "fail_on": []}}
+    layout, settings = Layout(tmp_path), leaking(tmp_path, **chosen)
+    check_leakage(settings, layout)
+    once = load_train(settings, layout)
+    fewer = settings_for(tmp_path, **chosen | {"train": [part | {"max_samples": 2}]})
+    assert {item.id for item in load_train(fewer, layout)} < {item.id for item in once}
+    job = settings_for(tmp_path, **chosen | {"leakage": {"on_hit": "drop"}})
+    assert len(load_train(job, layout)) == len(once), "a job's own settings leave fail_on out"
+    for key, change in {
+        "train": {"train": [part | {"draw_seed": 1}]},
+        "router_fit": {"router_fit": [part | {"max_samples": 5}], "router_fit_held_out": True},
+        "router_fit_held_out": {"router_fit_held_out": True},
+        "leakage.fail_on": {"leakage": {"on_hit": "drop", "fail_on": ["id"]}},
+    }.items():
+        said = rf"left_out\.jsonl: made for another data\.{key}, .*; run `vovnet leakage` again"
+        with pytest.raises(DataError, match=said):
+            load_train(settings_for(tmp_path, **chosen | change), layout)
+    drops = leaking(tmp_path, leakage={"on_hit": "drop"})
+    check_leakage(drops, layout)
+    lines = layout.left_out.read_text().splitlines(keepends=True)
+    layout.left_out.write_text("".join(lines[:-1]))
+    with pytest.raises(DataError, match=r"left_out\.jsonl: damaged, its content is not what leak"):
+        load_train(drops, layout)
+
+
 def test_routers_are_fitted_on_what_no_model_was_trained_on(tmp_path: Path) -> None:
     """A router's question takes everything about its image out of the mix, near copies too."""
     look = {"perceptual": f"{0b1:0>64x}"}

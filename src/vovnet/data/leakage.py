@@ -15,7 +15,7 @@ from typing import Any
 
 from vovnet.config import Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import write_json
+from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
 from vovnet.data.left_out import LeftOut, Mix, write_left_out
@@ -100,6 +100,7 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
         **{f"num_{mix}_samples": number for mix, number in numbers.items()},
         "sets": {name: _compare(entries, owners) for name, entries in sets.items()},
         **({"left_out": _counts(left_out)} if data.leaves_out else {}),
+        **({"router_fit_held_out": True} if data.router_fit_held_out else {}),
     }
     failed = layout.leakage_report.with_name("leakage.failed.json")
     hit = _first_hit(report["sets"], fail_on)
@@ -108,6 +109,8 @@ def check_leakage(settings: Settings, layout: Layout) -> dict[str, Any]:
         path.unlink(missing_ok=True)
     if data.leaves_out and not hit:
         write_left_out(layout.left_out, left_out)
+        written = {"path": str(layout.left_out), "sha256": sha256_file(layout.left_out)}
+        report["outputs"] = {"left_out": written}
     write_json(current, report)
     if hit:
         raise DataError(f"{hit}; full report: {failed}")

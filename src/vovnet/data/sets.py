@@ -9,7 +9,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.recorded import check_recorded
 from vovnet.core.records import Sample
-from vovnet.data.left_out import kept_rows, read_left_out
+from vovnet.data.left_out import check_left_out, kept_rows, read_left_out
 from vovnet.data.samples import SampleFile, SampleSet
 
 
@@ -73,6 +73,7 @@ def _mix(settings: Settings, layout: Layout, name: str, cap: int | None) -> Samp
     drops = settings.data.leakage.on_hit == "drop"
     if drops or (name == "train" and settings.data.router_fit_held_out):
         path = layout.left_out
+        check_left_out(settings.data, layout, name)
         left_out = read_left_out(path, name)
         chosen = [
             (file, kept_rows(file, rows, left_out.get((part.dataset, part.split), {}), path))
