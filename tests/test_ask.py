@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from support.hands import Hand
 from support.live import live_settings
@@ -65,12 +67,19 @@ def test_what_cannot_be_asked_is_one_line(
     text = tmp_path / "notes.txt"
     text.write_text("no picture", encoding="utf-8")
     stage2 = hand.checkpoints["stage"]
+    renamed = tmp_path / "stage2"
+    shutil.copytree(stage2, renamed)
+    manifest = json.loads((renamed / "manifest.json").read_text())
+    (renamed / "manifest.json").write_text(json.dumps(manifest | {"run": "other"}))
     probe = hand.layer("probe", {"policy": {"baseline_name": "probe"}})
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
     ask = ["ask", "--question", "What?", "--config", str(hand.base)]
+    ask += ["--image", str(tmp_path / "red.png")]
     for arguments, fault in (
         (["--checkpoint", str(stage2), "--image", str(text)], f"{text}: not a decodable image"),
         (["--checkpoint", str(tmp_path / "none")], "no checkpoint there"),
         (["--checkpoint", str(stage2), "--config", probe], "'probe' is fitted on the outcomes"),
+        (["--checkpoint", str(renamed)], "runs: no run named 'other'"),
     ):
         assert cli.main([*ask, *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -78,10 +87,16 @@ def test_what_cannot_be_asked_is_one_line(
 
 
 def test_a_checkpoint_of_stage_1_is_asked_with_a_warning(
-    hand: Hand, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    hand: Hand,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (128, 64), "red").save(picture)
     stage1 = hand.checkpoints["stage"].with_name("stage1")
     command = ["ask", "--config", str(hand.base), "--checkpoint", str(stage1), "--question", "Who?"]
+    command += ["--image", str(picture)]
     assert cli.main(command) == 0
     assert "its policy head is untrained" in caplog.text
     assert capsys.readouterr().out.startswith("decision: ")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         "--image",
         type=Path,
         action="append",
-        default=[],
+        required=True,
         metavar="FILE",
         help="a picture; may be repeated",
     ),
@@ -39,19 +39,28 @@ if TYPE_CHECKING:
         metavar="TEXT",
         help="an answer to choose from, which gets the next letter; may be repeated",
     ),
-    Flag("--lambda_cost", type=number, help="the price of looking, instead of the configured one"),
+    Flag(
+        "--lambda_cost",
+        type=number,
+        help="the price of looking, instead of the configured one; with policy.lambda_unit"
+        " share_of_full, of this question's FULL",
+    ),
     Flag("--json", action="store_true", help="print one line of JSON"),
 )
 def ask(settings: Settings, args: Namespace) -> None:
     import json
 
-    from vovnet.config import merge, validate
+    from vovnet.config import merge, run_settings, validate
     from vovnet.core.files import json_ready
     from vovnet.data.decoder import open_image
     from vovnet.inference.ask import ask as answer_of
     from vovnet.inference.engine import Inference
     from vovnet.model.vovnet import load_trained, pick_device
+    from vovnet.pipeline.trained_model import manifest_of, weights_file
 
+    manifest = manifest_of(weights_file(args.checkpoint))
+    if (run := manifest.get("run")) is not None:
+        settings = run_settings(settings, run, manifest.get("seed"))
     if args.lambda_cost is not None:
         policy = {"policy": {"lambda_cost": args.lambda_cost}}
         settings = validate(merge(settings.model_dump(), policy), "--lambda_cost")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
+from PIL import Image
+
 from vovnet.config import PolicySettings
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import sha256_file
@@ -31,12 +33,13 @@ def ask(
     inference: Inference,
     policy: PolicySettings,
     question: str,
-    images: Sequence[Path] = (),
+    images: Sequence[Path],
     choices: Sequence[str] = (),
 ) -> Asked:
     """Decide whether to look at the pictures, and answer; `choices` get the letters A, B, C ...
 
-    A `lambda_cost` that is a share of FULL's cost is one of this question's.
+    A `lambda_cost` that is a share of FULL's cost is one of this question's: a question by itself
+    has no set whose mean cost it could be. What is timed has been done once before.
     """
     if kind_of(policy).router is not None:
         raise ConfigError(
@@ -62,8 +65,13 @@ def ask(
     )
     settings = inference.settings
     policy = priced(policy, [sample], settings.vision_budget)
-    answer = LivePolicy(inference, settings.layout, policy, load=lambda _: pictures)(sample)
+
+    def load(_: Sample) -> list[Image.Image]:
+        return [open_image(path) for path in images]
+
+    live = LivePolicy(inference, settings.layout, policy, load=load)
+    live.warm_up([sample])
+    answer = live(sample)
     by_value = policy.baseline_name is None
-    return Asked(
-        answer, values_by_action(policy, settings.actions, answer.signals) if by_value else {}
-    )
+    values = values_by_action(policy, settings.actions, answer.signals) if by_value else {}
+    return Asked(answer, values)

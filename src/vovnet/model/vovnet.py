@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from vovnet.config import ModelSettings, PolicySettings, Settings
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
-from vovnet.core.files import atomic_path, read_json
+from vovnet.core.files import atomic_path
 from vovnet.core.recorded import check_recorded
 from vovnet.model.loading import base_model_digest, load_vlm
 from vovnet.model.sequences import sent
 from vovnet.model.vlm import VisionLanguageModel
 from vovnet.pipeline.claims import MANIFEST
-from vovnet.pipeline.trained_model import HASHES, weights_file
+from vovnet.pipeline.trained_model import HASHES, manifest_of, weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -291,16 +291,9 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): state[name] for name in named}
 
 
-def _manifest(weights: Path) -> dict[str, Any]:
-    """What is said of weights by the manifest beside them, if there is one."""
-    path = weights.with_name(MANIFEST)
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
-    return found
-
-
 def _check_base(model: VoVNet, path: Path) -> None:
     """Compare with the manifest of the stage, where the weights lie beside it."""
-    manifest = _manifest(path)
+    manifest = manifest_of(path)
     if manifest and manifest.get("base_model") != base_model_digest(model.settings):
         raise CheckpointError(
             f"{path}: its adapters were trained over another base model than"
@@ -341,7 +334,7 @@ def load_trained(
     model = VoVNet(settings, with_head=with_head)
     if checkpoint is not None:
         load_weights(model, checkpoint, with_head=with_head)
-        if with_head and _manifest(weights_file(checkpoint)).get("stage") == 1:
+        if with_head and manifest_of(weights_file(checkpoint)).get("stage") == 1:
             logger.warning("%s is of stage 1: its policy head is untrained", checkpoint)
     model.to(device).eval()
     merge_adapters(model)

@@ -9,6 +9,7 @@ from typing import Any
 from vovnet.config import Settings, is_base, last_stage, run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import CheckpointError
+from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import step_key
 
@@ -25,6 +26,13 @@ def weights_file(checkpoint: Path) -> Path:
             f"{checkpoint}: no checkpoint there, expected {WEIGHTS_NAME} or a .pt file"
         )
     return path
+
+
+def manifest_of(weights: Path) -> dict[str, Any]:
+    """What is said of weights by the manifest beside them; nothing where there is none."""
+    path = weights.with_name("manifest.json")
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    return found
 
 
 @dataclass(frozen=True)
