@@ -112,6 +112,15 @@ def test_the_main_table_without_training_is_of_the_papers_questions(project: Pat
         shared = {split: file for split, file in dataset.files.items() if split in known.files}
         assert shared.items() <= known.files.items() and dataset.root == known.root
         assert {(name, split) for split in dataset.files.keys() - shared.keys()} <= fitted
+    drawn = [part for part in settings.data.router_fit if part.dataset == "textvqa"]
+    of_paper = {
+        (part.dataset, part.split, part.max_samples, part.draw_seed)
+        for part in paper.data.router_fit
+    }
+    assert {
+        (part.dataset, part.split, part.max_samples, part.draw_seed) for part in drawn
+    } < of_paper
+    assert settings.data.leakage.on_hit == paper.data.leakage.on_hit == "drop"
     heads = head_experiments(settings)
     assert settings.targets["mvp"] == [item for item in settings.experiments if item not in heads]
     jobs = needed(project, "mvp", "config/base_8b.yaml")
