@@ -101,6 +101,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"training": {"stage1_epochs": 2}}, TRAINING),
     ({"training": {"num_workers": 3}}, set()),
     ({"eval": {"max_new_tokens": 3}}, OBSERVATIONS | {"live"}),
+    ({"eval": {"batch_tokens": 900}}, OBSERVATIONS | {"live"}),
     ({"eval": {"bootstrap_samples": 9}}, {"pareto", "random", "router", "live_scored"}),
     ({"eval": {"num_shards": 5}}, set()),
     ({"eval": {"profile": True}}, set()),

@@ -112,7 +112,8 @@ def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     for part in observed["router_fit"]:
         part.pop("parse", None)
     scored = {"policy": SIGNAL_KEYS} if last_stage(settings, run) == 2 else {}
-    decided = _parts(value, **scored, eval=GENERATION_KEYS)
+    limit = {"batch_tokens"} if value.eval.batch_tokens is not None else set()
+    decided = _parts(value, **scored, eval=GENERATION_KEYS | limit)
     return _model_step(value, run, [seed], observed, **decided)
 
 
