@@ -87,7 +87,12 @@ RESULTS: tuple[Column, ...] = (
     _key("run", "name in `runs`"),
     _key("seed", "seed of training"),
     _key("baseline_name", "the policy; empty for the learned one"),
-    _setting("lambda_cost", "λ", "price of a unit of cost, in nats"),
+    _setting(
+        "lambda_cost",
+        "λ",
+        "price in nats of what `policy.lambda_unit` says: a unit of cost, or all that FULL costs on"
+        " average",
+    ),
     _setting(
         "threshold",
         "t",
