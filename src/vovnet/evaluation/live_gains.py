@@ -2,7 +2,8 @@
 
 The mixing hull is that of the actions, each shown always in a live run of its own, of the same
 trained model and questions. Where one is missing, or a run was not alone on its machine, there is
-nothing to compare. Methods are also held against VoVNet's own live run.
+nothing to compare. Methods that are not mixed themselves are also held against VoVNet's own live
+run, where that gains something over mixing the actions.
 Shapes: S seeds, A actions, B resamples, of which the first is the data itself.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vovnet.config import Settings
+from vovnet.core.arrays import EPSILON
 from vovnet.core.layout import Layout
 from vovnet.core.stats import upper_hull
 from vovnet.evaluation.columns import MIXING_HULL, MS, VOVNET, Row
@@ -54,7 +56,9 @@ class LiveComparison(Comparison):
     def vovnet(self, name: str, dataset: str, seed: int) -> Reference | None:
         """What VoVNet's live run reaches in a time, mixed with the fixed ones; None without it.
 
-        A live run has few points, and between them VoVNet could do better than a line.
+        A live run has few points, and between them VoVNet could do better than a line. There is
+        no such reference for the fixed policies, which are a part of it, nor where VoVNet gains
+        nothing over mixing them in a seed: it would be no part of it there.
         """
         main, own = self.experiments[self.main], self.experiments[name]
         fixed = self.fixed(name, dataset, seed)
@@ -64,10 +68,24 @@ class LiveComparison(Comparison):
             return None
         if not (alike and there):
             return None
+        if all(always_shown(policy) in own.settings.actions for policy in own.points):
+            return None
+        common = [other for other in main.seeds if other in own.seeds]
+        if any(self._gains_nothing(main.name, dataset, other) for other in common):
+            return None
         timed = self.timed(main.name, dataset, seed)
         points = timed.beside(fixed)
         curve = upper_hull(points.costs, points.accuracies)
         return Reference(main.name, curve, timed.costs[0])
+
+    def _gains_nothing(self, name: str, dataset: str, seed: int) -> bool:
+        """Whether no point of a live experiment lies above what mixing the actions reaches."""
+        hull = self.hull(name, dataset, seed)
+        if hull is None:
+            return False
+        timed = self.timed(name, dataset, seed)
+        gains_BP = timed.accuracies - hull.curve.value(timed.costs)
+        return bool((gains_BP[0] <= EPSILON).all())
 
     def fixed(self, name: str, dataset: str, seed: int) -> Points | None:
         """The actions, each shown always on the questions of an experiment, (B, A).

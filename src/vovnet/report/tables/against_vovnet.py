@@ -49,9 +49,14 @@ def table(inputs: Inputs) -> render.Table:
         "one, of tables more), and none is passed where the two have only one seed in common "
         "though one of them has more: other trainings might say otherwise. "
         f"{_sentence(tokens, 'vision tokens')} {_sentence(flops, 'counted FLOPs')} All others are "
-        "undecided or without a verdict, which does not show that they are equal. Live rows are "
-        "told by their own mean time, against VoVNet's live run mixed with the fixed policies'."
+        "undecided or without a verdict, which does not show that they are equal."
     )
+    if not live.empty:
+        caption += (
+            " Live rows: at their own mean time, against what VoVNet's live run reaches in it, "
+            "mixed with those of the fixed policies, which therefore have no rows here; only where "
+            "VoVNet's run itself gains over mixing the fixed ones."
+        )
     return render.Table(caption, rows, columns, long=True)
 
 
