@@ -257,7 +257,11 @@ def _rows(dataset: str, unit: Unit, reference: str, tops: Sequence[Top]) -> list
 
 
 def _captured(shares_SB: Floats) -> Row:
-    """The captured share over seeds, and the share of resamples in which a seed has none."""
+    """The captured share over seeds, and the share of resamples in which a seed has none.
+
+    The interval is over the resamples in which the reference gains something in every seed, and
+    empty where more than 2.5% are none of these.
+    """
     defined_B: Bools = np.logical_not(np.isnan(shares_SB).any(axis=0))
     undefined = 1 - float(defined_B[1:].mean()) if len(defined_B) > 1 else 0.0
     if 0 < undefined <= (1 - LEVEL) / 2:
