@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from vovnet.config import Settings
+from vovnet.config import Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, read_jsonl
 from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample
 from vovnet.data.leakage import KINDS, check_leakage, normalise, sample_keys
-from vovnet.data.samples import write_samples
-from vovnet.data.sets import image_paths, load_set, load_train
+from vovnet.data.samples import SampleFile, write_samples
+from vovnet.data.sets import image_paths, load_set, load_train, stored_part
 
 
 def ref(name: str) -> ImageRef:
@@ -350,6 +350,27 @@ def test_mixes_have_unique_ids_and_groups(tmp_path: Path) -> None:
     ]
     assert list(load_train(quick, layout)) == list(mix)
     assert image_paths(settings, layout, mix[0]) == [tmp_path / "data/toy/images/toy1.png"]
+
+
+def test_a_draw_checks_no_sample_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take long, in every process. A line without an id is found nevertheless."""
+    talk = sample("7", "toy", "train", conversation="talk")
+    store(tmp_path, *circular("train"), *(sample(str(i), "toy", "train") for i in range(6)), talk)
+    layout = Layout(tmp_path)
+    for dataset in ("toy", "other"):
+        stored = SampleFile(layout.samples(dataset, "train"))
+        rows = range(len(stored))
+        assert [stored.unit(row) for row in rows] == [stored.sample(row).unit for row in rows]
+    part = SplitRef(dataset="toy", split="train", max_samples=2, draw_seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(SampleFile, "sample", lambda *_: pytest.fail("a sample was checked"))
+        assert stored_part(layout, part).rows_N.size == 2
+    path = layout.samples("toy", "train")
+    path.write_text(path.read_text() + "{}\n")
+    with pytest.raises(DataError, match=r"train\.jsonl, line 8, id: Field required"):
+        stored_part(layout, part)
 
 
 def test_a_drawn_part_has_whole_conversations_from_the_whole_file(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from vovnet.core.errors import DataError
 from vovnet.core.files import check_is_file, writing
@@ -85,6 +86,14 @@ class SampleFile:
                 raise DataError(f"{where}: not valid JSON ({first['ctx']['error']})") from None
             key = ".".join(str(part) for part in first["loc"]) or "(line)"
             raise DataError(f"{where}, {key}: {first['msg']}") from None
+
+    def unit(self, row: int) -> str:
+        """`Sample.unit` of a line, without the time that checking the whole sample takes."""
+        try:
+            value = from_json(self.line(row))
+            return str(value.get("group") or value.get("conversation") or value["id"])
+        except (ValueError, KeyError, AttributeError):
+            return self.sample(row).unit  # which says what is wrong
 
     def _edges(self) -> Indices:
         """Where each line begins, and at last where the file ends."""

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vovnet.config import EvalSet, Settings, SplitRef
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
@@ -92,9 +94,9 @@ def _rows(
     count = _smallest(len(file), part.max_samples, cap)
     if part.draw_seed is None or count == len(file):
         return file, range(count)
-    units = [file.sample(row).unit for row in range(len(file))]
-    order = sorted(range(len(file)), key=lambda row: (_drawn(part.draw_seed, units[row]), row))
-    return file, sorted(order[:count])
+    places = (_drawn(part.draw_seed, file.unit(row)) for row in range(len(file)))
+    order = np.argsort(np.fromiter(places, "S32", len(file)), kind="stable")
+    return file, np.sort(order[:count]).tolist()
 
 
 def _drawn(seed: int | None, unit: str) -> bytes:
