@@ -25,8 +25,9 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.data.format_prompts import LETTER, SHORT_ANSWER
 from vovnet.data.formats.json_rows import iter_rows
-from vovnet.data.formats.llava import LETTER, SHORT_ANSWER, Kind, kind_of
+from vovnet.data.formats.llava import Kind, kind_of
 from vovnet.data.image_store import ImageStore
 from vovnet.data.prepare import prepare
 from vovnet.data.prompts import question_text

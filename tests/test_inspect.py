@@ -31,7 +31,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import sha256_file
 from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample
-from vovnet.data.formats.llava import SHORT_ANSWER
+from vovnet.data.format_prompts import SHORT_ANSWER
 from vovnet.data.samples import read_samples
 from vovnet.data.sets import load_train
 

@@ -12,6 +12,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, read_jsonl
 from vovnet.core.layout import Layout
 from vovnet.core.records import ImageRef, Sample
+from vovnet.data.format_prompts import LETTER, SHORT_ANSWER
 from vovnet.data.leakage import KINDS, check_leakage, normalise, sample_keys
 from vovnet.data.samples import SampleFile, write_samples
 from vovnet.data.sets import image_paths, load_set, load_train, stored_part
@@ -99,6 +100,15 @@ def test_a_pair_needs_question_and_image_of_one_sample(tmp_path: Path) -> None:
     store(tmp_path, sample("3", "toy", "train", question="What", images=[ref("x")]))
     with pytest.raises(DataError, match="shares question_and_image"):
         check_leakage(settings, Layout(tmp_path))
+
+
+@pytest.mark.parametrize("line", [SHORT_ANSWER, LETTER])
+def test_how_to_answer_is_no_part_of_a_question(tmp_path: Path, line: str) -> None:
+    """LLaVA's mix says it in the question itself, other datasets in their template."""
+    asked = sample("1", "toy", "train", question=f"What is it?\n{line}", images=[ref("x")])
+    store(tmp_path, asked, sample("9", "toy", "val", question="what is it", images=[ref("x")]))
+    report = check_leakage(settings_for(tmp_path, leakage={"fail_on": []}), Layout(tmp_path))
+    assert counts(report)["question"] == counts(report)["question_and_image"] == 1
 
 
 def test_reports_replace_each_other(tmp_path: Path) -> None:

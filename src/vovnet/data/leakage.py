@@ -18,6 +18,7 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
+from vovnet.data.format_prompts import without_format
 from vovnet.data.left_out import LeftOut, Mix, write_left_out
 from vovnet.data.perceptual_hash import NearHashes
 from vovnet.data.sets import stored_part
@@ -132,9 +133,9 @@ def _fold(mark: re.Match[str]) -> str:
 
 
 def sample_keys(sample: Sample) -> Keys:
-    """The keys of a sample for every kind."""
+    """The keys of a sample for every kind; how to answer is no part of a question."""
     choices = sorted(normalise(choice) for choice in sample.choices.values())
-    question = " | ".join([normalise(sample.question), *choices])
+    question = " | ".join([normalise(without_format(sample.question)[0]), *choices])
     images = [image.sha256 for image in sample.images]
     return {
         "question": [question],

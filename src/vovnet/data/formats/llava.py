@@ -17,6 +17,7 @@ from pydantic import Field
 
 from vovnet.config import Section
 from vovnet.core.records import Sample
+from vovnet.data.format_prompts import LETTER, SHORT_ANSWER, without_format
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import iter_rows
 from vovnet.data.formats.source import Row, Source
@@ -25,8 +26,6 @@ from vovnet.data.image_store import inside
 IMAGE_TAG = "<image>"
 ROLES = ("human", "gpt")
 
-SHORT_ANSWER = "Answer the question using a single word or phrase."
-LETTER = "Answer with the option's letter from the given choices directly."
 CAPTION = "Provide a one-sentence caption for the provided image."
 BOX = "Please provide the bounding box coordinate of the region"
 REGION = "Please provide a short description for this region"
@@ -165,7 +164,7 @@ def _turns(source: Source, row: Row) -> list[Turn]:
     turns: list[Turn] = []
     inherited = ""
     for number in range(0, len(texts), 2):
-        question, own = _without_format(texts[number].replace(IMAGE_TAG, "").strip())
+        question, own = without_format(texts[number].replace(IMAGE_TAG, "").strip())
         answer = texts[number + 1].strip()
         inherited = own if number == 0 else inherited
         if not (question or own) or (answered and not answer):
@@ -176,12 +175,6 @@ def _turns(source: Source, row: Row) -> list[Turn]:
             holds = ""
         turns.append(Turn(number // 2, question, holds, answer))
     return turns
-
-
-def _without_format(question: str) -> tuple[str, str]:
-    """A question and the format prompt in its last line, "" where it has none."""
-    text, _, last = question.rpartition("\n")
-    return (text.rstrip(), last) if last in (SHORT_ANSWER, LETTER) else (question, "")
 
 
 def _texts(row: Row) -> list[str]:
