@@ -24,8 +24,9 @@ from support.replays import (
 from vovnet.config import validate
 from vovnet.core.cost import choose_actions
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_json
+from vovnet.core.files import read_json, write_json
 from vovnet.core.layout import Layout
+from vovnet.core.recorded import content_hash
 from vovnet.core.records import write_table
 from vovnet.core.stats import MOST_POINTS
 from vovnet.evaluation.columns import (
@@ -276,5 +277,9 @@ def test_results_of_other_samples_are_refused(tmp_path: Path) -> None:
     path = layout.eval("entropy") / "samples.parquet"
     table = samples_of(layout, "entropy")
     write_table(path, table[table["id"] != "q7"], SAMPLE_RESULT_COLUMNS)
+    summary = read_json(path.with_name("summary.json"))
+    for output in summary["outputs"].values():
+        output["sha256"] = content_hash(path.with_name(Path(output["path"]).name))
+    write_json(path.with_name("summary.json"), summary)
     with pytest.raises(DataError, match=r"samples\.parquet: .*evaluate 'entropy' again"):
         hull_metrics(settings, layout)
