@@ -184,11 +184,10 @@ def test_the_packing_by_hand_runs_the_shards_of_a_command_on_one_device() -> Non
 
 @runs_snakemakes_ilp
 def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others(tmp_path: Path) -> None:
-    """At 300 TFLOP/s in training and 20 questions/s observed it takes at most 120 GPU-hours."""
+    """As training was measured and at 20 questions/s it takes at most 120 GPU-hours."""
     layer = tmp_path / "fast.yaml"
     layer.write_text(f"plan: {{throughput: {tmp_path / 'bench_gpu.json'}}}\n")
-    measured = json.loads(PACKAGED.read_text()) | {"scaling": {"4": 0.93}}
-    measured["training"] = {"stage1_tflops": 300, "stage2_tflops": 300}
+    measured = json.loads(PACKAGED.read_text())
     measured["observation"] |= {"questions_per_s": 20, "tflops": 257}
     measured["live"] = {"text_pass_ms": 12, "token_ms": 9, "prefill_full_ms": 40}
     (tmp_path / "bench_gpu.json").write_text(json.dumps(measured))

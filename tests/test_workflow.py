@@ -288,7 +288,7 @@ def finished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / path).mkdir(parents=True)
         else:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text("{}" if path.suffix == ".json" else f"{path}\n")
+            (folder / path).write_text(json.dumps({"of": str(path)}) + "\n")
     raw = folder / "results/test/raw"
     for path in (raw / "synth_mmmu/Art/validation-0.parquet", raw / "synth_llava/images/1.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
