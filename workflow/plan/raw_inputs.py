@@ -126,8 +126,8 @@ def _edited(root: Path, manifest: Path, others: Iterable[str], hashes: HashCache
 
 
 def _recorded(manifest: Path) -> dict[str, str]:
-    """Name -> hash of the files that a manifest of rendered files names."""
-    with suppress(DataError):
+    """Name -> hash of the files that a manifest of rendered files names, none if it is damaged."""
+    with suppress(DataError, LookupError, TypeError, AttributeError):
         facts = read_json(manifest)
         outputs = {name: file["sha256"] for name, file in facts["outputs"].items()}
         return outputs | facts["pictures"]
