@@ -65,10 +65,11 @@ class Trainer:
     ) -> None:
         self.settings, self.stage, self.folder = settings, stage, folder
         training = settings.training
+        exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),  # several processes on the CPU talk over gloo
             mixed_precision=training.mixed_precision,
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            kwargs_handlers=[exchange],
             step_scheduler_with_optimizer=False,
         )
         self.samples_per_process = self._samples_per_process()
@@ -87,6 +88,9 @@ class Trainer:
         self.bare_objective = Objective(model, settings, stage, cut=self.cut)
         self.objective: torch.nn.Module = self.bare_objective
         model.head.requires_grad_(stage == 2)
+        # A process whose samples show no image gives the vision tower no gradient.
+        tower = model.vlm.tower.parameters()
+        exchange.find_unused_parameters = any(weight.requires_grad for weight in tower)
         if self.cut:
             shard(self.bare_objective, training.mixed_precision)
         else:

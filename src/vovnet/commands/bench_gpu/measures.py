@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
 from vovnet.config import PolicySettings, Settings
+from vovnet.core.errors import VovnetError
 from vovnet.core.files import read_jsonl
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
@@ -39,8 +41,9 @@ PROFILED_STEPS = 2
 KINDS = {
     "attention": ("flash", "attention", "fmha"),
     "matrix products": ("gemm", "nvjet", "cutlass", "cublas"),
+    "other cards": ("nccl",),
 }
-"""Kinds of kernels, by parts of their names."""
+"""Kinds of kernels, by parts of their names. Cards wait for each other in those of NCCL."""
 
 
 @contextmanager
@@ -72,8 +75,9 @@ def shares(seconds: Numbers, elapsed_s: float) -> Numbers:
 def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_steps: int) -> Numbers:
     """Samples/s of all devices and TFLOP/s of this one in a stage, and its losses.
 
-    Left out are the first steps, later ones in which a layer was compiled for another kind of pass,
-    and the last ones, which are recorded. Nothing waits for the device between the others.
+    Left out are the first steps, later ones in which a device compiled a layer for another kind of
+    pass, with the ones after them, in which the others still wait for it, and the last ones, which
+    are recorded. Nothing waits for the device between the others.
     """
     samples = load_train(settings, layout)[: num_steps * settings.training.batch_size]
     trainer = Trainer(settings, stage, folder, samples, partial(load_images, settings, layout))
@@ -93,7 +97,19 @@ def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_step
     with recording:
         trainer.run(on_step)
     ends = range(WARM_STEPS, num_steps - PROFILED_STEPS)
-    timed = [end for end in ends if compiled[end] == compiled[end - 1]]
+    compiling = {
+        step
+        for counts in gather_object([compiled])
+        for end in ends
+        if counts[end] != counts[end - 1]
+        for step in (end, end + 1)
+    }
+    timed = [end for end in ends if end not in compiling]
+    if not timed:
+        raise VovnetError(
+            f"bench_gpu: layers were compiled in all of the {len(ends)} steps to be timed; more --steps"
+            " are needed"
+        )
     elapsed_s = sum(seconds[end] - seconds[end - 1] for end in timed)
     asked_for = sum(flops[end] - flops[end - 1] for end in timed)
     return {

@@ -14,6 +14,7 @@ COLORS = {
     "matrix products": style.BLUE,
     "attention": style.ORANGE,
     "other kernels": style.SKY,
+    "other cards": style.VERMILLION,
     "idle": style.GREY,
 }
 

@@ -60,19 +60,24 @@ class Visionzip(Reduction):
         assert attention is not None, "the image was encoded without the tower's attention"
         left = self.tokens_left(count, image.grid)
         contextual = kept_tokens(left, CONTEXTUAL)
-        order_K = attention.received_K.float().cpu().argsort(descending=True, stable=True)
+        device = attention.keys_KE.device
+        order_K = attention.received_K.float().argsort(descending=True, stable=True)
         dominant_D = order_K[: left - contextual]
         other_R = order_K[left - contextual :].sort().values
         is_target_R = torch.zeros(len(other_R), dtype=torch.bool)
         is_target_R[:: len(other_R) // contextual][:contextual] = True
-        target_C, merged_M = other_R[is_target_R], other_R[~is_target_R]
+        target_C, merged_M = (
+            other_R[chosen_R.nonzero().flatten().to(device)]
+            for chosen_R in (is_target_R, ~is_target_R)
+        )
         keys_KE = torch.nn.functional.normalize(attention.keys_KE.float(), dim=-1)
         alike_MC = keys_KE[merged_M] @ keys_KE[target_C].T
-        joins_MC = torch.nn.functional.one_hot(alike_MC.cpu().argmax(dim=1), contextual).float()
+        joins_MC = torch.nn.functional.one_hot(alike_MC.argmax(dim=1), contextual).float()
         counts_C = joins_MC.sum(dim=0)
-        weights_CK = torch.zeros(contextual, count)
+        weights_CK = torch.zeros(contextual, count, device=device)
         weights_CK[:, merged_M] = joins_MC.T / (2 * counts_C.clamp_min(1))[:, None]
-        weights_CK[torch.arange(contextual), target_C] = torch.where(counts_C > 0, 0.5, 1.0)
-        weights_GK = torch.cat([torch.eye(count)[dominant_D], weights_CK])
+        shares_C = torch.where(counts_C > 0, 0.5, 1.0)
+        weights_CK[torch.arange(contextual, device=device), target_C] = shares_C
+        weights_GK = torch.cat([torch.eye(count, device=device)[dominant_D], weights_CK])
         anchors_G, order_G = torch.cat([dominant_D, target_C]).sort()
-        return TokenMap(weights_GK[order_G].to(image.values_KD.device), anchors_G)
+        return TokenMap(weights_GK[order_G], anchors_G.cpu())
