@@ -107,8 +107,8 @@ def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_step
     timed = [end for end in ends if end not in compiling]
     if not timed:
         raise VovnetError(
-            f"bench_gpu: layers were compiled in all of the {len(ends)} steps to be timed; more --steps"
-            " are needed"
+            f"bench_gpu: layers were compiled in all of the {len(ends)} steps to be timed;"
+            " raise --steps"
         )
     elapsed_s = sum(seconds[end] - seconds[end - 1] for end in timed)
     asked_for = sum(flops[end] - flops[end - 1] for end in timed)
