@@ -79,7 +79,7 @@ def test_what_cannot_be_asked_is_one_line(
         (["--checkpoint", str(stage2), "--image", str(text)], f"{text}: not a decodable image"),
         (["--checkpoint", str(tmp_path / "none")], "no checkpoint there"),
         (["--checkpoint", str(stage2), "--config", probe], "'probe' is fitted on the outcomes"),
-        (["--checkpoint", str(renamed)], "runs: no run named 'other'"),
+        (["--checkpoint", str(renamed)], "runs: no run named 'other', as which"),
     ):
         assert cli.main([*ask, *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -87,10 +87,7 @@ def test_what_cannot_be_asked_is_one_line(
 
 
 def test_a_checkpoint_of_stage_1_is_asked_with_a_warning(
-    hand: Hand,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    hand: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "picture.png"
     Image.new("RGB", (128, 64), "red").save(picture)
@@ -98,5 +95,26 @@ def test_a_checkpoint_of_stage_1_is_asked_with_a_warning(
     command = ["ask", "--config", str(hand.base), "--checkpoint", str(stage1), "--question", "Who?"]
     command += ["--image", str(picture)]
     assert cli.main(command) == 0
-    assert "its policy head is untrained" in caplog.text
-    assert capsys.readouterr().out.startswith("decision: ")
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert "its policy head is untrained" in line
+    assert printed.out.startswith("decision: ")
+
+
+def test_the_run_of_the_checkpoint_and_keys_of_the_command_hold(
+    hand: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stage folder tells its settings; given ones may name a policy that never looks."""
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (128, 64), "red").save(picture)
+    arguments = ["--checkpoint", str(hand.checkpoints["stage"]), "--question", "Which colour?"]
+    arguments += ["--image", str(picture)]
+    alone = asked(capsys, *arguments)
+    given = asked(capsys, *arguments, "--config", str(hand.base))
+    assert alone | {"time_ms": 0} == given | {"time_ms": 0}
+    never = asked(capsys, *arguments, "--set", "policy.baseline_name=no_vision")
+    assert never["decision"] == ["no"] and "values" not in never
+    copied = tmp_path / "stage2"
+    shutil.copytree(hand.checkpoints["stage"], copied)
+    assert cli.main(["ask", *arguments, "--checkpoint", str(copied)]) == 2
+    assert "does not tell its settings, expected --config" in capsys.readouterr().err

@@ -33,6 +33,7 @@ def by_hand(*layers: str, sets: str | None = None) -> Settings:
         dataset_config=[CONFIG / f"{sets}.yaml"] if sets else [],
         max_samples=None,
         gpus=None,
+        set=[],
     )
     return checkpoint_settings(args, {}, {})
 

@@ -23,6 +23,7 @@ from vovnet.pipeline.catalogue import STEPS
 
 BY_HAND = {
     "ask": ("ask", "ask a trained model a question about a picture"),
+    "demo": ("ask", "serve a page on which a trained model is asked"),
     "inspect": ("inspect", "look at a prepared dataset, with a contact sheet"),
     "plan": ("plan", "what a suite will cost, before anything is spent"),
     "bench_gpu": ("bench_gpu", "what this machine's GPU does with a large model"),

@@ -1,7 +1,8 @@
-"""A server on the loopback address that speaks what a download needs of the hub's protocol."""
+"""A server on the loopback address with what down- and uploads need of the hub's protocol."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -18,11 +19,12 @@ SECRET = "Signature0123456789"
 
 @dataclass
 class Hub:
-    """One dataset repository, `org/bench`; what is asked of it is recorded in `requests`.
+    """One repository, `org/bench`, of datasets or `models`; `requests` records what is asked of it.
 
     Files in `large` are kept as the hub keeps large files: known by their SHA-256 and served
-    from a signed address. `cut` breaks the connection after so many bytes of a file's first
-    answer, `corrupt` serves other bytes than are listed, `status` answers everything with it.
+    from a signed address. What is uploaded are `files` from then on. `cut` breaks the connection
+    after so many bytes of a file's first answer, `corrupt` serves other bytes than are listed,
+    `status` answers everything with it.
     """
 
     files: dict[str, bytes]
@@ -33,6 +35,8 @@ class Hub:
     error_code: str = ""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     address: str = ""
+    models: bool = False
+    uploaded: dict[str, bytes] = field(default_factory=dict)
 
     def count(self, method: str, part: str) -> int:
         """How many requests had a method and a part of a path."""
@@ -85,7 +89,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
-            api, resolve = "/api/datasets/org/bench", f"/datasets/org/bench/resolve/{COMMIT}/"
+            api = f"/api/{'models' if hub.models else 'datasets'}/org/bench"
+            resolve = f"{'' if hub.models else '/datasets'}/org/bench/resolve/{COMMIT}/"
+            path = path.replace("/resolve/main/", f"/resolve/{COMMIT}/")
             if hub.status is not None:
                 self._send(hub.status, b"{}", {"X-Error-Code": hub.error_code})
             elif path.startswith(f"{api}/revision/"):
@@ -98,10 +104,53 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._json(listing(hub))
             elif path.startswith(resolve) and path.removeprefix(resolve) in hub.files:
                 self._resolve(path.removeprefix(resolve))
+            elif path.startswith(resolve) or (hub.models and path.startswith(f"{api}/tree/")):
+                self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
             elif path.startswith("/storage/") and SECRET in self.path:
                 self._content(path.removeprefix("/storage/"), {})
             else:
                 self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+        def do_PUT(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            hub.uploaded[self.path.rpartition("/")[2]] = content
+            self._json({})
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            path = urlsplit(self.path).path
+            hub.requests.append((self.command, path, ""))
+            if path == "/api/repos/create":
+                self._json({"url": f"{hub.address}/org/bench"})
+            elif path == "/api/validate-yaml":
+                self._json({"errors": [], "warnings": []})
+            elif path == "/api/models/org/bench/preupload/main":
+                files = [{"path": file["path"]} for file in json.loads(body)["files"]]
+                for file in files:
+                    large = file["path"].endswith(".safetensors")
+                    file |= {"uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+                self._json({"files": files})
+            elif path == "/org/bench.git/info/lfs/objects/batch":
+                objects = json.loads(body)["objects"]
+                for item in objects:
+                    item["actions"] = {"upload": {"href": f"{hub.address}/upload/{item['oid']}"}}
+                self._json({"transfer": "basic", "objects": objects})
+            elif path == "/api/models/org/bench/commit/main":
+                self._commit([json.loads(line) for line in body.splitlines()])
+            else:
+                self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+        def _commit(self, lines: list[dict[str, Any]]) -> None:
+            hub.files = {}
+            for line in lines:
+                value = line["value"]
+                if line["key"] == "file":
+                    hub.files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    hub.files[value["path"]] = hub.uploaded[value["oid"]]
+                    hub.large |= {value["path"]}
+            url = f"{hub.address}/org/bench/commit/{COMMIT}"
+            self._json({"commitUrl": url, "commitOid": COMMIT})
 
         def _resolve(self, name: str) -> None:
             content = hub.files[name]
@@ -137,7 +186,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            if self.command == "GET":
+            if self.command != "HEAD":
                 self.wfile.write(content[:end])
             if end is not None:
                 self.close_connection = True

@@ -1,28 +1,42 @@
-"""`vovnet ask`: a trained model's decision and answer for one question about pictures."""
+"""`vovnet ask` and `vovnet demo`: a trained model is asked about pictures, here or on a page."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vovnet.commands.common import Flag, configured, number
+from vovnet.commands.checkpoints import checkpoint_flag, run_settings_of, tell_what_is_odd
+from vovnet.commands.common import CONFIG, Flag, command, count, into_project, number
+from vovnet.core.errors import VovnetError
 
 if TYPE_CHECKING:
-    from vovnet.config import Settings
     from vovnet.inference.ask import Asked
+    from vovnet.inference.pretrained import PretrainedVoVNet
+
+MODEL = (
+    checkpoint_flag(
+        help="a folder of save_pretrained, a stage folder, an accelerate state folder, or a .pt"
+        " file"
+    ),
+    Flag(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML with settings, may be repeated; needed where the checkpoint does not tell them"
+        " (a folder of save_pretrained does, on which they are layered, and a stage folder in its"
+        " results)",
+    ),
+    *CONFIG[1:],
+)
 
 
-@configured(
+@command(
     "ask a trained model one question about pictures: whether it looks, what each action is worth"
     " to it, and what it answers",
-    Flag(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="a stage folder, an accelerate state folder, or a .pt file",
-    ),
+    *MODEL,
     Flag("--question", required=True, help="what is asked"),
     Flag(
         "--image",
@@ -47,28 +61,17 @@ if TYPE_CHECKING:
     ),
     Flag("--json", action="store_true", help="print one line of JSON"),
 )
-def ask(settings: Settings, args: Namespace) -> None:
+def ask(args: Namespace) -> None:
     import json
 
-    from vovnet.config import merge, run_settings, validate
     from vovnet.core.files import json_ready
     from vovnet.data.decoder import open_image
-    from vovnet.inference.ask import ask as answer_of
-    from vovnet.inference.engine import Inference
-    from vovnet.model.vovnet import load_trained, pick_device
-    from vovnet.pipeline.trained_model import manifest_of, weights_file
 
-    manifest = manifest_of(weights_file(args.checkpoint))
-    if (run := manifest.get("run")) is not None:
-        settings = run_settings(settings, run, manifest.get("seed"))
-    if args.lambda_cost is not None:
-        policy = {"policy": {"lambda_cost": args.lambda_cost}}
-        settings = validate(merge(settings.model_dump(), policy), "--lambda_cost")
+    into_project(args)
     for path in args.image:
         open_image(path)  # what is wrong with it is told before a model is loaded
-    inference = Inference(load_trained(settings, args.checkpoint, pick_device()), settings)
-    asked = answer_of(inference, settings.policy, args.question, args.image, args.choice)
-    told = _told(asked)
+    model = _loaded(args)
+    told = _told(model.ask_timed(args.image, args.question, args.lambda_cost, args.choice))
     if args.json:
         print(json.dumps(json_ready(told)))
         return
@@ -76,18 +79,96 @@ def ask(settings: Settings, args: Namespace) -> None:
         print(f"{name.replace('_', ' ')}: {_text(value)}")
 
 
+@command(
+    "serve a page on this machine with an image, a question and a slider for lambda_cost; needs"
+    " gradio, which the extra vovnet[demo] installs",
+    *MODEL,
+    Flag("--port", type=count, default=7860, help="of the page (default: 7860)"),
+)
+def demo(args: Namespace) -> None:
+    import os
+
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    try:
+        import gradio
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise VovnetError(
+            "vovnet demo needs gradio, which is not installed here: pip install 'vovnet[demo]', or"
+            " pip install gradio"
+        ) from None
+    into_project(args)
+    page(gradio, _loaded(args)).launch(server_name="127.0.0.1", server_port=args.port)
+
+
+def page(gradio: Any, model: PretrainedVoVNet) -> Any:
+    """The page; a slider goes from free looking to a price at which hardly anything is looked at.
+
+    Pictures are taken as files, so that they are decoded as those of datasets are.
+    """
+    configured = model.settings.policy.lambda_cost
+    return gradio.Interface(
+        answering(model),
+        [
+            gradio.Image(type="filepath", label="image"),
+            gradio.Textbox(label="question"),
+            gradio.Slider(0, 10 * configured or 1, configured, label="lambda_cost"),
+        ],
+        [
+            gradio.Textbox(label="answer"),
+            gradio.Textbox(label="decision"),
+            gradio.JSON(label="what each action is worth, in nats"),
+            gradio.JSON(label="cost"),
+        ],
+        title="VoVNet: does it look?",
+        flagging_mode="never",
+    )
+
+
+def answering(
+    model: PretrainedVoVNet,
+) -> Callable[[str | None, str, float], tuple[str, str, dict[str, float], dict[str, Any]]]:
+    """What the page does: a picture's file, a question and lambda to what its fields show."""
+
+    def answer(
+        image: str | None, question: str, lambda_cost: float
+    ) -> tuple[str, str, dict[str, float], dict[str, Any]]:
+        if image is None or not question.strip():
+            return "", "an image and a question are needed", {}, {}
+        told = _told(model.ask(image, question, lambda_cost=lambda_cost))
+        shown = {name: told.pop(name) for name in ("answer", "decision")}
+        worth = told.pop("values", {})
+        return shown["answer"], _text(shown["decision"]), worth, told
+
+    return answer
+
+
+def _loaded(args: Namespace) -> PretrainedVoVNet:
+    """The model under the settings that it tells itself, or those of its run that are given."""
+    from vovnet.inference.pretrained import PretrainedVoVNet
+    from vovnet.inference.recipes import is_saved, saved_settings, trained_settings
+    from vovnet.pipeline.trained_model import run_of
+
+    folder = args.checkpoint
+    if is_saved(folder):
+        layers = [*args.config, *args.dataset_config]
+        return PretrainedVoVNet.of_checkpoint(folder, saved_settings(folder, layers, args.set))
+    manifest = run_of(folder)
+    settings = (
+        run_settings_of(args, manifest)
+        if args.config
+        else trained_settings(folder, args.dataset_config, args.set)
+    )
+    tell_what_is_odd(folder, manifest)
+    return PretrainedVoVNet.of_checkpoint(folder, settings)
+
+
 def _told(asked: Asked) -> dict[str, Any]:
-    """What is printed, by name; values are in nats, times in milliseconds."""
-    row, timing = asked.answer.row, asked.answer.timing
-    values = {"values": asked.values} if asked.values else {}
-    return {
-        "decision": row["executed"].split(">"),
-        **values,
-        "answer": row["text"],
-        "vision_tokens": row["vision_tokens"],
-        "flops": row["flops"],
-        "time_ms": {"total": timing.latency_ms} | {k: ms for k, ms in timing.parts.items() if ms},
-    }
+    """What is told, by name; values are in nats, times in milliseconds."""
+    told = dict(vars(asked))
+    return told if asked.values else {key: told[key] for key in told if key != "values"}
 
 
 def _text(value: Any) -> str:

@@ -16,16 +16,24 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vovnet.commands.common import CONFIG, Flag, count, folder
-from vovnet.config import Settings, load, merge, read_yaml, validate
+from vovnet.commands.checkpoints import (
+    check_prepared,
+    checkpoint_flag,
+    run_settings_of,
+    tell_what_is_odd,
+)
+from vovnet.commands.common import CONFIG, Flag, count, folder, into_project
+from vovnet.config import Settings, SplitRef, merge, read_yaml, source_of, validate
 from vovnet.config.experiments import experiment_sets
 from vovnet.core.errors import ConfigError, VovnetError
-from vovnet.core.files import sha256_file
+from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.progress import progress
 from vovnet.machine.devices import VISIBLE, environment_of, machine_devices, visible_devices
+from vovnet.pipeline.trained_model import run_of
 
 if TYPE_CHECKING:
     from vovnet.pipeline.trained_model import TrainedModel
@@ -69,14 +77,13 @@ def checkpoint_flags(required: bool = True) -> tuple[Flag, ...]:
     """The flags of a command on a checkpoint, which may also be `required` by another flag."""
     return (
         *CONFIG,
-        Flag(
-            "--checkpoint",
-            type=Path,
-            required=required,
-            metavar="PATH",
-            help="a stage folder, an accelerate state folder, or a .pt file",
-        ),
+        checkpoint_flag(required),
         Flag("--output_dir", type=folder, required=required, help="where results go"),
+        Flag(
+            "--overwrite",
+            action="store_true",
+            help="also write where other results lie, which are replaced",
+        ),
         Flag(
             "--max_samples",
             type=count,
@@ -106,9 +113,15 @@ def evaluate_checkpoint(
 
     if args.parallel != bool(args.gpus):
         raise ConfigError("--parallel and --gpus go together, as in --parallel --gpus 0,1,2")
-    settings = checkpoint_settings(args, policy, sweep)
+    into_project(args)
+    manifest = run_of(args.checkpoint)
+    settings = checkpoint_settings(args, policy, sweep, manifest)
     resolve_experiment(settings, EXPERIMENT, key="")
+    check_prepared(settings, settings.layout, _parts(settings))
     layout = checkpoint_layout(settings, args.checkpoint, args.output_dir)
+    if not args.overwrite:
+        check_output(settings, layout)
+    tell_what_is_odd(args.checkpoint, manifest, settings)
     if settings.eval.profile:  # the same answers, with latency and memory measured
         from vovnet.inference.live import live_experiment
 
@@ -121,14 +134,17 @@ def evaluate_checkpoint(
 
 
 def checkpoint_settings(
-    args: argparse.Namespace, policy: Overrides, sweep: Mapping[str, list[Any]]
+    args: argparse.Namespace,
+    policy: Overrides,
+    sweep: Mapping[str, list[Any]],
+    manifest: Mapping[str, Any] = MappingProxyType({}),
 ) -> Settings:
     """The settings with one run and one experiment: this checkpoint, under this policy.
 
-    With `--dataset_config`, the evaluation sets that those files name are evaluated and no others.
+    `manifest` is that of the checkpoint's stage, whose run may override settings. With
+    `--dataset_config`, the sets that those files name are evaluated and no others.
     """
-    paths = [*args.config, *args.dataset_config]
-    settings = load(paths)
+    settings = run_settings_of(args, manifest)
     named = [
         name
         for path in args.dataset_config
@@ -147,8 +163,42 @@ def checkpoint_settings(
     experiment["mode"] = "live" if settings.eval.profile else "replay"
     shards = {"num_shards": len(args.gpus or [0])}
     overrides = {"seeds": [settings.training.seed], "eval": shards}
-    whole = {"runs": {RUN: {}}, "experiments": {EXPERIMENT: experiment}, "targets": {}}
-    return validate(merge(value, overrides) | whole, " + ".join(map(str, paths)))
+    (kind,) = settings.runs.values()
+    whole = {"runs": {RUN: kind}, "experiments": {EXPERIMENT: experiment}}
+    return validate(merge(value, overrides) | whole, source_of(args.config, args.set))
+
+
+def _parts(settings: Settings) -> list[SplitRef]:
+    """The parts of datasets that a command reads."""
+    from vovnet.policies.experiments import uses_router_fit
+
+    fitted = settings.data.router_fit if uses_router_fit(settings, EXPERIMENT) else []
+    return [*settings.data.eval_sets.values(), *fitted]
+
+
+def check_output(settings: Settings, layout: CheckpointLayout) -> None:
+    """Refuse a folder that holds results of another command, or of another checkpoint."""
+    from vovnet.pipeline.keys import step_digest
+    from vovnet.pipeline.trained_model import weights_file
+
+    path = layout.output_dir / "summary.json"
+    held = [name for name in ("results.csv", path.name) if (layout.output_dir / name).exists()]
+    if not held:
+        return
+    weights = sha256_file(weights_file(layout.checkpoint))
+    key = step_digest(settings, "evaluate", experiment=EXPERIMENT)
+    summary = read_json(path) if path.exists() else {}
+    if summary.get("key", {}).get("config") != key or weights not in _weights_of(summary):
+        raise ConfigError(
+            f"--output_dir: {layout.output_dir} holds other results ({held[0]}), expected a folder"
+            " of its own, or --overwrite"
+        )
+
+
+def _weights_of(summary: Mapping[str, Any]) -> set[str]:
+    """The hashes of the weights whose results a summary tells of."""
+    replayed = {facts.get("checkpoint_hash", "") for facts in summary.get("inputs", ())}
+    return replayed | {facts.get("sha256", "") for facts in summary.get("checkpoints", ())}
 
 
 def checkpoint_layout(settings: Settings, checkpoint: Path, output_dir: Path) -> CheckpointLayout:

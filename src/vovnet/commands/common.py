@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,14 @@ CONFIG = (
         metavar="FILE",
         help="YAML layered on top of every --config; may be repeated",
     ),
+    Flag(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting, such as policy.baseline_name=always_full, which wins over every file; may"
+        " be repeated",
+    ),
 )
 
 
@@ -64,6 +73,7 @@ def configured(description: str, *flags: Flag) -> Callable[..., Command]:
 
     def decorate(work: Callable[[Settings, argparse.Namespace], None]) -> Command:
         def run(args: argparse.Namespace) -> None:
+            into_project(args)
             work(load_settings(args), args)
 
         return Command(description, (*CONFIG, *flags), run)
@@ -72,10 +82,35 @@ def configured(description: str, *flags: Flag) -> Callable[..., Command]:
 
 
 def load_settings(args: argparse.Namespace) -> Settings:
-    """The settings of `--config` and `--dataset_config`, merged and validated."""
+    """The settings of `--config`, `--dataset_config` and `--set`, merged and validated."""
     from vovnet.config import load
 
-    return load([*args.config, *args.dataset_config])
+    return load([*args.config, *args.dataset_config], args.set)
+
+
+def into_project(args: argparse.Namespace) -> None:
+    """Work in the project to which the configuration belongs, when called from another folder.
+
+    Relative paths in a configuration are those from the working folder. Where the results folder
+    is not there but in the project, which is the nearest folder above the first file that has a
+    Snakefile, the command moves there. Paths on the command line mean what they meant before.
+    """
+    above = Path(args.config[0]).resolve().parents if args.config else ()
+    project = next((path for path in above if (path / "Snakefile").is_file()), None)
+    if project is None or project == Path.cwd():
+        return
+    results = Path(load_settings(args).results_dir)
+    if results.exists() or not (project / results).is_dir():
+        return
+    for name in ("config", "dataset_config"):
+        setattr(args, name, [str(Path(path).absolute()) for path in getattr(args, name)])
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, value.absolute())
+        elif isinstance(value, list):
+            given = [item.absolute() if isinstance(item, Path) else item for item in value]
+            setattr(args, name, given)
+    os.chdir(project)
 
 
 def number(text: str) -> float:

@@ -5,9 +5,12 @@ What a command works with is imported when it is called.
 
 import shutil
 from argparse import Namespace
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from vovnet.commands import by_hand
+from vovnet.commands.checkpoints import check_prepared
 from vovnet.commands.common import (
     Command,
     Flag,
@@ -19,6 +22,7 @@ from vovnet.commands.common import (
 )
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
 from vovnet.core.progress import progress
 from vovnet.pipeline.catalogue import STEPS
 
@@ -100,6 +104,16 @@ def pretrain(settings: Settings, args: Namespace) -> None:
     print(args.output_dir)
 
 
+@dataclass(frozen=True)
+class StagesLayout(Layout):
+    """A layout whose stages of training lie in a folder of the user's."""
+
+    stages: Path
+
+    def stage(self, run: str, seed: int | str, stage: int) -> Path:
+        return self.stages / f"stage{stage}"
+
+
 @configured(
     "train one stage of one run and seed; a killed call continues at the exact step. On several"
     " devices start it by `accelerate launch --num_processes N -m vovnet train ...`.",
@@ -112,16 +126,26 @@ def pretrain(settings: Settings, args: Namespace) -> None:
         help="train in the run's own folder, as the DAG does, and set aside what another recipe"
         " made there; else another recipe gets a folder of its own beside it",
     ),
+    Flag(
+        "--output_dir",
+        type=folder,
+        help="where stage1 and stage2 go, instead of the run's own folder in the results",
+    ),
 )
 def train(settings: Settings, args: Namespace) -> None:
     from accelerate import PartialState
 
+    from vovnet.pipeline.keys import write_step_config
     from vovnet.pipeline.trained_model import TrainedModel
     from vovnet.training.stage import train_stage
 
     name = args.run or next(iter(settings.runs))
     seed = settings.training.seed if args.seed is None else args.seed
-    trained = TrainedModel(settings, settings.layout, name, seed)
+    layout = settings.layout
+    if args.output_dir is not None:
+        layout = StagesLayout(layout.root, args.output_dir)
+    trained = TrainedModel(settings, layout, name, seed)
+    check_prepared(settings, layout, trained.settings.data.train)
     last = trained.last_stage
     if (args.stage or 1) > last:
         raise ConfigError(f"runs.{name}: there is no stage {args.stage or 1} of it to train")
@@ -130,6 +154,8 @@ def train(settings: Settings, args: Namespace) -> None:
         with progress(f"training stage {stage}") as on_step:
             folder = train_stage(model, stage, on_step, beside=not args.in_place)
         if PartialState().is_main_process:
+            beside = layout if args.output_dir is None else Layout(args.output_dir)
+            write_step_config(settings, beside, "train", run=name, seed=seed, stage=stage)
             print(folder)
     PartialState().destroy_process_group()
 

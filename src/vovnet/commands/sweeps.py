@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from vovnet.commands.by_hand import checkpoint_flags, evaluate_checkpoint
@@ -18,6 +19,8 @@ from vovnet.core.files import json_ready, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from vovnet.config import Settings
 
 T = TypeVar("T")
 
@@ -92,19 +95,26 @@ def sweep(name: str, baseline_name: str, what: str, swept: Flag, *settings: Flag
         given = vars(args)
         policy = {flag.facts["dest"]: given[flag.facts["dest"]] for flag in settings}
         key = swept.facts["dest"]
-        evaluate_checkpoint(
+        evaluated, _ = evaluate_checkpoint(
             args, {"baseline_name": baseline_name, **policy}, {key.format(**given): given[key]}
         )
-        rename_results(args)
-        print(args.output_dir / f"pareto_{name}.csv")
+        end(evaluated, rename_results(args), args.output_dir / f"pareto_{name}.csv")
 
     description = f"sweep {what}; writes pareto_{name}.csv and .json"
     return Command(description, (*checkpoint_flags(), OUTPUT_PREFIX, swept, *settings), run)
 
 
-def rename_results(args: argparse.Namespace) -> None:
+def rename_results(args: argparse.Namespace) -> Path:
     """Give results.csv the name that `--output_prefix` asks for."""
-    (args.output_dir / "results.csv").replace(args.output_dir / f"{args.output_prefix}.csv")
+    return (args.output_dir / "results.csv").replace(args.output_dir / f"{args.output_prefix}.csv")
+
+
+def end(settings: Settings, results: Path, path: Path) -> None:
+    """Print the numbers of a command, and the file that it is about."""
+    from vovnet.commands.printed import print_numbers
+
+    print_numbers(settings, results)
+    print(path)
 
 
 pareto_threshold = sweep(
@@ -204,8 +214,10 @@ pareto_granularity = sweep(
     ),
 )
 def eval(args: argparse.Namespace) -> None:
-    evaluate_checkpoint(args, {}, {"lambda_cost": args.pareto} if args.pareto else {})
-    print(args.output_dir / "results.csv")
+    swept = {"lambda_cost": args.pareto} if args.pareto else {}
+    settings, _ = evaluate_checkpoint(args, {}, swept)
+    results = args.output_dir / "results.csv"
+    end(settings, results, results)
 
 
 @command(
@@ -215,12 +227,11 @@ def eval(args: argparse.Namespace) -> None:
 def oracle_action(args: argparse.Namespace) -> None:
     from vovnet.evaluation.columns import read_results
 
-    evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})
+    settings, _ = evaluate_checkpoint(args, {}, {"baseline_name": [None, *POLICIES]})
     results = read_results(args.output_dir / "results.csv").groupby("dataset", sort=False)
     path = args.output_dir / "analysis_oracle.json"
     write_json(path, json_ready({str(dataset): _analysis(rows) for dataset, rows in results}))
-    rename_results(args)
-    print(path)
+    end(settings, rename_results(args), path)
 
 
 def _analysis(rows: pd.DataFrame) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from vovnet.config.data import (
     mmbench_part,
 )
 from vovnet.config.kinds import Extended, Section, ViewName
-from vovnet.config.layers import merge, read_layers, read_yaml, yaml_text
+from vovnet.config.layers import merge, read_layers, read_yaml, set_layers, yaml_text
 from vovnet.config.schema import ModelSettings, PolicySettings, PretrainingPhase, VisionBudget
 from vovnet.config.settings import (
     BASE_SEED,
@@ -28,6 +28,7 @@ from vovnet.config.settings import (
     policy_points,
     run_kind,
     run_settings,
+    source_of,
     validate,
 )
 from vovnet.config.stanzas import Match

@@ -98,6 +98,24 @@ def read_layers(paths: Iterable[Path | str]) -> list[dict[str, Any]]:
     return list(layers.values())
 
 
+def set_layers(assignments: Iterable[str]) -> list[dict[str, Any]]:
+    """The layers of texts such as `policy.lambda_cost=0.02`, whose values are YAML."""
+    layers = []
+    for text in assignments:
+        key, equals, value_text = text.partition("=")
+        names = key.strip().split(".")
+        if not equals or not all(names):
+            raise ConfigError(f"--set: expected key=value as in eval.batch_size=8, got {text!r}")
+        try:
+            value: Any = yaml.load(value_text, Loader=_Loader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConfigError(f"--set {text}: {_fault(error)}") from None
+        for name in reversed(names):
+            value = {name: value}
+        layers.append(value)
+    return layers
+
+
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """Layer `override` on `base`: mappings key by key, everything else replaced."""
     merged = dict(base)

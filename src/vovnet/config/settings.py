@@ -1,7 +1,7 @@
 """All settings together: how files are layered, what must fit, what runs and sweeps override."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from vovnet.config import kinds, schema
 from vovnet.config.data import DataSettings
 from vovnet.config.kinds import Section
-from vovnet.config.layers import merge, read_layers
+from vovnet.config.layers import merge, read_layers, set_layers
 from vovnet.config.schema import PolicySettings
 from vovnet.config.stanzas import Experiment
 from vovnet.core.checks import repeated
@@ -277,11 +277,20 @@ def first_error(error: ValidationError) -> str:
     return f"{key + ': ' if key else ''}{message}"
 
 
-def load(paths: Iterable[Path | str]) -> Settings:
-    """Load and layer YAML files. The error names the files and the key."""
+def load(paths: Iterable[Path | str], assignments: Sequence[str] = ()) -> Settings:
+    """Load and layer YAML files, and set keys such as `policy.lambda_cost=0.02` on top of them.
+
+    The error names the files and the key.
+    """
     paths = list(paths)
-    source = " + ".join(map(str, paths)) or "configuration"
-    return validate(reduce(merge, read_layers(paths), {}), source)
+    layers = [*read_layers(paths), *set_layers(assignments)]
+    return validate(reduce(merge, layers, {}), source_of(paths, assignments))
+
+
+def source_of(paths: Iterable[Path | str], assignments: Iterable[str] = ()) -> str:
+    """How errors name the origin of settings."""
+    named = [*map(str, paths), *(f"--set {text}" for text in assignments)]
+    return " + ".join(named) or "configuration"
 
 
 def run_settings(settings: Settings, run: str, seed: int | None = None) -> Settings:

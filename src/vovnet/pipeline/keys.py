@@ -24,6 +24,10 @@ EXECUTION_KEYS = {
 }
 """Settings that say how a step works, not what it yields; they are passed on but not hashed."""
 
+PASSED_ON = {"train": ("eval",)}
+"""Step -> sections of its settings that it does not read and that are not hashed: how a model that
+is trained will answer, for those who ask it by its folder alone."""
+
 DIGITS = 12
 """Of the hash of a step's settings in the name of its configuration."""
 
@@ -39,23 +43,28 @@ def step_settings(settings: Settings, step: str, **selection: Any) -> Value:
     place: Value = {"results_dir": settings.results_dir}
     if not STEPS[step].shared and settings.quick is not None:
         place["quick"] = settings.quick
-    return place | _plain(value)
+    return place | plain(value)
 
 
 def write_step_config(settings: Settings, layout: Layout, step: str, **selection: Any) -> Path:
     """Write `config/<step>-<hash>.yaml` under the results folder unless it is there already."""
     value = step_settings(settings, step, **selection)
     folder = layout.root if STEPS[step].shared else layout.results
-    path = folder / "config" / f"{step}-{_digest(value)[:DIGITS]}.yaml"
+    path = step_config_path(folder, step, _digest(step, value))
     text = yaml_text(value)
     if not path.exists() or read_text(path) != text:
         write_text(path, text)
     return path
 
 
+def step_config_path(folder: Path, step: str, digest: str) -> Path:
+    """Where the configuration of a step lies in a results folder, by the hash of what it says."""
+    return folder / "config" / f"{step}-{digest[:DIGITS]}.yaml"
+
+
 def step_digest(settings: Settings, step: str, **selection: Any) -> str:
     """Hash of what a step reads, wherever its results lie and however it is executed."""
-    return _digest(step_settings(settings, step, **selection))
+    return _digest(step, step_settings(settings, step, **selection))
 
 
 def step_code(settings: Settings, step: str, views: Sequence[str] = (), **selection: Any) -> str:
@@ -108,8 +117,9 @@ def _plugin_names(
     return [*scorers, *(["fuzzy"] if lenient else [])]
 
 
-def _digest(value: Value) -> str:
-    hashed = {key: item for key, item in value.items() if key not in ("results_dir", "quick")}
+def _digest(step: str, value: Value) -> str:
+    left_out = ("results_dir", "quick", *PASSED_ON.get(step, ()))
+    hashed = {key: item for key, item in value.items() if key not in left_out}
     for section in EXECUTION_KEYS.keys() & hashed.keys():
         kept = hashed[section].keys() - EXECUTION_KEYS[section]
         hashed[section] = {key: item for key, item in hashed[section].items() if key in kept}
@@ -117,8 +127,8 @@ def _digest(value: Value) -> str:
     return sha256_bytes(repr(hashed).encode())
 
 
-def _plain(item: Any) -> Any:
+def plain(item: Any) -> Any:
     """Tuples as lists, for YAML. (A dump as JSON would lose an infinite lambda_cost.)"""
     if isinstance(item, dict):
-        return {key: _plain(inner) for key, inner in item.items()}
-    return [_plain(inner) for inner in item] if isinstance(item, list | tuple) else item
+        return {key: plain(inner) for key, inner in item.items()}
+    return [plain(inner) for inner in item] if isinstance(item, list | tuple) else item

@@ -37,6 +37,9 @@ EVALUATED = ("seed", "bootstrap_samples")
 
 GENERATION_KEYS = {"batch_size", "max_new_tokens", "num_beams", "do_sample", "temperature", "seed"}
 GENERATION_KEYS |= {"cache_reuse", "num_shards", "shard_rows"}
+ANSWER_KEYS = GENERATION_KEYS - {"batch_size", "num_shards", "shard_rows"}
+"""How a model answers, whatever it is asked."""
+
 LIVE_KEYS = EvalSettings.model_fields.keys() - {"max_samples", "bootstrap_samples", "profile"}
 STAGE1_KEYS = {
     key for key in TrainingSettings.model_fields if not key.startswith(("stage2_", "head_"))
@@ -98,9 +101,10 @@ def train(settings: Settings, run: str, seed: int, stage: int) -> Value:
     }
     if stage == 1:
         drawn = {"actions": True} if suite.stage1_reads_actions(value) else {}
-        sections |= _parts(value, **drawn, training=STAGE1_KEYS)
+        sections |= _parts(value, **drawn, training=STAGE1_KEYS, eval=ANSWER_KEYS)
         return _step(_runs(settings, run), seeds=[seed], **sections)
     sections |= _parts(value, actions=True, policy=SIGNAL_KEYS | OBJECTIVE_KEYS, training=True)
+    sections |= _parts(value, eval=ANSWER_KEYS)
     owner = suite.stage1_owner(settings, run)
     return _step(_runs(settings, owner, run), seeds=[seed], **sections)
 

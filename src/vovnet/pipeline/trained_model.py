@@ -35,6 +35,12 @@ def manifest_of(weights: Path) -> dict[str, Any]:
     return found
 
 
+def run_of(checkpoint: Path) -> dict[str, Any]:
+    """The manifest of the stage to which a checkpoint belongs; nothing where none tells of it."""
+    weights = weights_file(checkpoint)
+    return manifest_of(weights) or manifest_of(weights.parent)
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """A run of the suite with a seed: its resolved settings, its folders and files.
