@@ -250,9 +250,9 @@ def test_a_command_works_from_any_folder(
     (project / "config").mkdir(parents=True)
     elsewhere.mkdir()
     (project / "Snakefile").touch()
-    shutil.copytree(hand.root, project / "results", symlinks=True)
-    relative = merge(yaml.safe_load(hand.base.read_text()), {"results_dir": "results"})
-    (project / "config/suite.yaml").write_text(yaml.safe_dump(merge(relative, {"runs": {}})))
+    shutil.copytree(hand.root, project / "results/own", symlinks=True)
+    relative = merge(yaml.safe_load(hand.base.read_text()), {"results_dir": "results/own"})
+    (project / "config/suite.yaml").write_text(yaml.safe_dump(relative))
     shutil.copy2(hand.layer("mmmu", one_set(SET)), project / "config/mmmu.yaml")
     shared_flags = ["--max_samples", "2", "--dataset_config"]
     for number, (place, up) in enumerate(
@@ -267,7 +267,7 @@ def test_a_command_works_from_any_folder(
         output = os.path.relpath(tmp_path / f"out{number}")
         command = ["eval", "--config", f"{up}/config/suite.yaml", *shared_flags]
         command += [f"{up}/config/mmmu.yaml", "--output_dir", output]
-        command += ["--checkpoint", f"{up}/results/runs/vovnet/seed0/stage2"]
+        command += ["--checkpoint", f"{up}/results/own/runs/vovnet/seed0/stage2"]
         assert cli.main(command) == 0, capsys.readouterr().err
         assert (tmp_path / f"out{number}/results.csv").is_file()
     assert sorted(path.name for path in elsewhere.iterdir()) == []

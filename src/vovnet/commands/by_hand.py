@@ -7,6 +7,7 @@ kept under the results folder, so a second command on it runs no model.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,6 @@ from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.progress import progress
 from vovnet.machine.devices import VISIBLE, environment_of, machine_devices, visible_devices
-from vovnet.pipeline.trained_model import run_of
 
 if TYPE_CHECKING:
     from vovnet.pipeline.trained_model import TrainedModel
@@ -109,6 +109,7 @@ def evaluate_checkpoint(
 ) -> tuple[Settings, CheckpointLayout]:
     """Observe the checkpoint where that is not done yet, then evaluate a policy or a sweep."""
     from vovnet.evaluation.experiment import evaluate_experiment
+    from vovnet.pipeline.trained_model import run_of
     from vovnet.policies.experiments import resolve_experiment
 
     if args.parallel != bool(args.gpus):
@@ -122,6 +123,7 @@ def evaluate_checkpoint(
     if not args.overwrite:
         check_output(settings, layout)
     tell_what_is_odd(args.checkpoint, manifest, settings)
+    _say_it_once()
     if settings.eval.profile:  # the same answers, with latency and memory measured
         from vovnet.inference.live import live_experiment
 
@@ -193,6 +195,11 @@ def check_output(settings: Settings, layout: CheckpointLayout) -> None:
             f"--output_dir: {layout.output_dir} holds other results ({held[0]}), expected a folder"
             " of its own, or --overwrite"
         )
+
+
+def _say_it_once() -> None:
+    """Silence what loading a checkpoint says of its head, which is noted before."""
+    logging.getLogger("vovnet.model.vovnet").setLevel(logging.ERROR)
 
 
 def _weights_of(summary: Mapping[str, Any]) -> set[str]:
@@ -302,4 +309,5 @@ def _on_devices(task: Callable[[int, int], None], places: Sequence[int]) -> None
 
 def _on_device(device: str, task: Callable[[int, int], None], index: int, count: int) -> None:
     os.environ.update(environment_of([device]))  # before torch is imported, which reads it once
+    _say_it_once()
     task(index, count)

@@ -42,7 +42,8 @@ def run_layers(args: argparse.Namespace, manifest: Mapping[str, Any]) -> dict[st
     kind = {key: own[key] for key in ("last_stage",) if key in own}
     overrides = {key: value for key, value in own.items() if key not in ("base", *kind)}
     after = max((place for place, layer in enumerate(layers) if "runs" in layer), default=-1) + 1
-    value = reduce(merge, [*layers[:after], overrides, *layers[after:]], {})
+    start: dict[str, Any] = {}
+    value = reduce(merge, [*layers[:after], overrides, *layers[after:]], start)
     if "seed" in manifest and "seed" not in (value.get("training") or {}):
         value = merge(value, {"training": {"seed": manifest["seed"]}})
     report = dict(value.get("report") or {})

@@ -17,6 +17,7 @@ from vovnet.commands.common import (
     command,
     configured,
     folder,
+    into_project,
     load_settings,
     shard_argument,
 )
@@ -224,15 +225,18 @@ def live(settings: Settings, args: Namespace) -> None:
     *by_hand.checkpoint_flags(required=False),
 )
 def error_slices(args: Namespace) -> None:
+    from vovnet.commands.printed import print_numbers
     from vovnet.evaluation.error_slices import write_error_slices
 
     by_checkpoint = (args.checkpoint, args.output_dir)
     if args.experiment is not None and by_checkpoint == (None, None):
+        into_project(args)
         settings = load_settings(args)
         layout, name = settings.layout, args.experiment
     elif args.experiment is None and None not in by_checkpoint:
         settings, layout = by_hand.evaluate_checkpoint(args, {}, {})
         name = by_hand.EXPERIMENT
+        print_numbers(settings, args.output_dir / "results.csv")
         if settings.eval.profile:  # a live run stores no observations
             by_hand.observe_missing(settings, layout)
     else:

@@ -55,12 +55,24 @@ def atomic_path(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file, or a folder of files, whose bytes are on the disk before its new name is."""
+    """Rename a file, or a folder of files, whose bytes are on the disk before its new name is.
+
+    Files of a folder may be read by whom the umask says, whatever the library that wrote them does.
+    """
     for path in sorted(source.rglob("*")) if source.is_dir() else ():
+        if path.is_file():
+            open_to_others(path)
         synchronise(path)
     synchronise(source)
     source.replace(target)
     synchronise(target.parent)
+
+
+def open_to_others(path: Path) -> None:
+    """Let a file be read by whom the umask says, which can only be asked for by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def synchronise(path: Path) -> None:

@@ -12,20 +12,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, cast, overload
 
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
-from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vovnet.config import Settings, merge, validate
+from vovnet.config import ModelSettings, Settings, merge, validate
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
-from vovnet.core.files import move, read_json, read_text, write_text
+from vovnet.core.files import move, open_to_others, read_json, read_text, write_text
 from vovnet.inference.ask import Asked, Picture, Question, ask, ask_many, at_lambda
 from vovnet.inference.engine import Inference
 from vovnet.inference.model_card import model_card
 from vovnet.inference.recipes import RECIPE, is_saved, recipe_text, saved_settings, trained_settings
-from vovnet.model.loading import base_model_digest, check_base_model
+from vovnet.model.loading import check_base_model
 from vovnet.model.vovnet import VoVNet, load_weights, merge_adapters, pick_device
 from vovnet.pipeline.trained_model import weights_file
 
@@ -175,9 +174,11 @@ class PretrainedVoVNet(ModelHubMixin):
         try:
             network.head.load_state_dict(load_file(folder / HEAD))
             if not whole:
+                from peft import set_peft_model_state_dict  # seconds, where there are adapters
+
                 stored = load_file(folder / ADAPTERS)
                 adapters = {name.removeprefix(IN_PEFT): value for name, value in stored.items()}
-                found = set_peft_model_state_dict(network.vlm.model, adapters)
+                found: Any = set_peft_model_state_dict(network.vlm.model, adapters)
                 if found.unexpected_keys:
                     raise RuntimeError(f"{found.unexpected_keys[0]} is no weight of its base")
         except (SafetensorError, RuntimeError) as error:
@@ -188,10 +189,12 @@ class PretrainedVoVNet(ModelHubMixin):
     def _ready(cls, network: VoVNet, settings: Settings, page: Path, base: str) -> Self:
         adapters = {}
         if settings.model.lora is not None:
+            from peft import get_peft_model_state_dict
+
             found = get_peft_model_state_dict(network.vlm.model, save_embedding_layers=False)
             adapters = {name: value.detach().clone() for name, value in found.items()}
+            merge_adapters(network)
         network.to(pick_device()).eval()
-        merge_adapters(network)
         return cls(Inference(network, settings), adapters, page, base)
 
     # ---- saving ------------------------------------------------------------------------
@@ -202,20 +205,17 @@ class PretrainedVoVNet(ModelHubMixin):
         with TemporaryDirectory(dir=save_directory, prefix=".partial") as name:
             partial = Path(name)
             if self._keeps_adapters:
-                self._save_adapters(partial)
-                told = base_model_digest(settings.model).rpartition("@")
-                recipe = recipe_text(settings, told[0], told[2])
+                commit = _commit(settings.model)
+                self._save_adapters(partial, commit)
+                recipe = recipe_text(settings, settings.model.base_model_name, commit)
             else:
                 network.vlm.save_base(partial)
                 plain = settings.model.model_copy(update={"lora": None})
                 recipe = recipe_text(settings.model_copy(update={"model": plain}), ".", None)
             head = {name: value.cpu() for name, value in network.head.state_dict().items()}
             save_file(head, partial / HEAD)
-            write_text(save_directory / RECIPE, recipe)
-            mode = (save_directory / RECIPE).stat().st_mode  # as the umask says
-            (save_directory / RECIPE).unlink()
             for path in sorted(partial.iterdir()):
-                path.chmod(mode)
+                open_to_others(path)
                 move(path, save_directory / path.name)
         write_text(save_directory / RECIPE, recipe)
 
@@ -224,7 +224,9 @@ class PretrainedVoVNet(ModelHubMixin):
         """Whether adapters are saved: their base is on the hub, and no folder of this machine."""
         return bool(self._adapters) and not Path(self._base).is_dir()
 
-    def _save_adapters(self, folder: Path) -> None:
+    def _save_adapters(self, folder: Path, commit: str) -> None:
+        from peft import LoraConfig
+
         model, lora = self.settings.model, self.settings.model.lora
         assert lora is not None
         vlm = cast(Any, self.inference.vlm)
@@ -236,9 +238,9 @@ class PretrainedVoVNet(ModelHubMixin):
             lora_dropout=lora.dropout,
             target_modules=lora.target_modules,
             base_model_name_or_path=model.base_model_name,
-            revision=base_model_digest(model).rpartition("@")[2],
+            revision=commit,
             inference_mode=True,
-        ).save_pretrained(folder)
+        ).save_pretrained(str(folder))
         weights = {IN_PEFT + name: value.cpu() for name, value in self._adapters.items()}
         save_file(weights, folder / ADAPTERS)
 
@@ -249,6 +251,13 @@ class PretrainedVoVNet(ModelHubMixin):
         adapters = self._keeps_adapters
         base = self._base if adapters else Path(self._base).name
         return model_card(self.settings, base, self._page, adapters=adapters)
+
+
+def _commit(model: ModelSettings) -> str:
+    """The commit of a base model of the hub, by the folder of the cache that it was loaded from."""
+    name, revision = model.base_model_name, model.revision
+    path = hf_hub_download(name, "config.json", revision=revision, local_files_only=True)
+    return Path(path).parent.name
 
 
 def _pictures(images: Any) -> list[Picture]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from vovnet.config import Settings, load, merge, run_settings, validate, yaml_text
 from vovnet.core.errors import ConfigError
-from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import plain, step_config_path
 from vovnet.pipeline.steps import ANSWER_KEYS, PROMPT_KEYS
 from vovnet.pipeline.trained_model import WEIGHTS_NAME, manifest_of, weights_file
@@ -30,9 +29,9 @@ def is_saved(folder: Path) -> bool:
 def recipe_text(settings: Settings, base_model_name: str, revision: str | None) -> str:
     """The recipe of a model that is saved; layers are compiled where it was trained, not here."""
     value = plain(settings.model_dump(include=TOLD))
-    here = {"compile": False, "gradient_checkpointing": False, "random_weights": False}
-    here |= {"base_model_name": base_model_name, "revision": revision}
-    return yaml_text(merge(value, {"model": here}))
+    here = dict.fromkeys(("compile", "gradient_checkpointing", "random_weights"), False)
+    named = {"base_model_name": base_model_name, "revision": revision}
+    return yaml_text(merge(value, {"model": here | named}))
 
 
 def saved_settings(
@@ -55,7 +54,7 @@ def trained_settings(
     digest = str(manifest.get("key", {}).get("config", ""))
     # `<results>/runs/<run>/seed<seed>/stage<stage>`, or `<output_dir>/stage<stage>`
     for root in (*stage.parents[3:4], stage.parent):
-        path = step_config_path(Layout(root), "train", digest)
+        path = step_config_path(root, "train", digest)
         if digest and path.is_file():
             settings = load([path, *layers], assignments)
             settings = run_settings(settings, str(manifest["run"]), manifest["seed"])
