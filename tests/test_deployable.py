@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from support.replays import GRADED, World, evaluate_all, write_world
+from support.reports import write_live
 from vovnet.config import validate
+from vovnet.core.files import write_json
+from vovnet.core.records import read_table, write_table
 from vovnet.core.resampling import Resamples
 from vovnet.evaluation.deployable import AT_MOST, DIVISIONS, deploy, deployable_rows, halves
 from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.live_columns import LIVE_COLUMNS
 from vovnet.evaluation.references import Comparison
 from vovnet.report.inputs import load_inputs
 from vovnet.report.tables import deployable as deployable_table
@@ -21,7 +25,8 @@ def points(accuracies: list[float], tokens: list[float], count: int, seed: int =
     """Points that answer their share of questions, each the questions of a worse one too."""
     order_N = np.random.default_rng(seed).permutation(count)
     scores_NP = (order_N[:, None] < np.array(accuracies) * count).astype(float)
-    return scores_NP, np.tile(tokens, (count, 1)), np.tile(tokens, (count, 1)) * 10.0
+    tokens_NP = np.tile(tokens, (count, 1))
+    return scores_NP, {"tokens": tokens_NP, "flops": tokens_NP * 10.0}
 
 
 def chosen(accuracies: list[float], tokens: list[float], rule: str, count: int = 1000) -> Any:
@@ -44,12 +49,12 @@ def test_the_cheapest_point_that_keeps_the_promise_is_chosen() -> None:
     """A point 10 points below FULL is never chosen, one as good as FULL always is."""
     found = chosen([0.2, 0.8, 0.9, 0.9], [0, 4, 8, 16], "mean")
     assert set(found.points.tolist()) == {2}
-    assert found.difference == pytest.approx(0) and found.tokens_saved == pytest.approx(0.5)
-    assert found.flops_saved == pytest.approx(0.5) and found.looks_saved == pytest.approx(0)
+    assert found.difference == pytest.approx(0) and found.saved["tokens"] == pytest.approx(0.5)
+    assert found.saved["flops"] == pytest.approx(0.5) and found.saved["looks"] == pytest.approx(0)
     nothing = chosen([0.2, 0.9], [0, 16], "mean")
-    assert set(nothing.points.tolist()) == {1} and (nothing.tokens_saved == 0).all()
-    all_of_it = chosen([0.9, 0.9], [0, 16], "sure")
-    assert (all_of_it.tokens_saved == 1).all() and (all_of_it.looks_saved == 1).all()
+    assert set(nothing.points.tolist()) == {1} and (nothing.saved["tokens"] == 0).all()
+    all_of_it = chosen([0.9, 0.9], [0, 16], "sure").saved
+    assert (all_of_it["tokens"] == 1).all() and (all_of_it["looks"] == 1).all()
 
 
 def test_a_point_on_the_border_is_a_coin_toss_and_is_not_sure() -> None:
@@ -64,11 +69,11 @@ def test_a_point_on_the_border_is_a_coin_toss_and_is_not_sure() -> None:
 
 def test_nothing_is_saved_of_nothing() -> None:
     """A set without images: FULL looks at nothing, but reading the question counts as FLOPs."""
-    scores_NP, tokens_NP, _ = points([0.9, 0.9], [0, 0], 100)
-    flops_NP = np.tile([4.0, 16.0], (100, 1))
-    found = deploy(scores_NP, tokens_NP, flops_NP, np.arange(100), np.arange(100), 0)["mean"]
-    assert np.isnan(found.tokens_saved).all() and np.isnan(found.looks_saved).all()
-    assert found.flops_saved == pytest.approx(0.75) and (found.difference == 0).all()
+    scores_NP, taken = points([0.9, 0.9], [0, 0], 100)
+    taken["flops"] = np.tile([4.0, 16.0], (100, 1))
+    found = deploy(scores_NP, taken, np.arange(100), np.arange(100), 0)["mean"]
+    assert np.isnan(found.saved["tokens"]).all() and np.isnan(found.saved["looks"]).all()
+    assert found.saved["flops"] == pytest.approx(0.75) and (found.difference == 0).all()
 
 
 def test_a_set_of_one_cluster_has_no_halves(evaluated: World) -> None:
@@ -100,3 +105,52 @@ def test_the_files_tell_what_each_policy_saves(tmp_path: Any) -> None:
     assert bold["tokens_saved_lo"] <= bold["tokens_saved"] <= bold["tokens_saved_hi"]
     table = deployable_table.table(inputs)
     assert len(table.text) == len(rows) and "nan" not in table.text.to_string()
+
+
+def test_live_runs_tell_the_time_that_is_saved(tmp_path: Any) -> None:
+    """A live run chooses among the points that it timed; without FULL's time there is no row.
+
+    A question takes 9.5 ms and a millisecond more for each vision token, of which FULL has 16.
+    """
+    live = {"mode": "live", "max_samples": 150}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0, 1], 200)
+    stanzas = settings.model_dump()["experiments"]
+    stanzas = {name: stanzas[name] | live for name in ("vovnet", "no_vision", "always_full")}
+    stanzas["twice"] = stanzas["no_vision"] | {
+        "policy": {
+            "baseline_name": "cascade",
+            "options": {"views": ["no", "full"], "confidence": "entropy", "threshold": -1},
+        }
+    }
+    stanzas["replayed"] = stanzas["vovnet"] | {"mode": "replay"}
+    settings = validate(settings.model_dump() | {"experiments": stanzas}, "test")
+    for name, item in settings.experiments.items():
+        if item.mode == "replay":
+            evaluate_all(settings.model_copy(update={"experiments": {name: item}}), layout)
+        else:
+            write_live(settings, layout, name)
+            write_json(layout.live_facts(name), {"cache_reuse": True, "alone": True})
+    slow = read_table(layout.live_table("twice"), LIVE_COLUMNS)
+    slow["text_pass_ms"] += 25.5
+    write_table(layout.live_table("twice"), slow, LIVE_COLUMNS)
+    hull_metrics(settings, layout)
+    rows = load_inputs(settings, layout).deployable
+    assert rows.set_index(["experiment", "mode"]).index.unique().tolist() == [
+        ("twice", "live"),
+        ("vovnet", "live"),
+        ("replayed", "replay"),
+    ]
+    timed = rows[rows["experiment"] == "vovnet"].set_index("rule")
+    assert timed.loc["mean", "tokens_saved"] > 0.1 and (timed["num_questions"] == 150).all()
+    saved_ms = timed["tokens_saved"] * 16 / 25.5
+    assert timed["ms_saved"].tolist() == pytest.approx(saved_ms.tolist())
+    twice = rows[rows["experiment"] == "twice"]
+    assert (twice["tokens_saved"] == 0).all() and twice["ms_saved"].tolist() == [-1, -1]
+    assert rows.loc[rows["mode"] == "replay", "ms_saved"].isna().all()
+    shown = deployable_table.table(load_inputs(settings, layout))
+    assert "VoVNet, live, 150 questions" in shown.text["Method"].tolist()
+    assert "Time saved ↑ [%]" in shown.text and "timed" in shown.caption
+    write_json(layout.live_facts("always_full"), {"cache_reuse": True, "alone": False})
+    hull_metrics(settings, layout)
+    shown = deployable_table.table(load_inputs(settings, layout))
+    assert set(shown.numbers["mode"]) == {"replay"} and "Time saved ↑ [%]" not in shown.text

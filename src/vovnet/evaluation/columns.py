@@ -190,6 +190,7 @@ CAPTURED = Column("captured", "Captured", "%", scale=100, better="higher")
 DEPLOYABLE: tuple[Column, ...] = (
     _percent("tokens_saved", "Tokens saved", "", better="higher"),
     _percent("flops_saved", "FLOPs saved", "", better="higher"),
+    _percent("ms_saved", "Time saved", "", better="higher"),
     _percent("looks_saved", "Looks saved", "", better="higher"),
     Column("difference", "Difference", "points", scale=100, better="higher"),
     _percent("broken", "Broken", "", better="lower"),
@@ -226,8 +227,9 @@ REFERENCE_COLUMNS = ("dataset", "unit", "reference", "title", "at", "num_seeds",
 _IN_STRATUM = ("num_questions", "share", "accuracy", "avg_cost", "avg_flops", "look_rate")
 STRATA_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "stratum", *_IN_STRATUM)
 DEPLOYABLE_COLUMNS = (
-    *(*_OF_EXPERIMENT, "rule", "num_seeds", "tokens_saved", "tokens_saved_lo", "tokens_saved_hi"),
-    *("flops_saved", "looks_saved", "difference", "broken"),
+    *(*_OF_EXPERIMENT, "mode", "rule", "num_questions", "num_seeds"),
+    *("tokens_saved", "tokens_saved_lo", "tokens_saved_hi", "flops_saved", "ms_saved"),
+    *("looks_saved", "difference", "broken"),
     "scalar",  # the median of what was chosen
 )
 ALL_SETS = "(all sets)"
@@ -245,7 +247,7 @@ HULL_FILES = {
 """The files of the comparison with the mixing hull -> their columns."""
 
 _OF_RESULTS = ("experiment", "dataset", "run", "baseline_name", "action_ratio", "scoring")
-_OF_HULL = ("role", "title", "unit", "at", "verdict", "stratum", "rule")
+_OF_HULL = ("role", "title", "unit", "at", "verdict", "stratum", "rule", "mode")
 _OF_REFERENCE = ("reference", "reference_experiment", "reference_run")
 TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, *_OF_REFERENCE, "field", "value"})
 """The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""

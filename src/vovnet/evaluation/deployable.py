@@ -14,19 +14,27 @@ operating point keeps the promise on the first half, FULL is always shown, and n
 chance that the promise is broken is the share of divisions in which the second half says so: it
 holds what the choice gets wrong and what half of the questions cannot tell.
 
+A live run is judged in the same way, by the points that it timed, beside the live run of always
+FULL on the same questions: what it saves is also told in milliseconds.
+
 Shapes: N rows, C clusters, U questions, P operating points with always FULL last, D divisions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vovnet.core.arrays import EPSILON, Floats, Ints, unit_minima, unit_sums
 from vovnet.core.resampling import LEVEL, weighted_totals
 from vovnet.evaluation.columns import AT_MOST, DIVISIONS, Row
+from vovnet.evaluation.live_gains import LiveComparison
 from vovnet.evaluation.references import Comparison
+from vovnet.policies import kind_of
 
 RULES = {"mean": 0.0, "sure": NormalDist().inv_cdf(LEVEL)}
 """How a point is chosen -> how many standard errors its accuracy must be above what is promised."""
@@ -36,15 +44,13 @@ RULES = {"mean": 0.0, "sure": NormalDist().inv_cdf(LEVEL)}
 class Deployed:
     """What was reached on the second half, by division, (D,) each.
 
-    `difference` is the accuracy above FULL's; the others are shares of what FULL takes, and of the
-    questions that are looked at, NaN where FULL takes nothing. `points` are those that were chosen.
+    `difference` is the accuracy above FULL's; `saved` are shares of what FULL takes, by what is
+    counted, NaN where FULL takes nothing. `points` are those that were chosen.
     """
 
     points: Ints
     difference: Floats
-    tokens_saved: Floats
-    flops_saved: Floats
-    looks_saved: Floats
+    saved: Mapping[str, Floats]
 
 
 @lru_cache(1)
@@ -56,24 +62,26 @@ def halves(num_clusters: int, seed: int) -> Floats:
 
 def deploy(
     scores_NP: Floats,
-    tokens_NP: Floats,
-    flops_NP: Floats,
+    taken: Mapping[str, Floats],
     units_N: Ints,
     clusters_U: Ints,
     seed: int,
 ) -> dict[str, Deployed]:
-    """By rule: choose among operating points on each first half, and measure on the second."""
+    """By rule: choose among operating points on each first half, and measure on the second.
+
+    `taken` is what the points take of each row, (N, P), by what is counted; `tokens` are vision
+    tokens, which the choice saves, and by which it is told whether a row is looked at.
+    """
     first_DC = halves(int(clusters_U.max()) + 1, seed)
     clusters_N = clusters_U[units_N]
     right_UP = unit_minima(scores_NP, units_N)
+    counted = {**taken, "looks": taken["tokens"] > 0}
     facts = {
-        "above": unit_sums(right_UP - right_UP[:, -1:], clusters_U),
-        "tokens": unit_sums(tokens_NP.astype(np.float64), clusters_N),
-        "flops": unit_sums(flops_NP, clusters_N),
-        "looks": unit_sums((tokens_NP > 0).astype(np.float64), clusters_N),
+        key: unit_sums(values_NP.astype(np.float64), clusters_N)
+        for key, values_NP in counted.items()
     }
+    above_CP = unit_sums(right_UP - right_UP[:, -1:], clusters_U)
     sizes_C = np.bincount(clusters_U).astype(np.float64)
-    above_CP = facts["above"]
     parts = [facts["tokens"], above_CP, above_CP * sizes_C[:, None], above_CP**2]
     tokens_DP, *sums_DP = np.split(weighted_totals(first_DC, np.hstack(parts)), 4, axis=1)
     questions_D1 = (first_DC @ sizes_C)[:, None]
@@ -82,21 +90,22 @@ def deploy(
     squares_DP = sums_DP[2] - 2 * mean_DP * sums_DP[1]
     squares_DP += mean_DP**2 * (first_DC @ sizes_C**2)[:, None]
     error_DP = np.sqrt(np.maximum(squares_DP, 0.0)) / questions_D1
+    second_DC = 1 - first_DC
+
+    def measured(values_CP: Floats, points_D: Ints) -> Floats:
+        """Totals over the second halves, each at its own point, (D,)."""
+        return np.einsum("DC,CD->D", second_DC, values_CP[:, points_D])
+
     found = {}
     for rule, errors in RULES.items():
         kept_DP = mean_DP - errors * error_DP >= -AT_MOST - EPSILON
         points_D = np.where(kept_DP, tokens_DP, np.inf).argmin(axis=1)
-        second = {
-            key: np.einsum("DC,CD->D", 1 - first_DC, values_CP[:, points_D])
-            for key, values_CP in facts.items()
-        }
         saved = {}
-        for key in ("tokens", "flops", "looks"):
-            full_D = (1 - first_DC) @ facts[key][:, -1]
-            saved[key] = 1 - second[key] / np.where(full_D > 0, full_D, np.nan)
-        difference_D = second["above"] / ((1 - first_DC) @ sizes_C)
-        told = saved["tokens"], saved["flops"], saved["looks"]
-        found[rule] = Deployed(points_D, difference_D, *told)
+        for key, values_CP in facts.items():
+            full_D = second_DC @ values_CP[:, -1]
+            saved[key] = 1 - measured(values_CP, points_D) / np.where(full_D > 0, full_D, np.nan)
+        difference_D = measured(above_CP, points_D) / (second_DC @ sizes_C)
+        found[rule] = Deployed(points_D, difference_D, saved)
     return found
 
 
@@ -107,33 +116,74 @@ def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row
     and seeds, empty where FULL takes nothing in one of them; the ends of the saved tokens hold 95%
     of the divisions, each averaged over seeds.
     """
-    num_clusters = comparison.asked(name, dataset)[1].counts.shape[1]
-    if num_clusters < 2 or not comparison.has_frontier(name):
+    if not _has_halves(comparison, name, dataset) or not comparison.has_frontier(name):
         return []
-    experiment = comparison.experiments[name]
-    keys = comparison.keys(name, dataset, experiment.seeds[0])
+    seeds = comparison.experiments[name].seeds
+    by_seed = {seed: _deployed(comparison, name, dataset, seed) for seed in seeds}
+    values = {
+        seed: np.append(comparison.frontier(name, dataset, seed).values, np.nan) for seed in seeds
+    }
+    return _rows(comparison, name, dataset, by_seed, values)
+
+
+def live_deployable_rows(live: LiveComparison, dataset: str) -> list[Row]:
+    """The same of the live runs on a set, with the milliseconds that are saved.
+
+    The points are those that a run timed, and always FULL, timed on the same questions. There are
+    no rows of a policy without a frontier, nor where FULL was not timed for each seed.
+    """
     rows: list[Row] = []
-    by_seed = {seed: _deployed(comparison, name, dataset, seed) for seed in experiment.seeds}
+    for name in live.runs:
+        experiment = live.experiments[name]
+        swept = all(kind_of(policy).scalar(policy) for policy in experiment.points)
+        if dataset not in experiment.sets or not swept or not _has_halves(live, name, dataset):
+            continue
+        fulls = {seed: live.shown(name, dataset, seed).get("full") for seed in experiment.seeds}
+        by_seed = {
+            seed: _deployed_live(live, name, dataset, seed, *full)
+            for seed, full in fulls.items()
+            if full is not None
+        }
+        if len(by_seed) == len(fulls):
+            rows += _rows(live, name, dataset, by_seed, {})
+    return rows
+
+
+def _has_halves(comparison: Comparison, name: str, dataset: str) -> bool:
+    return comparison.asked(name, dataset)[1].counts.shape[1] > 1
+
+
+def _rows(
+    comparison: Comparison,
+    name: str,
+    dataset: str,
+    by_seed: Mapping[int, Mapping[str, Deployed]],
+    values: Mapping[int, Floats],
+) -> list[Row]:
+    """A row for each rule; `values` are those of the policy's scalar at its points, if known."""
+    stanza = comparison.experiments[name].stanza
+    keys = comparison.keys(name, dataset, next(iter(by_seed))) | {"mode": stanza.mode}
+    keys |= {"num_questions": comparison.asked(name, dataset)[0].num_units}
+    rows: list[Row] = []
     for rule in RULES:
         found = {seed: rules[rule] for seed, rules in by_seed.items()}
-        tokens_D = np.mean([item.tokens_saved for item in found.values()], axis=0)
-        low, high = np.percentile(tokens_D, [2.5, 97.5]).tolist()
+        saved_D = {
+            key: np.mean([item.saved[key] for item in found.values()], axis=0)
+            for key in next(iter(found.values())).saved
+        }
+        low, high = np.percentile(saved_D["tokens"], [2.5, 97.5]).tolist()
         differences = np.concatenate([item.difference for item in found.values()])
-        scalars = [
-            np.append(comparison.frontier(name, dataset, seed).values, np.nan)[item.points]
-            for seed, item in found.items()
-        ]
-        known = np.concatenate(scalars)[~np.isnan(np.concatenate(scalars))]
+        scalars = [values[seed][item.points] for seed, item in found.items() if seed in values]
+        known = np.concatenate([*scalars, np.zeros(0)])
+        known = known[~np.isnan(known)]
         rows.append(
             {
                 **keys,
                 "rule": rule,
                 "num_seeds": len(found),
-                "tokens_saved": float(tokens_D.mean()),
+                **{f"{key}_saved": float(values_D.mean()) for key, values_D in saved_D.items()},
                 "tokens_saved_lo": low,
                 "tokens_saved_hi": high,
-                "flops_saved": float(np.mean([item.flops_saved for item in found.values()])),
-                "looks_saved": float(np.mean([item.looks_saved for item in found.values()])),
                 "difference": float(differences.mean()),
                 "broken": float((differences < -AT_MOST - EPSILON).mean()),
                 "scalar": float(np.median(known)) if len(known) else np.nan,
@@ -144,17 +194,44 @@ def deployable_rows(comparison: Comparison, name: str, dataset: str) -> list[Row
 
 def _deployed(comparison: Comparison, name: str, dataset: str, seed: int) -> dict[str, Deployed]:
     """What is reached by one trained model's policy, by rule."""
-    experiment, asked = comparison.experiments[name], comparison.asked(name, dataset)
     observed, frontier = (
         comparison.observed(name, dataset, seed),
         comparison.frontier(name, dataset, seed),
     )
     full = observed.actions.index("full")
-    return deploy(
-        np.column_stack([frontier.scores, observed.scores[:, full]]),
-        np.column_stack([frontier.vision_tokens, observed.vision_tokens[:, full]]),
-        np.column_stack([frontier.flops, observed.flops[:, full]]),
-        asked[0].units,
-        asked[1].clusters,
-        experiment.settings.eval.seed,
-    )
+    taken = {
+        "tokens": np.column_stack([frontier.vision_tokens, observed.vision_tokens[:, full]]),
+        "flops": np.column_stack([frontier.flops, observed.flops[:, full]]),
+    }
+    scores_NP = np.column_stack([frontier.scores, observed.scores[:, full]])
+    return _deploy(comparison, name, dataset, scores_NP, taken)
+
+
+def _deployed_live(
+    live: LiveComparison, name: str, dataset: str, seed: int, full: str, point: int
+) -> dict[str, Deployed]:
+    """The same of a live run; `full` is the run of always FULL, and `point` the one that is."""
+
+    def beside(own_NP: NDArray[Any], full_NP: NDArray[Any]) -> NDArray[Any]:
+        return np.column_stack([own_NP, full_NP[:, point]])
+
+    own, at_full = live.done(name, dataset, seed), live.done(full, dataset, seed)
+    times = [live.latencies(run, dataset, seed) for run in (name, full)]
+    taken = {
+        "tokens": beside(own["vision_tokens"], at_full["vision_tokens"]),
+        "flops": beside(own["flops"], at_full["flops"]),
+        "ms": beside(*times),
+    }
+    return _deploy(live, name, dataset, beside(own["score"], at_full["score"]), taken)
+
+
+def _deploy(
+    comparison: Comparison,
+    name: str,
+    dataset: str,
+    scores_NP: Floats,
+    taken: Mapping[str, Floats],
+) -> dict[str, Deployed]:
+    questions, resamples = comparison.asked(name, dataset)
+    seed = comparison.experiments[name].settings.eval.seed
+    return deploy(scores_NP, taken, questions.units, resamples.clusters, seed)

@@ -38,7 +38,7 @@ from vovnet.evaluation.columns import (
     Unit,
     write_csv,
 )
-from vovnet.evaluation.deployable import deployable_rows
+from vovnet.evaluation.deployable import deployable_rows, live_deployable_rows
 from vovnet.evaluation.equal_cost import equal_cost_rows, judge
 from vovnet.evaluation.expected import head_policies
 from vovnet.evaluation.ground import Ground, Points, Reached, hull_gains
@@ -89,7 +89,9 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
             strata += strata_rows(comparison, name, dataset, ceilings.strata(name, dataset))
         references += ceilings.reached(dataset)
         equal_cost += live_rows(live, dataset)
+        deployable += live_deployable_rows(live, dataset)
         comparison.forget_set()
+        live.forget_set()
     judge(equal_cost)
     references += ceilings.over_sets()
     paths = [layout.hull / name for name in HULL_FILES]

@@ -4,7 +4,7 @@ The mixing hull is that of the actions, each shown always in a live run of its o
 trained model and questions. Where one is missing, or a run was not alone on its machine, there is
 nothing to compare. Methods that are not mixed themselves are also held against VoVNet's own live
 run, where that gains something over mixing the actions.
-Shapes: S seeds, A actions, B resamples, of which the first is the data itself.
+Shapes: N rows, S seeds, A actions, P points, B resamples, of which the first is the data itself.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vovnet.config import Settings
-from vovnet.core.arrays import EPSILON
+from vovnet.core.arrays import EPSILON, Floats
 from vovnet.core.layout import Layout
 from vovnet.core.stats import upper_hull
 from vovnet.evaluation.columns import MIXING_HULL, MS, VOVNET, Row
@@ -36,15 +36,17 @@ class LiveComparison(Comparison):
         runs = {name: LiveRun(item, layout) for name, item in self.experiments.items()}
         self.runs = {name: run for name, run in runs.items() if run.alone}
 
+    def latencies(self, name: str, dataset: str, seed: int) -> Floats:
+        """The milliseconds of each row at each point of a live experiment, (N, P)."""
+        questions, points = self.asked(name, dataset)[0], range(len(self.experiments[name].points))
+        times = [self.runs[name].latencies(questions, seed, point) for point in points]
+        return np.stack(times, axis=1)
+
     def timed(self, name: str, dataset: str, seed: int) -> Points:
         """Mean milliseconds and accuracy of each point of a live experiment."""
-        questions, resamples = self.asked(name, dataset)
-        points = range(len(self.experiments[name].points))
-        rows = [self.samples[name].rows(questions, seed, point) for point in points]
-        times = [self.runs[name].latencies(questions, seed, point) for point in points]
-        scores_NP = np.stack([table["score"].to_numpy() for table in rows], axis=1)
-        costs = {MS: np.stack(times, axis=1)}
-        return averages(questions, resamples, scores_NP, costs)[MS]
+        scores_NP = self.done(name, dataset, seed)["score"]
+        costs = {MS: self.latencies(name, dataset, seed)}
+        return averages(*self.asked(name, dataset), scores_NP, costs)[MS]
 
     def hull(self, name: str, dataset: str, seed: int) -> Reference | None:
         """What random mixing of the actions reaches in a time; None where one was not timed."""
@@ -87,19 +89,23 @@ class LiveComparison(Comparison):
         gains_BP = timed.accuracies - hull.curve.value(timed.costs)
         return bool((gains_BP[0] <= EPSILON).all())
 
-    def fixed(self, name: str, dataset: str, seed: int) -> Points | None:
-        """The actions, each shown always on the questions of an experiment, (B, A).
+    def shown(self, name: str, dataset: str, seed: int) -> dict[str | None, tuple[str, int]]:
+        """View -> the first fixed policy that always shows it, and its point.
 
-        An action's time is that of the first fixed policy that always shows it.
+        They were timed on the questions of an experiment, with the same trained model.
         """
-        own, fixed = self.experiments[name], dict[str | None, tuple[str, int]]()
+        own, found = self.experiments[name], dict[str | None, tuple[str, int]]()
         for other in self.runs:
             item = self.experiments[other]
             alike = item.run == own.run and item.stanza.max_samples == own.stanza.max_samples
             if alike and dataset in item.sets and seed in item.seeds:
                 for point, policy in enumerate(item.points):
-                    fixed.setdefault(always_shown(policy), (other, point))
-        actions = own.settings.actions
+                    found.setdefault(always_shown(policy), (other, point))
+        return found
+
+    def fixed(self, name: str, dataset: str, seed: int) -> Points | None:
+        """The actions, each shown always on the questions of an experiment, (B, A)."""
+        fixed, actions = self.shown(name, dataset, seed), self.experiments[name].settings.actions
         if not set(actions) <= set(fixed):
             return None
         points = [(self.timed(fixed[view][0], dataset, seed), fixed[view][1]) for view in actions]
@@ -126,7 +132,6 @@ def live_rows(live: LiveComparison, dataset: str) -> list[Row]:
             if found:
                 keys = live.keys(name, dataset, next(iter(found))) | {"reference": kind}
                 rows += [keys | row for row in _rows(found, experiment.run)]
-    live.forget_set()
     return rows
 
 

@@ -10,10 +10,16 @@ ORDER = 65
 def table(inputs: Inputs) -> render.Table:
     """A row per dataset, policy that has a frontier, and rule."""
     rows = inputs.deployable
-    columns: render.Text = {"Dataset": rows["dataset"], "Method": rows["title"]}
+    live = rows["mode"] == "live"
+    asked = rows["num_questions"].map(", live, {:g} questions".format)
+    columns: render.Text = {
+        "Dataset": rows["dataset"],
+        "Method": rows["title"] + asked.where(live, ""),
+    }
     columns |= {"Rule": rows["rule"]}
     columns |= render.value(rows, "tokens_saved", ends=True)
-    for name in ("flops_saved", "looks_saved", "difference", "broken"):
+    timed = ("ms_saved",) if live.any() else ()
+    for name in ("flops_saved", *timed, "looks_saved", "difference", "broken"):
         columns |= render.value(rows, name)
     columns |= render.seeds(rows)
     points = f"{100 * AT_MOST:g} point"
@@ -26,4 +32,9 @@ def table(inputs: Inputs) -> render.Table:
         "counted FLOPs of always FULL, and of its looks. Difference: accuracy above FULL's. "
         f"Broken: how often the other half is more than {points} below FULL."
     )
+    if live.any():
+        caption += (
+            " Live runs choose among the points that they timed, and save time as it was measured;"
+            " they were asked the number of questions that is given."
+        )
     return render.Table(caption, rows, columns)
