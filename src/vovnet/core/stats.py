@@ -221,11 +221,13 @@ def apgr(
     The mean over `APGR_SHARES` of the way from NO's cost to FULL's of (policy - NO) / (FULL - NO),
     accuracies all; not clipped, so that it may be negative or above 1. NaN where FULL is no better
     than NO: there is no gap, and the quotient would count what is lost as recovered. RouteLLM
-    averages over shares of calls to the strong model; here cost takes their place.
+    averages over shares of calls to the strong model; here cost takes their place. NaN also where
+    FULL costs no more than NO, and nobody has to choose.
     """
-    start_B1 = (no_cost_B + 0 * full_cost_B)[:, None]
-    at_BQ = start_B1 + (full_cost_B[:, None] - start_B1) * np.array(APGR_SHARES)
-    return _ratio(curves.value(at_BQ).mean(axis=1) - no_B, full_B - no_B, positive=True)
+    way_B = full_cost_B - no_cost_B
+    at_BQ = (full_cost_B - way_B)[:, None] + way_B[:, None] * np.array(APGR_SHARES)
+    gap_B = np.where(way_B > 0, full_B - no_B, 0.0)
+    return _ratio(curves.value(at_BQ).mean(axis=1) - no_B, gap_B, positive=True)
 
 
 def mcc(looked_N: Bools, needed_N: Bools) -> float:

@@ -194,7 +194,7 @@ class Ceilings:
             for reference, top in tops.items():
                 found.setdefault((unit, reference), []).append(top)
         self.found, self.expectations = {}, {}
-        return [row for key, tops in found.items() for row in _rows(dataset, *key, tops)]
+        return [row for key, tops in found.items() for row in self._rows(dataset, *key, tops)]
 
     def over_sets(self) -> list[Row]:
         """The same of one action per dataset, over all sets with equal weight."""
@@ -203,7 +203,25 @@ class Ceilings:
         for (unit, _), sets in self.fixed.items():
             if len(sets) == every > 1:
                 found.setdefault(unit, []).append(_by_dataset(list(sets.values())))
-        return [row for unit, own in found.items() for row in _rows(ALL_SETS, unit, "dataset", own)]
+        by_unit = found.items()
+        return [row for unit, own in by_unit for row in self._rows(ALL_SETS, unit, "dataset", own)]
+
+    def _rows(self, dataset: str, unit: Unit, reference: str, tops: Sequence[Top]) -> list[Row]:
+        """A row per place: the mean over seeds."""
+        keys = {"dataset": dataset, "run": self.main.run, "unit": unit}
+        keys |= {"reference": reference, "title": TITLES[reference]}
+        gains, accuracies = (
+            mean_over_seeds(np.stack([getattr(top, name) for top in tops]))
+            for name in ("gains", "accuracies")
+        )
+        costs_Q = np.mean([top.costs[0] for top in tops], axis=0)
+        return [
+            keys
+            | {"at": at, "num_seeds": len(tops), "avg_cost": cost}
+            | _told("accuracy", accuracies, place)
+            | _told("gain", gains, place)
+            for place, (at, cost) in enumerate(zip((*PLACES, OWN), costs_Q.tolist(), strict=False))
+        ]
 
 
 def _by_dataset(grounds: list[Ground]) -> Top:
@@ -237,23 +255,6 @@ def _by_dataset(grounds: list[Ground]) -> Top:
     value_BQ, floor_BQ = best.value(at_BQ), same.value(at_BQ)
     area_B = best.area(full_cost_B)
     return Top(area_B, at_BQ, value_BQ, 100 * (value_BQ - floor_BQ), None)
-
-
-def _rows(dataset: str, unit: Unit, reference: str, tops: Sequence[Top]) -> list[Row]:
-    """A row per place: the mean over seeds."""
-    keys = {"dataset": dataset, "unit": unit, "reference": reference, "title": TITLES[reference]}
-    gains, accuracies = (
-        mean_over_seeds(np.stack([getattr(top, name) for top in tops]))
-        for name in ("gains", "accuracies")
-    )
-    costs_Q = np.mean([top.costs[0] for top in tops], axis=0)
-    return [
-        keys
-        | {"at": at, "num_seeds": len(tops), "avg_cost": cost}
-        | _told("accuracy", accuracies, place)
-        | _told("gain", gains, place)
-        for place, (at, cost) in enumerate(zip((*PLACES, OWN), costs_Q.tolist(), strict=False))
-    ]
 
 
 def _captured(shares_SB: Floats) -> Row:

@@ -41,8 +41,8 @@ def write_figures(settings: Settings, layout: Layout) -> list[Path]:
 # ---- panels and curves of accuracy over cost, which several figures draw -------------------
 
 AXES: dict[Unit, tuple[str, str, float]] = {
-    TOKENS: ("Average vision tokens", "avg_vision_tokens", 1.0),
-    FLOPS: ("Average GFLOPs", "avg_flops", 1e-9),
+    TOKENS: ("Vision tokens per question", "avg_vision_tokens", 1.0),
+    FLOPS: ("GFLOPs per question\n(text pass, tower, language model)", "avg_flops", 1e-9),
 }
 """Unit of cost -> label of its axis, its column of results.csv, and the scale of that."""
 

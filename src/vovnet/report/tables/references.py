@@ -22,9 +22,10 @@ def table(inputs: Inputs) -> render.Table:
             heading = f"at {share:.0%}" + (" " if unit == FLOPS else "")
             columns |= render.value(there, "gain", (group, heading), ends=True)
     columns |= {("", "Seeds"): render.seeds(rows)["Seeds"]}
+    whose = "".join(f" of the model of run `{run}`" for run in rows["run"].unique())
     caption = (
-        "References for a choice among the actions: gain in accuracy over the mixing hull at "
-        "25, 50 and 75% of FULL's cost, in vision tokens and in counted FLOPs beyond not "
+        f"References for a choice among the actions{whose}: gain in accuracy over the mixing "
+        "hull at 25, 50 and 75% of FULL's cost, in vision tokens and in counted FLOPs beyond not "
         "looking, means over seeds with the 95% interval over questions and seeds. None pays "
         "for what it knows. Perfect choice: by the outcomes themselves, lucky guesses included."
         " Choice by outcomes elsewhere: by what the models of other seeds made of the same "
