@@ -53,6 +53,11 @@ def test_the_cheapest_point_that_keeps_the_promise_is_chosen() -> None:
     assert found.saved["flops"] == pytest.approx(0.5) and found.saved["looks"] == pytest.approx(0)
     nothing = chosen([0.2, 0.9], [0, 16], "mean")
     assert set(nothing.points.tolist()) == {1} and (nothing.saved["tokens"] == 0).all()
+    # What saves no token, but reads the question, is no better than FULL.
+    scores_NP, taken = points([0.9, 0.9], [16, 16], 100)
+    taken["flops"][:, 0] += 1
+    useless = deploy(scores_NP, taken, np.arange(100), np.arange(100), 7)["mean"]
+    assert set(useless.points.tolist()) == {1}
     all_of_it = chosen([0.9, 0.9], [0, 16], "sure").saved
     assert (all_of_it["tokens"] == 1).all() and (all_of_it["looks"] == 1).all()
 

@@ -77,7 +77,10 @@ def test_chance_falls_with_the_number_of_questions() -> None:
 
 def test_one_cluster_tells_nothing() -> None:
     unknown = ObservedGain("a", "50", 0, 4, 1, 1, math.nan, 0.0, 0.0)
-    assert math.isinf(unknown.needed(1.0, 0.8)) and math.isnan(unknown.detectable(1, 0.8))
+    # Nor does a gain that varied by nothing, as where every answer is right.
+    constant = ObservedGain("a", "50", 0, 40, 40, 3, 0.0, 0.0, 0.0)
+    for item in (unknown, constant):
+        assert math.isnan(item.needed(1.0, 0.8)) and math.isnan(item.detectable(1, 0.8))
 
 
 def test_the_command_tells_of_finished_results(

@@ -51,16 +51,18 @@ def power(settings: Settings, args: Namespace) -> None:
     name = args.experiment or next(iter(ablation_experiments(settings)), None)
     if name is None:
         raise ConfigError("experiments: no sweep of VoVNet's lambda_cost, expected --experiment")
-    rows = []
-    for item in observed_gains(settings, settings.layout, name):
+    rows, gains = [], observed_gains(settings, settings.layout, name)
+    for item in gains:
         row = {"set": item.dataset, "at": f"{item.at}%", "questions": str(item.num_questions)}
         row |= {"clusters": str(item.num_clusters), "seeds": str(item.num_seeds)}
         least = item.detectable(1, args.power)
         row |= {"gain": f"{item.gain:.1f}"}
-        row |= {"shown from": "no gain" if math.isnan(least) else f"{least:.1f}"}
+        nothing = "no gain" if item.varies else "not told"
+        row |= {"shown from": nothing if math.isnan(least) else f"{least:.1f}"}
         for gain in args.gain:
             needed = item.needed(gain, args.power)
-            row[f"for {gain:g}"] = "no number" if math.isinf(needed) else f"{needed:,.0f}"
+            nothing = "no number" if item.varies else "not told"
+            row[f"for {gain:g}"] = f"{needed:,.0f}" if math.isfinite(needed) else nothing
         rows.append(row)
     table = pd.DataFrame(rows)
     print(f"{name}: gain in points over random mixing, at shares of FULL's cost")
@@ -68,4 +70,5 @@ def power(settings: Settings, args: Namespace) -> None:
     print(
         f"shown from: the least true gain that so many questions and seeds show with a chance of"
         f" {args.power:g}; for X: the questions that show X points; no number: too few seeds"
+        + ("" if all(item.varies for item in gains) else "; not told: the gain did not vary")
     )

@@ -10,9 +10,11 @@ these questions, and a set may have no training split at all.
 There are two rules. By `mean`, the first half's accuracy is at most that much below FULL's: such a
 choice sits on the border, and the second half is on the wrong side of it about every other time.
 By `sure`, the lower end of its one-sided 95% interval is, over clusters, paired with FULL. Where no
-operating point keeps the promise on the first half, FULL is always shown, and nothing is saved. The
-chance that the promise is broken is the share of divisions in which the second half says so: it
-holds what the choice gets wrong and what half of the questions cannot tell.
+operating point keeps the promise on the first half, FULL is always shown, and nothing is saved. Of
+points that take as many tokens, the one of fewest FLOPs is chosen: a policy that saves no token may
+have read the question for nothing. The chance that the promise is broken is the share of divisions
+in which the second half says so: it holds what the choice gets wrong and what half of the questions
+cannot tell.
 
 A live run is judged in the same way, by the points that it timed, beside the live run of always
 FULL on the same questions: what it saves is also told in milliseconds.
@@ -69,8 +71,8 @@ def deploy(
 ) -> dict[str, Deployed]:
     """By rule: choose among operating points on each first half, and measure on the second.
 
-    `taken` is what the points take of each row, (N, P), by what is counted; `tokens` are vision
-    tokens, which the choice saves, and by which it is told whether a row is looked at.
+    `taken` is what the points take of each row, (N, P), by what is counted: `tokens` are vision
+    tokens, which the choice saves, and which tell whether a row is looked at, then `flops`.
     """
     first_DC = halves(int(clusters_U.max()) + 1, seed)
     clusters_N = clusters_U[units_N]
@@ -82,8 +84,10 @@ def deploy(
     }
     above_CP = unit_sums(right_UP - right_UP[:, -1:], clusters_U)
     sizes_C = np.bincount(clusters_U).astype(np.float64)
-    parts = [facts["tokens"], above_CP, above_CP * sizes_C[:, None], above_CP**2]
-    tokens_DP, *sums_DP = np.split(weighted_totals(first_DC, np.hstack(parts)), 4, axis=1)
+    parts = [facts["tokens"], facts["flops"], above_CP, above_CP * sizes_C[:, None], above_CP**2]
+    tokens_DP, flops_DP, *sums_DP = np.split(
+        weighted_totals(first_DC, np.hstack(parts)), len(parts), axis=1
+    )
     questions_D1 = (first_DC @ sizes_C)[:, None]
     mean_DP = sums_DP[0] / questions_D1
     # Of the mean difference to FULL on each first half, over clusters.
@@ -99,7 +103,9 @@ def deploy(
     found = {}
     for rule, errors in RULES.items():
         kept_DP = mean_DP - errors * error_DP >= -AT_MOST - EPSILON
-        points_D = np.where(kept_DP, tokens_DP, np.inf).argmin(axis=1)
+        fewest_DP = np.where(kept_DP, tokens_DP, np.inf)
+        alike_DP = fewest_DP == fewest_DP.min(axis=1, keepdims=True)
+        points_D = np.where(alike_DP, np.nan_to_num(flops_DP), np.inf).argmin(axis=1)
         saved = {}
         for key, values_CP in facts.items():
             full_D = second_DC @ values_CP[:, -1]

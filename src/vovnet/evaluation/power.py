@@ -46,6 +46,11 @@ class ObservedGain:
     chance: float
     trainings: float
 
+    @property
+    def varies(self) -> bool:
+        """Whether what it varies by is known: not on a set of one cluster, nor if it is nothing."""
+        return self.shared + self.chance + self.trainings > 0
+
     def shown(self, gain: float, factor: float) -> float:
         """The chance that `factor` times the questions show a true gain at 5%.
 
@@ -64,6 +69,8 @@ class ObservedGain:
     def detectable(self, factor: float, power: float) -> float:
         """The least true gain that `factor` times the questions show so; NaN where none does."""
         low, high = 0.0, 100.0
+        if not self.varies:
+            return nan
         if not self.shown(high, factor) >= power:
             return nan
         for _ in range(50):
@@ -72,9 +79,14 @@ class ObservedGain:
         return high
 
     def needed(self, gain: float, power: float) -> float:
-        """The questions that show a true gain with this chance; infinite where no number does."""
+        """The questions that show a true gain with this chance.
+
+        Infinite where no number does, NaN where what the gain varies by is not known.
+        """
         low, high = 1 / self.num_clusters, 1e9
-        if not self.shown(gain, high) >= power:  # it is NaN for a set of one cluster
+        if not self.varies:
+            return nan
+        if not self.shown(gain, high) >= power:
             return inf
         while high / low > 1 + 1e-6:
             middle = sqrt(low * high)

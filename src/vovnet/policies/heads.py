@@ -110,7 +110,8 @@ def fit_neighbours(
 
     count = min(read_options(policy, NeighbourOptions).neighbours, len(states_NF))
     average_A = succession(scores_NA)
-    with _one_thread():
+    # Where all states are alike, each component has 0/0 of their variance.
+    with _one_thread(), np.errstate(invalid="ignore"):
         components = PCA(min(COMPONENTS, *states_NF.shape), random_state=seed)
         project = make_pipeline(StandardScaler(), components)
         # A tree, so that the distance of two states does not depend on what else is asked for.

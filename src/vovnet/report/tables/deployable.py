@@ -11,7 +11,7 @@ def table(inputs: Inputs) -> render.Table:
     """A row per dataset, policy that has a frontier, and rule."""
     rows = inputs.deployable
     live = rows["mode"] == "live"
-    asked = rows["num_questions"].map(", live, {:g} questions".format)
+    asked = render.texts(rows.index, map(", live, {:g} questions".format, rows["num_questions"]))
     columns: render.Text = {
         "Dataset": rows["dataset"],
         "Method": rows["title"] + asked.where(live, ""),
