@@ -327,6 +327,7 @@ def error_of(layout: Layout, overrides: dict[str, Any], capsys: pytest.CaptureFi
             {"training": {"fsdp": True, "mixed_precision": "fp16"}},
             "mixed_precision: expected no or",
         ),
+        ({"policy": {"lambda_cost": float("inf")}}, "policy.lambda_cost: expected a finite price"),
         (
             {"model": {"lora": {}}, "training": {"fsdp": True}},
             "training.fsdp: expected false with ",

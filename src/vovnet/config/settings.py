@@ -108,7 +108,7 @@ class Settings(Section):
             if overrides:
                 self._check_run(run)
             else:
-                _check_fsdp(self)
+                _check_training(self)
         return self
 
     def _references(self) -> Iterator[tuple[str, str, str, Collection[str]]]:
@@ -168,7 +168,7 @@ class Settings(Section):
         try:
             _check_parts(value.data)
             if not is_base(self, run):
-                _check_fsdp(value)
+                _check_training(value)
             for name, experiment in self.experiments.items():
                 if experiment.run == run:
                     policy_points(value, name)
@@ -176,8 +176,13 @@ class Settings(Section):
             raise ValueError(f"runs.{run}: {error}") from None
 
 
-def _check_fsdp(settings: Settings) -> None:
-    """Adapters are trained by DDP."""
+def _check_training(settings: Settings) -> None:
+    """Adapters are trained by DDP; an infinite price of what costs nothing is no number."""
+    if math.isinf(settings.policy.lambda_cost):
+        raise ValueError(
+            "policy.lambda_cost: expected a finite price, by which models are trained, got inf; the"
+            " policy of an experiment may have it"
+        )
     if settings.training.fsdp and settings.model.lora is not None:
         raise ValueError(
             "training.fsdp: expected false with model.lora, whose adapters fit on every device,"
