@@ -143,7 +143,7 @@ def judge(rows: list[Row]) -> None:
 
 def gains_of(gains_SBQ: Floats) -> list[Row]:
     """At each place the mean over seeds with its interval; a single seed has no deviation."""
-    found = mean_over_seeds(np.where(np.abs(gains_SBQ) > EPSILON, gains_SBQ, 0.0))
+    found = mean_over_seeds(np.where(np.abs(gains_SBQ) <= EPSILON, 0.0, gains_SBQ))
     names = ("gain", "gain_sd", "gain_lo", "gain_hi", "p_value")
     values = (found.value, found.deviation, found.low, found.high, found.p_value)
     told = zip(*(value.tolist() for value in values), strict=True)
