@@ -84,12 +84,17 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(
 
 
 def test_the_umask_says_who_may_read_a_file(tmp_path: Path) -> None:
+    """Also of those that a library wrote for their owner alone, in a folder that is moved."""
+    (tmp_path / "partial").mkdir()
+    (tmp_path / "partial/weights").touch(0o600)
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "table.csv", "whole")
+        move(tmp_path / "partial", tmp_path / "checkpoint")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "table.csv").stat().st_mode) == 0o640
+    for name in ("table.csv", "checkpoint/weights"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize("kept", ["pipe", "[]", '{"PATH": 5}', '{"PATH": [1]}', "{"])

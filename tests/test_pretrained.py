@@ -233,6 +233,8 @@ inner = AutoModelForImageTextToText.from_pretrained("org/bench", dtype=torch.flo
 inner = PeftModel.from_pretrained(inner, folder / "saved").merge_and_unload()
 stored = trained.inference.vlm.model.state_dict()
 print(all(value.allclose(stored[name], atol=1e-6) for name, value in inner.state_dict().items()))
+from vovnet.model.loading import base_model_digest
+print(base_model_digest(settings.model))
 """
 
 
@@ -244,8 +246,9 @@ def test_adapters_over_a_model_of_the_hub_are_saved_alone(
     picture = next(world.glob("data/synth_textvqa/images/*.*"))
     with serve(Hub(files, models=True, large=frozenset({"model.safetensors"}))) as hub:
         printed = python(ADAPTERS, tmp_path, hub, hand.base, tmp_path, picture)
-    before, after, same = printed.splitlines()
+    before, after, same, known_as = printed.splitlines()
     assert before == after and same == "True"
+    assert known_as == f"org/bench@c0ffee{'0' * 34}"
     folder = tmp_path / "saved"
     assert not (folder / "model.safetensors").exists()
     assert (folder / "tokenizer.json").exists() and (folder / "preprocessor_config.json").exists()

@@ -7,7 +7,6 @@ kept under the results folder, so a second command on it runs no model.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +122,6 @@ def evaluate_checkpoint(
     if not args.overwrite:
         check_output(settings, layout)
     tell_what_is_odd(args.checkpoint, manifest, settings)
-    _say_it_once()
     if settings.eval.profile:  # the same answers, with latency and memory measured
         from vovnet.inference.live import live_experiment
 
@@ -195,11 +193,6 @@ def check_output(settings: Settings, layout: CheckpointLayout) -> None:
             f"--output_dir: {layout.output_dir} holds other results ({held[0]}), expected a folder"
             " of its own, or --overwrite"
         )
-
-
-def _say_it_once() -> None:
-    """Silence what loading a checkpoint says of its head, which is noted before."""
-    logging.getLogger("vovnet.model.vovnet").setLevel(logging.ERROR)
 
 
 def _weights_of(summary: Mapping[str, Any]) -> set[str]:
@@ -309,5 +302,4 @@ def _on_devices(task: Callable[[int, int], None], places: Sequence[int]) -> None
 
 def _on_device(device: str, task: Callable[[int, int], None], index: int, count: int) -> None:
     os.environ.update(environment_of([device]))  # before torch is imported, which reads it once
-    _say_it_once()
     task(index, count)

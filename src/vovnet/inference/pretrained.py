@@ -12,19 +12,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, cast, overload
 
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vovnet.config import ModelSettings, Settings, merge, validate
+from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import CheckpointError, ConfigError, one_line
 from vovnet.core.files import move, open_to_others, read_json, read_text, write_text
 from vovnet.inference.ask import Asked, Picture, Question, ask, ask_many, at_lambda
 from vovnet.inference.engine import Inference
 from vovnet.inference.model_card import model_card
 from vovnet.inference.recipes import RECIPE, is_saved, recipe_text, saved_settings, trained_settings
-from vovnet.model.loading import check_base_model
+from vovnet.model.loading import check_base_model, hub_commit
 from vovnet.model.vovnet import VoVNet, load_weights, merge_adapters, pick_device
 from vovnet.pipeline.trained_model import weights_file
 
@@ -205,7 +205,7 @@ class PretrainedVoVNet(ModelHubMixin):
         with TemporaryDirectory(dir=save_directory, prefix=".partial") as name:
             partial = Path(name)
             if self._keeps_adapters:
-                commit = _commit(settings.model)
+                commit = hub_commit(settings.model)
                 self._save_adapters(partial, commit)
                 recipe = recipe_text(settings, settings.model.base_model_name, commit)
             else:
@@ -251,13 +251,6 @@ class PretrainedVoVNet(ModelHubMixin):
         adapters = self._keeps_adapters
         base = self._base if adapters else Path(self._base).name
         return model_card(self.settings, base, self._page, adapters=adapters)
-
-
-def _commit(model: ModelSettings) -> str:
-    """The commit of a base model of the hub, by the folder of the cache that it was loaded from."""
-    name, revision = model.base_model_name, model.revision
-    path = hf_hub_download(name, "config.json", revision=revision, local_files_only=True)
-    return Path(path).parent.name
 
 
 def _pictures(images: Any) -> list[Picture]:

@@ -58,8 +58,17 @@ def base_model_digest(settings: ModelSettings) -> str:
     """Hash of a local base model's files; a hub model is known by name and commit."""
     if files := base_model_files(settings):
         return sha256_json({path.name: sha256_file(path) for path in files})
-    commit = getattr(_load_config(settings), "_commit_hash", None) or settings.revision
-    return f"{settings.base_model_name}@{commit}"
+    return f"{settings.base_model_name}@{hub_commit(settings)}"
+
+
+def hub_commit(settings: ModelSettings) -> str:
+    """The commit of a model of the hub, by the folder of the cache in which its files lie."""
+    from huggingface_hub import hf_hub_download
+
+    _load_config(settings)  # which is downloaded where it is not there, or the branch has moved
+    name, revision = settings.base_model_name, settings.revision
+    path = hf_hub_download(name, "config.json", revision=revision, local_files_only=True)
+    return Path(path).parent.name
 
 
 def weights_digest(trained: TrainedModel) -> str:

@@ -3,7 +3,6 @@
 Shapes: B samples, T tokens, D hidden size, V vocabulary, A actions of the suite.
 """
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from vovnet.model.sequences import sent
 from vovnet.model.vlm import VisionLanguageModel
 from vovnet.pipeline.claims import MANIFEST
 from vovnet.pipeline.trained_model import HASHES, manifest_of, weights_file
-
-logger = logging.getLogger(__name__)
 
 
 def pooled_features(hidden_BTD: Tensor, text_mask_BT: Tensor, last_BD: Tensor) -> Tensor:
@@ -334,8 +331,6 @@ def load_trained(
     model = VoVNet(settings, with_head=with_head)
     if checkpoint is not None:
         load_weights(model, checkpoint, with_head=with_head)
-        if with_head and manifest_of(weights_file(checkpoint)).get("stage") == 1:
-            logger.warning("%s is of stage 1: its policy head is untrained", checkpoint)
     model.to(device).eval()
     merge_adapters(model)
     return model
