@@ -276,10 +276,11 @@ def test_a_command_works_from_any_folder(
 def test_what_is_not_prepared_is_said(
     hand: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bare = ["--set", f"results_dir={tmp_path / 'bare'}"]
+    bare, config = ["--set", f"results_dir={tmp_path / 'bare'}"], ["--config", str(hand.base)]
     for command in (
         hand.arguments("eval", tmp_path / "out", *bare),
-        ["train", "--config", str(hand.base), *bare],
+        ["train", *config, *bare],
+        ["observe", *("--run", "vovnet", "--seed", "0", "--dataset", SET), *config, *bare],
     ):
         line = refused(command, capsys)
         assert "not found, run `vovnet synthesize --dataset synth_" in line

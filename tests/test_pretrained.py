@@ -189,19 +189,21 @@ def python(code: str, tmp_path: Path, hub: Hub, *arguments: Path) -> str:
 UPLOAD = """
 import sys
 from vovnet import VoVNet
-model = VoVNet.from_pretrained(sys.argv[1])
-print(model.push_to_hub("org/bench"))
-again = VoVNet.from_pretrained("org/bench")
-for own in (model, again):
-    asked = own.ask(sys.argv[2], "What does the sign say?", lambda_cost=0)
+def show(model):
+    asked = model.ask(sys.argv[2], "What does the sign say?", lambda_cost=0)
     print(asked.decision, asked.answer, asked.values)
+model = VoVNet.from_pretrained(sys.argv[1])
+show(model)
+print(model.push_to_hub("org/bench"))
+show(VoVNet.from_pretrained("org/bench"))
 """
 
 
 def test_a_model_goes_to_the_hub_and_comes_back(saved: Path, world: Path, tmp_path: Path) -> None:
     picture = next(world.glob("data/synth_textvqa/images/*.*"))
     with serve(Hub({}, models=True)) as hub:
-        url, before, after = python(UPLOAD, tmp_path, hub, saved, picture).splitlines()
+        before, url, after = python(UPLOAD, tmp_path, hub, saved, picture).splitlines()
+    assert hub.requests[0][:2] == ("POST", "/api/repos/create"), "asking sent something"
     assert url == f"{hub.address}/org/bench/commit/c0ffee{'0' * 34}"
     assert hub.files.keys() == FILES and hub.count("POST", "/commit/main") == 1
     assert before == after

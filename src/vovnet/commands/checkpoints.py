@@ -103,8 +103,8 @@ def check_prepared(settings: Settings, layout: Layout, parts: Iterable[SplitRef]
             first = {"synthetic": "synthesize", "hub": "fetch"}.get(source)
             before = f"`vovnet {first} --dataset {part.dataset}` and " if first else ""
             raise DataError(
-                f"{path}: not found, run {before}`vovnet prepare --dataset {part.dataset} --split"
-                f" {part.split}` with this configuration, or have snakemake do it"
+                f"{path}: file not found, run {before}`vovnet prepare --dataset {part.dataset}"
+                f" --split {part.split}` with this configuration, or have snakemake do it"
             )
 
 

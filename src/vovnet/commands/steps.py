@@ -23,7 +23,7 @@ from vovnet.commands.common import (
 )
 from vovnet.config import Settings
 from vovnet.core.errors import ConfigError
-from vovnet.core.layout import Layout
+from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.progress import progress
 from vovnet.pipeline.catalogue import STEPS
 
@@ -171,6 +171,9 @@ def observe(settings: Settings, args: Namespace) -> None:
     from vovnet.pipeline.trained_model import TrainedModel
 
     trained = TrainedModel(settings, settings.layout, args.run, args.seed)
+    chosen = settings.data.eval_sets.get(args.dataset)
+    fitted = settings.data.router_fit if args.dataset == ROUTER_FIT else []
+    check_prepared(settings, settings.layout, fitted if chosen is None else [chosen])
     shard, num_shards = args.shard
     with progress("observing blocks") as on_block:
         observe_shard(trained, args.dataset, shard, num_shards, args.views, on_block)
