@@ -2,6 +2,7 @@
 # make all             the same, and every experiment, under results/suite
 # make paper.pdf       those tables and figures in one document; needs TeX
 # make test            the checks and the tests
+#                      with VOVNET_TEST_BROWSER=1 as root it installs Chromium for those of pages
 # make test-slurm      the whole DAG on a real Slurm of one node; as root it installs Slurm
 #
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv. Options of

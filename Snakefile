@@ -76,6 +76,7 @@ localrules:
     tables,
     figures,
     sanity,
+    page,
     reliability_report,
     ablation_table,
 

@@ -79,6 +79,20 @@ use rule hull_metrics as sanity with:
         **plan.call("sanity"),
 
 
+use rule hull_metrics as page with:
+    input:
+        plan.page_inputs,
+    output:
+        plan.page_file("{report}"),
+    log:
+        plan.log("page", "{report}"),
+    benchmark:
+        plan.benchmark("page", "{report}")
+    params:
+        **plan.call("page"),
+        template=plan.page_template,
+
+
 use rule hull_metrics as document with:
     input:
         plan.pdf_inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -283,7 +284,11 @@ def test_a_broken_invariant_fails_the_command(results: World, name: str) -> None
     with pytest.raises(VovnetError, match=name):
         write_sanity(settings, layout)
     assert not (layout.paper / "sanity.md").exists()
-    assert "**FAIL**" in (layout.paper / "sanity.failed.md").read_text()
+    text = (layout.paper / "sanity.failed.md").read_text()
+    results = re.findall(r"^\| .* \| \w+ \| (\*\*FAIL\*\*|not run|pass) \| .+ \|$", text, re.M)
+    assert len(results) == len(all_rules())
+    assert results == sorted(results, key=["**FAIL**", "not run", "pass"].index), "failures first"
+    assert results[0] == "**FAIL**" and not re.search("  |-{4}", text), "no padding"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SUITE = "config/test.yaml"
 Keys = dict[str, list[str]]
 Edit = Callable[[Path], None]
 
-REPORTS = {"hull_metrics", "tables", "figures", "sanity", "paper_pdf"}
+REPORTS = {"hull_metrics", "tables", "figures", "sanity", "page", "paper_pdf"}
 SUMMARIES = REPORTS | {"reliability", "ablation_table"}
 
 
@@ -153,7 +153,7 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     "table": ([write("report/tables/new.py", "def table(inputs):\n    pass\n")], {"tables"}),
     "figure": ([write("report/figures/new.py", "def figure(inputs):\n    pass\n")], {"figures"}),
     "objective": ([touch("training/objective.py")], {"train_stage1", "train_stage2"}),
-    "scorer": ([touch("evaluation/scoring/textvqa.py")], EVALUATED),
+    "scorer": ([touch("evaluation/scoring/textvqa.py")], EVALUATED | {"page"}),
     "statistic": ([touch("core/resampling.py")], EVALUATED),
     "results column": ([touch("evaluation/columns.py")], EVALUATED | REPORTS | {"match"}),
     "reader of one format": ([touch("data/formats/mmmu.py")], {"prepare"}),

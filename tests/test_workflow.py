@@ -29,8 +29,8 @@ def test_the_embedded_suite_is_the_default(project: Path) -> None:
     assert jobs["train_stage1"] == len(settings.seeds), "ablations share stage 1"
     assert jobs["train_stage2"] == len(settings.seeds) * len(trained_runs(settings))
     assert jobs["evaluate"] == len(settings.experiments)
-    reports = [jobs[rule] for rule in ("hull_metrics", "tables", "figures", "sanity")]
-    assert reports == [3, 3, 3, 3], "the paper, the whole suite, and what needs no training"
+    reports = [jobs[rule] for rule in ("hull_metrics", "tables", "figures", "sanity", "page")]
+    assert reports == [3, 3, 3, 3, 3], "the paper, the whole suite, and what needs no training"
     assert jobs["reliability_report"] == 2
 
 
@@ -339,7 +339,7 @@ def together(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
 
 EDIT = "EDITED = 1\n"
 RAW = "results/test/raw"
-SHARED = {"all", "hull_metrics", "tables", "figures", "sanity"}
+SHARED = {"all", "hull_metrics", "tables", "figures", "sanity", "page"}
 REPORTS = {"reliability_report", "ablation_table"}
 RESULTS = SHARED | REPORTS | {"error_slices"}
 DOWNSTREAM = {"observe", "gather", "evaluate", "match", "live"} | RESULTS
@@ -436,6 +436,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str], set[str]]] = {
     ),
 }
 REPORT_OF_ALL = {"evaluate": 1, "tables": 1, "figures": 1, "hull_metrics": 1, "sanity": 1}
+REPORT_OF_ALL |= {"page": 1}
 ONE_SET = {"prepare": 1, "observe": 12, "gather": 6}
 """Jobs of one evaluation set: two recipes of two seeds, each observed in two shards, and further
 views of the first recipe."""

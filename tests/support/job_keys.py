@@ -55,7 +55,7 @@ def jobs(plan: Plan) -> Iterator[tuple[str, str, Any, Job]]:
         if stanza.error_slices:
             yield "error_slices", "error_slices", None, job
     for report in plan.reports:
-        for step in ("hull_metrics", "tables", "figures", "sanity", "paper_pdf"):
+        for step in ("hull_metrics", "tables", "figures", "sanity", "page", "paper_pdf"):
             yield step, step, None, Job(report=report)
     for step in ("reliability", "ablation_table", "bench"):
         yield step, step, None, Job()

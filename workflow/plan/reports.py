@@ -18,10 +18,11 @@ from vovnet.config.experiments import (
     target_experiments,
 )
 from vovnet.core.errors import ConfigError
+from vovnet.core.files import sha256_json
 from vovnet.core.layout import PAPER, SUITE
 from vovnet.evaluation.columns import HULL_FILES
 from vovnet.policies.experiments import head_experiments, reliability_experiments
-from vovnet.report.discovery import made_by
+from vovnet.report.discovery import ROOT, made_by
 from workflow.boundary import ends_in_one_line
 from workflow.plan.evaluation import EvaluationPlan
 from workflow.plan.jobs import Wildcards
@@ -94,8 +95,23 @@ class ReportPlan(EvaluationPlan):
                 *self.table_files(report),
                 self.figure_folder(report),
                 *self.sanity_files(report),
+                self.page_file(report),
             )
         ]
+
+    def page_file(self, report: str) -> Path:
+        return self.layout.of_report(report).paper / "report.html"
+
+    def page_inputs(self, wildcards: Wildcards) -> list[Path]:
+        """What the page shows: tables, checks, curves, and what was observed of each question."""
+        report = wildcards.report
+        made = [*self.table_files(report), *self.sanity_files(report), *self.hull_files(report)]
+        return list(dict.fromkeys([*made, *self.hull_inputs(wildcards)]))
+
+    def page_template(self, wildcards: Wildcards) -> str:
+        """A hash of what the page is made from beside Python: an edit of it makes the page anew."""
+        found = self.hashes.hashes(sorted((ROOT / "assets/page").iterdir()))
+        return sha256_json({path.name: digest for path, digest in found.items()})
 
     def pdf_file(self, report: str) -> Path:
         return self.layout.of_report(report).paper / "paper.pdf"

@@ -227,6 +227,7 @@ _OF_REFERENCES = ("dataset", "run", "unit", "reference", "title", "at", "num_see
 REFERENCE_COLUMNS = (*_OF_REFERENCES, *_AT, *_GAINED)
 _IN_STRATUM = ("num_questions", "share", "accuracy", "avg_cost", "avg_flops", "look_rate")
 STRATA_COLUMNS = (*_OF_EXPERIMENT, "seed", "point", "stratum", *_IN_STRATUM)
+KIND_COLUMNS = ("dataset", "seed", "question", "stratum")
 DEPLOYABLE_COLUMNS = (
     *(*_OF_EXPERIMENT, "mode", "rule", "num_questions", "num_seeds"),
     *("tokens_saved", "tokens_saved_lo", "tokens_saved_hi", "flops_saved", "ms_saved"),
@@ -244,11 +245,12 @@ HULL_FILES = {
     "references.csv": REFERENCE_COLUMNS,
     "strata.csv": STRATA_COLUMNS,
     "deployable.csv": DEPLOYABLE_COLUMNS,
+    "kinds.csv": KIND_COLUMNS,
 }
 """The files of the comparison with the mixing hull -> their columns."""
 
 _OF_RESULTS = ("experiment", "dataset", "run", "baseline_name", "action_ratio", "scoring")
-_OF_HULL = ("role", "title", "unit", "at", "verdict", "stratum", "rule", "mode")
+_OF_HULL = ("role", "title", "unit", "at", "verdict", "question", "stratum", "rule", "mode")
 _OF_REFERENCE = ("reference", "reference_experiment", "reference_run")
 TEXTS = frozenset({*_OF_RESULTS, *_OF_HULL, *_OF_REFERENCE, "field", "value"})
 """The columns of our CSV files that hold text, such as the name of a set, which may be `007`."""

@@ -1,7 +1,7 @@
 """Every policy against the mixing hull: hull_metrics.csv, curves.csv, equal_cost.csv.
 
-captured.csv, references.csv (`vovnet.evaluation.ceilings`), strata.csv and deployable.csv are
-written beside them.
+captured.csv, references.csv (`vovnet.evaluation.ceilings`), strata.csv, kinds.csv and
+deployable.csv are written beside them.
 
 The mixing hull is what random mixing of the fixed policies reaches. It is taken from the
 observations of the same trained model and questions as the policy, and both are resampled
@@ -44,7 +44,7 @@ from vovnet.evaluation.expected import head_policies
 from vovnet.evaluation.ground import Ground, Points, Reached, hull_gains
 from vovnet.evaluation.live_gains import LiveComparison, live_rows
 from vovnet.evaluation.references import Comparison
-from vovnet.evaluation.strata import strata_rows
+from vovnet.evaluation.strata import kind_rows, strata_rows
 from vovnet.pipeline.manifest import write_manifest
 
 MCC_SHARE = 0.5
@@ -62,6 +62,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     references: list[Row] = []
     strata: list[Row] = []
     deployable: list[Row] = []
+    kinds: list[Row] = []
     metrics: list[Row] = []
     curves: list[Row] = []
     equal_cost: list[Row] = []
@@ -86,7 +87,10 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
                 equal_cost += equal_cost_rows(comparison, name, dataset, points, own, unit)
                 captured += ceilings.captured(name, dataset, own, unit)
             deployable += deployable_rows(comparison, name, dataset)
-            strata += strata_rows(comparison, name, dataset, ceilings.strata(name, dataset))
+            strata_of = ceilings.strata(name, dataset)
+            strata += strata_rows(comparison, name, dataset, strata_of)
+            if name == comparison.main:
+                kinds += kind_rows(comparison, name, dataset, strata_of)
         references += ceilings.reached(dataset)
         equal_cost += live_rows(live, dataset)
         deployable += live_deployable_rows(live, dataset)
@@ -95,7 +99,7 @@ def hull_metrics(settings: Settings, layout: Layout) -> list[Path]:
     judge(equal_cost)
     references += ceilings.over_sets()
     paths = [layout.hull / name for name in HULL_FILES]
-    tables = (metrics, curves, equal_cost, captured, references, strata, deployable)
+    tables = (metrics, curves, equal_cost, captured, references, strata, deployable, kinds)
     for path, rows, columns in zip(paths, tables, HULL_FILES.values(), strict=True):
         write_csv(path, rows, columns)
     write_manifest(

@@ -1,4 +1,4 @@
-"""Questions by what they need, and what every policy does on each kind: strata.csv.
+"""Questions by what they need, kinds.csv, and what every policy does on each kind: strata.csv.
 
 The kind of a question is told by what other seeds made of it, of a single seed by its text
 (`cross_fitted` in `vovnet.evaluation.expected`), never by the outcomes that are then counted:
@@ -42,7 +42,7 @@ def strata_rows(
     how often is looked are means over rows.
     """
     units_N = comparison.asked(name, dataset)[0].units
-    kinds = {-1: NO_VIEW} | dict(enumerate(comparison.settings.actions))
+    kinds = _kinds(comparison)
     rows: list[Row] = []
     for seed, strata_U in strata.items():
         done = comparison.done(name, dataset, seed)
@@ -54,6 +54,24 @@ def strata_rows(
                 told = {key: float(values_P[point]) for key, values_P in means.items()}
                 rows.append(keys | {"point": point, "stratum": stratum} | facts | told)
     return rows
+
+
+def kind_rows(
+    comparison: Comparison, name: str, dataset: str, strata: dict[int, Ints]
+) -> list[Row]:
+    """Rows of kinds.csv: the kind of each question of a set, by seed."""
+    kinds = _kinds(comparison)
+    names = list(dict.fromkeys(comparison.asked(name, dataset)[0].names))
+    return [
+        {"dataset": dataset, "seed": seed, "question": question, "stratum": kinds[kind]}
+        for seed, strata_U in strata.items()
+        for question, kind in zip(names, strata_U.tolist(), strict=True)
+    ]
+
+
+def _kinds(comparison: Comparison) -> dict[int, str]:
+    """The names of all kinds, in order."""
+    return {-1: NO_VIEW} | dict(enumerate(comparison.settings.actions))
 
 
 def _measured(

@@ -78,6 +78,9 @@ STEPS = {
         "draw the paper's figures", "vovnet.report.figures", reads="shown", discovers=True
     ),
     "sanity": Step("check the results", "vovnet.report.checks", reads="shown", discovers=True),
+    "page": Step(
+        "write the report as one page for a browser", "vovnet.report.page", SCORED, reads="shown"
+    ),
     "paper_pdf": Step(
         "compile a document of tables and figures (TeX)", "vovnet.report.document", reads="shown"
     ),

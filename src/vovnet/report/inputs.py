@@ -75,6 +75,7 @@ class Inputs:
     references: pd.DataFrame
     strata: pd.DataFrame
     deployable: pd.DataFrame
+    kinds: pd.DataFrame
     others: Mapping[Unit, Compared] = field(default_factory=dict)
 
     def counted(self, unit: Unit) -> Compared:
@@ -173,7 +174,7 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     others = {
         unit: Compared(*(of(table, unit=unit) for table in tables[:num_counted])) for unit in units
     }
-    own, (strata, deployable) = others.pop(TOKENS), tables[num_counted:]
+    own, (strata, deployable, kinds) = others.pop(TOKENS), tables[num_counted:]
     if not settings.experiments:
         raise ConfigError("experiments: the report needs at least one")
     frames = []
@@ -189,7 +190,7 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
     points = pd.concat(filled, ignore_index=True).reindex(columns=list(columns))
     points = ordered(settings, points)
-    return Inputs(settings, layout, points, *own, strata, deployable, others)
+    return Inputs(settings, layout, points, *own, strata, deployable, kinds, others)
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:

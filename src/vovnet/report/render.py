@@ -5,6 +5,7 @@ table joins them with `|`. A heading may be a pair, of a group of columns and of
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +91,25 @@ def write_table_files(name: str, table: Table, folder: Path) -> list[Path]:
     return paths
 
 
-def to_markdown(text: pd.DataFrame) -> str:
-    """A table of pipes; two levels of names stand beside each other."""
+def to_markdown(text: pd.DataFrame, *, padded: bool = True) -> str:
+    """A table of pipes; two levels of names stand beside each other.
+
+    `padded` columns are as wide as their longest text, which is no help where that is a paragraph.
+    """
     escaped = text.replace(r"\|", r"\\|", regex=True)
     names = [" ".join(filter(None, name)) if _grouped(text) else name for name in text.columns]
+    if not padded:
+        rows = [names, ["---"] * len(names), *escaped.to_numpy().tolist()]
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return escaped.set_axis(names, axis=1).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def from_markdown(text: str) -> tuple[list[str], list[list[str]], str]:
+    """The columns, the rows and the caption of a table's file."""
+    lines, _, caption = text.partition("\n\n")
+    cells = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in lines.splitlines()]
+    columns, _, *rows = [[cell.strip().replace(r"\|", "|") for cell in row] for row in cells]
+    return columns, rows, caption.strip()
 
 
 def to_latex(name: str, table: Table) -> str:

@@ -17,6 +17,7 @@ from vovnet.core.records import Sample
 from vovnet.data.decoder import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
+from vovnet.evaluation.joined import accepted_answers
 
 CELL_WIDTH = 420
 MARGIN = 14
@@ -75,12 +76,9 @@ def _cell(settings: Settings, layout: Layout, sample: Sample) -> Image.Image:
 
 def _expected(sample: Sample) -> str:
     """The answer that training uses, and the other answers that the scorer accepts."""
-    if not sample.answer_text:
-        return "= (no gold answer)"
-    letter = f"{sample.answer}: " if sample.choices and sample.answer in sample.choices else ""
-    others = list(dict.fromkeys(text for text in sample.answers if text != sample.answer_text))
+    first, *others = accepted_answers(sample) or ["(no gold answer)"]
     accepted = f"\nalso: {' | '.join(others)}" if others else ""
-    return f"= {letter}{sample.answer_text}{accepted}"
+    return f"= {first}{accepted}"
 
 
 def _text(text: str, colour: str) -> Image.Image:

@@ -4,9 +4,9 @@ A check is a function from the report's inputs to findings, one per place it loo
 adds it to its `RULES` by a decorator. A check whose experiments are not in the configuration raises
 `NotRunError` with the reason.
 
-A failed invariant means that the numbers cannot be trusted: the report is then called
-`sanity.failed.md`, `sanity.md` does not exist and the command fails. A failed expectation is
-only reported.
+What fails is listed first, then what was not run. A failed invariant means that the numbers cannot
+be trusted: the report is then called `sanity.failed.md`, `sanity.md` does not exist and the command
+fails. A failed expectation is only reported.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +35,8 @@ BLOCKS = (
 
 MAX_LISTED = 9
 PASSED, FAILED = "sanity", "sanity.failed"
-WORDS = {True: "pass", False: "**FAIL**", None: "not run"}
+WORDS = {False: "**FAIL**", None: "not run", True: "pass"}
+"""The outcomes of a check in the order in which they are listed."""
 
 
 class NotRunError(Exception):
@@ -93,7 +94,8 @@ class Rules(list[Rule]):
 def write_sanity(settings: Settings, layout: Layout) -> list[Check]:
     """Run every check and write `sanity.md` and `sanity.json`; raises if an invariant fails."""
     inputs = load_inputs(settings, layout)
-    checks = [run_check(rule, inputs) for rule in all_rules()]
+    found, order = (run_check(rule, inputs) for rule in all_rules()), list(WORDS)
+    checks = sorted(found, key=lambda check: (order.index(check.passed), check.kind != "invariant"))
     broken = [check for check in checks if check.kind == "invariant" and check.passed is False]
     for name in (PASSED, FAILED):
         for suffix in (".md", ".json", ".manifest.json"):
@@ -128,7 +130,7 @@ def to_report(checks: list[Check], title: str) -> str:
         found = [check.passed for check in checks if check.kind == kind]
         told = f"{found.count(True)} pass, {found.count(False)} fail, {found.count(None)} not run"
         counts.append(f"{kind}s: {told}")
-    return f"# Sanity checks: {title}\n\n{'; '.join(counts)}.\n\n{to_markdown(table)}"
+    return f"# Sanity checks: {title}\n\n{'; '.join(counts)}.\n\n{to_markdown(table, padded=False)}"
 
 
 def run_check(rule: Rule, inputs: Inputs) -> Check:

@@ -85,7 +85,7 @@ def figure(inputs: Inputs) -> Figure:
 
 def _draw(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[Line2D]:
     lines = [*_draw_vovnet(axes, inputs, dataset, unit), *_draw_bounds(axes, inputs, dataset, unit)]
-    for name, look in _looks(inputs).items():
+    for name, look in looks_of(inputs).items():
         lines.append(draw_method(axes, inputs, dataset, name, unit, **look))
     _draw_fixed(axes, inputs, dataset, unit)
     return lines
@@ -122,7 +122,7 @@ def _draw_bounds(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[L
     ]
 
 
-def _looks(inputs: Inputs) -> dict[str, dict[str, Any]]:
+def looks_of(inputs: Inputs) -> dict[str, dict[str, Any]]:
     """Experiments beside VoVNet -> how they are drawn: thresholds, known policies, all others."""
     names, stanzas = replayed(inputs), inputs.settings.experiments
     thresholds = [name for name, policy in names.items() if policy == "uncertainty_threshold"]
