@@ -129,7 +129,7 @@ def test_every_other_policy_and_its_report_need_no_trained_model(
     commands += [["live", "--experiment", "probe_live"], ["match", "--experiment", "random"]]
     commands += [["evaluate", "--experiment", name] for name in FURTHER]
     commands += [["error_slices", "--experiment", "fallback"], ["reliability"]]
-    commands += [["hull_metrics"], ["tables"], ["figures"], ["sanity"]]
+    commands += [["hull_metrics"], ["tables"], ["figures"], ["sanity"], ["page"]]
     for command, *arguments in commands:
         configs = ["--config", "base.yaml", "--config", "further.yaml"]
         assert cli.main([command, *configs, *arguments]) == 0, command
@@ -144,6 +144,9 @@ def test_every_other_policy_and_its_report_need_no_trained_model(
     assert fallback["passed"] is True
     assert (layout.paper / "figures/accuracy_cost.pdf").exists()
     assert not (layout.paper / "figures/training.pdf").exists()
+    page = (layout.paper / "report.html").read_text()
+    assert '"decides":true' in page and '"score_of":"correctness"' in page, "a head decides"
+    assert '"missing_images":0' in page and page.count("data:image/webp") > 1
 
 
 def test_scores_are_left_empty_and_all_else_is_there(layout: Layout) -> None:

@@ -245,11 +245,12 @@ def test_points_are_those_of_the_results_with_their_intervals(
     assert f"[{low:.1f}, {high:.1f}]" in points["hover"][0]
 
 
-def test_a_unit_without_measurements_says_so(suite: World, driver: webdriver.Chrome) -> None:
-    """A report without live runs."""
+def test_what_a_report_lacks_is_said(suite: World, driver: webdriver.Chrome) -> None:
+    """One without live runs, and without a policy that gives each action a score."""
     settings, layout = suite
     settings = settings.model_copy(deep=True)
-    del settings.experiments[LIVE]
+    for name in (LIVE, "vovnet", "random", "bayes"):
+        del settings.experiments[name]
     path = layout.paper / "report.html"
     before = path.read_bytes()
     try:
@@ -260,6 +261,11 @@ def test_a_unit_without_measurements_says_so(suite: World, driver: webdriver.Chr
     choose(page, "figure-unit", "Average milliseconds")
     note = page.find_element(By.ID, "figure-note")
     assert note.is_displayed() and "Nothing was measured in this unit" in note.text
+    assert "there is no λ to move" in page.find_element(By.ID, "question-note").text
+    assert not page.find_element(By.ID, "lambda").is_displayed()
+    assert not page.find_element(By.ID, "filter-action").is_enabled()
+    choose(page, "filter-set", "two")
+    assert shown(page) == COUNT and not find(page, ".views tr.chosen")
 
 
 def column(driver: webdriver.Chrome, place: str, number: int) -> list[str]:
