@@ -55,8 +55,8 @@ function methodTraces(method, part, unit) {
       mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: "rgba(213, 94, 0, 0.15)", hoverinfo: "skip",
     });
   }
-  if (curve) {
-    traces.push({ ...common, x: curve.x, y: curve.y, text: hoverTexts(method, curve, unit), mode: "lines", line: method.line || { width: 1 } });
+  if (curve && method.line) {
+    traces.push({ ...common, x: curve.x, y: curve.y, text: hoverTexts(method, curve, unit), mode: "lines", line: method.line });
   }
   if (part.points) {
     const joined = !curve && method.line && part.points.x.length > 1;
@@ -93,7 +93,7 @@ function methodBox(method) {
   swatch.className = method.line ? "swatch" : "glyph";
   swatch.textContent = method.line ? "" : GLYPHS[method.marker.symbol] || "●";
   swatch.style.color = (method.line || method.marker).color;
-  swatch.style.borderTopStyle = !method.line || method.line.dash === "solid" ? "solid" : method.line.dash === "dot" ? "dotted" : "dashed";
+  if (method.line) swatch.style.borderTopStyle = { solid: "solid", dot: "dotted" }[method.line.dash] || "dashed";
   box.addEventListener("change", () => setMethods([method.id], box.checked));
   label.append(box, swatch, document.createTextNode(method.title));
   return label;
