@@ -35,6 +35,7 @@ SEEDS = [0, 1]
 COUNT = 150
 HOSTILE = "</script><script>window.stolen = 1</script><img src=x onerror='window.stolen = 2'> &amp;"
 LIMIT_MS = 200
+FLOPS = "GFLOPs per question (text pass, tower, language model)"
 MANY = 10_000
 
 
@@ -206,7 +207,7 @@ def test_every_method_can_be_switched(suite: World, page: webdriver.Chrome) -> N
     boxes["vovnet"].click()
     assert visible(page, "vovnet") == {False} and visible(page, "entropy") == {True}
     choose(page, "figure-set", "two")
-    choose(page, "figure-unit", "Average GFLOPs")
+    choose(page, "figure-unit", FLOPS)
     assert visible(page, "vovnet") == {False} and visible(page, "entropy") == {True}
     for button, expected in (("none", {False}), ("all", {True})):
         find(page, f"[data-methods={button}]")[0].click()
@@ -217,9 +218,9 @@ def test_every_method_can_be_switched(suite: World, page: webdriver.Chrome) -> N
 @pytest.mark.parametrize(
     ("unit", "name", "column", "scale"),
     [
-        ("Average vision tokens", "vovnet", "avg_vision_tokens", 1),
-        ("Average GFLOPs", "vovnet", "avg_flops", 1e-9),
-        ("Average milliseconds", LIVE, "latency_ms", 1),
+        ("Vision tokens per question", "vovnet", "avg_vision_tokens", 1),
+        (FLOPS, "vovnet", "avg_flops", 1e-9),
+        ("Milliseconds per question", LIVE, "latency_ms", 1),
     ],
 )
 def test_points_are_those_of_the_results_with_their_intervals(
@@ -258,7 +259,7 @@ def test_what_a_report_lacks_is_said(suite: World, driver: webdriver.Chrome) -> 
         page = opened(driver, path)
     finally:
         path.write_bytes(before)
-    choose(page, "figure-unit", "Average milliseconds")
+    choose(page, "figure-unit", "Milliseconds per question")
     note = page.find_element(By.ID, "figure-note")
     assert note.is_displayed() and "Nothing was measured in this unit" in note.text
     assert "there is no λ to move" in page.find_element(By.ID, "question-note").text

@@ -41,7 +41,7 @@ function interval(part, index) {
 function hoverTexts(method, part, unit) {
   return part.x.map((cost, index) => {
     const place = part.labels && part.labels[index] ? `, ${safe(part.labels[index])}` : "";
-    return `<b>${safe(method.title)}</b>${place}<br>accuracy ${interval(part, index)}<br>${safe(unit)} ${cost.toPrecision(4)}`;
+    return `<b>${safe(method.title)}</b>${place}<br>accuracy ${interval(part, index)}<br>${cost.toPrecision(4)} ${safe(unit.toLowerCase())}`;
   });
 }
 
@@ -73,11 +73,12 @@ function methodTraces(method, part, unit) {
 }
 
 function drawFigure() {
-  const unit = at("figure-unit").selectedOptions[0].textContent;
+  const { label } = figure.units.find((unit) => unit.id === at("figure-unit").value);
+  const [unit] = label.split("\n");
   const parts = panel();
   const there = figure.methods.filter((method) => parts[method.id]);
   const traces = there.toReversed().flatMap((method) => methodTraces(method, parts[method.id], unit));
-  Plotly.react("figure-plot", traces, plotLayout(unit, "Accuracy [%]"), PLOT);
+  Plotly.react("figure-plot", traces, plotLayout(label.replace("\n", "<br>"), "Accuracy [%]"), PLOT);
   const note = at("figure-note");
   note.hidden = there.length > 0;
   note.textContent = `Nothing was measured in this unit: ${unit.toLowerCase()}. Milliseconds are those of live experiments that were alone on their machine.`;
@@ -109,7 +110,7 @@ function setMethods(ids, shown) {
 
 function startFigure() {
   options(at("figure-set"), figure.datasets.map((name) => [name, name]));
-  options(at("figure-unit"), figure.units.map((unit) => [unit.id, unit.label]));
+  options(at("figure-unit"), figure.units.map((unit) => [unit.id, unit.label.replace("\n", " ")]));
   for (const id of ["figure-set", "figure-unit"]) at(id).addEventListener("change", drawFigure);
   const all = figure.methods.map((method) => method.id);
   for (const button of document.querySelectorAll("[data-methods]")) {
@@ -178,7 +179,7 @@ const NUM_ROWS = rows.id.length;
 const NUM_ACTIONS = asked.actions.length;
 const NUM_STEPS = 120;
 const RIGHT = 0.5;
-const UNITS = { tokens: "vision tokens", flops: "GFLOPs" };
+const UNITS = { tokens: "Vision tokens", flops: "GFLOPs" };
 const tokens = Float64Array.from(rows.tokens.flat());
 const prices = Float64Array.from(tokens, (count, place) => count * asked.cost_scale * asked.sets[rows.set[Math.floor(place / NUM_ACTIONS)]].price);
 const seeds = asked.seeds.map((told) => ({
@@ -393,7 +394,7 @@ function drawCurve() {
   if (asked.decides) {
     traces.push({ x: [null], y: [null], name: "now", hovertemplate: "now<br>%{x:.3~f}, %{y:.1f}%<extra></extra>", mode: "markers", marker: { size: 14, color: "#d55e00", line: { color: "#fff", width: 2 } } });
   }
-  Plotly.react("question-plot", traces, plotLayout(`Average ${UNITS[unit]}`, "Accuracy [%]"), PLOT);
+  Plotly.react("question-plot", traces, plotLayout(`${UNITS[unit]} per question`, "Accuracy [%]"), PLOT);
 }
 
 function drawPoint() {

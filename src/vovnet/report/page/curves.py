@@ -16,7 +16,7 @@ from vovnet.report.style import BLACK, GREY, VERMILLION
 
 Facts = dict[str, Any]
 
-UNITS = AXES | {MS: ("Average milliseconds", "latency_ms", 1.0)}
+UNITS = AXES | {MS: ("Milliseconds per question", "latency_ms", 1.0)}
 
 SYMBOLS = {
     **{"o": "circle", "s": "square", "D": "diamond", "d": "diamond-tall", "*": "star"},
