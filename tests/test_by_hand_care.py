@@ -299,6 +299,14 @@ def test_training_goes_to_a_folder_of_ones_own(
     assert sorted((hand.root / "runs").rglob("*")) == before
     weights = (own / "stage2/model.safetensors").read_bytes()
     assert weights == (hand.checkpoints["stage"] / "model.safetensors").read_bytes()
+    steps = {path: path.read_bytes() for path in (own / "config").iterdir()}
+    assert len(steps) == 2
+    for path in steps:  # a stage is the same by its own configuration, as the DAG calls it
+        stage = "2" if b"stage2_epochs" in steps[path] else "1"
+        command = ["train", "--config", str(path), "--output_dir", str(own), "--stage", stage]
+        assert cli.main(command) == 0
+        assert capsys.readouterr().out.splitlines() == [str(own / f"stage{stage}")]
+    assert {path: path.read_bytes() for path in (own / "config").iterdir()} == steps
     picture = next((hand.root / "data/synth_textvqa/images").glob("*.*"))
     asked = ["ask", "--checkpoint", str(own / "stage2"), "--image", str(picture)]
     assert cli.main([*asked, "--question", "Which colour?"]) == 0
