@@ -44,12 +44,18 @@ def test_a_share_of_full_is_the_same_decision(tmp_path: Path) -> None:
         "part": swept | shares | {"max_samples": 20},
         "router": swept | shares | {"policy": SHARE | {"baseline_name": "bayes_router"}},
     }
+    for name in ("cost", "share"):  # copied by a random policy, which follows no price
+        policy = stanzas[name].get("policy", {}) | {"baseline_name": "random_policy_matched"}
+        match = {"experiment": name, "lambda_costs": stanzas[name]["sweep"]["lambda_cost"]}
+        stanzas[f"random_{name}"] = {"title": "Random", "policy": policy, "match": match}
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 60)
     settings = validate(settings.model_dump() | {"experiments": stanzas}, "test")
     evaluate_all(settings, layout)
     hull_metrics(settings, layout)
-    cost, share = (samples_of(layout, name) for name in ("cost", "share"))
-    pd.testing.assert_frame_equal(cost, share)
+    for kind in ("", "random_"):
+        cost, share = (samples_of(layout, f"{kind}{name}") for name in ("cost", "share"))
+        pd.testing.assert_frame_equal(cost, share)
+    share = samples_of(layout, "share")
     part = samples_of(layout, "part").groupby("point")["action"].apply(list)
     whole = share.groupby("point")["action"].apply(list)
     assert part.tolist() == [actions[:20] for actions in whole]

@@ -63,7 +63,7 @@ def points_on(
     """The policies of an experiment on a set and seed: priced for it, or matched with their ratios.
 
     Each trained seed of a matched policy has draws of its own, so that seeds are independent
-    repetitions.
+    repetitions. It follows no price: its `lambda_cost` only names the row that it copies.
     """
     match, settings = experiment.stanza.match, experiment.settings
     if match is None:
@@ -77,7 +77,7 @@ def points_on(
     return [
         point.model_copy(
             update=_update(ratios, where, match.column, getattr(point, match.key), actions)
-            | {"baseline_seed": point.baseline_seed + seed}
+            | {"baseline_seed": point.baseline_seed + seed, "lambda_unit": "cost"}
         )
         for point in experiment.points
     ]

@@ -199,7 +199,8 @@ class Comparison:
                     self.frontier(match.experiment, dataset, seed),
                     copied.signals["entropy"].to_numpy(),
                 )
-                own = policy.model_copy(update={"baseline_seed": policy.baseline_seed + seed})
+                update = {"baseline_seed": policy.baseline_seed + seed, "lambda_unit": "cost"}
+                own = policy.model_copy(update=update)
                 found = matched_frontier(own, match, source, questions, observed)
             self.frontiers[name, seed] = found
         return self.frontiers[name, seed]
