@@ -1,6 +1,6 @@
 """The main figure for a browser: accuracy over cost of every method, with intervals."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
@@ -37,11 +37,11 @@ DIGITS = 6
 
 def main_figure(inputs: Inputs) -> Facts:
     """What is drawn of each method, by dataset and unit of cost."""
-    methods = list(_methods(inputs))
+    methods, labels = list(_methods(inputs)), _labels(inputs)
     panels: dict[str, dict[str, Facts]] = {}
     for dataset in inputs.datasets():
         own = _of_dataset(inputs, dataset)
-        panels[dataset] = {unit: _panel(own, dataset, methods, unit) for unit in UNITS}
+        panels[dataset] = {unit: _panel(own, dataset, methods, labels, unit) for unit in UNITS}
     axes = [{"id": unit, "label": name} for unit, (name, _, _) in UNITS.items()]
     return {"methods": methods, "panels": panels, "units": axes, "datasets": inputs.datasets()}
 
@@ -56,9 +56,25 @@ def _of_dataset(inputs: Inputs, dataset: str) -> Inputs:
     return replace(inputs, points=points, curves=curves, others=others)
 
 
-def _panel(inputs: Inputs, dataset: str, methods: Sequence[Facts], unit: Unit) -> Facts:
+def _labels(inputs: Inputs) -> dict[str, dict[int, str]]:
+    """What the points of each experiment are called."""
+    points = inputs.points.groupby("experiment")["point"].unique()
+    return {
+        str(name): {point: point_label(inputs.settings, str(name), point) for point in numbers}
+        for name, numbers in points.items()
+    }
+
+
+def _panel(
+    inputs: Inputs,
+    dataset: str,
+    methods: Sequence[Facts],
+    labels: Mapping[str, Mapping[int, str]],
+    unit: Unit,
+) -> Facts:
     """The parts of a panel by method; a method that was not measured has none."""
-    parts = {item["id"]: _part(inputs, dataset, item["id"], unit) for item in methods}
+    names = [item["id"] for item in methods]
+    parts = {name: _part(inputs, dataset, name, labels.get(name, {}), unit) for name in names}
     return {name: part for name, part in parts.items() if part}
 
 
@@ -109,7 +125,7 @@ def _line(look: Facts) -> Facts | None:
     return {"color": look.get("color", GREY), "dash": DASHES.get(dash, pattern), "width": width}
 
 
-def _part(inputs: Inputs, dataset: str, name: str, unit: Unit) -> Facts:
+def _part(inputs: Inputs, dataset: str, name: str, labels: Mapping[int, str], unit: Unit) -> Facts:
     """The frontier and the points of a method; nothing where it was not measured."""
     part, stanza = Facts(), inputs.settings.experiments.get(name)
     if stanza is not None and (stanza.mode == "live") != (unit == MS):
@@ -121,8 +137,8 @@ def _part(inputs: Inputs, dataset: str, name: str, unit: Unit) -> Facts:
     if stanza is not None:
         points = _points(inputs, dataset, name, unit)
         if not points.empty:
-            labels = [point_label(inputs.settings, name, point) for point in points["point"]]
-            part["points"] = _coordinates(points) | {"labels": labels}
+            told = {"labels": [labels[point] for point in points["point"]]}
+            part["points"] = _coordinates(points) | told
             if action := _always(inputs, dataset, name):
                 part["points"]["name"] = action
     return part
