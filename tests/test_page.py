@@ -30,6 +30,8 @@ from vovnet.report.page import rendered, write_page
 from vovnet.report.page.thumbnails import thumbnails
 from vovnet.report.tables import write_tables
 
+pytestmark = pytest.mark.slow
+
 SETS = {"one": GRADED, "two": EVEN}
 SEEDS = [0, 1]
 COUNT = 150
