@@ -89,8 +89,7 @@ class Trainer:
         self.objective: torch.nn.Module = self.bare_objective
         model.head.requires_grad_(stage == 2)
         # A process whose samples show no image gives the vision tower no gradient.
-        tower = model.vlm.tower.parameters()
-        exchange.find_unused_parameters = any(weight.requires_grad for weight in tower)
+        exchange.find_unused_parameters = self.bare_objective.tower_passes > 1
         if self.cut:
             shard(self.bare_objective, training.mixed_precision)
         else:
@@ -105,8 +104,7 @@ class Trainer:
         world = self.accelerator.num_processes
         if world != training.num_processes:
             raise ConfigError(
-                f"training.num_processes is {training.num_processes}, but {world} processes were"
-                " launched"
+                f"training.num_processes is {training.num_processes}, but {world} were launched"
             )
         if training.batch_size < world:
             raise ConfigError(
@@ -207,9 +205,8 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
-        rate = self.scheduler.get_last_lr()[0]
         asked = (HostCopy(total_K), HostCopy(norm), ids, HostCopy(torch.cat(losses)))
-        return Step(number, names, *asked, rate, self.asked_for)
+        return Step(number, names, *asked, self.scheduler.get_last_lr()[0], self.asked_for)
 
     def _total(self, sums: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
         """Names and sums over all processes, not read yet."""
@@ -399,6 +396,5 @@ class Trainer:
         line["tflops_per_s_and_device"] = round(step.work.flops / elapsed_s / 1e12, 3)
         if self.product_tflops is not None:
             line["mfu"] = round(line["tflops_per_s_and_device"] / self.product_tflops, 4)
-        if not finite:
-            line["left_out"] = True
+        line |= {} if finite else {"left_out": True}
         append_text(self.folder / LOG_NAME, json.dumps(line) + "\n")
