@@ -200,13 +200,13 @@ def test_what_the_run_overrides_holds_by_hand(hand: Hand, tmp_path: Path) -> Non
 # ---- what a command writes and prints --------------------------------------------------
 
 
-def test_sizes_that_change_nothing_are_said(
+def test_sizes_with_equal_means_are_said(
     hand: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = ["--vision_budget_list", "64,512,1024", "--max_samples", "3"]
     assert cli.main(hand.arguments("pareto_resolution", tmp_path, *sizes)) == 0
     (line,) = notes(capsys)
-    assert line.startswith(f"{SET}: side 512 and 1024 give equal results")
+    assert line.startswith(f"{SET}: side 512 and 1024 have equal mean accuracy")
 
 
 def test_the_numbers_are_printed(

@@ -36,6 +36,8 @@ SETS = {"one": GRADED, "two": EVEN}
 SEEDS = [0, 1]
 COUNT = 150
 HOSTILE = "</script><script>window.stolen = 1</script><img src=x onerror='window.stolen = 2'> &amp;"
+ROUNDED = {"accuracy": 6e-4, "num_samples": 0, "avg_vision_tokens": 0.051}
+TITLE = "Entropy & <img src=x onerror='window.stolen = 3'>"
 LIMIT_MS = 200
 FLOPS = "GFLOPs per question (text pass, tower, language model)"
 MANY = 10_000
@@ -43,8 +45,9 @@ MANY = 10_000
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A finished report about questions with pictures, of which the first is hostile."""
+    """A finished report about questions with pictures, with a hostile question and title."""
     small = {"training": {"save_every": 50}, "eval": {"bootstrap_samples": 100}}
+    small |= {"experiments": {"entropy": {"title": TITLE}}}
     settings, layout = write_suite(tmp_path_factory.mktemp("page"), SETS, SEEDS, COUNT, small)
     for name in SETS:
         draw_pictures(layout.samples(name, "dev"))
@@ -159,12 +162,25 @@ def test_equal_results_give_an_equal_page(suite: World) -> None:
 
 
 def test_what_texts_say_stays_text(page: webdriver.Chrome) -> None:
-    """The question shows its tags, and none of them was taken for one."""
+    """Question and title show their tags, and none of them was taken for one."""
+    faults(page)
+    choose(page, "table-name", "main table")
+    find(page, "#table input[type=search]")[0].send_keys("& <img src=x")
+    wait_until(page, lambda: all(TITLE in row.text for row in find(page, "#table tbody tr")))
     question = find(page, "#question-table tbody tr p")[0]
     assert "</script><script>window.stolen = 1" in question.text
     assert page.execute_script("return window.stolen === undefined")
     assert not find(page, "#question-table img[src=x]")
     assert page.execute_script("return document.scripts.length") == 3
+    assert faults(page) == [], "nothing was even tried"
+
+
+def test_no_script_of_a_text_would_run(page: webdriver.Chrome) -> None:
+    """Were a text taken for a tag, the page would still not do what it says."""
+    script = "document.createElement('div').innerHTML = arguments[0]"
+    page.execute_script(script, TITLE)
+    wait_until(page, lambda: any("inline event handler" in text for text in faults(page)))
+    assert page.execute_script("return window.stolen === undefined")
 
 
 def test_nothing_is_asked_of_the_network(suite: World, driver: webdriver.Chrome) -> None:
@@ -327,9 +343,8 @@ def test_the_page_decides_as_the_results_say(
     choose(page, "filter-set", name)
     for _, row in rows[(rows["dataset"] == name) & (rows["seed"] == seed)].iterrows():
         set_lambda(page, row["lambda_cost"])
-        found = outcome(page)
-        assert found == pytest.approx({key: row[key] for key in found}, abs=0.051)
-        assert found["accuracy"] == pytest.approx(row["accuracy"], abs=6e-4)
+        for key, value in outcome(page).items():
+            assert value == pytest.approx(row[key], abs=ROUNDED.get(key, 0.0051)), key
 
 
 def test_the_slider_moves_the_point_along_the_curve(page: webdriver.Chrome) -> None:
@@ -421,7 +436,10 @@ def test_each_question_has_a_link_that_shows_it_as_it_was(
     page.find_element(By.ID, "filter-reset").click()
     assert shown(page) == 2 * COUNT
     page = opened(page, suite[1].paper / "report.html", "#question=two/none")
-    assert "There is no question two/none" in page.find_element(By.ID, "single").text
+    note = page.find_element(By.ID, "single")
+    assert "There is no question two/none" in note.text
+    page.find_element(By.ID, "filter-reset").click()
+    assert not note.is_displayed()
 
 
 def test_a_narrow_window_needs_no_sideways_scrolling(
@@ -475,7 +493,7 @@ def test_ten_thousand_questions_filter_at_once(
             times.append(page.execute_script(script, name, back if turn % 2 else value))
             settle(page)
         print(name, [f"{time:.0f} ms" for time in times])
-        assert min(times[::2]) < LIMIT_MS, (name, times)
+        assert np.median(times[::2]) < LIMIT_MS, (name, times)
 
 
 def enlarged(text: str, count: int) -> dict[str, Any]:

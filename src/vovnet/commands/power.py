@@ -8,6 +8,7 @@ from vovnet.commands.common import Flag, configured, number
 from vovnet.config import Settings
 
 GAINS = (1.0, 2.0, 5.0)
+NOT_TOLD = "; not told: the gain did not vary, or how much it varies is unknown (a single cluster)"
 
 
 def points(text: str) -> float:
@@ -70,5 +71,5 @@ def power(settings: Settings, args: Namespace) -> None:
     print(
         f"shown from: the least true gain that so many questions and seeds show with a chance of"
         f" {args.power:g}; for X: the questions that show X points; no number: too few seeds"
-        + ("" if all(item.varies for item in gains) else "; not told: the gain did not vary")
+        + ("" if all(item.varies for item in gains) else NOT_TOLD)
     )

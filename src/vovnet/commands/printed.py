@@ -17,7 +17,7 @@ SAME = ["accuracy", "avg_cost", "avg_flops"]
 
 
 def print_numbers(settings: Settings, path: Path) -> None:
-    """Print the results in a file, a row for each set and point, and what changes nothing."""
+    """Print the results in a file, a row for each set and point, and which have equal means."""
     rows = read_results(path)
     policies = rows["baseline_name"].replace("", "VoVNet").astype(str)
     columns: render.Text = {"Dataset": rows["dataset"], "Policy": policies}
@@ -30,19 +30,19 @@ def print_numbers(settings: Settings, path: Path) -> None:
     columns |= render.shares(rows, settings.actions)
     print(render.to_markdown(pd.DataFrame(columns)), end="")
     for name in swept:
-        _tell_what_changes_nothing(rows, name)
+        _tell_equal_means(rows, name)
 
 
 def _texts(values: pd.Series) -> pd.Series:
     return values.map(lambda value: render.DASH if pd.isna(value) else plain(value))
 
 
-def _tell_what_changes_nothing(rows: pd.DataFrame, name: str) -> None:
-    """Note values of a setting with which a policy does just the same on a set."""
+def _tell_equal_means(rows: pd.DataFrame, name: str) -> None:
+    """Note values of a setting with which a policy has the same means on a set."""
     for (dataset, _), own in rows.groupby(["dataset", "baseline_name"], sort=False):
         for _, same in own.groupby(SAME, sort=False, dropna=False):
             values = [plain(value) for value in same[name].dropna().unique()]
             if len(values) > 1:
                 listed = f"{', '.join(values[:-1])} and {values[-1]}"
                 what = f"{column_of(name).heading} {listed}"
-                note(f"{dataset}: {what} give equal results, choosing among them changes nothing")
+                note(f"{dataset}: {what} have equal mean accuracy, cost and FLOPs")

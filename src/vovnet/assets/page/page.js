@@ -132,7 +132,8 @@ function tableColumn(rows, heading, index) {
   const cells = rows.map((row) => row[index]);
   const isNumeric = cells.some((cell) => numeric(cell)) && cells.every((cell) => empty(cell) || numeric(cell));
   const key = (cell) => (isNumeric ? (empty(cell) ? -Infinity : Number(numeric(cell).replaceAll(",", ""))) : cell.toLowerCase());
-  const render = (cell, purpose) => (purpose === "display" ? safe(cell) : purpose === "filter" ? cell : key(cell));
+  // DataTables reads texts to search as HTML, too.
+  const render = (cell, purpose) => (["display", "filter"].includes(purpose) ? safe(cell) : key(cell));
   return { title: safe(heading), data: index, render, type: isNumeric ? "num" : "string", className: isNumeric ? "dt-right" : "dt-left" };
 }
 
@@ -454,9 +455,9 @@ function setLambda(lambda) {
 }
 
 function leaveSingle() {
+  at("single").hidden = true;
   if (state.single === null) return;
   state.single = null;
-  at("single").hidden = true;
   history.replaceState(null, "", "#questions");
 }
 

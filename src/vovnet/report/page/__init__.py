@@ -5,6 +5,7 @@ DataTables for tables. Its own script (`assets/page/page.js`) only filters what 
 """
 
 import base64
+import hashlib
 import json
 import re
 from importlib.resources import files
@@ -54,18 +55,23 @@ def write_page(settings: Settings, layout: Layout) -> list[Path]:
 
 
 def rendered(title: str, data: dict[str, Any]) -> str:
-    """The page about some data; equal data give an equal page."""
+    """The page about some data; equal data give an equal page.
+
+    Inline scripts run only with the page's nonce, which no text in the data can hold: their digest.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     text = {name: read_text(TEMPLATES / name) for name in ("page.html", "page.css", "page.js")}
     bundle = Path(str(files("itables"))) / "html"
     tables = read_text(bundle / "dt_bundle.js").encode()
+    told = for_script(data)
     return environment.from_string(text["page.html"]).render(
         title=title,
+        nonce=hashlib.sha256(told.encode()).hexdigest(),
         style=read_text(bundle / "dt_bundle.css") + text["page.css"],
         plotly=get_plotlyjs(),
         datatables=base64.b64encode(tables).decode(),
         script=text["page.js"],
-        data=for_script(data),
+        data=told,
     )
 
 
