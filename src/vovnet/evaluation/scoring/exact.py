@@ -1,6 +1,7 @@
 """Equality of texts, for instruction data, which has no official metric.
 
-This scorer is ours. Routers are fitted with it, and no table shows it as a benchmark's accuracy.
+This scorer is ours: no benchmark's own metric. Routers are fitted with it, and sets of one's own with
+short answers are scored by it.
 """
 
 from vovnet.core.records import Sample
@@ -18,7 +19,7 @@ def score(sample: Sample, text: str) -> Score:
 
 SCORER = Scorer(
     score,
-    title="equality of the texts but for case, white space and a final period (it serves to fit"
-    " routers only)",
+    title="equality of the texts but for case, white space and a final period (no benchmark's"
+    " own metric: for routers, and for sets of your own with short answers)",
     follows=OURS,
 )
