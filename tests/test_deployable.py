@@ -13,7 +13,14 @@ from vovnet.config import validate
 from vovnet.core.files import write_json
 from vovnet.core.records import read_table, write_table
 from vovnet.core.resampling import Resamples
-from vovnet.evaluation.deployable import AT_MOST, DIVISIONS, deploy, deployable_rows, halves
+from vovnet.evaluation.deployable import (
+    AT_MOST,
+    DIVISIONS,
+    RULES,
+    deploy,
+    deployable_rows,
+    halves,
+)
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
 from vovnet.evaluation.references import Comparison
@@ -43,6 +50,20 @@ def test_halves_are_halves_of_whole_clusters() -> None:
     units_N = np.arange(4)
     found = deploy(*told, units_N, np.array([0, 0, 1, 1]), 0)["mean"]
     assert set(found.difference.tolist()) <= {0.0, -1.0}
+
+
+def test_accuracies_are_exact_beside_the_flops_of_a_large_model() -> None:
+    """Sums of FLOPs pass 2^53, beyond which a float cannot count questions."""
+    rng, rows_N = np.random.default_rng(0), np.arange(3000)
+    looks_NP = rng.integers(0, 200, 3000)[:, None] <= np.arange(200)
+    scores_NP = (looks_NP | (rng.random(3000) < 0.5)[:, None]).astype(float)
+    found = [
+        deploy(scores_NP, {"tokens": 16.0 * looks_NP, "flops": flops * looks_NP}, rows_N, rows_N, 7)
+        for flops in (1.0, 1.04e13 + 1)
+    ]
+    for rule in RULES:
+        assert (found[0][rule].points == found[1][rule].points).all()
+        assert (found[0][rule].difference == found[1][rule].difference).all()
 
 
 def test_the_cheapest_point_that_keeps_the_promise_is_chosen() -> None:

@@ -86,7 +86,7 @@ def test_a_list_is_answered_as_its_questions_are_one_by_one(hand: Hand, model: V
     assert len(decisions) > 1
     with pytest.raises(ConfigError, match="images: expected a list with one entry for each"):
         model.ask(pictures[:1], texts)
-    with pytest.raises(ConfigError, match=r"lambda_cost: policy\.lambda_cost"):
+    with pytest.raises(ConfigError, match=r"lambda_cost: expected a number"):
         model.ask(pictures[0], texts[0], lambda_cost=-1.0)
 
 

@@ -84,9 +84,9 @@ def deploy(
     }
     above_CP = unit_sums(right_UP - right_UP[:, -1:], clusters_U)
     sizes_C = np.bincount(clusters_U).astype(np.float64)
-    parts = [facts["tokens"], facts["flops"], above_CP, above_CP * sizes_C[:, None], above_CP**2]
-    tokens_DP, flops_DP, *sums_DP = np.split(
-        weighted_totals(first_DC, np.hstack(parts)), len(parts), axis=1
+    above = (above_CP, above_CP * sizes_C[:, None], above_CP**2)
+    tokens_DP, flops_DP, *sums_DP = weighted_totals(
+        first_DC, facts["tokens"], facts["flops"], *above
     )
     questions_D1 = (first_DC @ sizes_C)[:, None]
     mean_DP = sums_DP[0] / questions_D1

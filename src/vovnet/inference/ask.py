@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from pydantic import ValidationError
 
-from vovnet.config import PolicySettings, Settings, merge, validate
+from vovnet.config import PolicySettings, Settings
 from vovnet.core.errors import ConfigError, DataError, one_line
 from vovnet.core.files import sha256_json
 from vovnet.core.records import ImageRef, Sample, signal_columns
@@ -85,8 +86,14 @@ def at_lambda(settings: Settings, lambda_cost: float | None) -> PolicySettings:
     """The configured policy, at another price of looking where one is given."""
     if lambda_cost is None:
         return settings.policy
-    changed = merge(settings.model_dump(), {"policy": {"lambda_cost": lambda_cost}})
-    return validate(changed, "lambda_cost").policy
+    try:
+        return PolicySettings.model_validate(
+            settings.policy.model_dump() | {"lambda_cost": lambda_cost}
+        )
+    except ValidationError:
+        raise ConfigError(
+            f"lambda_cost: expected a number of at least 0, got {lambda_cost!r}"
+        ) from None
 
 
 def ask(

@@ -1,7 +1,7 @@
 """Equality of texts, for instruction data, which has no official metric.
 
-This scorer is ours: no benchmark's own metric. Routers are fitted with it, and sets of one's own with
-short answers are scored by it.
+This scorer is ours: no benchmark's own metric. Routers are fitted with it, and sets of one's own
+with short answers are scored by it.
 """
 
 from vovnet.core.records import Sample
