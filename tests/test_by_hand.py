@@ -17,6 +17,8 @@ from vovnet.commands.by_hand import devices_at
 from vovnet.config import merge
 from vovnet.core.errors import ConfigError
 from vovnet.evaluation.columns import read_results, result_columns
+from vovnet.inference.recipes import trained_settings
+from vovnet.pipeline.keys import step_config_path
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 # ---- training ---------------------------------------------------------------------------
@@ -39,6 +41,17 @@ def test_another_recipe_has_a_folder_beside_the_runs_own(
     written = (second / "model.safetensors").stat().st_mtime_ns
     assert cli.main([*command, "--stage", "2"]) == 0
     assert (second / "model.safetensors").stat().st_mtime_ns == written, "it is complete"
+
+
+def test_a_stage_1_that_runs_share_tells_its_settings(hand: Hand) -> None:
+    """Whichever of them it was trained for."""
+    soft = hand.layer("runs", {"runs": {"soft": {"policy": {"use_straight_through": False}}}})
+    stage1 = hand.root / "runs/vovnet/seed0/stage1"
+    digest = json.loads((stage1 / "manifest.json").read_text())["key"]["config"]
+    step_config_path(hand.root, "train", digest).unlink()
+    command = ["train", "--config", str(hand.base), "--config", soft, "--run", "soft"]
+    assert cli.main([*command, "--stage", "1"]) == 0
+    assert trained_settings(stage1).policy.use_straight_through
 
 
 # ---- the specification's commands --------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from support.projects import needed
 from support.repository import ROOT
 from vovnet.commands.by_hand import checkpoint_settings
-from vovnet.config import Settings, load, mmbench_part
+from vovnet.config import Settings, load, mmbench_part, run_settings
+from vovnet.config.experiments import trained_runs
 from vovnet.policies.experiments import head_experiments
 from vovnet.views import num_vision_tokens
 
@@ -26,16 +28,18 @@ SETS = {
 LAYERS = ("eval_single_gpu", "eval_quick_200")
 
 
-def by_hand(*layers: str, sets: str | None = None) -> Settings:
+def by_hand(
+    *layers: str, sets: str | None = None, run: str = "", assignments: Sequence[str] = ()
+) -> Settings:
     """The settings of a command by hand with these layers on the paper's suite."""
     args = argparse.Namespace(
         config=[PAPER, *(CONFIG / f"{name}.yaml" for name in layers)],
         dataset_config=[CONFIG / f"{sets}.yaml"] if sets else [],
         max_samples=None,
         gpus=None,
-        set=[],
+        set=assignments,
     )
-    return checkpoint_settings(args, {}, {})
+    return checkpoint_settings(args, {}, {}, {"run": run, "seed": 0} if run else {})
 
 
 def test_every_evaluation_layer_is_tried_here() -> None:
@@ -60,6 +64,20 @@ def test_a_dataset_layer_names_sets_of_the_paper_as_the_paper_has_them(name: str
     layered = load([PAPER, CONFIG / f"{name}.yaml"]).data.eval_sets
     for known, chosen in paper.items():
         assert layered[known] == chosen
+
+
+def test_a_checkpoint_is_asked_as_its_run_is() -> None:
+    """Also one with images first, which leaves no cache to reuse; what the command says wins."""
+    paper = load([PAPER])
+    for run in trained_runs(paper):
+        found, expected = by_hand(run=run), run_settings(paper, run, 0)
+        for section in ("model", "policy", "training"):
+            assert getattr(found, section) == getattr(expected, section), run
+        assert found.data.prompt_order == expected.data.prompt_order
+        assert found.eval.cache_reuse == expected.eval.cache_reuse
+    assert not by_hand(run="image_first").eval.cache_reuse
+    text_first = by_hand(run="image_first", assignments=["data.prompt_order=text_first"])
+    assert text_first.data.prompt_order == "text_first" and text_first.eval.cache_reuse
 
 
 def test_one_gpu_takes_half_precision_and_one_question_at_a_time() -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vovnet.commands.common import Flag, load_settings
-from vovnet.config import merge, read_layers, set_layers, source_of, validate
+from vovnet.config import (
+    merge,
+    read_layers,
+    run_kind,
+    run_settings,
+    set_layers,
+    source_of,
+    validate,
+)
 from vovnet.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -25,10 +33,10 @@ def checkpoint_flag(required: bool = True, **facts: Any) -> Flag:
 
 
 def run_layers(args: argparse.Namespace, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a checkpoint's run as plain values, with no other run and no experiment.
+    """The settings with a checkpoint's run as plain values, with no other run and no experiment.
 
-    What the configuration overrides for the run holds from the last file that names runs; files
-    after it and `--set` win. The seed is that of the checkpoint where none is given.
+    What the configuration overrides for the run holds from the last file that names runs; what
+    files after it and `--set` say wins. The seed is that of the checkpoint where none is given.
     """
     runs = load_settings(args).runs
     layers = [*read_layers([*args.config, *args.dataset_config]), *set_layers(args.set)]
@@ -38,25 +46,39 @@ def run_layers(args: argparse.Namespace, manifest: Mapping[str, Any]) -> dict[st
             f"runs: no run named {named!r}, as which {args.checkpoint} was trained, expected one of"
             f" {list(runs)}"
         )
-    own = runs.get(named, {})
-    kind = {key: own[key] for key in ("last_stage",) if key in own}
-    overrides = {key: value for key, value in own.items() if key not in ("base", *kind)}
     after = max((place for place, layer in enumerate(layers) if "runs" in layer), default=-1) + 1
     start: dict[str, Any] = {}
-    value = reduce(merge, [*layers[:after], overrides, *layers[after:]], start)
+    overrides = {key: value for key, value in runs.get(named, {}).items() if key != "base"}
+    own = _unless_said(overrides, reduce(merge, layers[after:], start))
+    value = reduce(merge, layers, start)
     if "seed" in manifest and "seed" not in (value.get("training") or {}):
         value = merge(value, {"training": {"seed": manifest["seed"]}})
     report = dict(value.get("report") or {})
     for key in ("target", "further"):  # they name lists of experiments
         report.pop(key, None)
-    alone = {"runs": {named or "checkpoint": kind}, "experiments": {}, "targets": {}}
+    alone = {"runs": {named or "checkpoint": own}, "experiments": {}, "targets": {}}
     return value | alone | {"report": report}
 
 
 def run_settings_of(args: argparse.Namespace, manifest: Mapping[str, Any]) -> Settings:
-    """The same, checked."""
+    """The settings of a checkpoint's run, checked, with the run's overrides applied."""
     source = source_of([*args.config, *args.dataset_config], args.set)
-    return validate(run_layers(args, manifest), source)
+    settings = validate(run_layers(args, manifest), source)
+    (run,) = settings.runs
+    kind = {run: run_kind(settings, run)}
+    return run_settings(settings, run).model_copy(update={"runs": kind})
+
+
+def _unless_said(overrides: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides without those of keys that `later` sets."""
+    left = {}
+    for key, value in overrides.items():
+        said = later.get(key)
+        if isinstance(value, Mapping) and isinstance(said, Mapping):
+            left[key] = _unless_said(value, said)
+        elif key not in later:
+            left[key] = value
+    return left
 
 
 def tell_what_is_odd(

@@ -156,7 +156,7 @@ def train(settings: Settings, args: Namespace) -> None:
             folder = train_stage(model, stage, on_step, beside=not args.in_place)
         if PartialState().is_main_process:
             beside = layout if args.output_dir is None else Layout(args.output_dir)
-            write_step_config(settings, beside, "train", run=name, seed=seed, stage=stage)
+            write_step_config(settings, beside, "train", run=model.run, seed=seed, stage=stage)
             print(folder)
     PartialState().destroy_process_group()
 
