@@ -45,7 +45,10 @@ COMMANDS = {name: ("steps", step.help) for name, step in STEPS.items()} | BY_HAN
 """Name -> (module of `vovnet.commands` with an object of that name, one line of help)."""
 
 WORKING = {"steps", "sweeps", "ask"}
-"""Modules whose commands compute, so that a timed run beside them is not alone."""
+"""Modules whose commands compute, so that a timed run beside them is not alone.
+
+The page of `vovnet demo` computes only while it answers, and says so then.
+"""
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 """Exit statuses, as those of commands that a signal ended."""
@@ -73,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         command.add_arguments(parser)
         arguments = parser.parse_args(chosen.arguments)
-        with at_work() if module in WORKING else nullcontext():
+        working = module in WORKING and chosen.command != "demo"
+        with at_work() if working else nullcontext():
             command.run(arguments)
         sys.stdout.flush()
         return 0

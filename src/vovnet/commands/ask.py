@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vovnet.commands.checkpoints import checkpoint_flag, run_settings_of, tell_what_is_odd
 from vovnet.commands.common import CONFIG, Flag, command, count, into_project, number
 from vovnet.core.errors import VovnetError
+from vovnet.machine.alone import at_work
 
 if TYPE_CHECKING:
     from vovnet.inference.ask import Asked
@@ -100,7 +101,9 @@ def demo(args: Namespace) -> None:
             " pip install gradio"
         ) from None
     into_project(args)
-    page(gradio, _loaded(args)).launch(server_name="127.0.0.1", server_port=args.port)
+    with at_work():
+        model = _loaded(args)
+    page(gradio, model).launch(server_name="127.0.0.1", server_port=args.port)
 
 
 def page(gradio: Any, model: PretrainedVoVNet) -> Any:
@@ -137,7 +140,8 @@ def answering(
     ) -> tuple[str, str, dict[str, float], dict[str, Any]]:
         if image is None or not question.strip():
             return "", "an image and a question are needed", {}, {}
-        told = _told(model.ask(image, question, lambda_cost=lambda_cost))
+        with at_work():
+            told = _told(model.ask(image, question, lambda_cost=lambda_cost))
         shown = {name: told.pop(name) for name in ("answer", "decision")}
         worth = told.pop("values", {})
         return shown["answer"], _text(shown["decision"]), worth, told
