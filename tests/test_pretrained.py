@@ -10,10 +10,13 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image, ImageOps
+from safetensors.torch import load_file
 
 from support.hands import Hand
 from support.hub import Hub, serve
@@ -26,6 +29,7 @@ from vovnet.core.errors import CheckpointError, ConfigError
 from vovnet.core.layout import Layout
 from vovnet.data.sets import image_paths, load_set
 from vovnet.inference.ask import Asked
+from vovnet.machine.alone import _held
 
 FILES = {
     *("README.md", "recipe.yaml", "head.safetensors", "model.safetensors"),
@@ -144,6 +148,36 @@ def test_what_is_saved_is_for_others(saved: Path, hand: Hand, tmp_path: Path) ->
         assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes(), name
 
 
+def test_a_used_folder_keeps_nothing_of_an_earlier_model(saved: Path, tmp_path: Path) -> None:
+    """Else its adapters would be loaded over the new weights, and its page tell old numbers."""
+    folder = tmp_path / "used"
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors", "README.md", "recipe.yaml"):
+        (folder / name).write_text("{}")
+    VoVNet.from_pretrained(saved).save_pretrained(folder)
+    assert {path.name for path in folder.iterdir()} == FILES
+    VoVNet.from_pretrained(folder).save_pretrained(folder)
+    assert (folder / "README.md").read_bytes() == (saved / "README.md").read_bytes()
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: adapters would change"):
+        VoVNet.from_pretrained(folder)
+
+
+def test_a_base_model_is_loaded_from_safetensors_alone(
+    hand: Hand, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(TINY_MODEL, base)
+    torch.save(load_file(base / "model.safetensors"), base / "pytorch_model.bin")
+    (base / "model.safetensors").unlink()
+    picture = next(world.glob("data/synth_textvqa/images/*.*"))
+    command = ["ask", "--checkpoint", str(hand.checkpoints["stage"]), "--image", str(picture)]
+    command += ["--question", "What?", "--set", f"model.base_model_name={base}"]
+    assert cli.main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model.base_model_name: cannot load" in line and "model.safetensors" in line
+
+
 def test_the_vision_language_model_loads_in_transformers(saved: Path) -> None:
     from transformers import AutoModelForImageTextToText
 
@@ -201,7 +235,8 @@ show(VoVNet.from_pretrained("org/bench"))
 
 def test_a_model_goes_to_the_hub_and_comes_back(saved: Path, world: Path, tmp_path: Path) -> None:
     picture = next(world.glob("data/synth_textvqa/images/*.*"))
-    with serve(Hub({}, models=True)) as hub:
+    earlier = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"", "README.md": b""}
+    with serve(Hub(earlier, models=True)) as hub:
         before, url, after = python(UPLOAD, tmp_path, hub, saved, picture).splitlines()
     first, *_ = (path for _, path, _ in hub.requests if path != "/api/agent-harnesses")
     assert first == "/api/repos/create", "asking sent something; the client's own list comes first"
@@ -238,6 +273,17 @@ stored = trained.inference.vlm.model.state_dict()
 print(all(value.allclose(stored[name], atol=1e-6) for name, value in inner.state_dict().items()))
 from vovnet.model.loading import base_model_digest
 print(base_model_digest(settings.model))
+from safetensors.torch import load_file, save_file
+from vovnet.core.errors import CheckpointError
+path = folder / "saved/adapter_model.safetensors"
+stored = load_file(path)
+name, value = stored.popitem()
+for changed in (stored, stored | {name: value * float("nan")}):
+    save_file(changed, path)
+    try:
+        VoVNet.from_pretrained(folder / "saved")
+    except CheckpointError as error:
+        print(error)
 """
 
 
@@ -249,9 +295,10 @@ def test_adapters_over_a_model_of_the_hub_are_saved_alone(
     picture = next(world.glob("data/synth_textvqa/images/*.*"))
     with serve(Hub(files, models=True, large=frozenset({"model.safetensors"}))) as hub:
         printed = python(ADAPTERS, tmp_path, hub, hand.base, tmp_path, picture)
-    before, after, same, known_as = printed.splitlines()
+    before, after, same, known_as, missing, infinite = printed.splitlines()
     assert before == after and same == "True"
     assert known_as == f"org/bench@c0ffee{'0' * 34}"
+    assert "is missing in adapter_model.safetensors" in missing and "is not finite" in infinite
     folder = tmp_path / "saved"
     assert not (folder / "model.safetensors").exists()
     assert (folder / "tokenizer.json").exists() and (folder / "preprocessor_config.json").exists()
@@ -280,6 +327,32 @@ def test_the_page_shows_what_the_model_answers(model: VoVNet, world: Path) -> No
     assert (answer, decision, values) == (asked.answer, asked.decision[0], asked.values)
     assert cost["vision_tokens"] == asked.vision_tokens
     assert answering(model)(None, text, 0.0)[1] == "an image and a question are needed"
+
+
+def test_the_page_is_at_work_only_while_it_answers(
+    saved: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timed run beside a page that nobody asks is alone."""
+    picture, seen = next(world.glob("data/synth_textvqa/images/*.*")), []
+    ask = VoVNet.ask
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        seen.append(len(_held))
+        return ask(*arguments, **named)
+
+    class Page:
+        def __init__(self, gradio: Any, model: VoVNet) -> None:
+            self.model = model
+
+        def launch(self, **_: Any) -> None:
+            seen.append(len(_held))
+            answering(self.model)(str(picture), "What?", 0.0)
+
+    monkeypatch.setattr(VoVNet, "ask", watched)
+    monkeypatch.setattr("vovnet.commands.ask.page", Page)
+    monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
+    assert cli.main(["demo", "--checkpoint", str(saved)]) == 0
+    assert seen == [0, 1]
 
 
 def test_the_page_needs_gradio(

@@ -100,7 +100,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     self._json({"id": "org/bench", "sha": COMMIT, "siblings": []})
                 else:
                     self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            elif path.startswith(f"{api}/tree/{COMMIT}"):
+            elif path.startswith(f"{api}/tree/{COMMIT}") or path == f"{api}/tree/main":
                 self._json(listing(hub))
             elif path.startswith(resolve) and path.removeprefix(resolve) in hub.files:
                 self._resolve(path.removeprefix(resolve))
@@ -141,7 +141,6 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
         def _commit(self, lines: list[dict[str, Any]]) -> None:
-            hub.files = {}
             for line in lines:
                 value = line["value"]
                 if line["key"] == "file":
@@ -149,6 +148,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 elif line["key"] == "lfsFile":
                     hub.files[value["path"]] = hub.uploaded[value["oid"]]
                     hub.large |= {value["path"]}
+                elif line["key"] == "deletedFile":
+                    del hub.files[value["path"]]
             url = f"{hub.address}/org/bench/commit/{COMMIT}"
             self._json({"commitUrl": url, "commitOid": COMMIT})
 

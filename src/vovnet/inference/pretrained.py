@@ -25,11 +25,21 @@ from vovnet.inference.engine import Inference
 from vovnet.inference.model_card import model_card
 from vovnet.inference.recipes import RECIPE, is_saved, recipe_text, saved_settings, trained_settings
 from vovnet.model.loading import check_base_model, hub_commit
-from vovnet.model.vovnet import VoVNet, load_weights, merge_adapters, pick_device
+from vovnet.model.vovnet import (
+    VoVNet,
+    check_finite,
+    load_weights,
+    merge_adapters,
+    pick_device,
+)
 from vovnet.pipeline.trained_model import weights_file
 
 HEAD, CARD = "head.safetensors", "README.md"
 WHOLE, ADAPTERS = "model.safetensors", "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+REPLACED = [RECIPE, CARD, HEAD, WHOLE, ADAPTERS, ADAPTER_CONFIG]
+"""What an earlier save or upload may have left, none of which may stand beside another model."""
+
 IN_PEFT = "base_model.model."
 """What the names of adapters begin with in the files of peft."""
 
@@ -40,7 +50,8 @@ TAKEN = ["*.json", "*.safetensors", "*.jinja", "*.txt", RECIPE, CARD]
 class PretrainedVoVNet(ModelHubMixin):
     """A trained VoVNet with the settings under which it answers; `vovnet.VoVNet`.
 
-    `push_to_hub` and, for names of the hub, `from_pretrained` are those of huggingface_hub.
+    `push_to_hub` and, for names of the hub, `from_pretrained` are those of huggingface_hub; what an
+    earlier upload left is removed in the same commit.
     """
 
     def __init__(
@@ -149,6 +160,7 @@ class PretrainedVoVNet(ModelHubMixin):
         if is_saved(checkpoint):
             return cls._of_saved(checkpoint, settings or saved_settings(checkpoint))
         settings = settings or trained_settings(checkpoint)
+        settings = _at_commit(settings)
         base = settings.model.base_model_name
         network = VoVNet(settings)
         load_weights(network, checkpoint)
@@ -165,22 +177,35 @@ class PretrainedVoVNet(ModelHubMixin):
         for name in (WHOLE if whole else ADAPTERS, HEAD):
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder}: there is no {name}, expected a saved model")
+        if whole and (folder / ADAPTER_CONFIG).exists():
+            raise CheckpointError(
+                f"{folder / ADAPTER_CONFIG}: adapters would change the whole weights in {WHOLE},"
+                " expected one or the other"
+            )
         base = settings.model.base_model_name
         if whole:
             here = {"model": {"base_model_name": str(folder), "revision": None}}
             settings = validate(merge(settings.model_dump(), here), str(folder / RECIPE))
         check_base_model(settings.model)
+        settings = _at_commit(settings)
         network = VoVNet(settings)
         try:
-            network.head.load_state_dict(load_file(folder / HEAD))
-            if not whole:
+            head = load_file(folder / HEAD)
+            check_finite(folder / HEAD, head)
+            network.head.load_state_dict(head)
+            if whole:
+                check_finite(folder / WHOLE, network.vlm.state_dict())
+            else:
                 from peft import set_peft_model_state_dict  # seconds, where there are adapters
 
                 stored = load_file(folder / ADAPTERS)
+                check_finite(folder / ADAPTERS, stored)
                 adapters = {name.removeprefix(IN_PEFT): value for name, value in stored.items()}
                 found: Any = set_peft_model_state_dict(network.vlm.model, adapters)
                 if found.unexpected_keys:
                     raise RuntimeError(f"{found.unexpected_keys[0]} is no weight of its base")
+                if missing := [name for name in found.missing_keys if "lora_" in name]:
+                    raise RuntimeError(f"weight {missing[0]!r} is missing in {ADAPTERS}")
         except (SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{folder}: cannot be loaded ({one_line(error)})") from None
         return cls._ready(network, settings, folder / CARD, base)
@@ -200,31 +225,37 @@ class PretrainedVoVNet(ModelHubMixin):
     # ---- saving ------------------------------------------------------------------------
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write every file of the folder aside, and the recipe last."""
+        """Write every file aside, then remove an earlier save's, and write the recipe last."""
         settings, network = self.settings, self.inference.model
-        with TemporaryDirectory(dir=save_directory, prefix=".partial") as name:
-            partial = Path(name)
+        with TemporaryDirectory(dir=save_directory, prefix=".partial") as aside:
+            partial = Path(aside)
             if self._keeps_adapters:
-                commit = hub_commit(settings.model)
-                self._save_adapters(partial, commit)
-                recipe = recipe_text(settings, settings.model.base_model_name, commit)
+                self._save_adapters(partial)
+                model = settings.model
+                recipe = recipe_text(settings, model.base_model_name, model.revision)
             else:
                 network.vlm.save_base(partial)
                 plain = settings.model.model_copy(update={"lora": None})
                 recipe = recipe_text(settings.model_copy(update={"model": plain}), ".", None)
             head = {name: value.cpu() for name, value in network.head.state_dict().items()}
             save_file(head, partial / HEAD)
+            self.generate_model_card().save(partial / CARD)  # of a page that may be removed next
+            for name in REPLACED:
+                (save_directory / name).unlink(missing_ok=True)
             for path in sorted(partial.iterdir()):
                 open_to_others(path)
                 move(path, save_directory / path.name)
         write_text(save_directory / RECIPE, recipe)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        return super().push_to_hub(repo_id, **{"delete_patterns": REPLACED, **kwargs})
 
     @property
     def _keeps_adapters(self) -> bool:
         """Whether adapters are saved: their base is on the hub, and no folder of this machine."""
         return bool(self._adapters) and not Path(self._base).is_dir()
 
-    def _save_adapters(self, folder: Path, commit: str) -> None:
+    def _save_adapters(self, folder: Path) -> None:
         from peft import LoraConfig
 
         model, lora = self.settings.model, self.settings.model.lora
@@ -238,7 +269,7 @@ class PretrainedVoVNet(ModelHubMixin):
             lora_dropout=lora.dropout,
             target_modules=lora.target_modules,
             base_model_name_or_path=model.base_model_name,
-            revision=commit,
+            revision=model.revision,
             inference_mode=True,
         ).save_pretrained(str(folder))
         weights = {IN_PEFT + name: value.cpu() for name, value in self._adapters.items()}
@@ -251,6 +282,15 @@ class PretrainedVoVNet(ModelHubMixin):
         adapters = self._keeps_adapters
         base = self._base if adapters else Path(self._base).name
         return model_card(self.settings, base, self._page, adapters=adapters)
+
+
+def _at_commit(settings: Settings) -> Settings:
+    """The settings with the commit of the base of adapters, from whose branch others may come."""
+    model = settings.model
+    if model.lora is None or Path(model.base_model_name).is_dir():
+        return settings
+    pinned = model.model_copy(update={"revision": hub_commit(model)})
+    return settings.model_copy(update={"model": pinned})
 
 
 def _pictures(images: Any) -> list[Picture]:

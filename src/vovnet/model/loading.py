@@ -99,14 +99,18 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     with _named(settings):
-        return AutoTokenizer.from_pretrained(settings.base_model_name, revision=settings.revision)
+        return AutoTokenizer.from_pretrained(
+            settings.base_model_name, revision=settings.revision, trust_remote_code=False
+        )
 
 
 def _load_config(settings: ModelSettings) -> PretrainedConfig:
     from transformers import AutoConfig
 
     with _named(settings):
-        return AutoConfig.from_pretrained(settings.base_model_name, revision=settings.revision)
+        return AutoConfig.from_pretrained(
+            settings.base_model_name, revision=settings.revision, trust_remote_code=False
+        )
 
 
 @contextmanager

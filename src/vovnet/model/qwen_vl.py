@@ -55,8 +55,12 @@ class QwenVL(VisionLanguageModel):
             revision=revision,
             dtype=getattr(torch, settings.dtype),
             attn_implementation=settings.attn_implementation,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
-        self.tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=False
+        )
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
         vision = self.model.config.vision_config
         sizes = (budget.patch_size, budget.spatial_merge_size)
@@ -79,7 +83,12 @@ class QwenVL(VisionLanguageModel):
         self.pad_id: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
 
     def _random_model(
-        self, name: str, revision: str | None, dtype: torch.dtype, attn_implementation: str
+        self,
+        name: str,
+        revision: str | None,
+        dtype: torch.dtype,
+        attn_implementation: str,
+        **_: bool,
     ) -> PreTrainedModel:
         """Weights drawn where the model will run: a large model's would take minutes elsewhere."""
         config = self.architecture.config_class.from_pretrained(name, revision=revision)
@@ -101,7 +110,7 @@ class QwenVL(VisionLanguageModel):
         return self.model.model.visual
 
     def save_base(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, max_shard_size="1000TB")  # one file, whatever its size
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
