@@ -146,7 +146,8 @@ def _compared(results: Path) -> Iterator[Path]:
             live = path.parent.name.startswith("profile_")
             timed = path.name.endswith(".timings.parquet") or live
             timed |= path.stem in ("profiling", "training_speed")
-            timed |= path.name in ("main_table.md", "main_table.tex")  # they show latencies
+            # These show latencies.
+            timed |= path.name in ("main_table.md", "main_table.tex", "report.html")
             if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
                 yield path
 
