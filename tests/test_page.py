@@ -19,7 +19,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from support.browser import MissingError, browser, faults, requests, resize
+from support.browser import browser, faults, requests, resize
+from support.debian import MissingError
 from support.replays import EVEN, GRADED, World
 from support.reports import LIVE, SWEEP, write_suite
 from vovnet.core.files import read_json, write_bytes, write_json

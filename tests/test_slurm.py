@@ -23,11 +23,11 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from support.debian import MissingError
 from support.projects import contents, copy_project
 from support.repository import ROOT
 from support.slurm import (
     NUM_GPUS,
-    MissingError,
     QueuedJob,
     SlurmJob,
     cancel,

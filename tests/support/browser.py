@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+
+from support.debian import MissingError, install
 
 INSTALL = "VOVNET_TEST_BROWSER"
 """The environment variable with which the tests install a browser where there is none."""
@@ -23,10 +24,6 @@ FLAGS = (
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
-
-
-class MissingError(Exception):
-    """Why there is no browser here."""
 
 
 @contextmanager
@@ -72,18 +69,4 @@ def _install() -> None:
         return
     if INSTALL not in os.environ:
         raise MissingError(f"there is no chromium and chromedriver; as root, {INSTALL}=1 installs")
-    if os.getuid() != 0 or not shutil.which("apt-get"):
-        raise MissingError("there is no chromium, and no root with apt-get to install it")
-    wait = ("-o", "DPkg::Lock::Timeout=300")  # other tests may be installing something else
-    command = ["apt-get", *wait, "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
-    for step in (["apt-get", *wait, "update", "-qq"], command):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        try:
-            done = subprocess.run(
-                step, capture_output=True, text=True, env=environment, timeout=INSTALL_LIMIT_S
-            )
-        except subprocess.TimeoutExpired:
-            raise MissingError("apt-get cannot install chromium: it takes too long") from None
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no reason given"]
-            raise MissingError(f"apt-get cannot install chromium: {lines[-1]}")
+    install("chromium", PACKAGES, INSTALL_LIMIT_S)

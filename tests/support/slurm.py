@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from support.debian import MissingError, install
+
 NUM_GPUS = 8
 NUM_CPUS = 16
 MEMORY_MB = 64000
@@ -64,10 +66,6 @@ AccountingStorageType=accounting_storage/none
 NodeName={{host}} NodeAddr=127.0.0.1 CPUs={NUM_CPUS} RealMemory={MEMORY_MB} Gres=gpu:{NUM_GPUS}
 PartitionName=all Nodes={{host}} Default=YES MaxTime=INFINITE State=UP
 """
-
-
-class MissingError(Exception):
-    """Slurm cannot be had here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -180,20 +178,7 @@ def _install() -> None:
         raise MissingError("a Slurm of the tests' own needs root")
     if all(map(shutil.which, ("slurmctld", "slurmd", "sbatch", "munged"))):
         return
-    if not shutil.which("apt-get"):
-        raise MissingError("there is no Slurm, and no apt-get to install it")
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
-    for step in (["apt-get", "update", "-qq"], command):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        try:
-            result = subprocess.run(
-                step, capture_output=True, text=True, env=environment, timeout=INSTALL_LIMIT_S
-            )
-        except subprocess.TimeoutExpired:
-            raise MissingError("apt-get cannot install Slurm: it takes too long") from None
-        if result.returncode != 0:
-            lines = result.stderr.strip().splitlines() or ["no reason given"]
-            raise MissingError(f"apt-get cannot install Slurm: {lines[-1]}")
+    install("Slurm", PACKAGES, INSTALL_LIMIT_S)
 
 
 def _make_devices() -> None:
