@@ -14,11 +14,12 @@ from support.hands import Hand, one_set
 from support.worlds import SETS
 from vovnet import cli
 from vovnet.commands.by_hand import devices_at
-from vovnet.config import merge
+from vovnet.config import load, merge, read_yaml
 from vovnet.core.errors import ConfigError
+from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import read_results, result_columns
 from vovnet.inference.recipes import trained_settings
-from vovnet.pipeline.keys import step_config_path
+from vovnet.pipeline.keys import step_config_path, write_step_config
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
 
 # ---- training ---------------------------------------------------------------------------
@@ -52,6 +53,17 @@ def test_a_stage_1_that_runs_share_tells_its_settings(hand: Hand) -> None:
     command = ["train", "--config", str(hand.base), "--config", soft, "--run", "soft"]
     assert cli.main([*command, "--stage", "1"]) == 0
     assert trained_settings(stage1).policy.use_straight_through
+
+
+def test_a_model_answers_as_it_was_trained_to_whatever_is_planned_later(hand: Hand) -> None:
+    stage2 = hand.root / "runs/vovnet/seed0/stage2"
+    before = trained_settings(stage2).eval.max_new_tokens
+    later = load([hand.base], [f"eval.max_new_tokens={before + 3}"])
+    path = write_step_config(later, Layout(hand.root), "train", run="vovnet", seed=0, stage=2)
+    assert read_yaml(path)["eval"]["max_new_tokens"] == before + 3, "the same file"
+    assert trained_settings(stage2).eval.max_new_tokens == before
+    chosen = trained_settings(stage2, (), ["eval.max_new_tokens=2"])
+    assert chosen.eval.max_new_tokens == 2
 
 
 # ---- the specification's commands --------------------------------------------------------

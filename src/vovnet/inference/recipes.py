@@ -1,10 +1,22 @@
 """The settings under which a trained model answers, as its own folder tells them."""
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import Settings, load, merge, run_settings, validate, yaml_text
+from vovnet.config import (
+    Settings,
+    load,
+    merge,
+    read_layers,
+    read_yaml,
+    run_settings,
+    set_layers,
+    source_of,
+    validate,
+    yaml_text,
+)
 from vovnet.core.errors import ConfigError
 from vovnet.pipeline.keys import plain, step_config_path
 from vovnet.pipeline.steps import ANSWER_KEYS, PROMPT_KEYS
@@ -47,7 +59,8 @@ def trained_settings(
     """The settings that the stage of a run was trained with, from the results folder it lies in.
 
     Further files and keys may be layered on them. A step is called with a configuration of its own,
-    whose name has the hash in the manifest.
+    whose name has the hash in the manifest. How the model answers is in the manifest itself: it is
+    not part of the hash, so that a later call with another answer length may rewrite the file.
     """
     stage = weights_file(checkpoint).resolve().parent
     manifest = manifest_of(stage / WEIGHTS_NAME)
@@ -56,7 +69,9 @@ def trained_settings(
     for root in (*stage.parents[3:4], stage.parent):
         path = step_config_path(root, "train", digest)
         if digest and path.is_file():
-            settings = load([path, *layers], assignments)
+            told = [read_yaml(path), {"eval": manifest.get("answers", {})}]
+            told += [*read_layers(layers), *set_layers(assignments)]
+            settings = validate(reduce(merge, told), source_of([path, *layers], assignments))
             settings = run_settings(settings, str(manifest["run"]), manifest["seed"])
             return _with_base_model(settings, root)
     raise ConfigError(f"{checkpoint}: does not tell its settings, expected --config")

@@ -85,6 +85,7 @@ def train_stage(
             stage=stage,
             key=key,
             base_model=base_model,
+            answers=settings.eval.model_dump(mode="json"),
             num_steps=trainer.total_steps,
             num_samples=len(kept),
             num_held_out=len(held_out),
