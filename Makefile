@@ -21,7 +21,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs environments
+.PHONY: paper_tables all mvp paper.pdf setup test test-slurm checks check-types check-style schema docs
+.PHONY: site environments
 
 paper_tables all mvp: $(RUNTIME)
 	$(BIN)/snakemake $@ $(ARGS)
@@ -76,6 +77,10 @@ schema: $(TOOLS)
 # The tables in docs/ that follow from the code.
 docs: $(TOOLS)
 	$(BIN)/python -m workflow.docs
+
+# The pages of docs/ as a site, in site/.
+site: $(TOOLS)
+	$(BIN)/mkdocs build --strict
 
 # The conda environment and the container recipe, from envs/requirements.txt.
 environments:

@@ -18,8 +18,8 @@ from vovnet.commands.bench.observe_once import compare_growth, compare_suite
 from vovnet.commands.bench.row_by_row import row_outcome
 from vovnet.commands.bench.subject import Bench, Line, growth_exponent, interleaved, open_bench
 from vovnet.config import Settings, policy_points, validate, yaml_text
+from vovnet.config.execution import ReportSettings
 from vovnet.config.experiments import bench_experiments
-from vovnet.config.schema import ReportSettings
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.evaluation.questions import load_questions

@@ -7,6 +7,7 @@ noise that may be harmless: whatever it is, it ends in a clean success or in one
 from __future__ import annotations
 
 import json
+import re
 import struct
 import tempfile
 import zlib
@@ -36,6 +37,7 @@ from support.raw_rows import (
     textvqa_row,
     write_tsv,
 )
+from support.repository import ROOT
 from vovnet import cli
 
 NUM_DEFECTS = 60
@@ -253,6 +255,13 @@ def test_a_missing_column_is_named(layout: str, column: str, tmp_path: Path) -> 
     status, err = prepare(tmp_path, layout)
     assert status == 2
     assert f"column '{column}'" in refusal(tmp_path, layout, err)
+
+
+@pytest.mark.parametrize("layout", KINDS)
+def test_the_documentation_lists_the_columns_that_are_needed(layout: str) -> None:
+    text = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{layout}`: [^|]+ \| ([^|]+) \|", text, re.MULTILINE)
+    assert row and set(KINDS[layout].required) <= set(re.findall(r"`([^`]+)`", row[1]))
 
 
 @pytest.mark.parametrize("layout", ["mmbench", "mmmu", "textvqa"])

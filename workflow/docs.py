@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from vovnet.core.files import read_text, write_text
@@ -15,9 +16,12 @@ from vovnet.data.formats import FORMATS, load_format
 from vovnet.evaluation.columns import RESULTS, Column
 from vovnet.evaluation.scoring import SCORERS, load_scorer
 from vovnet.policies import MODULES, named_kind
+from vovnet.report.discovery import discover
 from vovnet.views.reductions import REDUCTIONS, reduction_class
 from workflow.flops import flop_rows, saving_rows
+from workflow.settings_reference import setting_tables, step_names
 
+REPORTED = [f"vovnet.report.{name}" for name in ("tables", "figures", "reliability", "ablations")]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -81,6 +85,32 @@ def policies() -> str:
     return table(["`policy.baseline_name`", "what it does", "reads"], rows)
 
 
+def report_tables() -> str:
+    """What the tables of a report are about, in docs/results.md."""
+    return table(["table", "what it tells"], _discovered("table"))
+
+
+def report_figures() -> str:
+    """What the figures of a report show, in docs/results.md."""
+    return table(["figure", "what it shows"], _discovered("figure"))
+
+
+def _discovered(kind: str) -> list[list[str]]:
+    """Name and first sentence of the tables or figures of a report, in their order."""
+    found = [item for package in REPORTED for item in discover(package) if item.kind == kind]
+    texts = {item.name: import_module(item.module).__doc__ or "" for item in found}
+    return [[f"`{name}`", " ".join(text.split("\n\n")[0].split())] for name, text in texts.items()]
+
+
+def settings() -> str:
+    """docs/settings.md: a table for each section of the configuration."""
+    headings = ["setting", "what it says", "values", "default", "read by"]
+    tables = (
+        f"## {title}\n{text}\n\n{table(headings, rows)}" for title, text, rows in setting_tables()
+    )
+    return f"{step_names()}\n\n{chr(10).join(tables)}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "dataset_formats": dataset_formats,
     "flops": flops,
@@ -88,7 +118,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "savings": savings,
     "result_columns": result_columns,
     "policies": policies,
+    "report_figures": report_figures,
+    "report_tables": report_tables,
     "scorers": scorers,
+    "settings": settings,
 }
 
 

@@ -14,13 +14,18 @@ from vovnet.policies import baseline_names
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "config.schema.json"
 
 
-def schema_text() -> str:
-    """The schema as it is stored: the settings' classes, with what the registries add to them."""
-    schema = Settings.model_json_schema()
-    _add_formats(schema["$defs"]["DatasetSettings"])
-    name = schema["$defs"]["PolicySettings"]["properties"]["baseline_name"]
+def schema() -> dict[str, Any]:
+    """The settings' classes as a JSON schema, with what the registries add to them."""
+    found = Settings.model_json_schema()
+    _add_formats(found["$defs"]["DatasetSettings"])
+    name = found["$defs"]["PolicySettings"]["properties"]["baseline_name"]
     name["anyOf"][0]["enum"] = baseline_names()
-    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+    return found
+
+
+def schema_text() -> str:
+    """The schema as it is stored."""
+    return json.dumps(schema(), indent=2, sort_keys=True) + "\n"
 
 
 def _add_formats(definition: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from vovnet.config import Settings, run_settings
-from vovnet.config.schema import Resources
+from vovnet.config.execution import Resources
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import HashCache
 from vovnet.pipeline.catalogue import STEPS

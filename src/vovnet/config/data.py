@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from vovnet.config.kinds import PathText, Section
+from vovnet.config.kinds import PathText, Questions, Samples, Section
 from vovnet.core.errors import ConfigError
 
 Parse = Literal["official", "tolerant", "fuzzy"]
@@ -52,9 +52,12 @@ class PromptTemplates(Section):
     """One template per task type; fields: {question}, {hint}, {choices}."""
 
     multiple_choice: Template = "{hint}{question}\n{choices}\nAnswer with the option's text."
+    """Questions with options."""
     open: Template = "{question}\nAnswer in a word or short phrase."
+    """Questions without options, to which one answer is right."""
     vqa: Template = "{question}\n{hint}Answer in a word or short phrase."
-    instruction: Template = "{question}"
+    """Questions with the answers of several people, as TextVQA's."""
+    instruction: Template = Field("{question}", description="Turns of a conversation, as LLaVA's.")
 
 
 class DatasetSettings(Section):
@@ -69,10 +72,11 @@ class DatasetSettings(Section):
 
     format: str = Field(description="A key of vovnet.data.formats.FORMATS.")
     source: Literal["synthetic", "local", "hub"] = "local"
-    root: PathText
-    repo_id: str | None = None
-    revision: str | None = None
-    files: dict[str, PathText]
+    """Whether the files are rendered, lie under `root`, or are downloaded from the hub."""
+    root: PathText = Field(description="The folder of the files.")
+    repo_id: str | None = Field(None, description="The dataset repository of `source: hub`.")
+    revision: str | None = Field(None, description="Its commit, tag or branch.")
+    files: dict[str, PathText] = Field(description="Per split its file under `root`, or a pattern.")
     image_root: PathText | None = Field(None, description="Where image paths start, under `root`.")
     checksums: dict[str, Checksum] = Field({})
     """Per split the hash that its file must have: `md5:<digits>` or `sha256:<digits>`."""
@@ -110,9 +114,9 @@ def mmbench_part(dataset: DatasetSettings, split: str) -> tuple[str, str] | None
 class SplitRef(Section):
     """A part of a prepared dataset."""
 
-    dataset: str
-    split: str
-    max_samples: int | None = Field(None, gt=0)
+    dataset: str = Field(description="A key of `data.datasets`.")
+    split: str = Field(description="A key of the dataset's `files`, or a part of it.")
+    max_samples: Samples | None = Field(None, description="At most so many; all if left out.")
     draw_seed: int | None = Field(
         None,
         exclude_if=lambda seed: seed is None,
@@ -139,6 +143,7 @@ class EvalSet(SplitRef):
     """
 
     passes: Literal["first", "all"] = "first"
+    """Which rows of a circular group are asked, and must be right."""
     parse: Parse = Field(
         "official",
         description="How answers to questions with options are read: `official` as the benchmark's"
@@ -150,33 +155,38 @@ class EvalSet(SplitRef):
 class SyntheticSettings(Section):
     """The size and seed of the synthetic world."""
 
-    seed: int = 0
-    num_eval_questions: int = Field(1000, gt=0, description="Per benchmark.")
-    num_train_questions: int = Field(2000, gt=0, description="Per training set.")
+    seed: int = Field(0, description="Another one draws another world.")
+    num_eval_questions: Questions = Field(1000, description="Per benchmark.")
+    num_train_questions: Questions = Field(2000, description="Per training set.")
 
 
 class LeakageSettings(Section):
     """What training mix and evaluation sets must not share, and what happens where they do."""
 
     fail_on: list[Literal["question", "image", "near_image", "id", "question_and_image"]] = Field(
-        ["image", "near_image", "id", "question_and_image"]
+        ["image", "near_image", "id", "question_and_image"],
+        description="What must not be shared; `near_image` is a copy that was scaled or encoded"
+        " anew.",
     )
     on_hit: Literal["stop", "drop"] = Field("stop", exclude_if=lambda value: value == "stop")
     """Stop the run, or leave out the samples of the training mix and of router_fit."""
 
 
 class DataSettings(Section):
-    system_prompt: str = ""
+    """Datasets, the sets that are made of them, and how questions are asked."""
+
+    system_prompt: str = Field("", description="Said to the model before every question.")
     prompt_template: PromptTemplates = PromptTemplates()
     prompt_order: Literal["text_first", "image_first"] = "text_first"
-    datasets: dict[str, DatasetSettings] = Field({})
-    train: list[SplitRef] = Field([])
+    """Whether images come after the question, so that a look goes on from the text pass."""
+    datasets: dict[str, DatasetSettings] = Field({}, description="By name, the raw datasets.")
+    train: list[SplitRef] = Field([], description="The training mix.")
     router_fit: list[RouterPart] = Field([])
     """Questions of training splits on which routers and heads are fitted."""
     router_fit_held_out: bool = Field(False, exclude_if=lambda value: not value)
     """Leave out of the training mix what shares an id, a group or an image with router_fit, so
     that no model was trained on what its routers are fitted on."""
-    eval_sets: dict[str, EvalSet] = Field({})
+    eval_sets: dict[str, EvalSet] = Field({}, description="By name, what is evaluated on.")
     synthetic: SyntheticSettings = SyntheticSettings()
     leakage: LeakageSettings = LeakageSettings()
     mmbench_train_fraction: float = Field(
@@ -186,7 +196,7 @@ class DataSettings(Section):
         description="Share of an MMBench file's questions in its part `<split>_train`; the rest is"
         " `<split>_eval`. 0 leaves such parts out of the training mix.",
     )
-    mmbench_train_seed: int = 0
+    mmbench_train_seed: int = Field(0, description="By which those questions are drawn.")
 
     @property
     def leaves_out(self) -> bool:

@@ -90,6 +90,21 @@ def _place_of_results(path: str) -> str:
 
 ResultsFolder = Annotated[PathText, Field(min_length=1), AfterValidator(_place_of_results)]
 
+
+def unit(name: str) -> Any:
+    """In what a setting is counted or measured, for the reference of all settings."""
+    return Field(json_schema_extra={"unit": name})
+
+
+Pixels = Annotated[int, Field(gt=0), unit("pixels")]
+Tokens = Annotated[int, Field(gt=0), unit("tokens")]
+Samples = Annotated[int, Field(gt=0), unit("samples")]
+Questions = Annotated[int, Field(gt=0), unit("questions")]
+Processes = Annotated[int, Field(ge=0), unit("processes")]
+Nats = Annotated[float, unit("nats")]
+Epochs = Annotated[float, Field(gt=0), unit("epochs")]
+Seconds = Annotated[float, Field(ge=0), unit("s")]
+
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """What is left of a running mean after a step."""
 

@@ -1,39 +1,49 @@
-"""The sections of the configuration but for `data` and `experiments`: every key and its default."""
+"""The sections of the configuration about models, policies, training and answers."""
 
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from vovnet.config.kinds import (
     Decay,
+    Epochs,
     Extended,
-    GpuModel,
+    Nats,
     PathText,
+    Pixels,
+    Processes,
+    Questions,
     ReductionName,
+    Samples,
     Section,
     Shares,
+    Tokens,
     ViewName,
     check_shares,
+    unit,
 )
-from vovnet.core.layout import PAPER
 
 
 class LoraSettings(Section):
     """Low-rank adapters (peft) for models too large to train whole."""
 
-    r: int = Field(16, gt=0)
-    alpha: int = Field(32, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    r: int = Field(16, gt=0, description="Rank of the adapters.")
+    alpha: int = Field(32, gt=0, description="The adapters' output is scaled by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapters' inputs left out.")
     target_modules: list[str] = Field(["q_proj", "k_proj", "v_proj", "o_proj"])
+    """Names of the linear layers of the language model that get adapters."""
 
 
 class ModelSettings(Section):
+    """The vision-language model that is trained or observed."""
+
     base_model_name: PathText = "src/vovnet/assets/tiny-qwen3-vl"
     """A folder or a hub name of a transformers VLM."""
-    revision: str | None = None
+    revision: str | None = Field(None, description="Commit, tag or branch of a model of the hub.")
     family: str = Field("qwen3_vl", description="A key of vovnet.model.families.FAMILIES.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the weights; adapters and the policy head are always float32."""
     attn_implementation: str = "sdpa"
     """A name of transformers, or `varlen`: packed sequences without padding, for GPUs."""
     compile: bool = False
@@ -42,6 +52,7 @@ class ModelSettings(Section):
     """Compute activations again in the backward pass instead of keeping them: all of a layer's, or
     with `compile` those that are cheap, so that half of the memory is needed."""
     lora: LoraSettings | None = None
+    """Train low-rank adapters instead of the whole model; the base model stays as it is."""
     random_weights: bool = False
     """Random weights in the sizes of config.json instead of the model's own, for measuring."""
 
@@ -49,12 +60,13 @@ class ModelSettings(Section):
 class VisionBudget(Section):
     """Sizes in pixels at which COARSE and FULL show an image; `None` is no limit."""
 
-    coarse_long_side: int | None = Field(64, gt=0)
-    full_long_side: int | None = Field(128, gt=0)
-    coarse_max_pixels: int | None = Field(None, gt=0)
-    full_max_pixels: int | None = Field(None, gt=0)
-    patch_size: int = Field(16, gt=0)
+    coarse_long_side: Pixels | None = Field(64, description="Longest side at COARSE.")
+    full_long_side: Pixels | None = Field(128, description="Longest side at FULL.")
+    coarse_max_pixels: Pixels | None = Field(None, description="Width times height at COARSE.")
+    full_max_pixels: Pixels | None = Field(None, description="Width times height at FULL.")
+    patch_size: Pixels = Field(16, description="Side of a patch of the model's vision tower.")
     spatial_merge_size: int = Field(2, gt=0)
+    """A vision token covers this many patches in each direction; as in the model's config.json."""
 
     @property
     def factor(self) -> int:
@@ -63,16 +75,22 @@ class VisionBudget(Section):
 
 
 class PolicySettings(Section):
+    """The policy of VoVNet, and under `policy` of an experiment any other."""
+
     # the learned policy
     feature_mode: Literal["hidden", "hidden_entropy", "hidden_margin", "hidden_entropy_margin"] = (
         "hidden"
     )
+    """What the policy head reads: hidden states of the text pass, and its uncertainty beside."""
     action_space: Literal["binary", "ternary"] = "ternary"
-    head_hidden_size: int = Field(256, gt=0)
+    """All of `actions`, or with `binary` only NO and FULL."""
+    head_hidden_size: int = Field(256, gt=0, description="Hidden units of the policy head.")
     use_straight_through: bool = True
-    entropy_weight: float = Field(1.0, gt=0)
-    """Nats; temperature of the action distribution."""
-    lambda_cost: Extended = Field(0.02, ge=0)
+    """Train on one sampled action with the gradient of all; false weighs all by probability."""
+    entropy_weight: Nats = Field(1.0, gt=0)
+    """Temperature of the action distribution in training, and weight of its entropy."""
+    lambda_cost: Annotated[Extended, unit("nats")] = Field(0.02, ge=0)
+    """The price of looking: how many nats a unit of cost has to gain; see `lambda_unit`."""
     lambda_unit: Literal["cost", "share_of_full"] = Field(
         "cost", exclude_if=lambda value: value == "cost"
     )
@@ -85,37 +103,50 @@ class PolicySettings(Section):
     options: dict[str, Any] = Field({})
     """Settings of a policy that declares its own (see docs/policies.md)."""
     baseline_uncertainty: Literal["entropy", "margin"] = "entropy"
+    """What `uncertainty_threshold` reads of the text pass: entropy in nats, or the margin between
+    the two likeliest tokens, a difference of probabilities."""
     baseline_threshold: Extended | None = None
-    baseline_vision: ViewName = "full"
+    """Where `uncertainty_threshold` begins to look: above this entropy, below this margin."""
+    baseline_vision: ViewName = Field("full", description="What `uncertainty_threshold` shows.")
     baseline_target_ratios: Shares | None = None
+    """Share of each action in `random_policy_matched`."""
     baseline_bucket_ratios: list[Shares] | None = Field(None, min_length=2)
     """Shares per bucket of entropy, surest questions first."""
-    baseline_bucket_thresholds: list[float] | None = None
-    """Nats between the buckets; quantiles of the set if left out."""
-    baseline_seed: int = 42
+    baseline_bucket_thresholds: list[Nats] | None = None
+    """Entropies between the buckets; quantiles of the set if left out."""
+    baseline_seed: int = Field(42, description="Of the draws of `random_policy_matched`.")
     view: ViewName | None = Field(None, description="What always_view shows.")
     # reduced views
     reduce: ReductionName | None = None
     """Reduces every view that the policy looks at, as in `merge-cosine-0.5`."""
     baseline_pruning_ratio: float = Field(1.0, ge=1e-6, le=1)
+    """Share of the vision tokens that pruning keeps."""
     baseline_pruning_mode: Literal[
         "stride", "topk_norm", "random", "divprune", "visionzip", "fastv"
-    ] = "stride"
+    ] = Field("stride", description="Which tokens pruning keeps.")
     baseline_merge_ratio: float = Field(1.0, ge=1e-6, le=1)
+    """Share of the vision tokens that are left after merging."""
     baseline_merge_mode: Literal["cosine", "l2"] = "cosine"
+    """By which similarity tokens are merged."""
     baseline_merge_weight: Literal["norm", "uniform"] = "norm"
+    """How merged tokens are averaged: weighted by their norms, or all alike."""
     baseline_enable_prune: bool = False
     """Prune what merging left, by baseline_pruning_ratio and _mode."""
     baseline_pool_factor: int = Field(1, gt=0, lt=1000)
+    """Side of the squares of vision tokens whose mean is taken by pooling."""
     baseline_budget_mode: Literal["long_side", "max_pixels"] = "long_side"
-    baseline_long_side: int | None = Field(None, gt=0, description="Pixels.")
-    baseline_max_pixels: int | None = Field(None, gt=0)
+    """Which of the two keys below says the size that `resolution_scaling_proxy` shows."""
+    baseline_long_side: Pixels | None = Field(None, description="Longest side of the image.")
+    baseline_max_pixels: Pixels | None = Field(None, description="Width times height.")
     baseline_reduction: Literal["pruning", "merging"] | None = None
     """Reduces whichever view the policy chose."""
     # fallback: NO is overruled when the text pass is unsure
     fallback_mode: ViewName | None = None
-    fallback_entropy_threshold: Extended | None = None
+    """What is shown where a NO is overruled; none is if left out."""
+    fallback_entropy_threshold: Annotated[Extended, unit("nats")] | None = None
+    """A NO is overruled above this entropy of the text pass."""
     fallback_margin_threshold: Extended | None = None
+    """A NO is overruled below this margin, a difference of probabilities."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -141,42 +172,50 @@ class PolicySettings(Section):
 
 
 class TrainingSettings(Section):
-    seed: int = 0
-    num_processes: int = Field(1, gt=0)
-    """Devices; equals the rule's gpu resource on GPUs."""
+    """How the two stages are trained."""
+
+    seed: int = Field(0, description="Of `vovnet train` by hand; the suite has `seeds`.")
+    num_processes: Annotated[int, unit("devices")] = Field(1, gt=0)
+    """Processes that train together, one per device; equals `resources.train.gpu` on GPUs."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision in which passes are computed; float32 weights stay float32."""
     fsdp: bool = Field(False, exclude_if=lambda value: not value)
     """Cut the model over the devices, where each has no room for a whole copy with its gradients
     and the optimizer's state. Adapters need it not. Checkpoints are `.pt` files then."""
-    batch_size: int = Field(32, gt=0, description="Samples per optimizer step, over all devices.")
-    micro_batch_tokens: int | None = Field(None, gt=0)
+    batch_size: Samples = Field(32, description="Per optimizer step, over all devices.")
+    micro_batch_tokens: Tokens | None = Field(None)
     """About how many tokens a device takes at once; a step is cut into as many parts of like work
     as it needs. All samples of a device's step at once if left out."""
-    stage1_epochs: float = Field(1.0, gt=0)
+    stage1_epochs: Epochs = Field(1.0, description="How often stage 1 sees the training mix.")
     stage1_baseline_name: Literal[
         "always_full", "always_coarse", "no_vision", "random_policy_matched"
-    ] = "always_full"
+    ] = Field("always_full", description="In which view stage 1 shows each sample.")
     stage1_target_ratios: Shares | None = None
-    stage2_epochs: float = Field(1.0, gt=0)
-    stage1_learning_rate: float = Field(2e-4, gt=0)
-    stage2_learning_rate: float = Field(2e-4, gt=0)
-    head_learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    adam_betas: tuple[Decay, Decay] = (0.9, 0.98)
+    """Share of each action in `random_policy_matched`; all alike if left out."""
+    stage2_epochs: Epochs = Field(1.0, description="How often stage 2 sees the training mix.")
+    stage1_learning_rate: float = Field(2e-4, gt=0, description="The highest of stage 1.")
+    stage2_learning_rate: float = Field(2e-4, gt=0, description="The highest of stage 2's VLM.")
+    head_learning_rate: float = Field(1e-3, gt=0, description="The highest of the policy head.")
+    weight_decay: float = Field(0.01, ge=0, description="Of AdamW.")
+    adam_betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="Of AdamW's running means.")
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    """Share of a stage's steps in which the learning rate rises from 0."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_skipped_steps: int = Field(3, ge=0)
+    """How the learning rate falls to 0 afterwards, or that it stays."""
+    max_grad_norm: float = Field(1.0, gt=0, description="Longer gradients are cut to this norm.")
+    max_skipped_steps: Annotated[int, unit("steps")] = Field(3, ge=0)
     """Steps that are left out because they are not finite, before training ends."""
-    max_answer_tokens: int = Field(32, gt=0)
+    max_answer_tokens: Tokens = Field(32, description="Longer training answers are cut.")
     per_token_loss: bool = Field(False, exclude_if=lambda value: not value)
     """Divide the loss of an answer by its number of tokens, so that a long answer counts as much as
     a short one, in both stages. The head's scores and lambda_cost are then nats per token."""
-    save_every: int = Field(100, gt=0)
-    num_workers: int = Field(0, ge=0, description="Processes that load images, per device.")
-    keep_checkpoints: int = Field(2, gt=0)
+    save_every: Annotated[int, unit("steps")] = Field(100, gt=0)
+    """How often a checkpoint is saved, from which a killed training goes on."""
+    num_workers: Processes = Field(0, description="Processes that load images, per device.")
+    keep_checkpoints: int = Field(2, gt=0, description="The newest so many are kept.")
     checkpoint_format: Literal["accelerate", "pt"] = "accelerate"
-    calibration_samples: int = Field(256, ge=0)
+    """A folder in accelerate's layout, or one file of torch."""
+    calibration_samples: Annotated[int, unit("samples")] = Field(256, ge=0)
     """Held-out training samples for the calibration check."""
 
     @model_validator(mode="after")
@@ -193,11 +232,12 @@ class PretrainingPhase(Section):
     `templates` gives the share of each template of the synthetic world.
     """
 
-    num_samples: int = Field(gt=0)
+    num_samples: Samples = Field(description="How many questions are drawn.")
     templates: dict[str, float] = Field(min_length=1)
+    """Share of each template of questions."""
     view_shares: Shares = Field([0.0, 0.0, 1.0])
     """How often each of the actions is shown."""
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0, description="The highest of the phase.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -206,89 +246,24 @@ class PretrainingPhase(Section):
 
 
 class EvalSettings(Section):
-    batch_size: int = Field(64, gt=0, description="The most questions at once.")
-    batch_tokens: int | None = Field(None, gt=0)
+    """How a model answers, and how answers become numbers."""
+
+    batch_size: Questions = Field(64, description="The most questions at once.")
+    batch_tokens: Tokens | None = Field(None)
     """The most tokens at once, prompts with images; on a GPU as its memory allows if left out."""
-    num_workers: int = Field(0, ge=0, description="Processes that load images ahead.")
-    max_new_tokens: int = Field(16, gt=0)
-    num_beams: int = Field(1, gt=0)
-    do_sample: bool = False
-    temperature: float = Field(1.0, gt=0)
-    seed: int = 0
+    num_workers: Processes = Field(0, description="Processes that load images ahead.")
+    max_new_tokens: Tokens = Field(16, description="The most that an answer may have.")
+    num_beams: int = Field(1, gt=0, description="Beams of the search; 1 is greedy.")
+    do_sample: bool = Field(False, description="Draw answers instead of taking the likeliest.")
+    temperature: float = Field(1.0, gt=0, description="Of drawn answers.")
+    seed: int = Field(0, description="Of drawn answers, and of bootstrap resamples.")
     cache_reuse: bool = True
     """Answers go on from the cache of the text pass, unless images come before the question."""
-    num_shards: int = Field(1, gt=0)
-    shard_rows: int = Field(256, gt=0, description="Rows per resumable piece.")
-    max_samples: int | None = Field(None, gt=0)
+    num_shards: Annotated[int, unit("jobs")] = Field(1, gt=0)
+    """Jobs among which the observation of each set is divided."""
+    shard_rows: Annotated[int, unit("rows")] = Field(256, gt=0)
+    """Rows per piece from which a killed observation goes on."""
+    max_samples: Samples | None = Field(None, description="At most so many of each set.")
     profile: bool = False
     """By hand: run live, for latency and memory; the suite has mode: live."""
-    bootstrap_samples: int = Field(2000, gt=0)
-
-
-class BenchSettings(Section):
-    """How much `vovnet bench` measures."""
-
-    num_samples: int = Field(64, gt=0, description="Questions of each evaluation set.")
-    repeats: int = Field(5, gt=0, description="Of which medians are taken.")
-    growth: list[int] = Field([500, 1000, 2000, 4000], min_length=2)
-    """Numbers of samples over which cost is followed; questions are repeated."""
-    num_threads: int = Field(1, gt=0, description="Of torch on the CPU.")
-
-
-class SplitSize(Section):
-    """How large a split is. Circular replicas are samples of one question."""
-
-    samples: int = Field(gt=0)
-    questions: int | None = Field(None, gt=0, description="As many as samples if left out.")
-
-
-class PlanSettings(Section):
-    """What `vovnet plan` estimates run times with; no result depends on it."""
-
-    throughput: PathText | None = None
-    """A file of `vovnet bench_gpu`; the measurement that the package brings if left out."""
-    price_per_gpu_hour: float | None = Field(None, ge=0, description="In any currency.")
-    sizes: dict[str, dict[str, SplitSize]] = Field({})
-    """Dataset -> split -> its size, of splits that are not prepared yet."""
-    image_size: tuple[PositiveInt, PositiveInt] = (1024, 768)
-    """Mean width and height of images that are not prepared yet."""
-    prompt_tokens: int = Field(45, gt=0, description="Likewise, of a question.")
-    training_answer_tokens: int = Field(16, gt=0, description="Likewise, of a training answer.")
-    answer_tokens: int = Field(6, gt=0, description="Of a generated answer.")
-    characters_per_token: float = Field(4.0, gt=0, description="Of prepared questions and answers.")
-    start_s: float = Field(60.0, ge=0, description="Until a job with GPUs has loaded its model.")
-    prepare_per_s: float = Field(200.0, gt=0, description="Samples that a split's job prepares.")
-    light_s: float = Field(120.0, ge=0, description="Of any other job that runs no model.")
-
-
-class ReportSettings(Section):
-    title: str = "VoVNet"
-    target_lambda: float = Field(0.02, ge=0)
-    """The row of a sweep that main tables show."""
-    target: str | None = None
-    """The list under targets that paper_tables shows; everything if left out."""
-    further: list[str] = Field([])
-    """Lists under targets with a report of their own, in a folder of their name; each is a target
-    that makes it."""
-    name: str = PAPER
-    """Which report is written, and into which folder; set by the DAG."""
-
-
-class Resources(Section):
-    """What the scheduler is told, per kind of rule. `gpu` counts devices; 0 runs on the CPU."""
-
-    gpu: int = Field(0, ge=0)
-    threads: int = Field(1, gt=0)
-    mem_mb: int = Field(3000, gt=0)
-    runtime_min: int = Field(60, gt=0)
-    retry_factor: float = Field(2.0, ge=1)
-    """mem_mb and runtime_min grow by it when a failed job is tried again."""
-    gpu_model: GpuModel | None = Field(None, description="Slurm's name of the GPUs to be given.")
-    partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
-
-
-class ResourceSettings(Section):
-    account: str | None = Field(None, description="Slurm's account that pays for the jobs.")
-    train: Resources = Resources()
-    observe: Resources = Resources()
-    light: Resources = Resources(mem_mb=1500, runtime_min=10)
+    bootstrap_samples: int = Field(2000, gt=0, description="Resamples behind each interval.")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from vovnet.config import kinds, schema
+from vovnet.config import execution, kinds, schema
 from vovnet.config.data import DataSettings
 from vovnet.config.kinds import Section
 from vovnet.config.layers import merge, read_layers, set_layers
@@ -41,7 +41,7 @@ REPLACED = {"gradient_accumulation_steps": "training.micro_batch_tokens"}
 class Settings(Section):
     """Everything. `Settings()` is valid and gives every default."""
 
-    results_dir: kinds.ResultsFolder = RESULTS
+    results_dir: kinds.ResultsFolder = Field(RESULTS, description="Where results are written.")
     standalone: bool = False
     """Whether snakemake reads this suite without config/config.yaml below it."""
     model: schema.ModelSettings = schema.ModelSettings()
@@ -54,7 +54,7 @@ class Settings(Section):
     pretraining: dict[str, schema.PretrainingPhase] = Field({})
     """How the tiny base model is made, phase after phase."""
     eval: schema.EvalSettings = schema.EvalSettings()
-    seeds: kinds.Seeds = Field([0, 1, 2])
+    seeds: kinds.Seeds = Field([0, 1, 2], description="Each trains every run once more.")
     runs: dict[str, dict[str, Any]] = Field({"vovnet": {}})
     """Training recipes: overrides of model, data, policy and training, and of how eval answers.
     With `base: true` nothing is trained: the base model is observed as it is, and only model, data
@@ -62,11 +62,11 @@ class Settings(Section):
     which has no trained head."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
-    report: schema.ReportSettings = schema.ReportSettings()
-    bench: schema.BenchSettings = schema.BenchSettings()
-    plan: schema.PlanSettings = schema.PlanSettings()
-    resources: schema.ResourceSettings = schema.ResourceSettings()
-    quick: int | None = Field(None, gt=0)
+    report: execution.ReportSettings = execution.ReportSettings()
+    bench: execution.BenchSettings = execution.BenchSettings()
+    plan: execution.PlanSettings = execution.PlanSettings()
+    resources: execution.ResourceSettings = execution.ResourceSettings()
+    quick: kinds.Samples | None = Field(None)
     """Evaluate at most this many samples of each set."""
 
     @property

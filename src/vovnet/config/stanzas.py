@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vovnet.config.kinds import Extended, Once, Section, Seeds
+from vovnet.config.kinds import Extended, Once, Samples, Section, Seeds
 
 
 def _is_none(value: object) -> bool:
@@ -18,11 +18,13 @@ class Match(Section):
     are taken in that many buckets of the text pass's entropy.
     """
 
-    experiment: str
+    experiment: str = Field(description="Whose action ratios are copied.")
     lambda_costs: list[Extended] | None = Field(None, min_length=1)
+    """Its rows by their `policy.lambda_cost`."""
     thresholds: list[Extended] | None = Field(None, min_length=1, exclude_if=_is_none)
-    """Left out of what is stored where there are none, as in earlier results."""
+    """Its rows by their `policy.baseline_threshold`, instead of `lambda_costs`."""
     buckets: int | None = Field(None, gt=1)
+    """Buckets of the text pass's entropy, of which each has ratios of its own; one if left out."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -52,21 +54,25 @@ class Experiment(Section):
     `sweep` maps one key of the policy to a list of values: one results row per value.
     """
 
-    title: str
-    run: str = "vovnet"
+    title: str = Field(description="How tables and figures call it.")
+    run: str = Field("vovnet", description="The trained model: a key of `runs`.")
     datasets: Annotated[list[str], Field(min_length=1), Once] | None = None
     """Evaluation sets; all of them if left out."""
-    seeds: Seeds | None = None
-    policy: dict[str, Any] = Field({})
+    seeds: Seeds | None = Field(None, description="Trained seeds; `seeds` if left out.")
+    policy: dict[str, Any] = Field({}, description="What differs from `policy`.")
     sweep: dict[str, list[Any]] = Field({})
+    """A key of the policy and its values, of which each gives a row of the results."""
     match: Match | None = None
+    """Copy the action ratios of another experiment's rows, with random_policy_matched."""
     mode: Literal["replay", "live"] = "replay"
-    max_samples: int | None = Field(None, gt=0)
+    """Decide from stored observations, or run the model question by question to time it."""
+    max_samples: Samples | None = Field(None, description="At most so many of each set.")
     compare_cache_reuse: bool = False
     """Answer with and without cache reuse, live; tokens must be the same."""
     error_slices: bool = False
     """Also write where the policy errs, and what its scores tell."""
     role: Literal["vovnet", "fixed", "heuristic", "random", "reference"] = "heuristic"
+    """How reports sort and draw it; `reference` is what cannot be deployed, as an oracle."""
     targets: list[str] = Field([], description="Lists under `targets` that the experiment joins.")
 
     @model_validator(mode="after")

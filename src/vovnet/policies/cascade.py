@@ -28,8 +28,11 @@ class CascadeOptions(Section):
     """
 
     views: list[ViewName] = Field(["coarse", "full"])
+    """What is executed, one after the other."""
     confidence: Literal["entropy", "margin", "log_probability"] = "entropy"
+    """By which it is told how sure an answer is."""
     threshold: Extended | list[Extended]
+    """Where an answer counts as unsure; one for all views, or one for each but the last."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -43,6 +43,7 @@ class NeighbourOptions(Section):
     """`policy.options` of `nearest_neighbours`."""
 
     neighbours: int = Field(20, gt=0)
+    """Of how many nearest questions the mean correctness is taken."""
 
 
 @dataclass(frozen=True, eq=False)
