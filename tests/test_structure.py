@@ -24,6 +24,7 @@ OPENED = {
             "src/snakemake_scheduler_plugin_gpu/config_files.py",  # which imports nothing of vovnet
             "src/snakemake_scheduler_plugin_gpu/run_times.py",  # the same
             "workflow/environments.py",  # the same
+            "workflow/release.py",  # the same
             "workflow/bench_prepare.py",  # which writes what it measures
         },
     ),

@@ -38,7 +38,7 @@ RUN apt-get update \\
     && rm -rf /var/lib/apt/lists/*
 COPY envs/requirements.txt envs/requirements.in /opt/vovnet/envs/
 RUN pip install --no-cache-dir --requirement /opt/vovnet/envs/requirements.txt
-COPY pyproject.toml /opt/vovnet/
+COPY pyproject.toml LICENSE README.md /opt/vovnet/
 COPY src /opt/vovnet/src
 RUN pip install --no-cache-dir --no-deps --no-build-isolation /opt/vovnet
 WORKDIR /work
