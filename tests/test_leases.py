@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import pwd
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from vovnet.core.files import write_text
-from vovnet.machine import devices, leases
+from vovnet.machine import alone, devices, leases
 from vovnet.machine.devices import DeviceError, visible_devices
 from vovnet.machine.leases import take
+from vovnet.machine.lock_folder import open_folder
 
 UUIDS = {"0": "GPU-aaaa1111-00", "1": "GPU-bbbb2222-00", "2": "GPU-bbbb3333-00"}
 
@@ -64,10 +71,8 @@ def test_a_slurm_job_has_what_slurm_granted(tmp_path: Path) -> None:
     second = take(1, granted | {"SLURM_JOB_ID": "8"})
     with pytest.raises(DeviceError, match="1 GPUs are asked for, but Slurm granted 0"):
         take(1, environment(tmp_path, 8, SLURM_JOB_ID="9"))
-    first.release()
-    assert (tmp_path / "slurm-7").exists(), "another lease of the job is still there"
-    beside.release()
-    second.release()
+    for lease in (first, beside, second):
+        lease.release()
     assert not list(tmp_path.iterdir())
 
 
@@ -102,10 +107,10 @@ def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["one", "other"])
 def test_a_temporary_folder_of_ones_own_changes_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    command = "from vovnet.machine.leases import lease_folder; print(lease_folder({}))"
+    command = "from vovnet.machine.lock_folder import lock_folder; print(lock_folder({}))"
     environ = os.environ | {"TMPDIR": str(tmp_path / name)}
     shown = subprocess.run([sys.executable, "-c", command], env=environ, capture_output=True)
-    assert shown.stdout == b"/tmp/vovnet-leases\n"
+    assert shown.stdout == b"/tmp\n"
 
 
 def lease(folder: Path, gpus: int, *command: str, machine: int = 8) -> subprocess.Popen[str]:
@@ -205,10 +210,10 @@ def test_only_those_wait_in_line_who_want_the_same_devices(tmp_path: Path) -> No
             order.append(name)
             lease.release()
 
-        before = len(list(tmp_path.glob("ticket-*")))
+        before = len(list(tmp_path.glob(f"{leases.PREFIX}*")))
         thread = Thread(target=hold, daemon=True)
         thread.start()
-        while len(list(tmp_path.glob("ticket-*"))) == before and name not in order:
+        while len(list(tmp_path.glob(f"{leases.PREFIX}*"))) == before and name not in order:
             time.sleep(0.01)
         return thread
 
@@ -260,19 +265,27 @@ def fork_job(folder: Path, number: int, gpus: int, duration_s: float) -> int:
 def test_two_hundred_jobs_with_random_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "POLL_S", 0.005)
+    monkeypatch.setattr(leases, "POLL_S", 0.02)
+    monkeypatch.setattr(leases, "TELL_AFTER_S", 600)
     for name, value in environment(tmp_path / "leases").items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    give_back = leases._Ticket.give_back
+    draw, write = leases._draw, leases.Lease.write
 
-    def record_turn(ticket: leases._Ticket) -> None:
-        """A ticket is given back when its devices are collected, before the next one's turn."""
-        write_text(tmp_path / f"turn-{ticket.path.name}", str(time.monotonic_ns()))
-        give_back(ticket)
+    def record_draw(folder: int, wants: Sequence[str], job: str | None) -> leases.Lease:
+        lease = draw(folder, wants, job)
+        write_text(tmp_path / f"drawn-{lease.name}", str(time.monotonic_ns()))
+        return lease
 
-    monkeypatch.setattr(leases._Ticket, "give_back", record_turn)
+    def record_turn(lease: leases.Lease, line: str) -> None:
+        """A place in the queue is given up when the devices are collected."""
+        if line == leases.DONE:
+            write_text(tmp_path / f"turn-{lease.name}", str(time.monotonic_ns()))
+        write(lease, line)
+
+    monkeypatch.setattr(leases, "_draw", record_draw)
+    monkeypatch.setattr(leases.Lease, "write", record_turn)
     dice = random.Random(5)
     holder = NUM_JOBS
     jobs = {holder: fork_job(tmp_path, holder, 8, 3600)}
@@ -287,7 +300,7 @@ def test_two_hundred_jobs_with_random_kills(
         time.sleep(dice.uniform(0, 0.05))
         (tmp_path / f"killed-{number}").touch()
         os.kill(jobs[number], signal.SIGKILL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     running = dict(jobs)
     while running and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -303,5 +316,195 @@ def test_two_hundred_jobs_with_random_kills(
     everything = take(8)
     assert len(everything.devices) == 8, "a device was lost"
     everything.release()
-    turns = [int(path.read_text()) for path in sorted(tmp_path.glob("turn-ticket-*"))]
-    assert turns == sorted(turns), "a younger ticket had its turn before an older one"
+    turns = {path.name.removeprefix("turn-"): path for path in tmp_path.glob("turn-*")}
+    turn_ns = {name: int(path.read_text()) for name, path in turns.items()}
+    began_ns = {name: int(name.removeprefix(leases.PREFIX).split("-")[0]) for name in turns}
+    stood_ns = {name: int((tmp_path / f"drawn-{name}").read_text()) for name in turns}
+    overtaken = [
+        (first, second)
+        for first, second in permutations(turns, 2)
+        if stood_ns[first] < began_ns[second] and turn_ns[first] > turn_ns[second]
+    ]
+    assert not overtaken, "who came later had its turn before who stood in the queue"
+
+
+# ---- other users -----------------------------------------------------------------------
+
+ALICE, BOB, MALLORY = 54321, 54322, 54323
+
+
+def as_user(user: int, act: Callable[[], object]) -> str:
+    """What a process of another user answers, or the name of its error."""
+    answer, write_end = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            said = str(act())
+        except BaseException as error:
+            said = type(error).__name__
+        os.write(write_end, said.encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(answer, encoding="utf-8") as file:
+        said = file.read()
+    os.waitpid(process, 0)
+    return said
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder like /tmp, in which every user may write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as two users")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o1777)
+        yield Path(name)
+
+
+def put_hurdles(folder: Path, held: Path, secret: Path) -> list[str]:
+    """Everything that may stand under the name of a lease; returns what could be done to `held`."""
+
+    def name(number: int) -> Path:
+        return folder / f"{leases.PREFIX}{number:020d}-hurdle"
+
+    name(0).mkdir()
+    os.mkfifo(name(1))
+    name(2).symlink_to(secret)
+    name(3).write_text("mine alone")
+    name(3).chmod(0)
+    contents = [b"", b"\n", b"\xff\xfe\n", b"[1]\n", b"[" * 60_000 + b"\n", b"0" * (1 << 20)]
+    said = {"name": name(4).name, "process": 1e999, "job": None, "wants": ["0", "1"]}
+    for number, content in enumerate([json.dumps(said).encode() + b"\n", *contents], start=4):
+        name(number).write_bytes(content)
+        name(number).chmod(0o644)
+    attacks: dict[str, Callable[[], object]] = {
+        "removed": held.unlink,
+        "renamed": lambda: held.rename(folder / "gone"),
+        "written": lambda: held.write_text(""),
+        "opened": lambda: held.chmod(0o666),
+        "replaced": lambda: name(3).replace(held),
+    }
+    done = []
+    for what, attack in attacks.items():
+        with contextlib.suppress(OSError):
+            attack()
+            done.append(what)
+    with contextlib.suppress(OSError):  # where the kernel lets anybody link any file
+        os.link(held, name(30))
+    return done
+
+
+def test_no_user_takes_or_stops_what_another_one_leases(open_to_all: Path) -> None:
+    shared = environment(open_to_all, 2)
+    secret = open_to_all / "secret"
+    secret.write_text("private")
+    secret.chmod(0o600)
+
+    def gets(count: int) -> Callable[[], object]:
+        def act() -> object:
+            signal.alarm(20)
+            lease = take(count, shared)
+            said = lease.devices
+            lease.release()
+            return said
+
+        return act
+
+    stop, stopped = os.pipe()
+    ready, say = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        os.umask(0o077)
+        os.setresgid(ALICE, ALICE, ALICE)
+        os.setresuid(ALICE, ALICE, ALICE)
+        lease = take(1, shared)
+        os.write(say, lease.name.encode())
+        os.close(stopped)
+        os.read(stop, 1)
+        os._exit(0)
+    held = open_to_all / os.read(ready, 100).decode()
+    hurdles = as_user(MALLORY, lambda: put_hurdles(open_to_all, held, secret))
+    assert hurdles == "[]"
+    assert as_user(BOB, gets(1)) == "['1']"
+    os.close(stopped)
+    os.waitpid(holder, 0)
+    assert as_user(BOB, gets(2)) == "['0', '1']"
+    assert as_user(ALICE, gets(2)) == "['0', '1']"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert not held.exists(), "its owner's next lease removes it"
+
+
+def test_a_folder_of_locks_is_never_a_way_to_a_private_one(open_to_all: Path) -> None:
+    private, link = open_to_all / "private", open_to_all / "link"
+    assert as_user(ALICE, lambda: private.mkdir(mode=0o700)) == "None"
+    assert as_user(MALLORY, lambda: link.symlink_to(private)) == "None"
+
+    def opens(folder: Path) -> Callable[[], object]:
+        return lambda: open_folder(environment(folder)) and "opened"
+
+    assert as_user(ALICE, opens(link)) == "VovnetError"
+    assert private.stat().st_mode & 0o7777 == 0o700
+    assert as_user(ALICE, opens(private)) == "opened"
+    assert private.stat().st_mode & 0o7777 == 0o700
+    assert as_user(BOB, opens(private)) == "VovnetError"
+    made = open_to_all / "below" / "made"
+    (made.parent).mkdir(mode=0o777)
+    made.parent.chmod(0o1777)
+    assert as_user(ALICE, opens(made)) == "opened"
+    assert made.stat().st_mode & 0o7777 == 0o1777
+    made.chmod(0o777)
+    assert as_user(BOB, opens(made)) == "VovnetError", "anybody could remove his locks"
+    assert as_user(ALICE, opens(made)) == "opened"
+    assert made.stat().st_mode & 0o7777 == 0o1777, "its owner's next call mends it"
+
+
+@pytest.mark.parametrize("put", ["folder", "pipe", "link", "unreadable", "two links"])
+def test_nobody_is_stopped_by_what_stands_in_place_of_the_lock(open_to_all: Path, put: str) -> None:
+    lock = open_to_all / alone.NAME
+
+    def hinder() -> None:
+        if put == "folder":
+            lock.mkdir()
+        elif put == "pipe":
+            os.mkfifo(lock)
+        elif put == "link":
+            lock.symlink_to("/etc/passwd")
+        else:
+            lock.touch(0o000 if put == "unreadable" else 0o644)
+        if put == "two links":
+            os.link(lock, open_to_all / "second")
+
+    def works() -> object:
+        signal.alarm(20)
+        with alone.at_work(environment(open_to_all)), alone.alone() as is_alone:
+            return is_alone
+
+    assert as_user(BOB, works) == "True"
+    lock.unlink()
+    assert as_user(MALLORY, hinder) == "None"
+    assert as_user(BOB, works) == "False"
+
+
+def test_who_waits_says_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leases, "TELL_AFTER_S", 0.1)
+    shared = environment(tmp_path, 1)
+    holder = take(1, shared)
+    waiting = [Thread(target=lambda: take(1, shared).release(), daemon=True) for _ in range(2)]
+    for number, thread in enumerate(waiting):
+        thread.start()
+        while len(list(tmp_path.iterdir())) < number + 2:
+            time.sleep(0.01)
+    time.sleep(0.5)
+    holder.release()
+    for thread in waiting:
+        thread.join(20)
+    me = f"process {os.getpid()} of user {pwd.getpwuid(os.getuid()).pw_name}"
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"vovnet lease: waiting for {me} (GPUs: 0)",
+        f"vovnet lease: waiting for {me} (GPUs: none yet, is ahead in the queue)",
+    ]

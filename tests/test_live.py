@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +30,8 @@ from vovnet.evaluation.questions import Questions, load_questions
 from vovnet.evaluation.replay import Outcome, load_observed, replay, scored_outcome
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
-from vovnet.machine.alone import NAME
-from vovnet.machine.leases import open_lock, shared_folder
+from vovnet.machine.alone import NAME, at_work
+from vovnet.machine.lock_folder import lock_folder
 from vovnet.pipeline.trained_model import TrainedModel
 
 SAME = (
@@ -322,10 +321,9 @@ def test_profiling_by_hand_gives_the_columns(observed: Layout, tmp_path: Path) -
 
 def test_a_run_beside_others_has_no_latency(observed: Layout) -> None:
     settings = live_settings(observed)
-    another = open_lock(shared_folder() / NAME)
-    fcntl.flock(another, fcntl.LOCK_SH)
-    live_experiment(settings, observed, "no_vision")
-    os.close(another)
+    with at_work(), (lock_folder() / NAME).open() as another:
+        fcntl.flock(another, fcntl.LOCK_SH)
+        live_experiment(settings, observed, "no_vision")
     evaluate_experiment(settings, observed, "no_vision")
     assert read_json(observed.live_facts("no_vision"))["alone"] is False
     results = read_results(observed.eval("no_vision") / "results.csv")

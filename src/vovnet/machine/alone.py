@@ -8,38 +8,39 @@ for its end. The system gives the lock back when a process ends, in whatever way
 import contextlib
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 
-from vovnet.core.errors import VovnetError
-from vovnet.machine.leases import FOLDER, open_lock, shared_folder
+from vovnet.machine.lock_folder import READING, lock_folder, open_folder
 
-NAME = "at-work.lock"
+NAME = "vovnet-at-work.lock"
 
-_held: list[int] = []
-"""The lock of this process, while it works."""
+_held: list[int | None] = []
+"""The lock of this process, while it works; None where the machine has no usable lock."""
 
 
 @contextlib.contextmanager
 def at_work(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
     """Work beside others; waits while a timed run is alone."""
-    try:
-        file = open_lock(shared_folder(environ) / NAME)
-    except OSError as error:
-        raise VovnetError(
-            f"{error.filename}: {error.strerror}, {FOLDER} can name another folder for locks"
-        ) from None
+    file = _open_lock(environ)
     _held.append(file)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("vovnet: waiting for a timed run on this machine", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_SH)
+        if file is not None:
+            _share(file)
         yield
     finally:
         _held.remove(file)
-        os.close(file)
+        if file is not None:
+            os.close(file)
+
+
+def _share(file: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("vovnet: waiting for a timed run on this machine", file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_SH)
 
 
 @contextlib.contextmanager
@@ -49,9 +50,13 @@ def alone() -> Iterator[bool]:
         if not _held:
             stack.enter_context(at_work())
         file = _held[-1]
+        if file is None:
+            yield False
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_alone = True
+            # Who removed the lock's file may have another one, of which this process knows nothing.
+            is_alone = os.fstat(file).st_nlink == 1
         except BlockingIOError:
             is_alone = False
             fcntl.flock(file, fcntl.LOCK_SH)  # the attempt has given up the share
@@ -59,3 +64,36 @@ def alone() -> Iterator[bool]:
             yield is_alone
         finally:
             fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def _open_lock(environ: Mapping[str, str]) -> int | None:
+    """Open the lock's file, which whoever comes first makes for all users.
+
+    Where another user has put something else under its name, nobody waits and nobody is alone.
+    """
+    folder = open_folder(environ)
+    try:
+        file = _open_or_make(folder)
+        status = os.fstat(file)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            return file
+        os.close(file)
+        reason = "not a file of its own"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    finally:
+        os.close(folder)
+    path = lock_folder(environ) / NAME
+    print(f"vovnet: {path}: {reason}, so no run here counts as alone", file=sys.stderr, flush=True)
+    return None
+
+
+def _open_or_make(folder: int) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(NAME, READING, dir_fd=folder)
+    try:
+        file = os.open(NAME, READING | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+    except FileExistsError:  # made meanwhile
+        return os.open(NAME, READING, dir_fd=folder)
+    os.fchmod(file, 0o644)
+    return file
