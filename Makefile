@@ -17,6 +17,8 @@ RUNTIME := $(VENV)/.installed
 TOOLS := $(VENV)/.installed-dev
 # There while pip is at work. An installation that was killed leaves it behind, and is begun anew.
 UNFINISHED := $(VENV)/.unfinished
+# Projects of their own that the package needs, see envs/own.in.
+OWN := src/snakemake_scheduler_plugin_gpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
@@ -33,13 +35,13 @@ paper.pdf: $(RUNTIME)
 setup: $(TOOLS)
 
 # What was killed while it installed is broken, and begun anew; a fault of pip leaves what was there.
-$(RUNTIME): envs/requirements.txt pyproject.toml
+$(RUNTIME): envs/requirements.txt pyproject.toml $(OWN:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, set PYTHON")'
 	@if [ -e $(UNFINISHED) ]; then echo "rm -rf $(VENV)"; rm -rf $(VENV); fi
 	mkdir -p $(VENV) && touch $(UNFINISHED)
 	$(PYTHON) -m venv $(VENV) \
 		&& $(PIP) install --requirement envs/requirements.txt \
-		&& $(PIP) install --no-deps --no-build-isolation --editable . ; \
+		&& $(PIP) install --no-deps --no-build-isolation $(OWN:%=--editable %) --editable . ; \
 		status=$$?; [ $$status -gt 128 ] || rm $(UNFINISHED); exit $$status
 	touch $@
 

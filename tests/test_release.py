@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_the_package_has_version_and_licence(tmp_path: Path) -> None:
     package, made = tmp_path / "src/vovnet", tmp_path / "made"
     for folder in (package, tmp_path / "envs", made):
         folder.mkdir(parents=True)
-    for name in ("pyproject.toml", "LICENSE", "README.md", "envs/requirements.in"):
+    for name in ("pyproject.toml", "LICENSE", "README.md", "envs/requirements.in", "envs/own.in"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "src/vovnet/__init__.py", package)
     code = "import setuptools.build_meta as build; build.prepare_metadata_for_build_wheel('made')"
@@ -54,6 +55,16 @@ def test_the_package_has_version_and_licence(tmp_path: Path) -> None:
     lines = (info / "METADATA").read_text().splitlines()
     assert {"License-Expression: MIT", f"Version: {vovnet.__version__}"} <= set(lines)
     assert (info / "licenses/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_projects_of_their_own_are_needed_by_name_and_have_the_licence() -> None:
+    projects = sorted((ROOT / "src").glob("*/pyproject.toml"))
+    names = {tomllib.loads(path.read_text())["project"]["name"] for path in projects}
+    needed = (ROOT / "envs/own.in").read_text().splitlines()[1:]
+    assert names == set(needed)
+    for path in projects:
+        assert (path.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+        assert (path.parent / "README.md").exists()
 
 
 def test_files_for_services_are_as_those_expect() -> None:

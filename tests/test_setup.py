@@ -35,6 +35,9 @@ def folder(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "envs", tmp_path / "envs")
+    for project in (ROOT / "src").glob("*/pyproject.toml"):
+        (tmp_path / "src" / project.parent.name).mkdir(parents=True)
+        shutil.copy(project, tmp_path / "src" / project.parent.name)
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
     (tmp_path / "ends-at").write_text("nothing true")
@@ -50,6 +53,8 @@ def test_a_killed_installation_is_begun_anew(folder: Path) -> None:
     assert not (folder / ".venv/half-unpacked").exists()
     installed = (folder / "installed").read_text()
     assert installed.count("install") == 3, "everything, once"
+    for project in (folder / "src").iterdir():
+        assert f"--editable src/{project.name}" in installed
     (folder / ".venv/kept").touch()
     assert setup(folder) == 0
     assert (folder / "installed").read_text() == installed

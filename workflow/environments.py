@@ -36,11 +36,12 @@ FROM python:{python}-slim
 RUN apt-get update \\
     && apt-get install --yes --no-install-recommends git \\
     && rm -rf /var/lib/apt/lists/*
-COPY envs/requirements.txt envs/requirements.in /opt/vovnet/envs/
+COPY envs/requirements.txt envs/requirements.in envs/own.in /opt/vovnet/envs/
 RUN pip install --no-cache-dir --requirement /opt/vovnet/envs/requirements.txt
 COPY pyproject.toml LICENSE README.md /opt/vovnet/
 COPY src /opt/vovnet/src
-RUN pip install --no-cache-dir --no-deps --no-build-isolation /opt/vovnet
+RUN pip install --no-cache-dir --no-deps --no-build-isolation \\
+        /opt/vovnet/src/snakemake_scheduler_plugin_gpu /opt/vovnet
 WORKDIR /work
 """
 

@@ -4,8 +4,6 @@ Snakemake imports this package because of its name, and asks `Scheduler` which o
 are to start whenever one has ended. `run_times` tells how long jobs are expected to run, and
 `choice` chooses among them. Where one of the two cannot tell, Snakemake's greedy scheduler
 chooses instead, and the log says why.
-
-`config_files` looks at the configuration files of the call when this package is imported.
 """
 
 import time
@@ -14,10 +12,8 @@ from typing import Any
 
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 
-from snakemake_scheduler_plugin_gpu import choice, config_files
+from snakemake_scheduler_plugin_gpu import choice
 from snakemake_scheduler_plugin_gpu.run_times import UnknownRunTimeError, durations, tails
-
-config_files.refuse_unreadable()
 
 Job = Any
 """A job of Snakemake. The interface's own class lacks the rule's name."""
