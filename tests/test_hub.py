@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
 import os
 import random
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,15 @@ import yaml
 
 from support.hub import COMMIT, SECRET, Hub, serve
 from support.raw_rows import mc_row, write_tsv
+from vovnet import cli
+from vovnet.commands import steps
+from vovnet.commands.common import Command
 from vovnet.config import load
-from vovnet.core.errors import ConfigError
+from vovnet.core.errors import ConfigError, DataError, error_line
 from vovnet.core.files import read_json, sha256_bytes
-from vovnet.data.hub import redact
+from vovnet.core.redaction import redact
 from vovnet.data.raw_files import FETCHED
+from vovnet.pipeline.manifest import write_manifest
 
 PIECE_BYTES = 10 << 20
 TOKEN = "hf_" + "t0ken" * 6
@@ -247,9 +254,48 @@ def test_progress_is_shown_in_a_log(tmp_path: Path, files: dict[str, bytes]) -> 
     assert result.stdout == f"bench: org/bench@{COMMIT}, 1 files, 0.0 MB\n"
 
 
-def test_secrets_are_kept_out_of_messages() -> None:
-    text = f"GET https://me:pass@cdn.org/a.bin?X-Sig={SECRET}&b=1 (Bearer abc.def, {TOKEN})"
-    assert redact(text) == "GET https://cdn.org/a.bin (Bearer ***, hf_***)"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"https://me:pass@cdn.org/a.bin?X-Sig={SECRET}&b=1, next", "https://cdn.org/a.bin next"),
+        ("https://me:p@ss@cdn.org/a@b and me@cdn.org", "https://cdn.org/a@b and me@cdn.org"),
+        (f"(Bearer abc.def, {TOKEN}, api_org_a1B2)", "(Bearer ***, hf_***, api_org_***)"),
+        ("Basic bWU6cGFzcw==", "Basic ***"),
+        ("{'Authorization': 'Digest a, b'}", "{'Authorization': '***'}"),
+        ('token=a1 {"api_key": "b2"}', 'token=*** {"api_key": "***"}'),
+        ('ACCESS_TOKEN="c3"', 'ACCESS_TOKEN="***"'),
+        *[(text, text) for text in ("max_new_tokens=8", "the token: x", "Basic units")],
+    ],
+)
+def test_secrets_are_kept_out_of_messages(text: str, shown: str) -> None:
+    assert redact(text) == shown
+    assert error_line(DataError(text)) == str(DataError(text)) == shown
+    assert shown in error_line(OSError(f"{text}: No space left on device")) or ""
+
+
+def test_secrets_of_the_environment_are_kept_out_of_logs_and_manifests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    password = "pass%40word"
+    monkeypatch.setenv("HF_ENDPOINT", f"https://me:{password}@hub.local/path")
+    monkeypatch.setenv("WANDB_API_KEY", "0123abcd")
+
+    def leak(arguments: argparse.Namespace) -> None:
+        print("pass@word and 0123abcd", file=sys.stderr)
+        logging.StreamHandler().emit(logging.makeLogRecord({"msg": os.environ["HF_ENDPOINT"]}))
+        raise RuntimeError(password)
+
+    monkeypatch.setattr(steps, "tables", Command("leaks", (), leak))
+    try:
+        cli.main(["tables"])
+    except RuntimeError:
+        traceback.print_exc()
+    shown = capsys.readouterr().err
+    assert "https://hub.local/path" in shown and "RuntimeError: ***" in shown
+    settings = load([config(tmp_path)])
+    write_manifest(tmp_path / "manifest.json", step="fetch", settings=settings, note=password)
+    for text in (shown, (tmp_path / "manifest.json").read_text()):
+        assert not any(secret in text for secret in (password, "pass@word", "0123abcd"))
 
 
 def test_a_hub_dataset_needs_a_repository(tmp_path: Path) -> None:

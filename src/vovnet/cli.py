@@ -16,7 +16,8 @@ from typing import NoReturn
 
 from vovnet import __version__
 from vovnet.commands.common import Command
-from vovnet.core.errors import error_line
+from vovnet.core.errors import error_line, fit_to_show
+from vovnet.core.redaction import Redacted
 from vovnet.machine.alone import at_work
 from vovnet.machine.overrides import drop_overrides
 from vovnet.pipeline.catalogue import STEPS
@@ -58,13 +59,15 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {fit_to_show(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
         sys.stdout.reconfigure(errors="replace")
+    if not isinstance(sys.stderr, Redacted):  # all logs and tracebacks go there
+        sys.stderr = Redacted(sys.stderr)
     chosen = _parser().parse_args(argv)
     if chosen.command != "lease":  # what it runs may be of any kind
         drop_overrides(os.environ)

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import re
 import sqlite3
 from io import IOBase
 from pathlib import Path
 from traceback import walk_tb
+
+from vovnet.core.redaction import redact
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 OF_WRITING = (*DISK_FULL, errno.EROFS, errno.EFBIG)
@@ -16,6 +19,8 @@ OF_FILES = (
 )
 """What the system says of files. Libraries with errors of their own repeat the system's text."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Among them are the marks that turn the direction of a text; line ends and tabs are not."""
 
 MAX_LINE_CHARS = 1000
 """Of a longer line the beginning and the end are shown: a message may quote what a file holds."""
@@ -24,8 +29,11 @@ MAX_LINE_CHARS = 1000
 class VovnetError(Exception):
     """Bad input or a broken contract: one clear line, exit status 2, no traceback.
 
-    The message names the file, line or key and says what was expected.
+    The message names the file, line or key and says what was expected. It shows no secrets.
     """
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class ConfigError(VovnetError):
@@ -49,18 +57,34 @@ def error_line(error: BaseException) -> str | None:
     """One line for what a user's file, setting, permission or disk can cause; None for a fault.
 
     This is the one definition for the command line and the DAG, whichever reader or writer meets
-    the error. The line names the file. What it quotes may be long, so its middle is left out then.
+    the error. The line names the file.
     """
     line = _line_of(error)
-    if line is None or len(line) <= MAX_LINE_CHARS:
-        return line
-    half = MAX_LINE_CHARS // 2
-    return f"{line[:half]} ... {line[-half:]}"
+    return None if line is None else fit_to_show(line)
+
+
+def fit_to_show(text: str) -> str:
+    """A message for the terminal, whatever it quotes of a file or of an argument.
+
+    It has no secrets and no control characters, which a terminal could take for commands. The
+    middle of a long one is left out.
+    """
+    # A text of many megabytes is cut first, so widely that no secret is cut in what is shown.
+    text = redact(_CONTROL.sub(_escaped, _without_middle(text, 8 * MAX_LINE_CHARS)))
+    return _without_middle(text, MAX_LINE_CHARS)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode()
+
+
+def _without_middle(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
 
 
 def _line_of(error: BaseException) -> str | None:
     if isinstance(error, VovnetError):
-        return str(error)
+        return Exception.__str__(error)
     text = one_line(error)
     if isinstance(error, UnicodeEncodeError):
         near = error.object[max(0, error.start - 40) : error.end + 40]

@@ -139,9 +139,13 @@ def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> No
 
 
 def write_json(path: Path | str, value: Any, *, durable: bool = True) -> None:
+    write_text(path, json_text(value), durable=durable)
+
+
+def json_text(value: Any) -> str:
     """Sorted keys and a final newline: equal values give equal bytes."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n", durable=durable)
+    return text + "\n"
 
 
 def json_ready(value: Any) -> Any:

@@ -7,7 +7,6 @@ repository's own hash: the SHA-256 of a large file, the git object id of a small
 """
 
 import io
-import logging
 import re
 import sys
 from collections.abc import Iterable
@@ -24,11 +23,6 @@ from vovnet.data.raw_files import hub_pattern, raw_manifest
 from vovnet.pipeline.manifest import write_manifest
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SECRETS = (
-    (re.compile(r"(\w+://)[^/\s@]*@"), r"\1"),  # user:password@host
-    (re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*"), r"\1"),  # signatures of download addresses
-    (re.compile(r"((?i:bearer)\s+|\bhf_)[\w.-]+"), r"\1***"),
-)
 
 
 def fetch(settings: Settings, dataset: str) -> dict[str, Any]:
@@ -74,13 +68,6 @@ def fetched(dataset: str, definition: DatasetSettings) -> dict[str, str]:
     return asked | {"commit": str(facts["commit"])}
 
 
-def redact(text: str) -> str:
-    """The text without passwords, tokens and the queries of addresses, which may be signed."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
 def _asked(definition: DatasetSettings) -> dict[str, str]:
     """The repository and the revision that the configuration names."""
     assert definition.repo_id is not None
@@ -105,8 +92,6 @@ def _download(
     """The folder of the commit that the revision stands for, and the commit's files by path."""
     from huggingface_hub import HfApi, get_cached_repo_tree, is_offline_mode, snapshot_download
 
-    for handler in [*logging.getLogger("huggingface_hub").handlers, *logging.getLogger().handlers]:
-        handler.addFilter(_redact_record)
     name, revision = _asked(definition).values()
     try:
         if not is_offline_mode() and not _COMMIT.fullmatch(revision):
@@ -141,13 +126,7 @@ def _reason(error: Exception) -> str:
         return f"the hub answered with status {error.response.status_code}"
     if "Consistency check failed" in str(error):
         return "a download broke off; fetch again, finished files are kept"
-    return f"{type(error).__name__}: {redact(one_line(error))}"
-
-
-def _redact_record(record: logging.LogRecord) -> bool:
-    """Keep secrets out of the client's log messages, which show addresses."""
-    record.msg, record.args = redact(record.getMessage()), ()
-    return True
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _bar_class() -> type[Any]:

@@ -12,7 +12,15 @@ from typing import Any
 
 from vovnet import __version__
 from vovnet.config import Settings
-from vovnet.core.files import json_ready, sha256_bytes, sha256_file, sha256_json, write_json
+from vovnet.core.files import (
+    json_ready,
+    json_text,
+    sha256_bytes,
+    sha256_file,
+    sha256_json,
+    write_text,
+)
+from vovnet.core.redaction import hide_known
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pandas", "pyarrow", "scikit-learn")
@@ -86,4 +94,4 @@ def write_manifest(
         **hashed,
         **facts,
     }
-    write_json(path, manifest)
+    write_text(path, hide_known(json_text(manifest)))

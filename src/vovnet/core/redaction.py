@@ -1,0 +1,77 @@
+"""Secrets are kept out of messages, logs and manifests: the one place that knows what they are."""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, TextIO
+from urllib.parse import quote, unquote, urlsplit
+
+HIDDEN = "***"
+
+_KEY = r"(?:\w+[_-])?(?:token|password|passwd|secret|api[_-]?key)"
+_VALUE = r"[^\s\"'&,;)]+"
+_SHAPES = (
+    (re.compile(r"(?<=://)[^/\s]*@"), ""),  # user:password@host, and the password may have an @
+    (re.compile(r"(://[^\s?'\"]{0,2000})\?[^\s'\"]*"), r"\1"),  # signatures of download addresses
+    (re.compile(r"(?i:\b(authorization['\"]?\s*[:=]\s*['\"]?))[^\r\n'\"]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"((?i:\bbearer)\s+|\bhf_|\bapi_org_)[\w.~+/=-]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(\b[Bb]asic\s+)(?=\S*[A-Z0-9+/=])[\w+/-]{6,}={0,2}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i:(\b{_KEY}=['\"]?)){_VALUE}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i:(['\"]{_KEY}['\"]\s*:\s*['\"])){_VALUE}"), rf"\1{HIDDEN}"),
+)
+
+_NAMED = re.compile(r"(?i)(TOKEN|PASSWORD|SECRET|API_?KEY)$")
+"""Environment variables whose whole value is a secret."""
+
+_MIN_CHARS = 6
+"""A shorter password could be any part of a word."""
+
+
+def redact(text: str) -> str:
+    """The text without passwords, tokens and the queries of addresses, which may be signed."""
+    text = hide_known(text)
+    for shape, replacement in _SHAPES:
+        text = shape.sub(replacement, text)
+    return text
+
+
+def hide_known(text: str) -> str:
+    """The text without the secrets of this process's environment, whatever they look like."""
+    for secret in sorted(_known_secrets(), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _known_secrets() -> set[str]:
+    found = {value for name, value in os.environ.items() if _NAMED.search(name)}
+    addresses = (value for value in os.environ.values() if "://" in value and "@" in value)
+    for address in addresses:
+        found.update(_passwords(address))
+    return {secret for secret in found if len(secret) >= _MIN_CHARS}
+
+
+def _passwords(address: str) -> Iterable[str]:
+    """A password as it stands in an address, and as it was before it was put there."""
+    try:
+        password = urlsplit(address).password or ""
+    except ValueError:
+        return ()
+    return password, unquote(password), quote(password, safe="")
+
+
+class Redacted:
+    """A stream of text, such as the error output, to which no secret is written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
