@@ -36,6 +36,37 @@ rule observe:
         " --shard {wildcards.part}/{wildcards.parts} {params.views} > {log:q} 2>&1"
 
 
+# What another program answered takes the place of both.
+ruleorder: import_logs > gather
+
+
+rule import_logs:
+    input:
+        plan.set_samples,
+    output:
+        plan.observation("{run}", "{seed}", "{eval_set}", "{group}"),
+    log:
+        plan.log("import_logs", "{run}", "seed{seed}", "{eval_set}", "{group}"),
+    benchmark:
+        plan.benchmark("import_logs", "{run}", "seed{seed}", "{eval_set}", "{group}")
+    wildcard_constraints:
+        run=plan.imported_pattern,
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    threads: plan.threads("light")
+    resources:
+        **plan.resources("light"),
+    params:
+        config=plan.config("import"),
+        code=plan.code("import", plan.views),
+        views=plan.further_views,
+        logs=plan.log_digest,
+    shell:
+        "python -m vovnet import --config {params.config:q} --run {wildcards.run}"
+        " --seed {wildcards.seed} --dataset {wildcards.eval_set} {params.views} > {log:q} 2>&1"
+
+
 rule gather:
     input:
         plan.shards,
@@ -57,3 +88,20 @@ rule gather:
     shell:
         "python -m vovnet gather --config {params.config:q} --run {wildcards.run}"
         " --seed {wildcards.seed} --dataset {wildcards.eval_set} {params.views} > {log:q} 2>&1"
+
+
+if not config.get("standalone"):
+
+    # A suite of its own: what another program measured, in results/imported.
+    rule imported:
+        log:
+            plan.log("imported"),
+        localrule: True
+        conda:
+            "../envs/environment.yaml"
+        threads: plan.threads("light")
+        resources:
+            **plan.resources("light"),
+        shell:
+            "python -m snakemake paper_tables --configfile config/imported.yaml"
+            " 2>&1 | tee {log:q}"

@@ -130,7 +130,7 @@ def test_an_answer_is_scored_by_the_scorer_that_the_format_names() -> None:
         id="1", dataset="toy", split="dev", question_type="open", question="?", images=[]
     )
     for name, scorer in (("mmmu", "mmmu"), ("llava", "exact")):
-        assert scorer_of(settings_for(format=name), sample) == scorer
+        assert scorer_of(settings_for(format=name), sample.dataset) == scorer
 
 
 def test_a_format_is_one_module_and_one_entry(project: Path, tmp_path: Path) -> None:

@@ -13,14 +13,24 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import ModelSettings, Settings, read_layers, read_yaml, run_settings, validate
-from vovnet.config.experiments import trained_runs
+from vovnet.config import (
+    ModelSettings,
+    Settings,
+    imported_sets,
+    is_imported,
+    read_layers,
+    read_yaml,
+    run_settings,
+    validate,
+)
+from vovnet.config.experiments import experiment_sets, trained_runs
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.data.formats import check_formats
+from vovnet.evaluation.questions import scorer_of
 from vovnet.model.architectures import model_flops
 from vovnet.model.loading import check_base_model
-from vovnet.policies.experiments import experiment_views, resolve_experiment
+from vovnet.policies.experiments import experiment_views, resolve_experiment, uses_router_fit
 from vovnet.views import parse_view
 from workflow.boundary import ends_in_one_line
 from workflow.machine import check_results_folder, find_commands
@@ -78,7 +88,12 @@ class Plan(ReportPlan):
         for run in trained_runs(settings):
             _check_devices(settings, run)
         for run in settings.runs:
-            _check_run(settings, run)
+            if is_imported(settings, run):
+                _check_imported(settings, run)
+            else:
+                _check_run(settings, run)
+        for dataset in settings.data.datasets:
+            scorer_of(settings, dataset)
         for name in settings.experiments:
             resolve_experiment(settings, name)  # a fault of its policies is an error before any job
 
@@ -117,6 +132,27 @@ def _check_run(settings: Settings, run: str) -> None:
             raise ConfigError("data.train: the run is trained, expected at least one part")
     except ConfigError as error:
         raise ConfigError(f"runs.{run}: {error}") from None
+
+
+def _check_imported(settings: Settings, run: str) -> None:
+    """Every view that an experiment shows needs a log of every set, and each log its file."""
+    sets, key = imported_sets(settings, run), f"runs.{run}.imported"
+    for name, logged in sets.items():
+        if name not in (*settings.data.eval_sets, ROUTER_FIT):
+            raise ConfigError(f"{key}: {name!r} is not in data.eval_sets")
+        for view, item in logged.views.items():
+            if not Path(item.file).is_file():
+                raise ConfigError(f"{key}.{name}.views.{view}.file: {item.file}: file not found")
+    for experiment, stanza in settings.experiments.items():
+        names = experiment_sets(settings, experiment) if stanza.run == run else []
+        fitted = [ROUTER_FIT] if names and uses_router_fit(settings, experiment) else []
+        for name in (*names, *fitted):
+            if name not in sets:
+                raise ConfigError(f"{key}: there is no log of set {name!r}")
+            further = [] if name in fitted else experiment_views(settings, experiment)
+            for view in (*settings.actions, *further):
+                if view not in sets[name].views:
+                    raise ConfigError(f"{key}.{name}.views: there is no log of the view {view!r}")
 
 
 def _check_layers(settings: Settings, run: str, model: ModelSettings) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.policies.experiments import experiment_views, uses_router_fit
-from workflow.plan.jobs import Wildcards
+from workflow.plan.jobs import NEVER, Wildcards
 from workflow.plan.observations import ObservationPlan
 
-NEVER = r"(?!)"
 RESULT_FILES = ("results.csv", "summary.json", "samples.parquet")
 SLICE_FILES = ("error_slices.csv", "error_slices.json")
 

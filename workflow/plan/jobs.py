@@ -19,6 +19,9 @@ LEASE = "python -m vovnet lease --gpus {} --record {} --"
 SELECTED = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
 """Wildcards that say for what a step is called."""
 
+NEVER = r"(?!)"
+"""A regular expression of nothing."""
+
 Wildcards = Any
 Params = Callable[..., Any]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
-from vovnet.config import Settings
+from vovnet.config import Settings, imported_sets, is_imported
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.policies.experiments import experiment_views, needed_views
-from workflow.plan.jobs import Wildcards
+from workflow.boundary import ends_in_one_line
+from workflow.plan.jobs import NEVER, Wildcards
 from workflow.plan.training import TrainingPlan
 
 
@@ -54,6 +56,21 @@ class ObservationPlan(TrainingPlan):
         if key not in self._views:
             self._views[key] = needed_views(self.settings, *key)
         return self._views[key]
+
+    # ---- what was run elsewhere --------------------------------------------------------
+
+    @property
+    def imported_pattern(self) -> str:
+        """A regular expression of the runs that are read from logs, for wildcards."""
+        runs = [run for run in self.settings.runs if is_imported(self.settings, run)]
+        return "|".join(map(re.escape, runs)) or NEVER
+
+    @ends_in_one_line()
+    def log_digest(self, wildcards: Wildcards) -> str:
+        """A hash of the logs of a set; their content counts and not their time."""
+        logged = imported_sets(self.settings, wildcards.run).get(wildcards.eval_set)
+        files = {Path(view.file) for view in logged.views.values()} if logged else set()
+        return self.hashes.digest(sorted(path for path in files if path.is_file()))
 
     def observation(self, run: str, seed: int, eval_set: str, group: str = "actions") -> Path:
         """The manifest of a group of tables, which lie beside it and are written before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from vovnet.config import is_base, last_stage, run_settings
+from vovnet.config import is_base, is_imported, last_stage, run_settings
 from vovnet.config.experiments import stage1_owner, trained_runs
 from vovnet.model.loading import base_model_files
 from workflow.boundary import ends_in_one_line
@@ -45,6 +45,8 @@ class TrainingPlan(DataPlan):
 
         A base model of the hub has no files here.
         """
+        if is_imported(self.settings, run):
+            return []
         if is_base(self.settings, run):
             return base_model_files(run_settings(self.settings, run).model)
         return [self.stage(run, seed, last_stage(self.settings, run))]

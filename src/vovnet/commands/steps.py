@@ -188,6 +188,20 @@ def gather(settings: Settings, args: Namespace) -> None:
     gather(trained, args.dataset, args.views)
 
 
+@configured("read the logs of another program as observations of a set", *OBSERVED)
+def import_logs(settings: Settings, args: Namespace) -> None:
+    from vovnet.data.importing import import_set
+    from vovnet.pipeline.trained_model import TrainedModel
+
+    trained = TrainedModel(settings, settings.layout, args.run, args.seed)
+    if left_out := import_set(trained, args.dataset, args.views):
+        print(f"left out: {left_out} answers to questions that are not in set {args.dataset!r}")
+    print(trained.observations(args.dataset))
+
+
+globals()["import"] = import_logs  # the command's name, which a function of Python cannot have
+
+
 @configured(
     "read the action ratios of another experiment's results and write matched.yaml",
     Flag("--experiment", required=True, help="a key of experiments that has a key 'match'"),

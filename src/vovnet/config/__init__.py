@@ -6,6 +6,7 @@ Layers are merged left to right: mappings key by key, everything else replaced.
 """
 
 from vovnet.config.data import (
+    Columns,
     DatasetSettings,
     DataSettings,
     EvalSet,
@@ -14,6 +15,7 @@ from vovnet.config.data import (
     SplitRef,
     mmbench_part,
 )
+from vovnet.config.imports import ImportedSet, LogColumns, LoggedView
 from vovnet.config.kinds import Extended, Section, ViewName
 from vovnet.config.layers import merge, read_layers, read_yaml, set_layers, yaml_text
 from vovnet.config.schema import ModelSettings, PolicySettings, PretrainingPhase, VisionBudget
@@ -22,7 +24,9 @@ from vovnet.config.settings import (
     Settings,
     check_prompt_order,
     first_error,
+    imported_sets,
     is_base,
+    is_imported,
     last_stage,
     load,
     policy_points,

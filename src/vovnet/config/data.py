@@ -60,6 +60,22 @@ class PromptTemplates(Section):
     instruction: Template = Field("{question}", description="Turns of a conversation, as LLaVA's.")
 
 
+class Columns(Section):
+    """Which column of a table holds what, for the formats that read any table; null for none."""
+
+    id: str | None = Field("id", description="The number of the row where there is none.")
+    question: str | None = "question"
+    answer: str | None = Field("answer", description="The gold answer, or a list of accepted ones.")
+    image: str | list[str] | None = Field(
+        "image", description="Encoded bytes, base64, or a path below `image_root`; or several."
+    )
+    options: str | list[str] | None = Field(
+        None, description="A list of options, or a column for each; A, B, C ... if left out."
+    )
+    hint: str | None = None
+    category: str | None = None
+
+
 class DatasetSettings(Section):
     """A raw dataset in its original layout; `files` maps a split to a path under `root`.
 
@@ -80,6 +96,12 @@ class DatasetSettings(Section):
     image_root: PathText | None = Field(None, description="Where image paths start, under `root`.")
     checksums: dict[str, Checksum] = Field({})
     """Per split the hash that its file must have: `md5:<digits>` or `sha256:<digits>`."""
+    scorer: str | None = Field(None, exclude_if=lambda name: name is None)
+    """A key of vovnet.evaluation.scoring.SCORERS, in place of the format's own."""
+    columns: Columns | None = Field(None, exclude_if=lambda columns: columns is None)
+    """For the formats that read any table."""
+    where: dict[str, str] | None = Field(None, exclude_if=lambda where: where is None)
+    """For them too: columns and the values that the rows must have which are read."""
 
     @property
     def options(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from vovnet.core.checks import expanded_path, repeated
 from vovnet.core.errors import ConfigError
 from vovnet.views import parse_view
+from vovnet.views.logged import is_logged
 
 
 class Section(BaseModel):
@@ -126,6 +127,8 @@ def check_shares(key: str, ratios: Shares | None) -> None:
 def _canonical_view(value: Any) -> str:
     """The canonical name of a view; YAML reads a bare `no` as false, and `64` as a number."""
     text = "no" if value is False else str(value)
+    if is_logged(text):
+        return text
     try:
         return parse_view(text).name
     except ConfigError as error:
@@ -149,10 +152,11 @@ def _check_actions(actions: list[str]) -> list[str]:
     """Refuse a list of actions that policies could not choose from."""
     if len(set(actions)) < len(actions):
         raise ValueError(f"expected each action once, got {actions}")
-    if actions[:1] != ["no"] or "full" not in actions:
+    cheapest = actions[:1] == ["no"] or any(map(is_logged, actions[:1]))
+    if not cheapest or "full" not in actions:
         raise ValueError(f"expected 'no' first, and 'full' among the others, got {actions}")
     for action in actions:
-        if parse_view(action).dropping is not None:
+        if not is_logged(action) and parse_view(action).dropping is not None:
             raise ValueError(
                 f"expected views that training can show, got {action!r}, which drops tokens inside"
                 " the language model"
@@ -173,3 +177,21 @@ def _as_slurm_plugin(value: str) -> str:
 
 
 GpuModel = Annotated[str, AfterValidator(_as_slurm_plugin)]
+
+
+REPLACED = {"gradient_accumulation_steps": "training.micro_batch_tokens"}
+"""Keys that were there once -> what to say instead."""
+
+
+def first_error(error: ValidationError) -> str:
+    """`key: what is wrong` of the first error."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+        if (instead := REPLACED.get(str(first["loc"][-1]))) is not None:
+            message += f", {instead} has taken its place"
+    elif ", got " not in message and not isinstance(first.get("input", {}), dict | Section):
+        message += f", got {first['input']!r}"
+    return f"{key + ': ' if key else ''}{message}"

@@ -10,8 +10,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from vovnet.config import execution, kinds, schema
 from vovnet.config.data import DataSettings
-from vovnet.config.kinds import Section
+from vovnet.config.imports import ImportedSet
+from vovnet.config.kinds import Section, first_error
 from vovnet.config.layers import merge, read_layers, set_layers
+from vovnet.config.runs import IMPORTED, check_overrides
 from vovnet.config.schema import PolicySettings
 from vovnet.config.stanzas import Experiment
 from vovnet.core.checks import repeated
@@ -24,18 +26,6 @@ BASE_SEED = 0
 
 RESULTS = "results"
 """The results folder of config/config.yaml, and of what is layered on it."""
-
-RUN_EVAL = [
-    *("batch_size", "batch_tokens", "cache_reuse"),
-    *("max_new_tokens", "num_beams", "do_sample", "temperature"),
-]
-"""What a run may override of `eval`: how it answers. All else is one for the whole suite."""
-
-SUITE_DATA = ["leakage", "router_fit", "router_fit_held_out", "eval_sets"]
-"""What no run may override of `data`: the leakage gate runs once for the whole suite."""
-
-REPLACED = {"gradient_accumulation_steps": "training.micro_batch_tokens"}
-"""Keys that were there once -> what to say instead."""
 
 
 class Settings(Section):
@@ -59,7 +49,8 @@ class Settings(Section):
     """Training recipes: overrides of model, data, policy and training, and of how eval answers.
     With `base: true` nothing is trained: the base model is observed as it is, and only model, data
     and eval may be overridden. With `last_stage: 1` the model of a stage 1 of its own is observed,
-    which has no trained head."""
+    which has no trained head. With `imported`, which maps sets to logs of other programs, no model
+    is run at all."""
     experiments: dict[str, Experiment] = Field({}, description="By name, what `all` evaluates.")
     targets: dict[str, list[str]] = Field({}, description="Named lists of experiments.")
     report: execution.ReportSettings = execution.ReportSettings()
@@ -77,7 +68,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check_references(self) -> Self:
         for name, overrides in self.runs.items():
-            _check_overrides(f"runs.{name}", overrides)
+            check_overrides(f"runs.{name}", overrides)
         if self.standalone and self.results_dir == RESULTS:
             raise ValueError(
                 "results_dir: a suite with `standalone: true` needs a folder of its own,"
@@ -190,40 +181,6 @@ def _check_training(settings: Settings) -> None:
         )
 
 
-def _check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
-    """A run overrides sections; one that trains nothing has no say in how training is done."""
-    known = {"base", "last_stage", "model", "data", "policy", "training", "eval"}
-    unknown = set(overrides) - known
-    if unknown:
-        raise ValueError(f"{key}: unknown key {sorted(unknown)[0]!r}")
-    for section, value in overrides.items():
-        if section not in ("base", "last_stage") and not isinstance(value, dict):
-            raise ValueError(f"{key}.{section}: expected a mapping of overrides, got {value!r}")
-    if common := set(overrides.get("eval", ())) - set(RUN_EVAL):
-        raise ValueError(
-            f"{key}.eval.{sorted(common)[0]}: a run may override {', '.join(RUN_EVAL)}; all else of"
-            " eval is the suite's"
-        )
-    if common := set(overrides.get("data", ())) & set(SUITE_DATA):
-        raise ValueError(
-            f"{key}.data.{sorted(common)[0]}: no run may override {', '.join(SUITE_DATA)}, by which"
-            " the leakage gate compares the sets of the whole suite"
-        )
-    base = overrides.get("base", False)
-    if not isinstance(base, bool):
-        raise ValueError(f"{key}.base: expected true or false, got {base!r}")
-    stage = overrides.get("last_stage", 2)
-    if type(stage) is not int or stage not in (1, 2):
-        raise ValueError(f"{key}.last_stage: expected 1 or 2, got {stage!r}")
-    trained = [name for name in ("last_stage", "policy", "training") if name in overrides]
-    trained += ["model.lora"] if overrides.get("model", {}).get("lora") else []
-    if base and trained:
-        raise ValueError(
-            f"{key}.{trained[0]}: nothing is trained with base: true, expected overrides of model,"
-            " data and eval alone"
-        )
-
-
 def _check_parts(data: DataSettings) -> None:
     """Every part of a dataset that is named must be one."""
     refs = [("data.train", ref) for ref in data.train]
@@ -268,20 +225,6 @@ def validate(value: Mapping[str, Any], source: str) -> Settings:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def first_error(error: ValidationError) -> str:
-    """`key: what is wrong` of the first error."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "unknown key"
-        if (instead := REPLACED.get(str(first["loc"][-1]))) is not None:
-            message += f", {instead} has taken its place"
-    elif ", got " not in message and not isinstance(first.get("input", {}), dict | Section):
-        message += f", got {first['input']!r}"
-    return f"{key + ': ' if key else ''}{message}"
-
-
 def load(paths: Iterable[Path | str], assignments: Sequence[str] = ()) -> Settings:
     """Load and layer YAML files, and set keys such as `policy.lambda_cost=0.02` on top of them.
 
@@ -309,7 +252,7 @@ def run_settings(settings: Settings, run: str, seed: int | None = None) -> Setti
     changed: dict[str, Any] = {
         name: _overridden(getattr(settings, name), overrides, f"runs.{run}: {name}")
         for name, overrides in settings.runs[run].items()
-        if name not in ("base", "last_stage")
+        if name not in ("base", "last_stage", "imported")
     }
     if is_base(settings, run):
         model = changed.get("model", settings.model)
@@ -326,8 +269,18 @@ def run_settings(settings: Settings, run: str, seed: int | None = None) -> Setti
 
 
 def is_base(settings: Settings, run: str) -> bool:
-    """Whether a run is the base model as it is, of which nothing is trained."""
-    return bool(settings.runs.get(run, {}).get("base", False))
+    """Whether nothing of a run is trained: the base model as it is, or what was run elsewhere."""
+    return bool(settings.runs.get(run, {}).get("base", False)) or is_imported(settings, run)
+
+
+def is_imported(settings: Settings, run: str) -> bool:
+    """Whether a run was run elsewhere, and its answers are read from logs."""
+    return "imported" in settings.runs.get(run, {})
+
+
+def imported_sets(settings: Settings, run: str) -> dict[str, ImportedSet]:
+    """The logs of an imported run by the set that they answer."""
+    return IMPORTED.validate_python(settings.runs[run]["imported"])
 
 
 def last_stage(settings: Settings, run: str) -> int:
@@ -337,6 +290,8 @@ def last_stage(settings: Settings, run: str) -> int:
 
 def run_kind(settings: Settings, run: str) -> dict[str, Any]:
     """A run without its overrides: what kind of model it is."""
+    if is_imported(settings, run):
+        return {"imported": {}}
     kinds: dict[int, dict[str, Any]] = {0: {"base": True}, 1: {"last_stage": 1}}
     return kinds.get(last_stage(settings, run), {})
 

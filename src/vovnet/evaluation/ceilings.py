@@ -32,7 +32,12 @@ from vovnet.evaluation.columns import (
     Unit,
 )
 from vovnet.evaluation.equal_cost import OWN, PLACES
-from vovnet.evaluation.expected import cross_fitted, head_policies, told_by_other_seeds
+from vovnet.evaluation.expected import (
+    cross_fitted,
+    head_policies,
+    told_by_other_seeds,
+    told_policies,
+)
 from vovnet.evaluation.frontier import chosen_at_every_lambda
 from vovnet.evaluation.ground import Ground, Points, averages
 from vovnet.evaluation.references import Comparison
@@ -153,7 +158,8 @@ class Ceilings:
         main = self.main
         questions, resamples = self.comparison.asked(main.name, dataset)
         observed = [self.comparison.observed(main.name, dataset, other) for other in main.seeds]
-        own, policies = main.seeds.index(seed), head_policies(main.settings.policy)
+        own = main.seeds.index(seed)
+        policies = told_policies(head_policies(main.settings.policy), questions, observed[own])
         clusters_N = resamples.clusters[questions.units]
         by_text_NA = cross_fitted(policies, questions, observed[own], clusters_N, seed)
         if by_text_NA is None:

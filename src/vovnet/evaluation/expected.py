@@ -31,6 +31,17 @@ def head_policies(policy: PolicySettings) -> list[PolicySettings]:
     return [PolicySettings(baseline_name=name, cost_scale=unit) for name in HEADS]
 
 
+def told_policies(
+    policies: Sequence[PolicySettings], questions: Questions, observed: Observed
+) -> list[PolicySettings]:
+    """Those whose routers know anything: a log has no states, and may lack the questions."""
+    words = any(questions.known("words"))
+    there = {"state": observed.states is not None, "words": words}
+    there["category"] = words or any(questions.known("category"))
+    kinds = [next(iter(router_kinds([policy]).values())) for policy in policies]
+    return [p for p, kind in zip(policies, kinds, strict=True) if there.get(kind.knows, True)]
+
+
 def cross_fitted(
     policies: Sequence[PolicySettings],
     questions: Questions,
@@ -41,10 +52,11 @@ def cross_fitted(
     """The mean over the routers of some policies, each fitted on the other clusters, (N, A).
 
     Clusters are dealt to `FOLDS` folds by chance; a question is told what those routers expect
-    that were fitted on the outcomes of all folds but its own. None where there is only one cluster.
+    that were fitted on the outcomes of all folds but its own. None where there is only one cluster,
+    or no router.
     """
     num_clusters = int(clusters_N.max()) + 1
-    if num_clusters == 1:
+    if num_clusters == 1 or not policies:
         return None
     places_C = np.random.default_rng(seed).permutation(num_clusters)
     folds_N = (places_C % FOLDS)[clusters_N]

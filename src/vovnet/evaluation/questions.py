@@ -9,15 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from vovnet.config import Parse, Settings
 from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
-from vovnet.core.errors import DataError
+from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
 from vovnet.data.formats import format_of
 from vovnet.data.sets import load_set
-from vovnet.evaluation.scoring import load_scorer
+from vovnet.evaluation.scoring import SCORERS, load_scorer
 from vovnet.evaluation.scoring.base import OURS, Score, choice_named
 from vovnet.policies.base import Knowledge, Known
 from vovnet.policies.router import known_of
@@ -54,8 +55,13 @@ class Questions:
         """What a router knows that is told by the samples themselves, (N,)."""
         return known_of(self.samples, knows)
 
-    def score(self, texts: Iterable[str]) -> tuple[Floats, Bools]:
-        """Correctness in [0, 1] of an answer per sample, and where no answer could be read."""
+    def score(self, texts: Iterable[str], told: pd.Series | None = None) -> tuple[Floats, Bools]:
+        """Correctness in [0, 1] of an answer per sample, and where no answer could be read.
+
+        Scores that were `told` with the answers stand.
+        """
+        if told is not None:
+            return told.to_numpy(dtype=np.float64), np.zeros(len(told), dtype=bool)
         keys = []
         scored_by = zip(self.samples, self.scorers, self.parses, texts, strict=True)
         for sample, scorer, parse, text in scored_by:
@@ -80,13 +86,15 @@ def load_questions(
     units_N = unit_codes([question_of(sample) for sample in samples])
     kept_N = units_N < (len(samples) if max_questions is None else max_questions)
     chosen = [sample for sample, keep in zip(samples, kept_N, strict=True) if keep]
+    datasets = {sample.dataset for sample in chosen}
+    scorers = {dataset: scorer_of(settings, dataset) for dataset in datasets}
     return Questions(
         name=name,
         ids=[sample.id for sample in samples],
         kept=kept_N,
         samples=chosen,
         units=units_N[kept_N],
-        scorers=[scorer_of(settings, sample) for sample in chosen],
+        scorers=[scorers[sample.dataset] for sample in chosen],
         parses=[_parse_of(settings, name, sample) for sample in chosen],
     )
 
@@ -102,14 +110,19 @@ def _parse_of(settings: Settings, name: str, sample: Sample) -> Parse:
 def scoring_facts(settings: Settings, name: str) -> dict[str, str]:
     """The scorer of an evaluation set, whose verdicts it gives, and how the set's are read."""
     chosen = settings.data.eval_sets[name]
-    scorer = format_of(settings, chosen.dataset).scorer
+    scorer = scorer_of(settings, chosen.dataset)
     follows = load_scorer(scorer).follows if chosen.parse == "official" else OURS
     return {"scorer": scorer, "follows": follows, "parse": chosen.parse}
 
 
-def scorer_of(settings: Settings, sample: Sample) -> str:
-    """The name of the scorer that judges answers to a sample."""
-    return format_of(settings, sample.dataset).scorer
+def scorer_of(settings: Settings, dataset: str) -> str:
+    """The name of the scorer that judges answers to a dataset: its own, or that of its format."""
+    own = settings.data.dataset(dataset).scorer
+    if own is not None and own not in SCORERS:
+        raise ConfigError(
+            f"data.datasets.{dataset}.scorer: expected one of {list(SCORERS)}, got {own!r}"
+        )
+    return own or format_of(settings, dataset).scorer
 
 
 def score_sample(scorer: str, sample: Sample, text: str, parse: Parse = "official") -> Score:

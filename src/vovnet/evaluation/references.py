@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vovnet.config import PolicySettings, Settings
+from vovnet.config import PolicySettings, Settings, is_imported
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
 from vovnet.core.arrays import Floats
@@ -124,7 +124,8 @@ class Comparison:
             ]
             views = [view for other in alike for view in experiment_views(self.settings, other)]
             policies = [point for other in alike for point in self.experiments[other].points]
-            policies += self.knowing
+            if not is_imported(self.settings, run):  # whose log has no states
+                policies += self.knowing
             trained = TrainedModel(self.settings, self.layout, run, seed)
             questions = self.asked(name, dataset)[0]
             observed = load_observed(trained, questions, views, policies)

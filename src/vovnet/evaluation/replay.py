@@ -26,6 +26,9 @@ from vovnet.policies import kind_of
 from vovnet.policies.base import Confidence, Expected, Known, Router, RouterKind
 from vovnet.policies.decide import Decision, decide
 
+SCORED = ("text", "score", "parse_fallback")
+"""What an answer says, and what is said of it."""
+
 Routers = Mapping[str, Router]
 """The fitted routers of one trained model, see `router_key`."""
 
@@ -105,11 +108,15 @@ class Outcome:
 def scored_outcome(
     policy: PolicySettings, actions: Sequence[str], questions: Questions, rows: pd.DataFrame
 ) -> Outcome:
-    """Answers to `questions`, whose `text` is scored and whose `vision_tokens` are priced."""
-    scores_N, parse_fallback_N = questions.score(rows["text"])
-    costs_N = expected_cost(rows["vision_tokens"], policy.cost_scale)
+    """Answers to `questions`, whose `text` is scored unless the rows have scores already.
+
+    Their `vision_tokens` are priced.
+    """
     known = rows.rename(columns={"text": "prediction"})
-    known = known.assign(score=scores_N, parse_fallback=parse_fallback_N, cost=costs_N)
+    if "score" not in rows:
+        scores_N, parse_fallback_N = questions.score(rows["text"])
+        known = known.assign(score=scores_N, parse_fallback=parse_fallback_N)
+    known = known.assign(cost=expected_cost(rows["vision_tokens"], policy.cost_scale))
     return Outcome(known, questions.units, actions, policy.fallback_mode is not None)
 
 
@@ -140,8 +147,10 @@ def load_observed(
     for view in dict.fromkeys([*actions, *views]):
         table = _read_rows(path(view), questions, OBSERVATION_COLUMNS)
         flops = table.filter(like="flops_").astype(np.float64)
+        scores_N, parse_fallback_N = questions.score(table["text"], table.get("score"))
         answers[view] = table.assign(
-            score=questions.score(table["text"])[0],
+            score=scores_N,
+            parse_fallback=parse_fallback_N,
             flops=flops["flops_vision_tower"] + flops[f"flops_{language}"],
             flops_alone=flops["flops_vision_tower"] + flops["flops_language_model_alone"],
         )
@@ -232,7 +241,7 @@ def replay(
         "view": decision.views,
         "executed": decision.executed,
         "fallback_triggered": decision.fallback_triggered,
-        "text": observed.pick("text", everyone_N, decision.views),
+        **{key: observed.pick(key, everyone_N, decision.views) for key in SCORED},
         "vision_tokens": tokens_N,
         "flops": flops_N,
     }
@@ -282,7 +291,8 @@ def execute(
 
 def _read_rows(path: Path, questions: Questions, columns: dict[str, object]) -> pd.DataFrame:
     """The kept rows of a table of the whole set."""
-    table = read_table(path, columns)[list(columns)]
+    table = read_table(path, columns)
+    table = table[[*columns, *({"score"} & {*table})]]  # which the log of another program tells
     _check_ids(path, table["id"].tolist(), questions)
     return table[questions.kept].reset_index(drop=True)
 

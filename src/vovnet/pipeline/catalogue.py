@@ -52,6 +52,11 @@ STEPS = {
         "run a trained model on every view of a set", "vovnet.inference.observe", MODEL
     ),
     "gather": Step("join the shards of an observation", "vovnet.inference.shards", reads="observe"),
+    "import": Step(
+        "read the logs of other programs as observations",
+        "vovnet.data.importing",
+        reads="imported",
+    ),
     "match": Step(
         "read the action ratios that a random policy copies", "vovnet.evaluation.match", (POLICIES,)
     ),

@@ -109,11 +109,17 @@ def _plugin_names(
     formats = [dataset["format"] for dataset in datasets.values()]
     if registry == FORMATS:
         return formats
-    # The scorers that the sets' formats name, and the lenient one where a set asks for it.
-    modules = {plugin_module(FORMATS, name) for name in formats}
+    # The scorers that datasets or their formats name, and the lenient one where a set asks for it.
+    scored = [entry.get("scorer") for entry in datasets.values()]
+    modules = {
+        plugin_module(FORMATS, name)
+        for name, own_scorer in zip(formats, scored, strict=True)
+        if own_scorer is None
+    }
     sets = [*own["data"]["eval_sets"].values(), *own["data"]["router_fit"]]
     lenient = any(chosen.get("parse") == "fuzzy" for chosen in sets)
     scorers = [declared_text(module, "scorer") for module in modules if module]
+    scorers += [name for name in scored if name is not None]
     return [*scorers, *(["fuzzy"] if lenient else [])]
 
 

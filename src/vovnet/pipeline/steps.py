@@ -10,6 +10,7 @@ from typing import Any
 from vovnet.config import (
     Settings,
     SplitRef,
+    imported_sets,
     last_stage,
     mmbench_part,
     policy_points,
@@ -63,7 +64,8 @@ def prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
     value = definition.model_dump()
     for key, item in value.items():
-        if isinstance(item, dict):  # such a mapping has an entry for each split
+        # Such a mapping has an entry for each split.
+        if isinstance(item, dict) and key not in ("columns", "where"):
             value[key] = {name: inner for name, inner in item.items() if name == split}
     ref = SplitRef(dataset=dataset, split=split)
     return _step(data={"datasets": {dataset: value}, **_division(settings, [ref])})
@@ -119,6 +121,18 @@ def observe(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     limit = {"batch_tokens"} if value.eval.batch_tokens is not None else set()
     decided = _parts(value, **scored, eval=GENERATION_KEYS | limit)
     return _model_step(value, run, [seed], observed, **decided)
+
+
+def imported(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
+    """The logs of one set; they are scored later, as observations are."""
+    names = [] if eval_set == ROUTER_FIT else [eval_set]
+    observed = _unscored(_observed(settings, names, router_fit=not names))
+    for part in observed["router_fit"]:
+        part.pop("parse", None)
+    logs = {name: item for name, item in imported_sets(settings, run).items() if name == eval_set}
+    dumped = {name: item.model_dump(exclude_unset=True) for name, item in logs.items()}
+    runs = {run: {"imported": dumped}}
+    return _step(runs, actions=settings.actions, seeds=[seed], data=observed)
 
 
 def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVALUATED) -> Value:
@@ -249,7 +263,7 @@ def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
     for ref in refs:
         definition = settings.data.datasets[ref.dataset]
         entry = datasets.setdefault(
-            ref.dataset, definition.model_dump(include={"format", "root"}) | {"files": {}}
+            ref.dataset, definition.model_dump(include={"format", "root", "scorer"}) | {"files": {}}
         )
         entry["files"][ref.split] = definition.files[ref.split]
     return datasets

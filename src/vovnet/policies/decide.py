@@ -18,6 +18,7 @@ from vovnet.core.records import signal_columns
 from vovnet.policies import kind_of
 from vovnet.policies.base import NO, STOP, Confidence, Expected, PolicyInputs
 from vovnet.views import parse_view
+from vovnet.views.logged import is_logged
 from vovnet.views.reductions import REDUCTIONS
 from vovnet.views.reductions.base import ratio_text
 
@@ -109,6 +110,7 @@ def _execute(
     # The text pass tells all of NO's confidence but that of a whole answer: where that is
     # enough, a NO that is not answered from need not be executed.
     knows_no = kind.again is not None and not kind.reads_answers(inputs.policy)
+    knows_no &= inputs.views[NO] == "no"
 
     def ask(rows: Ints, confidence: Confidence) -> Ints:
         """The next view of some rows, or `STOP`."""
@@ -185,8 +187,8 @@ def setting_columns(policy: PolicySettings, match: Match | None = None) -> dict[
     told = {name: tell(policy) for name, tell in kind.columns.items()}
     columns |= {name: value for name, value in told.items() if value is not None}
     # Of several views of its own the last one is the dearest, and tells them apart.
-    own = (kind.views(policy) or ["full"])[-1]
-    return columns | parse_view(_reduced(own, policy)).columns
+    own = _reduced((kind.views(policy) or ["full"])[-1], policy)
+    return columns | ({} if is_logged(own) else parse_view(own).columns)
 
 
 def _reduced(name: str, policy: PolicySettings) -> str:
@@ -201,5 +203,7 @@ def _reduced(name: str, policy: PolicySettings) -> str:
             f"policy.{key}: {policy.baseline_name!r} cannot be reduced once more,"
             " expected a policy that chooses among the actions by the signals"
         )
+    if is_logged(name):
+        raise ConfigError(f"policy.{key}: {name!r} was shown by another program, expected none")
     reduction = policy.reduce or _BY_KEYS[str(policy.baseline_reduction)](policy)
     return parse_view(f"{name}+{reduction}").name

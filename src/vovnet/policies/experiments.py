@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, Settings, last_stage
+from vovnet.config import PolicySettings, Settings, is_imported, last_stage
 from vovnet.config.experiments import (
     ResolvedExperiment,
     experiment_seeds,
@@ -17,6 +17,7 @@ from vovnet.core.records import signal_columns
 from vovnet.policies import baseline_names, kind_of
 from vovnet.policies.base import OF_EACH, PolicyInputs, read_options
 from vovnet.policies.decide import choices, further_views, shown_views
+from vovnet.views.logged import is_logged
 
 
 def resolve_experiment(settings: Settings, name: str, key: str | None = None) -> ResolvedExperiment:
@@ -100,6 +101,10 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
             "policy.baseline_name: VoVNet reads the scores of a trained head, which the"
             f" {run} does not have, expected one of {baseline_names()}"
         )
+    if is_imported(experiment.given, experiment.run):
+        _check_imported(policy, experiment)
+    else:
+        _check_shown(policy, experiment)
     if experiment.stanza.compare_cache_reuse:
         _check_reuse(experiment.settings)
     if experiment.stanza.mode == "live":
@@ -111,6 +116,29 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
         nothing = pd.DataFrame(columns=list(signal_columns(actions)))
         correct_NA = np.zeros((0, len(actions))) if kind.reads_correctness else None
         kind.first(PolicyInputs(policy, actions, choices(policy, actions), nothing, [], correct_NA))
+
+
+def _check_imported(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
+    """Refuse what a log does not tell: a text pass and its states, and answers that are timed."""
+    kind = kind_of(policy)
+    if experiment.stanza.mode == "live":
+        raise ConfigError(f"mode: run {experiment.run!r} was run elsewhere, expected replay")
+    if kind.reads_text_pass(policy) or (kind.router is not None and kind.router.knows == "state"):
+        raise ConfigError(
+            f"policy.baseline_name: {policy.baseline_name!r} reads a text pass, of which no log of"
+            f" run {experiment.run!r} tells"
+        )
+
+
+def _check_shown(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
+    """Refuse views that this project cannot show."""
+    actions = experiment.settings.actions
+    for view in (*actions, *further_views(policy, actions)):
+        if is_logged(view):
+            raise ConfigError(
+                f"run: the view {view!r} is known from a log alone, expected a run with `imported`,"
+                f" got {experiment.run!r}"
+            )
 
 
 def check_live(policy: PolicySettings) -> None:

@@ -246,7 +246,7 @@ def words(actions: Sequence[str]) -> str:
 def _parts(view: str, letters: dict[str, str]) -> list[str]:
     budget, *reductions = view.split("+")
     kind, _, size = budget.partition("-")
-    names = {"side": f"{size} px", "pixels": f"{size} pixels"} | letters
+    names = {"side": f"{size} px", "pixels": f"{size} pixels", "log": size} | letters
     return [names.get(kind, budget.upper()), *reductions]
 
 

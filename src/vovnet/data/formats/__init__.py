@@ -18,6 +18,8 @@ FORMATS = {
     "mmmu_pro": "vovnet.data.formats.mmmu_pro",
     "textvqa": "vovnet.data.formats.textvqa",
     "llava": "vovnet.data.formats.llava",
+    "choices": "vovnet.data.formats.choices",
+    "open": "vovnet.data.formats.open",
 }
 
 

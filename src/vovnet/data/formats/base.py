@@ -40,6 +40,7 @@ class DatasetFormat:
     category: str
     options: type[Section] = Section
     file_options: tuple[str, ...] = ()
+    any_table: bool = False  # whether it follows `columns` and `where` of the dataset
     kind: Callable[[Sample], str] | None = None
 
     def check_options(self, key: str, definition: DatasetSettings) -> None:
@@ -49,6 +50,12 @@ class DatasetFormat:
         except ValidationError as error:
             message = f"{key}.{first_error(error)}"
             raise ConfigError(f"{message} (format {definition.format!r})") from None
+        for name in ("columns", "where") if not self.any_table else ():
+            if getattr(definition, name) is not None:
+                raise ConfigError(
+                    f"{key}.{name}: format {definition.format!r} has columns of its own, expected"
+                    " none; `choices` and `open` read any table"
+                )
         for option, value in definition.options.items():
             for split in value if isinstance(value, Mapping) else ():
                 if split not in definition.files:

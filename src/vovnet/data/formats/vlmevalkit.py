@@ -47,13 +47,16 @@ def is_workbook(path: Path) -> bool:
     return path.suffix.lower() == ".xlsx"
 
 
-def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
-    """Stream the rows of a TSV. Every value is the text as it stands, "" where a field is empty."""
+def read_tsv(path: Path, required: tuple[str, ...], delimiter: str = "\t") -> Iterator[Row]:
+    """Stream the rows of a TSV, or of a CSV with another delimiter.
+
+    Every value is the text as it stands, "" where a field is empty.
+    """
     csv.field_size_limit(sys.maxsize)
     number = 0
     try:
         with open_text(path) as file:
-            reader = csv.reader(file, delimiter="\t", strict=True)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
             names = next(reader, [])
             require_columns(path, names, required)
             for number, fields in enumerate(filter(None, reader), start=1):
@@ -63,7 +66,8 @@ def read_tsv(path: Path, required: tuple[str, ...]) -> Iterator[Row]:
                     )
                 yield Row(path, number, dict(zip(names, fields, strict=True)))
     except csv.Error as error:
-        raise DataError(f"{path}, row {number + 1}: not valid TSV ({error})") from None
+        kind = "TSV" if delimiter == "\t" else "CSV"
+        raise DataError(f"{path}, row {number + 1}: not valid {kind} ({error})") from None
 
 
 def read_xlsx(path: Path, required: tuple[str, ...]) -> Iterator[Row]:

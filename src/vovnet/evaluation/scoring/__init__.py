@@ -14,6 +14,12 @@ SCORERS = {
     "mmmu": "vovnet.evaluation.scoring.mmmu",
     "mmmu_pro": "vovnet.evaluation.scoring.mmmu_pro",
     "textvqa": "vovnet.evaluation.scoring.textvqa",
+    "pope": "vovnet.evaluation.scoring.pope",
+    "chartqa": "vovnet.evaluation.scoring.chartqa",
+    "chartqa_years": "vovnet.evaluation.scoring.chartqa_years",
+    "anls": "vovnet.evaluation.scoring.anls",
+    "ocrbench": "vovnet.evaluation.scoring.ocrbench",
+    "gqa": "vovnet.evaluation.scoring.gqa",
     "exact": "vovnet.evaluation.scoring.exact",
     "fuzzy": "vovnet.evaluation.scoring.fuzzy",
 }

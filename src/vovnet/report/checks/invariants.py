@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vovnet.config import last_stage, policy_points
+from vovnet.config import is_imported, last_stage, policy_points
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
@@ -50,7 +50,8 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
                 yield "stages", path, key
             for name in sets:
                 path = layout.observation_manifest(run, seed, name, "actions")
-                key = step_key(settings, "observe", run=run, seed=seed, eval_set=name)
+                step = "import" if is_imported(settings, run) else "observe"
+                key = step_key(settings, step, run=run, seed=seed, eval_set=name)
                 yield "observations", path, key
     for name, item in settings.experiments.items():
         path = layout.eval(name) / "summary.json"
@@ -134,7 +135,7 @@ def full_is_dearest(inputs: Inputs) -> Iterator[Finding]:
         raise NotRunError("FULL is not the last one of the actions, so that others may cost more")
     full = baseline_rows(inputs, "always_full")[[*SAME, "avg_cost"]]
     once = [name for name in inputs.settings.experiments if _looks_once(inputs, name)]
-    rates = inputs.points["action_rate_no"].notna()
+    rates = inputs.points[rate_columns(inputs.actions)[0]].notna()
     choosing = inputs.points[rates & inputs.points["experiment"].isin(once)]
     for dataset, seed, rows in per_seed(choosing.merge(full, on=SAME, suffixes=("", "_full"))):
         cost, most = rows["avg_cost_full"].iloc[0], rows["avg_cost"].max()

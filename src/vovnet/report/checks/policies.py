@@ -231,6 +231,8 @@ def _at_target(inputs: Inputs) -> pd.DataFrame:
 def _main_shares(inputs: Inputs, rate: str) -> dict[str, pd.Series]:
     """Per dataset a share of VoVNet's actions at the target lambda, by seed."""
     rows = _at_target(inputs)
+    if rate not in rows:
+        raise NotRunError("there is no such action")
     return {
         name: of(rows, dataset=name, experiment=inputs.main(name)).set_index("seed")[rate]
         for name in inputs.datasets()

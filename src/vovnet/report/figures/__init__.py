@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from vovnet.config import Settings
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import FLOPS, TOKENS, Unit
+from vovnet.evaluation.columns import FLOPS, TOKENS, Unit, rate_columns
 from vovnet.report.discovery import load
 from vovnet.report.inputs import Inputs, finish, load_inputs, of, over_seeds
 from vovnet.report.style import MAX_COLUMNS, draw_and_save, handle, legend_below, panel_grid, ticks
@@ -139,4 +139,4 @@ def replayed(inputs: Inputs) -> dict[str, str]:
 
 def chooses(inputs: Inputs, name: str) -> bool:
     """Whether an experiment chooses among the actions, and does not show a view of its own."""
-    return bool(of(inputs.points, experiment=name)["action_rate_no"].notna().any())
+    return bool(of(inputs.points, experiment=name)[rate_columns(inputs.actions)[0]].notna().any())

@@ -9,8 +9,9 @@ ORDER = 40
 
 def table(inputs: Inputs) -> render.Table:
     points = summary(inputs).pipe(of, mode="replay")
-    points = points[points["action_rate_no_mean"].notna()].reset_index(drop=True)
     rates = dict(zip(inputs.actions, rate_columns(inputs.actions), strict=True))
+    cheapest = next(iter(rates.values()))
+    points = points[points[f"{cheapest}_mean"].notna()].reset_index(drop=True)
     measures = (*rates.values(), "avg_cost", "accuracy")
     measured = [f"{name}_{end}" for name in measures for end in ("mean", "sd")]
     rows = points[[*METHOD, "point", "num_seeds", *inputs.setting_columns, *measured]]

@@ -1,0 +1,179 @@
+"""Tables of any layout: what their columns hold, the dataset's `columns` say.
+
+The rows come as parquet, JSON, JSONL, TSV, CSV or XLSX, one at a time: large images in them are in
+memory one by one.
+"""
+
+import base64
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import Columns
+from vovnet.core.errors import DataError
+from vovnet.core.records import ImageRef
+from vovnet.data.formats.json_rows import is_json, iter_rows
+from vovnet.data.formats.mmmu import parquet_rows
+from vovnet.data.formats.source import Row, Source, text_list
+from vovnet.data.formats.vlmevalkit import (
+    MAX_REFERENCE_LENGTH,
+    TableImages,
+    is_workbook,
+    lettered_choices,
+    read_tsv,
+    read_xlsx,
+)
+
+FILES = "any parquet, JSON, JSONL, TSV, CSV or XLSX; `columns` say what is where"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def iter_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
+    """The rows of a table that must have the columns `required`; of parquet no others are read."""
+    if path.suffix.lower() == ".parquet":
+        yield from parquet_rows(path, required, optional)
+    elif is_json(path):
+        for row in iter_rows(path):
+            row.require(required)
+            yield row
+    elif is_workbook(path):
+        yield from read_xlsx(path, required)
+    else:
+        delimiter = "," if path.suffix.lower() == ".csv" else "\t"
+        yield from read_tsv(path, required, delimiter)
+
+
+def chosen_rows(
+    path: Path, required: tuple[str, ...], optional: tuple[str, ...], where: dict[str, str]
+) -> Iterator[Row]:
+    """The rows that have in some columns the values that are asked for."""
+    for row in iter_table(path, (*required, *where), optional):
+        if all(text_of(row, column) == value for column, value in where.items()):
+            yield row
+
+
+def text_of(row: Row, column: str | None) -> str:
+    """A value as a text, numbers too; "" where there is none."""
+    value = row.values.get(column) if column is not None else None
+    if isinstance(value, int | float):
+        return "" if value != value else str(value)
+    return row.optional_text(column) if column is not None else ""
+
+
+def texts_of(row: Row, column: str | None) -> list[str]:
+    """The texts of a list, or of the text of a Python list; one text alone, or none."""
+    if column is None:
+        return []
+    value = row.values.get(column)
+    if isinstance(value, list):
+        parts = [Row(row.path, row.number, {column: item}) for item in value if item is not None]
+        return [text_of(part, column) for part in parts]
+    text = text_of(row, column)
+    found = text_list(text) if text.startswith("[") else None
+    return found if found is not None else [text] if text else []
+
+
+def names_of(columns: str | list[str] | None) -> list[str]:
+    """The columns that one or more are, or none."""
+    return columns if isinstance(columns, list) else [columns] if columns else []
+
+
+def _lettered(texts: list[str]) -> dict[str, str]:
+    return dict(zip(string.ascii_uppercase, filter(None, texts), strict=False))
+
+
+class Table:
+    """The rows of a split, read as the dataset's `columns` say."""
+
+    def __init__(self, source: Source) -> None:
+        definition = source.data.datasets[source.dataset]
+        self.source, self.columns = source, definition.columns or Columns()
+        self.where = definition.where or {}
+        self._referenced = TableImages(source) if len(source.files) == 1 else None
+
+    def rows(self) -> Iterator[tuple[Row, str]]:
+        """Each row with the id of its question: the row's own, or its place, counted from 0."""
+        named = self.columns.model_fields_set  # what is not named may be missing
+        required, optional = list[str](), list[str]()
+        for key, value in self.columns:
+            (required if key in named else optional).extend(names_of(value))
+        optional += [*string.ascii_uppercase, "index"]
+        further = tuple(dict.fromkeys(name for name in optional if name not in required))
+        number = 0
+        for path in self.source.files:
+            for row in chosen_rows(path, tuple(dict.fromkeys(required)), further, self.where):
+                yield row, self._claim(row, number)
+                number += 1
+
+    def _claim(self, row: Row, number: int) -> str:
+        column = self.columns.id
+        if column is None or row.values.get(column) is None:
+            return self.source.claim(row, column or "id", str(number))
+        return self.source.claim(row, column, text_of(row, column) or row.text(column))
+
+    def question(self, row: Row) -> str:
+        """A required text; "" where no column holds any."""
+        column = self.columns.question
+        return "" if column is None else row.text(column)
+
+    def choices(self, row: Row) -> dict[str, str]:
+        """The options by letter, of which there must be two at least."""
+        column = self.columns.options
+        if column is None:
+            choices = lettered_choices(row)
+        elif isinstance(column, list):
+            choices = _lettered([text_of(row, name) for name in column])
+        else:
+            choices = _lettered(texts_of(row, column))
+        if len(choices) < 2:
+            raise row.error(names_of(column or "A")[0], "expected two options")
+        return choices
+
+    def images(self, row: Row) -> list[ImageRef]:
+        """The images of a row; none where no column holds any."""
+        names = names_of(self.columns.image)
+        refs = [ref for name in names for ref in self._images_in(row, name, row.values.get(name))]
+        if names and not refs:
+            raise row.error(names[0], "is missing (`columns.image: null` if there are no images)")
+        return refs
+
+    def _images_in(self, row: Row, column: str, value: Any) -> list[ImageRef]:
+        store, where = self.source.images, row.at(column)
+        if value is None or value == "":
+            return []
+        if isinstance(value, list):
+            return [ref for item in value for ref in self._images_in(row, column, item)]
+        if isinstance(value, dict):  # as the hub stores images
+            return self._images_in(row, column, value.get("bytes") or value.get("path"))
+        if isinstance(value, bytes):
+            return [store.add(value, where)]
+        if not isinstance(value, str):
+            raise row.error(column, f"expected an image, got {type(value).__name__}")
+        if value.lower().endswith(IMAGE_SUFFIXES):
+            return [store.add_file(self.source.image_root, row.writable(column, value), where)]
+        if column == "image" and "index" in row.values and self._referenced is not None:
+            return self._referenced.of(row)
+        if len(value) <= MAX_REFERENCE_LENGTH:
+            raise row.error(column, f"expected an image or the path of one, got {value!r}")
+        try:
+            return [store.add(base64.b64decode(value, validate=True), where)]
+        except ValueError as error:
+            raise row.error(column, f"not valid base64 ({error})") from None
+
+
+def lettered_gold(row: Row, column: str | None, choices: dict[str, str]) -> str:
+    """The letter that the gold answer is, or that its place (counted from 0) or its text means."""
+    gold = text_of(row, column)
+    if not gold or gold in choices:
+        return gold
+    letters = list(choices)
+    if gold.isdecimal() and int(gold) < len(letters):
+        return letters[int(gold)]
+    named = [letter for letter, text in choices.items() if text == gold]
+    if len(named) != 1 or column is None:
+        raise DataError(
+            f"{row.at(str(column))}: expected one of {letters}, the place of an option counted from"
+            f" 0, or its text, got {gold[:80]!r}"
+        )
+    return named[0]

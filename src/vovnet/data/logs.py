@@ -1,0 +1,150 @@
+"""Logs of other programs: what they answered to each question of a set.
+
+A layout says which columns of a row hold what, see `LAYOUTS`; a configuration may name others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vovnet.config import ImportedSet, LogColumns, LoggedView
+from vovnet.core.errors import DataError
+from vovnet.data.formats.any_table import chosen_rows
+from vovnet.data.formats.source import Row, whole_number
+
+LAYOUTS: dict[str, LogColumns] = {
+    "rows": LogColumns(id="id", prediction="prediction"),
+    "lmms_eval": LogColumns(id="doc_id", prediction="filtered_resps", question="input"),
+    "vlmevalkit": LogColumns(id="index", prediction="prediction", question="question"),
+    "llava": LogColumns(id="question_id", prediction="text", question="prompt"),
+}
+TRUTHS = {"true": 1.0, "false": 0.0}
+"""VLMEvalKit writes verdicts of questions that are answered by yes or no so."""
+
+CONFIDENCE = ("entropy", "margin", "log_probability")
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One answer of a log; what it does not tell is None, of `question` "".
+
+    `name` is the id, with `~2`, `~3` and so on where it comes again: POPE's ids do.
+    """
+
+    name: str
+    where: str
+    question: str
+    text: str
+    score: float | None
+    tokens: int
+    flops: int | None
+    confidence: Mapping[str, float | None]
+
+
+def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
+    """The answers under one view, in the order of their file."""
+    columns = columns_of(logged)
+    named = [name for _, name in columns if name is not None]
+    top = tuple(dict.fromkeys(name.partition(".")[0] for name in named))
+    given = {getattr(logged.columns, key) for key in logged.columns.model_fields_set}
+    required = tuple(name for name in top if name != columns.question or name in given)
+    optional = tuple(name for name in top if name not in required)
+    times: dict[str, int] = {}
+    for row in chosen_rows(Path(view.file), required, optional, view.where):
+        name = _name(row, columns)
+        times[name] = count = times.get(name, 0) + 1
+        tokens = view.tokens
+        if tokens is None:
+            tokens = _count(row, columns.tokens, "`tokens` of the view, or a column `tokens`")
+        flops = view.flops
+        if flops is None and columns.flops is not None:
+            flops = _count(row, columns.flops, "operations")
+        yield LogRow(
+            name if count == 1 else f"{name}~{count}",
+            row.at(columns.id or "id"),
+            _question(row, columns),
+            "" if columns.prediction is None else _text(row, columns.prediction),
+            None if columns.score is None else _score(row, columns.score),
+            tokens,
+            flops,
+            {key: _number(row, getattr(columns, key)) for key in CONFIDENCE},
+        )
+
+
+def columns_of(logged: ImportedSet) -> LogColumns:
+    """The columns of the layout, and in their place those that the configuration names."""
+    own = {key: getattr(logged.columns, key) for key in logged.columns.model_fields_set}
+    return LAYOUTS[logged.layout].model_copy(update=own)
+
+
+def _value(row: Row, column: str) -> Any:
+    """A value, inside of the objects that a name with points leads through."""
+    value: Any = row.values
+    for key in column.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _question(row: Row, columns: LogColumns) -> str:
+    """What was asked; lmms-eval before 0.4 has the whole document in place of its input."""
+    for column in () if columns.question is None else (columns.question, "doc.question"):
+        if isinstance(_value(row, column), str):
+            return _text(row, column)
+    return ""
+
+
+def _text(row: Row, column: str) -> str:
+    """A text; of a list, which lmms-eval writes, also nested, the first one."""
+    value = _value(row, column)
+    while isinstance(value, list):
+        value = value[0] if value else ""
+    if isinstance(value, bool | int | float):
+        return "" if value != value else str(value)
+    if value is not None and not isinstance(value, str):
+        raise row.error(column, f"expected text, got {type(value).__name__}")
+    return row.writable(column, value or "")
+
+
+def _name(row: Row, columns: LogColumns) -> str:
+    """An id as a text. Tables of pandas hold whole numbers as `7.0` where one was missing."""
+    assert columns.id is not None
+    text = _text(row, columns.id).strip()
+    if not text:
+        raise row.error(columns.id, "is missing")
+    number = whole_number(text)
+    return text if number is None or not text.endswith("0") or "." not in text else str(number)
+
+
+def _number(row: Row, column: str | None) -> float | None:
+    text = "" if column is None else _text(row, column)
+    if column is None or not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise row.error(column, f"expected a number, got {text[:80]!r}") from None
+
+
+def _score(row: Row, column: str) -> float:
+    """A score in [0, 1]: a number, its text, or the text of a truth; of an object its `score`."""
+    value = _value(row, column)
+    if isinstance(value, Mapping):
+        return _score(row, f"{column}.score")
+    if isinstance(value, bool):
+        return float(value)
+    text = _text(row, column).strip()
+    found = TRUTHS.get(text.lower())
+    number = found if found is not None else _number(row, column)
+    if number is None or not 0 <= number <= 1:
+        raise row.error(column, f"expected a score from 0 to 1, got {text[:80]!r}")
+    return number
+
+
+def _count(row: Row, column: str | None, what: str) -> int:
+    number = _number(row, column)
+    if number is None or number < 0 or number != int(number):
+        raise DataError(f"{row.at(column or 'tokens')}: expected a whole number ({what})")
+    return int(number)
