@@ -17,7 +17,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from vovnet.config import DatasetSettings, Section, Settings, load
+from vovnet.config import DatasetSettings, ImportedSet, Section, Settings, is_imported, load
 from vovnet.config.experiments import trained_runs
 from vovnet.core.layout import PAPER, ROUTER_FIT
 from vovnet.data.formats import load_format
@@ -29,11 +29,18 @@ from workflow.schema import schema
 
 CONFIGS = Path(__file__).resolve().parents[1] / "config"
 
-SUITES = (["config.yaml", "pretrain.yaml"], ["paper.yaml", "mmbench_train.yaml"])
+SUITES = (
+    ["config.yaml", "pretrain.yaml"],
+    ["paper.yaml", "mmbench_train.yaml"],
+    ["imported.yaml"],
+)
 """Suites in which, taken together, every step is called, and every kind of section stands."""
 
 REPORTS = "reports"
 """How all steps that write a report are called, since each of them reads nearly everything."""
+
+IMPORTED = "runs.<name>.<name>.<name>"
+"""Where the logs of a set stand, in paths that have no names of runs and of their keys."""
 
 Schema = dict[str, Any]
 
@@ -58,6 +65,9 @@ def sections() -> list[tuple[str, str, Schema]]:
     found = [
         (f"`{path}`" if path else "Top level", path, part) for path, part in _below("", schema())
     ]
+    logs = _below(IMPORTED, TypeAdapter(ImportedSet).json_schema())
+    named = "runs.<name>.imported.<name>"
+    found += [(f"`{path.replace(IMPORTED, named)}`", path, part) for path, part in logs]
     for name in filter(None, MODULES):
         if options := named_kind(name).options:
             title = f"`policy.options` of `{name}`"
@@ -148,7 +158,7 @@ def _not_null(options: list[Schema]) -> list[Schema]:
 def readers() -> dict[str, set[str]]:
     """Path of a setting -> the steps that read it."""
     found: dict[str, set[str]] = defaultdict(set)
-    parts = dict(_below("", schema()))
+    parts = {path: part for _, path, part in sections() if path != "policy.options"}
     for files in SUITES:
         settings = load(CONFIGS / name for name in files)
         for step, value in _configurations(_spelled_out(settings)):
@@ -169,16 +179,17 @@ def _configurations(settings: Settings) -> Iterator[tuple[str, steps.Value]]:
     data = settings.data
     possible: dict[str, list[Any]] = {
         "dataset": list(data.datasets),
-        "run": trained_runs(settings),
         "seed": settings.seeds[:1],
         "stage": [1, 2],
         "eval_set": [*data.eval_sets, ROUTER_FIT],
         "experiment": list(settings.experiments),
         "report": [PAPER],
     }
+    logged = [run for run in settings.runs if is_imported(settings, run)]
     for name, step in STEPS.items():
         if step.reads and step.reads in STEPS:
             continue  # it reads what another step reads
+        possible["run"] = logged if name == "import" else trained_runs(settings)
         function = getattr(steps, step.reads or name)
         asked = [key for key in inspect.signature(function).parameters if key in possible]
         for values in product(*(possible[key] for key in asked)):
@@ -231,11 +242,11 @@ def _spelled_out(value: Any) -> Any:
 def _told(field: FieldInfo) -> Any:
     """A value of a field that is not left out."""
     adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or Any)
-    for candidate in (True, 0, [0.0], *get_args(field.annotation)):
+    for candidate in (True, 0, [0.0], "", {}, *get_args(field.annotation)):
         try:
-            adapter.validate_python(candidate, strict=True)
+            found = adapter.validate_python(candidate, strict=True)
         except (ValidationError, TypeError):
             continue
-        if field.exclude_if is None or not field.exclude_if(candidate):
-            return candidate
+        if field.exclude_if is None or not field.exclude_if(found):
+            return found
     raise AssertionError(f"no value of {field.annotation} is told")

@@ -64,7 +64,7 @@ class Columns(Section):
     """Which column of a table holds what, for the formats that read any table; null for none."""
 
     id: str | None = Field("id", description="The number of the row where there is none.")
-    question: str | None = "question"
+    question: str | None = Field("question", description="What is asked.")
     answer: str | None = Field("answer", description="The gold answer, or a list of accepted ones.")
     image: str | list[str] | None = Field(
         "image", description="Encoded bytes, base64, or a path below `image_root`; or several."
@@ -72,8 +72,8 @@ class Columns(Section):
     options: str | list[str] | None = Field(
         None, description="A list of options, or a column for each; A, B, C ... if left out."
     )
-    hint: str | None = None
-    category: str | None = None
+    hint: str | None = Field(None, description="What is told before the question.")
+    category: str | None = Field(None, description="What the question is about.")
 
 
 class DatasetSettings(Section):
@@ -99,9 +99,9 @@ class DatasetSettings(Section):
     scorer: str | None = Field(None, exclude_if=lambda name: name is None)
     """A key of vovnet.evaluation.scoring.SCORERS, in place of the format's own."""
     columns: Columns | None = Field(None, exclude_if=lambda columns: columns is None)
-    """For the formats that read any table."""
+    """Which columns hold what, for the formats that read any table."""
     where: dict[str, str] | None = Field(None, exclude_if=lambda where: where is None)
-    """For them too: columns and the values that the rows must have which are read."""
+    """For the same formats: columns and the values in them of the rows that are read."""
 
     @property
     def options(self) -> dict[str, Any]:

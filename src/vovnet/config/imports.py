@@ -8,28 +8,36 @@ from vovnet.config.kinds import PathText, Section, ViewName
 
 
 class LogColumns(Section):
-    """Which column of a log holds what, where it is not that of the layout; null for none.
+    """Which column of a log holds what, where it is not that of the layout; "" for none.
 
-    A column of an object of a row is spelled with a point, as in `pope_accuracy.score`.
+    A value inside an object is spelled with a point, as in `pope_accuracy.score`.
     """
 
     id: str | None = None
+    """What a question is called."""
     prediction: str | None = None
+    """The answer as a text, or a list of which it is the first."""
     question: str | None = None
     """What was asked, which must hold the question of the prepared sample."""
     score: str | None = None
-    """In [0, 1], in place of what the set's scorer says of the prediction."""
+    """A score in [0, 1], in place of what the set's scorer says of the prediction."""
     tokens: str | None = None
+    """Vision tokens of the answer, where views do not tell them."""
     flops: str | None = None
+    """Operations of the answer, tower and language model together."""
     entropy: str | None = None
+    """Entropy in nats of the first answer token, for cascades."""
     margin: str | None = None
+    """Probability of the likeliest first token less that of the second, for cascades."""
     log_probability: str | None = None
+    """Log-probability in nats of the whole answer, for cascades."""
 
 
 class LoggedView(Section):
     """One view of a set: the file that holds its answers, and what each of them cost."""
 
     file: PathText
+    """The log, or one that holds several views."""
     where: dict[str, str] = Field({})
     """Columns and the values that the rows of this view have in them."""
     tokens: int | None = Field(None, ge=0)
@@ -42,7 +50,10 @@ class ImportedSet(Section):
     """The log of one evaluation set, a file or a part of one for each view."""
 
     layout: Literal["rows", "lmms_eval", "vlmevalkit", "llava"] = "rows"
+    """Whose layout the files have; `rows` is any table."""
     match: Literal["id", "position"] = "id"
     """Whether ids of the log are those of the samples, or their places in the split, from 0."""
     columns: LogColumns = LogColumns()
+    """Columns that are not those of the layout."""
     views: dict[ViewName, LoggedView] = Field(min_length=1)
+    """By view its log: every action, and every further view that an experiment shows."""

@@ -128,7 +128,7 @@ def _check_question(row: LogRow, sample: Sample) -> None:
     if asked and wanted and wanted not in asked:
         raise DataError(
             f"{row.where}: {row.name!r} was asked {row.question[:60]!r}, the prepared sample is"
-            f" {sample.question[:60]!r}; match by another id, or set columns.question to null"
+            f" {sample.question[:60]!r}; match by another id, or set columns.question to ''"
         )
 
 

@@ -49,8 +49,7 @@ def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
     columns = columns_of(logged)
     named = [name for _, name in columns if name is not None]
     top = tuple(dict.fromkeys(name.partition(".")[0] for name in named))
-    given = {getattr(logged.columns, key) for key in logged.columns.model_fields_set}
-    required = tuple(name for name in top if name != columns.question or name in given)
+    required = tuple(name for name in top if name != LAYOUTS[logged.layout].question)
     optional = tuple(name for name in top if name not in required)
     times: dict[str, int] = {}
     for row in chosen_rows(Path(view.file), required, optional, view.where):
@@ -76,7 +75,7 @@ def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
 
 def columns_of(logged: ImportedSet) -> LogColumns:
     """The columns of the layout, and in their place those that the configuration names."""
-    own = {key: getattr(logged.columns, key) for key in logged.columns.model_fields_set}
+    own = {key: name or None for key, name in logged.columns if name is not None}
     return LAYOUTS[logged.layout].model_copy(update=own)
 
 

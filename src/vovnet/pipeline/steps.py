@@ -52,17 +52,18 @@ STAGE1_KEYS = {
 
 def synthesize(settings: Settings, dataset: str) -> Value:
     data = settings.data
-    definition = {dataset: data.datasets[dataset].model_dump()}
+    definition = {dataset: data.datasets[dataset].model_dump(exclude={"scorer"})}
     return _step(data={"datasets": definition} | data.model_dump(include={"synthetic"}))
 
 
 def fetch(settings: Settings, dataset: str) -> Value:
-    return _step(data={"datasets": {dataset: settings.data.datasets[dataset].model_dump()}})
+    definition = settings.data.datasets[dataset].model_dump(exclude={"scorer"})
+    return _step(data={"datasets": {dataset: definition}})
 
 
 def prepare(settings: Settings, dataset: str, split: str) -> Value:
     definition = settings.data.datasets[dataset]
-    value = definition.model_dump()
+    value = definition.model_dump(exclude={"scorer"})
     for key, item in value.items():
         # Such a mapping has an entry for each split.
         if isinstance(item, dict) and key not in ("columns", "where"):
@@ -130,7 +131,7 @@ def imported(settings: Settings, run: str, seed: int, eval_set: str) -> Value:
     for part in observed["router_fit"]:
         part.pop("parse", None)
     logs = {name: item for name, item in imported_sets(settings, run).items() if name == eval_set}
-    dumped = {name: item.model_dump(exclude_unset=True) for name, item in logs.items()}
+    dumped = {name: item.model_dump() for name, item in logs.items()}
     runs = {run: {"imported": dumped}}
     return _step(runs, actions=settings.actions, seeds=[seed], data=observed)
 
@@ -166,7 +167,8 @@ def live(settings: Settings, experiment: str) -> Value:
     """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
     run, sets = settings.experiments[experiment].run, suite.experiment_sets(settings, experiment)
     value, seeds = run_settings(settings, run), suite.experiment_seeds(settings, experiment)
-    observed = _unscored(_observed(settings, sets, uses_router_fit(settings, experiment)))
+    fitted = uses_router_fit(settings, experiment)
+    observed = _unscored(_observed(settings, sets, fitted), scores_fit=True)
     decided = _parts(value, policy=True, eval=LIVE_KEYS)
     stanzas = _stanzas(settings, suite.with_matched(settings, experiment))
     return _model_step(value, run, seeds, observed, **decided, experiments=stanzas)
@@ -257,13 +259,16 @@ def _parts(settings: Settings, **keys: Keys) -> Value:
     return {section: dumped[section] for section in keys}
 
 
-def _datasets(settings: Settings, refs: Iterable[SplitRef]) -> Value:
-    """Definitions of the datasets that `refs` name, with only the splits that they name."""
+def _datasets(settings: Settings, refs: Iterable[SplitRef], *further: str) -> Value:
+    """Definitions of the datasets that `refs` name, with only the splits that they name.
+
+    `further` are keys beside those that say where the samples are.
+    """
     datasets: Value = {}
     for ref in refs:
         definition = settings.data.datasets[ref.dataset]
         entry = datasets.setdefault(
-            ref.dataset, definition.model_dump(include={"format", "root", "scorer"}) | {"files": {}}
+            ref.dataset, definition.model_dump(include={"format", "root", *further}) | {"files": {}}
         )
         entry["files"][ref.split] = definition.files[ref.split]
     return datasets
@@ -283,7 +288,9 @@ def _observed(settings: Settings, names: Iterable[str], router_fit: bool) -> Val
     fit = list(settings.data.router_fit) if router_fit else []
     return {
         **(_left_out(settings) if fit else {}),
-        "datasets": _datasets(settings, [*(settings.data.eval_sets[name] for name in names), *fit]),
+        "datasets": _datasets(
+            settings, [*(settings.data.eval_sets[name] for name in names), *fit], "scorer"
+        ),
         "eval_sets": _eval_sets(settings, names),
         **_division(settings, fit),
         "router_fit": [
@@ -308,8 +315,14 @@ def _eval_sets(settings: Settings, names: Iterable[str]) -> Value:
     }
 
 
-def _unscored(observed: Value) -> Value:
-    """The sets for a step that runs the model, which scores nothing."""
+def _unscored(observed: Value, scores_fit: bool = False) -> Value:
+    """The sets for a step that runs the model, which scores nothing but what routers fit on."""
+    fitted = {ref["dataset"] for ref in observed["router_fit"] if scores_fit}
+    datasets = {
+        name: {key: value for key, value in item.items() if key != "scorer" or name in fitted}
+        for name, item in observed["datasets"].items()
+    }
+    observed = observed | {"datasets": datasets}
     sets = {name: item | {"parse": "official"} for name, item in observed["eval_sets"].items()}
     return observed | {"eval_sets": sets}
 
