@@ -18,7 +18,7 @@ TOOLS := $(VENV)/.installed-dev
 # There while pip is at work. An installation that was killed leaves it behind, and is begun anew.
 UNFINISHED := $(VENV)/.unfinished
 # Projects of their own that the package needs, see envs/own.in.
-OWN := src/snakemake_scheduler_plugin_gpu
+OWN := src/gpu_leases src/snakemake_scheduler_plugin_gpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE

@@ -30,7 +30,7 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        patch.setenv("VOVNET_LEASES", str(tmp_path_factory.mktemp("leases")))
+        patch.setenv("GPU_LEASES", str(tmp_path_factory.mktemp("leases")))
         yield
 
 

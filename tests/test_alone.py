@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import pytest
+from other_users import BOB, MALLORY, as_user, folder_open_to_all
 
+from gpu_leases import LeaseError
 from support.projects import plan
 from support.repository import ROOT
 from vovnet.commands.plan.runs import Simulation, rehearse
 from vovnet.commands.plan.schedules import GREEDY, OURS
 from vovnet.commands.plan.tasks import MANY_CORES, Span, Task, in_order, load_suite, lower_bound_s
-from vovnet.core.errors import VovnetError
-from vovnet.machine.alone import alone, at_work
+from vovnet.machine.alone import NAME, alone, at_work
 
 WORK = """
 from vovnet.machine.alone import at_work
@@ -64,10 +67,43 @@ def test_commands_wait_for_a_timed_run() -> None:
 
 
 def test_a_folder_that_cannot_hold_locks_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOVNET_LEASES", "/dev/null/locks")
-    error = "/dev/null/locks: Not a directory, VOVNET_LEASES can name another folder for locks"
-    with pytest.raises(VovnetError, match=error), at_work():
+    monkeypatch.setenv("GPU_LEASES", "/dev/null/locks")
+    error = "/dev/null/locks: Not a directory, GPU_LEASES can name another folder for locks"
+    with pytest.raises(LeaseError, match=error), at_work():
         pass
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    with folder_open_to_all() as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("put", ["folder", "pipe", "link", "unreadable", "two links"])
+def test_nobody_is_stopped_by_what_stands_in_place_of_the_lock(open_to_all: Path, put: str) -> None:
+    lock = open_to_all / NAME
+
+    def hinder() -> None:
+        if put == "folder":
+            lock.mkdir()
+        elif put == "pipe":
+            os.mkfifo(lock)
+        elif put == "link":
+            lock.symlink_to("/etc/passwd")
+        else:
+            lock.touch(0o000 if put == "unreadable" else 0o644)
+        if put == "two links":
+            os.link(lock, open_to_all / "second")
+
+    def works() -> object:
+        signal.alarm(20)
+        with at_work({"GPU_LEASES": str(open_to_all)}), alone() as is_alone:
+            return is_alone
+
+    assert as_user(BOB, works) == "True"
+    lock.unlink()
+    assert as_user(MALLORY, hinder) == "None"
+    assert as_user(BOB, works) == "False"
 
 
 # ---- in Snakemake ----------------------------------------------------------------------

@@ -238,7 +238,7 @@ def test_a_second_command_runs_no_model(
 def test_devices_are_counted_among_the_visible(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: list[str]
 ) -> None:
-    monkeypatch.setenv("VOVNET_GPUS", "8")
+    monkeypatch.setenv("GPU_LEASES_PRETEND", "8")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

@@ -15,6 +15,7 @@ import yaml
 
 import vovnet.inference.live
 import vovnet.policies.learned
+from gpu_leases.lock_folder import lock_folder
 from support.live import POLICIES, VIEWS, live_settings
 from support.models import make_inference
 from support.worlds import SETS, settings_of
@@ -31,7 +32,6 @@ from vovnet.evaluation.replay import Outcome, load_observed, replay, scored_outc
 from vovnet.inference.engine import Inference
 from vovnet.inference.live import LivePolicy, answer_both_ways, live_experiment
 from vovnet.machine.alone import NAME, at_work
-from vovnet.machine.lock_folder import lock_folder
 from vovnet.pipeline.trained_model import TrainedModel
 
 SAME = (

@@ -25,7 +25,7 @@ WANTED = {
     "TORCHELASTIC_RUN_ID": "none",
     "TORCH_NCCL_BLOCKING_WAIT": "1",
     "TRANSFORMERS_OFFLINE": "1",
-    "VOVNET_GPUS": "2",
+    "GPU_LEASES_PRETEND": "2",
     "WORLD_SIZE": "2",
 }
 """Where a process stands among others, what it may use, and where files are cached."""

@@ -477,7 +477,7 @@ TRAINING = "results/paper_suite/runs/vovnet/seed0/stage1/manifest.json"
 def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
     project: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str]
 ) -> None:
-    monkeypatch.setenv("VOVNET_GPUS", "4")
+    monkeypatch.setenv("GPU_LEASES_PRETEND", "4")
     result = snakemake(project, TRAINING, "--configfile", "config/paper.yaml", *limit)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
@@ -510,8 +510,8 @@ def test_no_more_jobs_start_than_there_are_gpus(
 ) -> None:
     """Although the trainings, which are finished, would need more."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("VOVNET_GPUS", "4")
-    monkeypatch.setenv("VOVNET_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setenv("GPU_LEASES_PRETEND", "4")
+    monkeypatch.setenv("GPU_LEASES", str(tmp_path / "leases"))
     folder = tmp_path / "project"
     shutil.copytree(finished, folder, symlinks=True)
     (folder / "gpus.yaml").write_text(

@@ -41,7 +41,7 @@ RUN pip install --no-cache-dir --requirement /opt/vovnet/envs/requirements.txt
 COPY pyproject.toml LICENSE README.md /opt/vovnet/
 COPY src /opt/vovnet/src
 RUN pip install --no-cache-dir --no-deps --no-build-isolation \\
-        /opt/vovnet/src/snakemake_scheduler_plugin_gpu /opt/vovnet
+        /opt/vovnet/src/gpu_leases /opt/vovnet/src/snakemake_scheduler_plugin_gpu /opt/vovnet
 WORKDIR /work
 """
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from gpu_leases import LeaseError
+from gpu_leases.devices import visible_devices
 from vovnet.core.checks import folder_fault
-from vovnet.core.errors import ConfigError, VovnetError
+from vovnet.core.errors import ConfigError
 from vovnet.core.files import read_text, write_text
 from vovnet.core.layout import TAKEN
-from vovnet.machine.devices import visible_devices
 
 SLURM_PROGRAMS = ("sbatch", "squeue", "scancel")
 
@@ -78,7 +79,7 @@ def check_gpus(declared: Mapping[str, int], limit: int | None = None) -> int:
 def _visible_gpus() -> int:
     try:
         return len(visible_devices())
-    except VovnetError as error:
+    except LeaseError as error:
         sys.exit(f"vovnet: error: {error}")
 
 

@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vovnet.core.errors import VovnetError
+from gpu_leases.errors import LeaseError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-PRETENDED = "VOVNET_GPUS"
+PRETENDED = "GPU_LEASES_PRETEND"
 """Environment variable: how many GPUs to assume instead of asking the machine."""
 
 HIDING = {"-1", "NoDevFiles"}
@@ -23,7 +23,7 @@ HIDING = {"-1", "NoDevFiles"}
 UUID = re.compile(r"(GPU|MIG)-[0-9a-fA-F-]+(/\d+/\d+)?")
 
 
-class DeviceError(VovnetError):
+class DeviceError(LeaseError):
     """A device does not exist, or there are fewer devices than were asked for."""
 
 

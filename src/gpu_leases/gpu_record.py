@@ -5,13 +5,13 @@ alone, so the memory in use on the device is the command's. Without a driver or 
 there is no record. A failure to record never fails the command.
 """
 
+import json
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from vovnet.core.files import write_json
 
 MIB = 2**20
 
@@ -51,10 +51,16 @@ class GpuRecorder:
                 "max_utilization_percent": max(busy, default=None),
             }
             devices.append(facts | measured)
+        text = json.dumps({"seconds": round(seconds, 3), "devices": devices}, indent=2)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
         try:
-            write_json(path, {"seconds": round(seconds, 3), "devices": devices})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(f"{text}\n", encoding="utf-8")
+            partial.replace(path)
         except OSError as error:
-            print(f"vovnet: warning: {path}: {error.strerror}", file=sys.stderr)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            print(f"gpu-lease: warning: {path}: {error.strerror}", file=sys.stderr)
 
 
 def open_recorder(devices: Sequence[str]) -> GpuRecorder | None:

@@ -5,7 +5,7 @@ users share. It says which devices the process could use and, line by line, whic
 the process lives it holds an flock on that file. The lock belongs to the open file, which a process
 can hand to a command that it starts. When the last process that has the file open ends, in whatever
 way, the system gives the lock back, and the lease counts no more. A grandchild has the file open
-only where it inherits open files, as it does from a shell. Therefore `vovnet lease` itself stays
+only where it inherits open files, as it does from a shell. Therefore `gpu-lease` itself stays
 until all descendants of its command have ended.
 
 **Turns.** Two processes that each hold some devices and wait for more could wait for ever, and a
@@ -35,11 +35,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vovnet.core.files import parse_json
-from vovnet.machine.devices import VISIBLE, DeviceError, visible_devices
-from vovnet.machine.lock_folder import READING, open_folder
+from gpu_leases.devices import VISIBLE, DeviceError, visible_devices
+from gpu_leases.lock_folder import READING, open_folder
 
-PREFIX = "vovnet-lease-"
+PREFIX = "gpu-lease-"
 POLL_S = 0.05
 MAX_POLLS = 20
 """Who is far behind in the queue looks less often, by up to this factor."""
@@ -216,7 +215,7 @@ class _Notice:
         if time.monotonic() > self.due_s and others:
             self.due_s = time.monotonic() + TELL_AGAIN_S
             text = "; ".join(_described(other, wanted) for other in others)
-            print(f"vovnet lease: waiting for {text}", file=sys.stderr, flush=True)
+            print(f"gpu-lease: waiting for {text}", file=sys.stderr, flush=True)
 
 
 def _described(other: _Seen, wanted: set[str]) -> str:
@@ -246,7 +245,7 @@ def _read(folder: int, name: str, job: str | None) -> _Seen | None:
 
 def _parsed(text: str, name: str, job: str | None, user: int) -> _Seen | None:
     head, *lines = text.split("\n")[:-1] or [""]  # what is behind the last line end is not finished
-    said = parse_json(head)
+    said = json.loads(head)
     if said["name"] != name:  # it may be a link to another file
         return None
     # A Slurm job's devices are its own, and the same number may stand for another in another job.

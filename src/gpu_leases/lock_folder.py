@@ -9,9 +9,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from vovnet.core.errors import VovnetError
+from gpu_leases.errors import LeaseError
 
-FOLDER = "VOVNET_LEASES"
+FOLDER = "GPU_LEASES"
 """Environment variable with the folder of the lock files, in place of `SHARED`."""
 
 SHARED = Path("/tmp")
@@ -37,7 +37,7 @@ def open_folder(environ: Mapping[str, str] = os.environ) -> int:
         folder = os.open(path, os.O_DIRECTORY | READING)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}"
-        raise VovnetError(f"{reason}, {FOLDER} can name another folder for locks") from None
+        raise LeaseError(f"{reason}, {FOLDER} can name another folder for locks") from None
     try:
         _refuse_removal_by_others(path, folder)
     except BaseException:
@@ -62,7 +62,7 @@ def _refuse_removal_by_others(path: Path, folder: int) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022 and not mode & stat.S_ISVTX:
         if status.st_uid != os.geteuid():
-            raise VovnetError(
+            raise LeaseError(
                 f"{path}: other users may remove this user's locks there, since the folder lacks"
                 f" the sticky bit (chmod +t), {FOLDER} can name another folder for locks"
             )

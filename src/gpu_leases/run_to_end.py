@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 
-from vovnet.core.errors import VovnetError
+from gpu_leases.errors import LeaseError
 
 INTERVAL_S = 0.5
 GRACE_S = 10.0
@@ -54,7 +54,7 @@ def run_to_end(
     try:
         process = subprocess.Popen(command, env=dict(environ), pass_fds=files)
     except OSError as error:
-        raise VovnetError(f"{command[0]}: {error.strerror}") from None
+        raise LeaseError(f"{command[0]}: {error.strerror}") from None
     started.append(process)
     for missed in early:
         process.send_signal(missed)

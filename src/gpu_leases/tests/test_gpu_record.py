@@ -1,4 +1,4 @@
-"""What `vovnet lease --record` writes of a command's GPUs, on a pretended driver."""
+"""What `gpu-lease --record` writes of a command's GPUs, on a pretended driver."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def nvmlDeviceGetUtilizationRates(handle):
 
 @pytest.fixture
 def call(tmp_path: Path) -> Any:
-    """Start `vovnet lease` on four devices with a pretended NVML."""
+    """Start `gpu-lease` on four devices with a pretended NVML."""
     (tmp_path / "pynvml.py").write_text(DRIVER)
 
     def start(gpus: int, *command: str, **variables: str) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
         environ = {
             "PYTHONPATH": path,
-            "VOVNET_GPUS": "4",
-            "VOVNET_LEASES": str(tmp_path / "leases"),
+            "GPU_LEASES_PRETEND": "4",
+            "GPU_LEASES": str(tmp_path / "leases"),
         }
         record = tmp_path / "job.gpu.json"
-        lease = ["lease", "--gpus", str(gpus), "--record", str(record), "--", *command]
+        lease = ["--gpus", str(gpus), "--record", str(record), "--", *command]
         return subprocess.Popen(
-            [sys.executable, "-m", "vovnet", *lease],
+            [sys.executable, "-m", "gpu_leases", *lease],
             env=os.environ | environ | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -101,7 +101,11 @@ def test_a_slice_has_memory_but_no_utilisation(call: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "variables",
-    [{"NO_DRIVER": "1"}, {"NO_NAME": "1"}, {"VOVNET_GPUS": "8", "CUDA_VISIBLE_DEVICES": "7"}],
+    [
+        {"NO_DRIVER": "1"},
+        {"NO_NAME": "1"},
+        {"GPU_LEASES_PRETEND": "8", "CUDA_VISIBLE_DEVICES": "7"},
+    ],
 )
 def test_without_a_driver_nothing_is_written(
     call: Any, tmp_path: Path, variables: dict[str, str]
@@ -114,7 +118,7 @@ def test_without_a_driver_nothing_is_written(
 def test_a_record_that_cannot_be_written_is_a_warning(call: Any, tmp_path: Path) -> None:
     (tmp_path / "job.gpu.json").mkdir()
     process = call(1, "sh", "-c", "exit 3")
-    warning = f"vovnet: warning: {tmp_path / 'job.gpu.json'}: Is a directory\n"
+    warning = f"gpu-lease: warning: {tmp_path / 'job.gpu.json'}: Is a directory\n"
     assert process.communicate() == ("", warning)
     assert process.returncode == 3
 
@@ -133,6 +137,6 @@ def test_a_signal_reaches_the_command_and_the_record_is_written(call: Any, tmp_p
 def test_an_unknown_command_is_one_line(call: Any) -> None:
     process = call(1, "no-such-command")
     assert process.communicate()[1] == (
-        "vovnet: error: no-such-command: No such file or directory\n"
+        "gpu-lease: error: no-such-command: No such file or directory\n"
     )
     assert process.returncode == 2

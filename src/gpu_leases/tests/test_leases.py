@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import pwd
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from vovnet.core.files import write_text
-from vovnet.machine import alone, devices, leases
-from vovnet.machine.devices import DeviceError, visible_devices
-from vovnet.machine.leases import take
-from vovnet.machine.lock_folder import open_folder
+from gpu_leases import devices, leases
+from gpu_leases.devices import DeviceError, visible_devices
+from gpu_leases.leases import take
 
 UUIDS = {"0": "GPU-aaaa1111-00", "1": "GPU-bbbb2222-00", "2": "GPU-bbbb3333-00"}
 
 
 def environment(folder: Path, gpus: int = 8, **variables: str) -> dict[str, str]:
-    return {"VOVNET_LEASES": str(folder), "VOVNET_GPUS": str(gpus), **variables}
+    return {"GPU_LEASES": str(folder), "GPU_LEASES_PRETEND": str(gpus), **variables}
 
 
 # ---- devices ---------------------------------------------------------------------------
@@ -107,7 +102,7 @@ def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["one", "other"])
 def test_a_temporary_folder_of_ones_own_changes_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    command = "from vovnet.machine.lock_folder import lock_folder; print(lock_folder({}))"
+    command = "from gpu_leases.lock_folder import lock_folder; print(lock_folder({}))"
     environ = os.environ | {"TMPDIR": str(tmp_path / name)}
     shown = subprocess.run([sys.executable, "-c", command], env=environ, capture_output=True)
     assert shown.stdout == b"/tmp\n"
@@ -115,7 +110,7 @@ def test_a_temporary_folder_of_ones_own_changes_nothing(tmp_path: Path, name: st
 
 def lease(folder: Path, gpus: int, *command: str, machine: int = 8) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "vovnet", "lease", "--gpus", str(gpus), "--", *command],
+        [sys.executable, "-m", "gpu_leases", "--gpus", str(gpus), "--", *command],
         env={**os.environ, **environment(folder, machine)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,7 +136,7 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, gpus: int, command: str, messa
     process = lease(tmp_path, gpus, command)
     errors = process.communicate()[1]
     assert process.returncode == 2
-    assert errors.startswith(f"vovnet: error: {message}")
+    assert errors.startswith(f"gpu-lease: error: {message}")
     assert len(errors.splitlines()) == 1
 
 
@@ -155,9 +150,8 @@ print(left.pid)
 """A command that ends before a process that it started in a session of its own is there."""
 
 QUICK = (
-    "import sys; from vovnet import cli; from vovnet.machine import run_to_end;"
-    " run_to_end.GRACE_S = 0.5;"
-    " sys.exit(cli.main(sys.argv[1:]))"
+    "import sys; from gpu_leases import command, run_to_end; run_to_end.GRACE_S = 0.5;"
+    " sys.exit(command.main(sys.argv[1:]))"
 )
 
 
@@ -167,7 +161,7 @@ def test_what_a_command_leaves_behind_ends_before_its_devices_are_free(
 ) -> None:
     command = [sys.executable, "-c", ORPHAN.format(left)]
     result = subprocess.run(
-        [sys.executable, "-c", QUICK, "lease", "--gpus", "1", "--", *command],
+        [sys.executable, "-c", QUICK, "--gpus", "1", "--", *command],
         env=os.environ | environment(tmp_path, 1),
         capture_output=True,
         text=True,
@@ -232,6 +226,13 @@ def test_only_those_wait_in_line_who_want_the_same_devices(tmp_path: Path) -> No
 
 NUM_JOBS = 200
 NUM_KILLED = 40
+
+
+def write_text(path: Path, text: str) -> None:
+    """Who reads the file meanwhile finds all of the text, or what was there before."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def job(folder: Path, number: int, gpus: int, duration_s: float) -> None:
@@ -328,164 +329,7 @@ def test_two_hundred_jobs_with_random_kills(
     assert not overtaken, "who came later had its turn before who stood in the queue"
 
 
-# ---- other users -----------------------------------------------------------------------
-
-ALICE, BOB, MALLORY = 54321, 54322, 54323
-
-
-def as_user(user: int, act: Callable[[], object]) -> str:
-    """What a process of another user answers, or the name of its error."""
-    answer, write_end = os.pipe()
-    process = os.fork()
-    if process == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(user, user, user)
-            os.setresuid(user, user, user)
-            said = str(act())
-        except BaseException as error:
-            said = type(error).__name__
-        os.write(write_end, said.encode())
-        os._exit(0)
-    os.close(write_end)
-    with os.fdopen(answer, encoding="utf-8") as file:
-        said = file.read()
-    os.waitpid(process, 0)
-    return said
-
-
-@pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A folder like /tmp, in which every user may write."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can act as two users")
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        Path(name).chmod(0o1777)
-        yield Path(name)
-
-
-def put_hurdles(folder: Path, held: Path, secret: Path) -> list[str]:
-    """Everything that may stand under the name of a lease; returns what could be done to `held`."""
-
-    def name(number: int) -> Path:
-        return folder / f"{leases.PREFIX}{number:020d}-hurdle"
-
-    name(0).mkdir()
-    os.mkfifo(name(1))
-    name(2).symlink_to(secret)
-    name(3).write_text("mine alone")
-    name(3).chmod(0)
-    contents = [b"", b"\n", b"\xff\xfe\n", b"[1]\n", b"[" * 60_000 + b"\n", b"0" * (1 << 20)]
-    said = {"name": name(4).name, "process": 1e999, "job": None, "wants": ["0", "1"]}
-    for number, content in enumerate([json.dumps(said).encode() + b"\n", *contents], start=4):
-        name(number).write_bytes(content)
-        name(number).chmod(0o644)
-    attacks: dict[str, Callable[[], object]] = {
-        "removed": held.unlink,
-        "renamed": lambda: held.rename(folder / "gone"),
-        "written": lambda: held.write_text(""),
-        "opened": lambda: held.chmod(0o666),
-        "replaced": lambda: name(3).replace(held),
-    }
-    done = []
-    for what, attack in attacks.items():
-        with contextlib.suppress(OSError):
-            attack()
-            done.append(what)
-    with contextlib.suppress(OSError):  # where the kernel lets anybody link any file
-        os.link(held, name(30))
-    return done
-
-
-def test_no_user_takes_or_stops_what_another_one_leases(open_to_all: Path) -> None:
-    shared = environment(open_to_all, 2)
-    secret = open_to_all / "secret"
-    secret.write_text("private")
-    secret.chmod(0o600)
-
-    def gets(count: int) -> Callable[[], object]:
-        def act() -> object:
-            signal.alarm(20)
-            lease = take(count, shared)
-            said = lease.devices
-            lease.release()
-            return said
-
-        return act
-
-    stop, stopped = os.pipe()
-    ready, say = os.pipe()
-    holder = os.fork()
-    if holder == 0:
-        os.umask(0o077)
-        os.setresgid(ALICE, ALICE, ALICE)
-        os.setresuid(ALICE, ALICE, ALICE)
-        lease = take(1, shared)
-        os.write(say, lease.name.encode())
-        os.close(stopped)
-        os.read(stop, 1)
-        os._exit(0)
-    held = open_to_all / os.read(ready, 100).decode()
-    hurdles = as_user(MALLORY, lambda: put_hurdles(open_to_all, held, secret))
-    assert hurdles == "[]"
-    assert as_user(BOB, gets(1)) == "['1']"
-    os.close(stopped)
-    os.waitpid(holder, 0)
-    assert as_user(BOB, gets(2)) == "['0', '1']"
-    assert as_user(ALICE, gets(2)) == "['0', '1']"
-    assert secret.stat().st_mode & 0o777 == 0o600
-    assert not held.exists(), "its owner's next lease removes it"
-
-
-def test_a_folder_of_locks_is_never_a_way_to_a_private_one(open_to_all: Path) -> None:
-    private, link = open_to_all / "private", open_to_all / "link"
-    assert as_user(ALICE, lambda: private.mkdir(mode=0o700)) == "None"
-    assert as_user(MALLORY, lambda: link.symlink_to(private)) == "None"
-
-    def opens(folder: Path) -> Callable[[], object]:
-        return lambda: open_folder(environment(folder)) and "opened"
-
-    assert as_user(ALICE, opens(link)) == "VovnetError"
-    assert private.stat().st_mode & 0o7777 == 0o700
-    assert as_user(ALICE, opens(private)) == "opened"
-    assert private.stat().st_mode & 0o7777 == 0o700
-    assert as_user(BOB, opens(private)) == "VovnetError"
-    made = open_to_all / "below" / "made"
-    (made.parent).mkdir(mode=0o777)
-    made.parent.chmod(0o1777)
-    assert as_user(ALICE, opens(made)) == "opened"
-    assert made.stat().st_mode & 0o7777 == 0o1777
-    made.chmod(0o777)
-    assert as_user(BOB, opens(made)) == "VovnetError", "anybody could remove his locks"
-    assert as_user(ALICE, opens(made)) == "opened"
-    assert made.stat().st_mode & 0o7777 == 0o1777, "its owner's next call mends it"
-
-
-@pytest.mark.parametrize("put", ["folder", "pipe", "link", "unreadable", "two links"])
-def test_nobody_is_stopped_by_what_stands_in_place_of_the_lock(open_to_all: Path, put: str) -> None:
-    lock = open_to_all / alone.NAME
-
-    def hinder() -> None:
-        if put == "folder":
-            lock.mkdir()
-        elif put == "pipe":
-            os.mkfifo(lock)
-        elif put == "link":
-            lock.symlink_to("/etc/passwd")
-        else:
-            lock.touch(0o000 if put == "unreadable" else 0o644)
-        if put == "two links":
-            os.link(lock, open_to_all / "second")
-
-    def works() -> object:
-        signal.alarm(20)
-        with alone.at_work(environment(open_to_all)), alone.alone() as is_alone:
-            return is_alone
-
-    assert as_user(BOB, works) == "True"
-    lock.unlink()
-    assert as_user(MALLORY, hinder) == "None"
-    assert as_user(BOB, works) == "False"
+# ---- waiting ---------------------------------------------------------------------------
 
 
 def test_who_waits_says_for_whom(
@@ -505,6 +349,6 @@ def test_who_waits_says_for_whom(
         thread.join(20)
     me = f"process {os.getpid()} of user {pwd.getpwuid(os.getuid()).pw_name}"
     assert sorted(capsys.readouterr().err.splitlines()) == [
-        f"vovnet lease: waiting for {me} (GPUs: 0)",
-        f"vovnet lease: waiting for {me} (GPUs: none yet, is ahead in the queue)",
+        f"gpu-lease: waiting for {me} (GPUs: 0)",
+        f"gpu-lease: waiting for {me} (GPUs: none yet, is ahead in the queue)",
     ]

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from gpu_leases.devices import VISIBLE, environment_of, machine_devices, visible_devices
 from vovnet.commands.checkpoints import (
     check_prepared,
     checkpoint_flag,
@@ -32,7 +33,6 @@ from vovnet.core.errors import ConfigError, VovnetError
 from vovnet.core.files import read_json, sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.progress import progress
-from vovnet.machine.devices import VISIBLE, environment_of, machine_devices, visible_devices
 
 if TYPE_CHECKING:
     from vovnet.pipeline.trained_model import TrainedModel

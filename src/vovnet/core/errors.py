@@ -8,6 +8,7 @@ from io import IOBase
 from pathlib import Path
 from traceback import walk_tb
 
+from gpu_leases import LeaseError
 from vovnet.core.redaction import redact
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -83,7 +84,7 @@ def _without_middle(text: str, length: int) -> str:
 
 
 def _line_of(error: BaseException) -> str | None:
-    if isinstance(error, VovnetError):
+    if isinstance(error, VovnetError | LeaseError):
         return Exception.__str__(error)
     text = one_line(error)
     if isinstance(error, UnicodeEncodeError):

@@ -1,6 +1,4 @@
-"""The GPUs of this machine and the processes that use them.
+"""The machine on which a command runs: who else is at work there, and what its environment says.
 
-`devices` names the GPUs, `leases` holds some of them for one command, `run_to_end` runs the command
-until nothing of it is left, and `gpu_record` notes what it did on them. `lock_folder` is where the
-locks of all users lie.
+Which GPUs it has and who holds them is told by `gpu_leases`, a project of its own beside this one.
 """

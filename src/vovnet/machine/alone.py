@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 
-from vovnet.machine.lock_folder import READING, lock_folder, open_folder
+from gpu_leases.lock_folder import READING, lock_folder, open_folder
 
 NAME = "vovnet-at-work.lock"
 

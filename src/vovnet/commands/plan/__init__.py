@@ -41,12 +41,12 @@ def plan(args: argparse.Namespace) -> None:
     import pandas as pd
     from snakemake.exceptions import ApiError, RuleException, WorkflowError
 
+    from gpu_leases.devices import visible_devices
     from vovnet.commands.plan.costs import SUBSET, basis, headline, stage_rows, subset_rows
     from vovnet.commands.plan.gantt import draw_gantt
     from vovnet.commands.plan.schedules import Schedule, compare, schedule_rows
     from vovnet.commands.plan.tasks import load_suite, lower_bound_s
     from vovnet.core.files import atomic_path
-    from vovnet.machine.devices import visible_devices
 
     gpus = len(visible_devices()) if args.gpus is None else args.gpus
     cores = args.cores or CORES_PER_GPU * max(gpus, 1)
