@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from vovnet.config import ModelSettings, VisionBudget
-from vovnet.core.errors import CheckpointError, ConfigError, one_line
+from vovnet.core.errors import CheckpointError, ConfigError, VovnetError, one_line
 from vovnet.core.files import read_json, sha256_file, sha256_json
 from vovnet.core.recorded import content_hash
 from vovnet.model.families import check_family, family_class
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from vovnet.model.vlm import VisionLanguageModel
 
+
+PACKAGE = Path(__file__).parents[1]
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -129,7 +132,18 @@ def _named(settings: ModelSettings) -> Iterator[None]:
                 "model.attn_implementation: expected 'varlen' or a name that transformers knows,"
                 f" such as 'sdpa', got {settings.attn_implementation!r}"
             ) from None
-        name = settings.base_model_name
-        raise CheckpointError(
-            f"model.base_model_name: cannot load {name!r} ({one_line(error)})"
-        ) from None
+        raise _unreadable(settings, one_line(error)) from None
+    except (VovnetError, MemoryError):
+        raise
+    except Exception as error:
+        # A library meets files that it did not foresee. A fault of this package stays one.
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        within = Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
+        if within or "out of memory" in str(error):
+            raise
+        raise _unreadable(settings, f"{type(error).__name__}: {one_line(error)}") from None
+
+
+def _unreadable(settings: ModelSettings, reason: str) -> CheckpointError:
+    name = settings.base_model_name
+    return CheckpointError(f"model.base_model_name: cannot load {name!r} ({reason})")

@@ -49,7 +49,7 @@ class QwenVL(VisionLanguageModel):
     def __init__(self, settings: ModelSettings, budget: VisionBudget) -> None:
         super().__init__(settings, budget)
         name, revision = settings.base_model_name, settings.revision
-        load = self._random_model if settings.random_weights else self.architecture.from_pretrained
+        load = self._random_model if settings.random_weights else self._stored_model
         self.model = load(
             name,
             revision=revision,
@@ -62,13 +62,19 @@ class QwenVL(VisionLanguageModel):
             name, revision=revision, trust_remote_code=False
         )
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, revision=revision)
-        vision = self.model.config.vision_config
+        vision, processor = self.model.config.vision_config, self.image_processor
         sizes = (budget.patch_size, budget.spatial_merge_size)
         if (vision.patch_size, vision.spatial_merge_size) != sizes:
             raise CheckpointError(
                 f"vision_budget: patch_size and spatial_merge_size are {budget.patch_size} and"
                 f" {budget.spatial_merge_size}, but {name!r} has {vision.patch_size} and"
                 f" {vision.spatial_merge_size}"
+            )
+        if (processor.patch_size, processor.merge_size) != sizes:
+            raise CheckpointError(
+                f"model.base_model_name: preprocessor_config.json of {name!r} has the patch_size"
+                f" {processor.patch_size} and the merge_size {processor.merge_size}, config.json"
+                f" {budget.patch_size} and {budget.spatial_merge_size}"
             )
         if settings.attn_implementation == varlen.NAME:
             varlen.tell_tower(self.model)
@@ -81,6 +87,33 @@ class QwenVL(VisionLanguageModel):
         self.vision_end_id: int = self.model.config.vision_end_token_id
         self.end_id: int = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.pad_id: int = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        self._check_tokens(name)
+
+    def _check_tokens(self, name: str) -> None:
+        """Refuse a tokenizer that is not this model's: a token without an embedding would crash."""
+        self.tokenizer("?")  # a library's error is one line here
+        rows = cast(nn.Embedding, self.model.get_input_embeddings()).num_embeddings
+        special = (self.image_token_id, self.vision_start_id, self.vision_end_id)
+        known = all(
+            isinstance(token, int) and 0 <= token < rows
+            for token in (*special, self.end_id, self.pad_id, len(self.tokenizer) - 1)
+        )
+        if not known or self.end_id == self.tokenizer.unk_token_id:
+            raise CheckpointError(
+                f"model.base_model_name: {name!r} has a tokenizer of another model: it has"
+                f" {len(self.tokenizer)} tokens, and the model embeds {rows}; expected, among them,"
+                " <|im_end|>, <|endoftext|> and the tokens around images that config.json names"
+            )
+
+    def _stored_model(self, name: str, **how: Any) -> PreTrainedModel:
+        """With every weight from the files: what is missing there would be drawn at random."""
+        model, found = self.architecture.from_pretrained(name, output_loading_info=True, **how)
+        if missing := sorted(found["missing_keys"]):
+            raise CheckpointError(
+                f"model.base_model_name: the files of {name!r} lack {len(missing)} weights of the"
+                f" model, such as {missing[0]!r}"
+            )
+        return model
 
     def _random_model(
         self,

@@ -21,7 +21,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import ViewBudget
+from vovnet.core.errors import CheckpointError
 from vovnet.model import varlen
+from vovnet.model.chat_template import chat_text
 from vovnet.model.flops import ModelFlops
 from vovnet.model.packed import PackedPasses
 from vovnet.model.padded import PaddedPasses
@@ -177,11 +179,13 @@ class VisionLanguageModel(nn.Module, ABC):
             messages = [
                 {"role": role, "content": [{"type": "text", "text": text}]} for role, text in said
             ]
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-            parts = self.tokenizer(text.split(_QUESTION_MARK), add_special_tokens=False)
-            head, tail = parts["input_ids"]
+            texts = chat_text(self.tokenizer, messages).split(_QUESTION_MARK)
+            if len(texts) != 2:
+                raise CheckpointError(
+                    f"model.base_model_name: the chat template of {self.tokenizer.name_or_path!r}"
+                    f" shows a question {len(texts) - 1} times, expected once"
+                )
+            head, tail = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
             self._frames[system] = (head, tail)
         return self._frames[system]
 
