@@ -26,6 +26,7 @@ BY_HAND = {
     "ask": ("ask", "ask a trained model a question about a picture"),
     "demo": ("ask", "serve a page on which a trained model is asked"),
     "inspect": ("inspect", "look at a prepared dataset, with a contact sheet"),
+    "export": ("export", "write answers and scores in the formats of other programs"),
     "samples": ("samples", "what an experiment did on each question, as a table or CSV"),
     "plan": ("plan", "what a suite will cost, before anything is spent"),
     "bench_gpu": ("bench_gpu", "what this machine's GPU does with a large model"),

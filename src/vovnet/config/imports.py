@@ -44,6 +44,8 @@ class LoggedView(Section):
     """Vision tokens of every answer; the log's own column if left out."""
     flops: int | None = Field(None, ge=0)
     """Operations of every answer, tower and language model together."""
+    columns: LogColumns = LogColumns()
+    """Columns of this view alone, where one file has columns for each."""
 
 
 class ImportedSet(Section):

@@ -64,13 +64,7 @@ def import_set(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> i
         set=name,
         num_samples=len(samples),
         left_out=left_out,
-        key=trained.key("import", views, eval_set=name)
-        | {
-            "checkpoint": sha256_json(
-                {path: sha256_file(path) for path in sorted({str(file) for file in files.values()})}
-            ),
-            "samples": samples.content_key(),
-        },
+        key=trained.key("import", views, eval_set=name) | _key(logged, samples),
     )
     return left_out
 
@@ -81,6 +75,15 @@ def logged_set(trained: TrainedModel, name: str) -> ImportedSet:
     if name not in sets:
         raise ConfigError(f"runs.{trained.run}.imported: there is no log of set {name!r}")
     return sets[name]
+
+
+def _key(logged: ImportedSet, samples: SampleSet) -> dict[str, str]:
+    """What stands for a checkpoint, which actions and further views share: all logs of the set."""
+    files = sorted({view.file for view in logged.views.values()})
+    return {
+        "checkpoint": sha256_json({path: sha256_file(path) for path in files}),
+        "samples": samples.content_key(),
+    }
 
 
 def _places(samples: SampleSet, match: str, name: str) -> dict[str, int]:

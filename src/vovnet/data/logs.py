@@ -46,13 +46,15 @@ class LogRow:
 
 def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
     """The answers under one view, in the order of their file."""
-    columns = columns_of(logged)
+    columns = columns_of(logged, view)
     named = [name for _, name in columns if name is not None]
-    top = tuple(dict.fromkeys(name.partition(".")[0] for name in named))
-    required = tuple(name for name in top if name != LAYOUTS[logged.layout].question)
-    optional = tuple(name for name in top if name not in required)
+    nested = {name.partition(".")[0] for name in named if "." in name}
+    required = [name for name in named if "." not in name]
+    required = [name for name in required if name != LAYOUTS[logged.layout].question]
+    optional = {*named, *nested} - {*required}
     times: dict[str, int] = {}
-    for row in chosen_rows(Path(view.file), required, optional, view.where):
+    rows = chosen_rows(Path(view.file), tuple(dict.fromkeys(required)), tuple(optional), view.where)
+    for row in rows:
         name = _name(row, columns)
         times[name] = count = times.get(name, 0) + 1
         tokens = view.tokens
@@ -73,16 +75,17 @@ def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
         )
 
 
-def columns_of(logged: ImportedSet) -> LogColumns:
-    """The columns of the layout, and in their place those that the configuration names."""
-    own = {key: name or None for key, name in logged.columns if name is not None}
+def columns_of(logged: ImportedSet, view: LoggedView) -> LogColumns:
+    """The columns of the layout, and in their place those that the set and the view name."""
+    named = [*logged.columns, *view.columns]
+    own = {key: name or None for key, name in named if name is not None}
     return LAYOUTS[logged.layout].model_copy(update=own)
 
 
 def _value(row: Row, column: str) -> Any:
     """A value, inside of the objects that a name with points leads through."""
     value: Any = row.values
-    for key in column.split("."):
+    for key in [column] if column in row.values else column.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
