@@ -18,6 +18,7 @@ from vovnet import __version__
 from vovnet.commands.common import Command
 from vovnet.core.errors import error_line, fit_to_show
 from vovnet.core.redaction import Redacted
+from vovnet.core.shown import Printable
 from vovnet.machine.alone import at_work
 from vovnet.machine.overrides import drop_overrides
 from vovnet.pipeline.catalogue import STEPS
@@ -67,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
         sys.stdout.reconfigure(errors="replace")
+    if sys.stdout.isatty() and not isinstance(sys.stdout, Printable):
+        sys.stdout = Printable(sys.stdout)
     if not isinstance(sys.stderr, Redacted):  # all logs and tracebacks go there
         sys.stderr = Redacted(sys.stderr)
     chosen = _parser().parse_args(argv)

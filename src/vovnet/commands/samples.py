@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from vovnet.commands.common import Flag, configured
+from vovnet.core.shown import csv_text
 
 if TYPE_CHECKING:
     from vovnet.config import Settings
@@ -34,7 +35,7 @@ def samples(settings: Settings, args: Namespace) -> None:
 
     rows = joined_samples(settings, settings.layout, args.experiment)
     if args.csv:
-        rows.to_csv(sys.stdout, index=False, lineterminator="\n")
+        sys.stdout.write(csv_text(rows))
         return
     told = rows[COLUMNS].head(SHOWN).astype(str)
     for name in COLUMNS:

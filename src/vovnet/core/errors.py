@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import sqlite3
 from io import IOBase
 from pathlib import Path
@@ -10,6 +9,7 @@ from traceback import walk_tb
 
 from gpu_leases import LeaseError
 from vovnet.core.redaction import redact
+from vovnet.core.shown import printable
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 OF_WRITING = (*DISK_FULL, errno.EROFS, errno.EFBIG)
@@ -19,9 +19,6 @@ OF_FILES = (
     *(errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE),
 )
 """What the system says of files. Libraries with errors of their own repeat the system's text."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Among them are the marks that turn the direction of a text; line ends and tabs are not."""
 
 MAX_LINE_CHARS = 1000
 """Of a longer line the beginning and the end are shown: a message may quote what a file holds."""
@@ -71,12 +68,8 @@ def fit_to_show(text: str) -> str:
     middle of a long one is left out.
     """
     # A text of many megabytes is cut first, so widely that no secret is cut in what is shown.
-    text = redact(_CONTROL.sub(_escaped, _without_middle(text, 8 * MAX_LINE_CHARS)))
+    text = redact(printable(_without_middle(text, 8 * MAX_LINE_CHARS)))
     return _without_middle(text, MAX_LINE_CHARS)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found.group().encode("unicode_escape").decode()
 
 
 def _without_middle(text: str, length: int) -> str:

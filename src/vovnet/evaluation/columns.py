@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 
 from vovnet.core.errors import DataError, one_line
-from vovnet.core.files import atomic_path, open_text
+from vovnet.core.files import open_text, write_text
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
 from vovnet.core.records import read_table
+from vovnet.core.shown import csv_text, from_csv_text
 from vovnet.evaluation.live_columns import LIVE_COLUMNS
 
 if TYPE_CHECKING:
@@ -315,8 +316,7 @@ def write_results(path: Path | str, rows: Sequence[Row], actions: Iterable[str])
 def write_csv(path: Path | str, rows: Iterable[Row], columns: Iterable[str]) -> pd.DataFrame:
     """Write rows with these columns atomically; returns them as a table."""
     frame = pd.DataFrame(list(rows), columns=list(columns))
-    with atomic_path(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
+    write_text(path, csv_text(frame))
     return frame
 
 
@@ -343,7 +343,9 @@ def read_columns(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing")
     untyped = [name for name in frame if name not in TEXTS] if frame.empty else []
-    return frame.astype({name: bool if name in _TRUTHS else float for name in untyped})
+    return from_csv_text(frame).astype(
+        {name: bool if name in _TRUTHS else float for name in untyped}
+    )
 
 
 _KEYS = ("dataset", "seed", "point", "id")

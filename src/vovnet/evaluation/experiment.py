@@ -25,6 +25,7 @@ from vovnet.core.files import (
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import write_table
 from vovnet.core.resampling import LEVEL, Resamples, percentile_interval
+from vovnet.core.shown import csv_text
 from vovnet.evaluation.clusters import draw_resamples
 from vovnet.evaluation.columns import SAMPLE_RESULT_COLUMNS, result_columns, write_results
 from vovnet.evaluation.live_run import Facts, LiveRun
@@ -276,9 +277,7 @@ def _write(
     folder, actions = layout.eval(experiment.name), experiment.settings.actions
     table = pd.concat(samples, ignore_index=True)
     write_table(folder / "samples.parquet", table, SAMPLE_RESULT_COLUMNS)
-    text = pd.DataFrame(rows, columns=list(result_columns(actions, rows))).to_csv(
-        index=False, lineterminator="\n"
-    )
+    text = csv_text(pd.DataFrame(rows, columns=list(result_columns(actions, rows))))
     results, table_path = folder / "results.csv", folder / "samples.parquet"
     outputs = {
         results.name: {"path": str(results), "sha256": sha256_bytes(text.encode())},

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.core.files import atomic_path, write_text
+from vovnet.core.files import write_text
+from vovnet.core.shown import csv_text, from_markdown_cell, markdown_cell
 from vovnet.evaluation.columns import column_of, rate_columns
 from vovnet.report.discovery import SUFFIXES
 from vovnet.report.inputs import point_label
@@ -84,8 +85,7 @@ class Table:
 def write_table_files(name: str, table: Table, folder: Path) -> list[Path]:
     """Write a table in its three forms; equal tables give equal bytes."""
     paths = [folder / (name + suffix) for suffix in SUFFIXES["table"]]
-    with atomic_path(paths[0]) as partial:
-        table.numbers.to_csv(partial, index=False, lineterminator="\n", float_format="%.10g")
+    write_text(paths[0], csv_text(table.numbers, float_format="%.10g"))
     write_text(paths[1], to_markdown(table.text) + f"\n{table.caption}\n")
     write_text(paths[2], to_latex(name, table))
     return paths
@@ -96,7 +96,7 @@ def to_markdown(text: pd.DataFrame, *, padded: bool = True) -> str:
 
     `padded` columns are as wide as their longest text, which is no help where that is a paragraph.
     """
-    escaped = text.replace(r"\|", r"\\|", regex=True)
+    escaped = text.map(lambda cell: markdown_cell(cell) if isinstance(cell, str) else cell)
     names = [" ".join(filter(None, name)) if _grouped(text) else name for name in text.columns]
     if not padded:
         rows = [names, ["---"] * len(names), *escaped.to_numpy().tolist()]
@@ -108,7 +108,7 @@ def from_markdown(text: str) -> tuple[list[str], list[list[str]], str]:
     """The columns, the rows and the caption of a table's file."""
     lines, _, caption = text.partition("\n\n")
     cells = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in lines.splitlines()]
-    columns, _, *rows = [[cell.strip().replace(r"\|", "|") for cell in row] for row in cells]
+    columns, _, *rows = [[from_markdown_cell(cell.strip()) for cell in row] for row in cells]
     return columns, rows, caption.strip()
 
 

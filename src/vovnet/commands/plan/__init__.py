@@ -46,7 +46,8 @@ def plan(args: argparse.Namespace) -> None:
     from vovnet.commands.plan.gantt import draw_gantt
     from vovnet.commands.plan.schedules import Schedule, compare, schedule_rows
     from vovnet.commands.plan.tasks import load_suite, lower_bound_s
-    from vovnet.core.files import atomic_path
+    from vovnet.core.files import write_text
+    from vovnet.core.shown import csv_text
 
     gpus = len(visible_devices()) if args.gpus is None else args.gpus
     cores = args.cores or CORES_PER_GPU * max(gpus, 1)
@@ -73,8 +74,7 @@ def plan(args: argparse.Namespace) -> None:
     def show(title: str, rows: list[dict[str, object]], name: str) -> None:
         table, path = pd.DataFrame(rows), args.output / f"{name}.csv"
         print(f"{title}\n\n{table.to_string(index=False, float_format=_readable)}\n")
-        with atomic_path(path) as partial:
-            table.to_csv(partial, index=False, lineterminator="\n")
+        write_text(path, csv_text(table))
         print(path)
 
     def show_schedules(title: str, schedules: list[Schedule], prefix: str) -> None:
