@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
+from PIL import Image
 
 from support.replays import EVEN, GRADED, forget_outputs
 from support.reports import LIVE, write_keys, write_suite
@@ -36,9 +38,10 @@ from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.report import discovery, render
 from vovnet.report.checks import all_rules, write_sanity
 from vovnet.report.discovery import discover, made_by
-from vovnet.report.figures import profiling, write_figures
+from vovnet.report.figures import accuracy_cost, frontier_of, profiling, write_figures
 from vovnet.report.inputs import load_inputs, of, over_seeds
 from vovnet.report.render import DASH, MINUS, number
+from vovnet.report.style import WIDTHS_IN, paper_style
 from vovnet.report.tables import main_table, write_tables
 from vovnet.report.training_logs import load_train_log
 from vovnet.views import DEFAULT_ACTIONS
@@ -90,15 +93,16 @@ def checked(layout: Layout) -> dict[str, dict[str, Any]]:
 # ---- tables ------------------------------------------------------------------------------
 
 
-def test_every_table_has_three_forms(finished: World) -> None:
+def test_every_table_has_four_forms(finished: World) -> None:
     _, layout = finished
     files = made_by("vovnet.report.tables")
-    assert len(files) == 3 * 13
+    assert len(files) == 4 * 13
     assert all((layout.paper / name).stat().st_size > 0 for name in files)
     tex = (layout.paper / "main_table.tex").read_text()
     assert r"\toprule" in tex
     assert r"\bottomrule" in tex
-    assert not set(tex) & set("±λ↑↓→∞"), "TeX symbols are written as commands"
+    assert not set(tex) & set("±λ↑↓→∞<"), "TeX symbols are written as commands"
+    assert r"\textbf{VoVNet} & \textbf{" in tex and "longtable" not in tex
 
 
 def test_the_main_table_has_a_row_per_dataset_and_method(
@@ -201,8 +205,35 @@ def test_every_figure_is_a_pdf_and_a_png(finished: World) -> None:
     stems = {path.stem for path in figures.glob("*.png")}
     assert {"accuracy_cost", "action_ratio", "resolution_test", "profiling"} <= stems
     assert stems == {path.stem for path in figures.glob("*.pdf")}
+    assert {stem for stem in stems if stem.endswith("_column")} == {
+        f"{stem}_column" for stem in stems if not stem.endswith("_column")
+    }
     for path in figures.glob("*.png"):
-        assert path.read_bytes().startswith(b"\x89PNG")
+        with Image.open(path) as picture:
+            assert picture.width == (990 if path.stem.endswith("_column") else 2100), "at 300 dpi"
+
+
+@pytest.mark.parametrize("width_in", WIDTHS_IN.values())
+def test_nothing_is_cut_off_from_a_figure_of_either_width(finished: World, width_in: float) -> None:
+    with paper_style(width_in):
+        figure = accuracy_cost.figure(load_inputs(*finished))
+        figure.draw_without_rendering()
+    shown, box = figure.get_tightbbox(), figure.bbox_inches
+    assert shown.x0 >= -0.01 and shown.x1 <= box.x1 + 0.01
+    assert shown.y0 >= -0.01 and shown.y1 <= box.y1 + 0.01
+    sizes = {text.get_fontsize() for text in figure.findobj(Text)}
+    assert min(sizes) >= 7 and figure.legends[0].get_window_extent().width <= figure.bbox.width
+
+
+def test_the_curve_of_vovnet_is_its_whole_frontier(finished: World) -> None:
+    """Beyond the points of its sweep, and as far as its dearest seed goes."""
+    inputs = load_inputs(*finished)
+    drawn = frontier_of(inputs, "NA", "vovnet", "tokens")["cost"]
+    rows = of(inputs.curves, dataset="NA", experiment="vovnet")
+    ends = rows["avg_cost"].min(), rows["avg_cost"].max()
+    assert (drawn.min(), drawn.max()) == pytest.approx(ends)
+    swept = of(inputs.points, dataset="NA", experiment="vovnet")["avg_vision_tokens"]
+    assert drawn.min() < swept.min() and drawn.max() >= swept.max()
 
 
 def test_a_torn_last_line_of_a_log_is_dropped(finished: World) -> None:

@@ -15,7 +15,11 @@ from vovnet.core.errors import VovnetError
 from vovnet.core.files import read_text
 
 ROOT = Path(__file__).resolve().parents[1]
-SUFFIXES = {"table": (".csv", ".md", ".tex"), "figure": (".pdf", ".png"), "checks": ()}
+SUFFIXES = {
+    "table": (".csv", ".md", ".tex", "_appendix.tex"),
+    "figure": (".pdf", ".png", "_column.pdf", "_column.png"),
+    "checks": (),
+}
 LAST = 1000
 """The place of a module without `ORDER`."""
 

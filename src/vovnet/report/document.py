@@ -1,5 +1,6 @@
 """Every table and figure of a report in one document: proof that a paper can include them all."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,21 +12,32 @@ from vovnet.core.errors import DataError, VovnetError
 from vovnet.core.files import atomic_path, read_log
 from vovnet.core.layout import PAPER, Layout
 from vovnet.report.discovery import LAST, discover
-from vovnet.report.render import to_tex
+from vovnet.report.latex import to_tex
 
 NAME = "paper.pdf"
 PACKAGES = ("tables", "figures", "ablations", "reliability")
 """Where the modules of tables and figures are."""
 
-PROGRAMS = ("latexmk", "pdflatex")
-DEBIAN = "Debian: texlive-latex-base, texlive-latex-recommended and latexmk"
+PROGRAM = "pdflatex"
+DEBIAN = "Debian: texlive-latex-base and texlive-latex-recommended"
+MAX_RUNS = 5
+"""Until the columns of long tables have their width, which each run of TeX tells the next."""
+
+LIMIT_S = 300
+"""The longest that one run of TeX may take."""
+
+SAFE = {"openin_any": "p", "openout_any": "p", "shell_escape": "f"}
+"""TeX reads and writes files of its own folder alone, and runs no program."""
+
 PREAMBLE = r"""\documentclass[10pt]{article}
-\usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \usepackage[textwidth=7in,textheight=9.5in]{geometry}
 \usepackage{booktabs,longtable,graphicx}
 \begin{document}
 """
+APPENDIX = "_appendix.tex"
+COLUMN = "_column.pdf"
 
 
 def write_document(settings: Settings, layout: Layout) -> list[Path]:
@@ -33,9 +45,8 @@ def write_document(settings: Settings, layout: Layout) -> list[Path]:
 
     The report of the whole suite also takes those that are made once, for the paper.
     """
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise VovnetError(f"paper_pdf: this machine has no {', '.join(missing)} ({DEBIAN})")
+    if shutil.which(PROGRAM) is None:
+        raise VovnetError(f"paper_pdf: this machine has no {PROGRAM} ({DEBIAN})")
     folders = dict.fromkeys([layout.paper, layout.of_report(PAPER).paper])
     tables, figures = _files(folders, "*.tex"), _files(folders, "*.pdf", "figures/*.pdf")
     if not tables and not figures:
@@ -47,27 +58,61 @@ def write_document(settings: Settings, layout: Layout) -> list[Path]:
             shutil.copy(file, work / file.name)
         text = source(settings.report.title, tables, figures)
         (work / "paper.tex").write_text(text, encoding="utf-8")
-        command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, errors="replace")
-        if done.returncode != 0:
-            raise VovnetError(f"paper_pdf: TeX fails: {_first_error(work / 'paper.log')}")
+        compile_tex(work / "paper.tex")
         with atomic_path(path) as partial:
             shutil.copyfile(work / NAME, partial)
     return [path]
 
 
+def compile_tex(path: Path) -> None:
+    """Run TeX in the folder of a source until nothing changes; it writes a PDF beside it."""
+    command = [PROGRAM, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", path.name]
+    log = path.with_suffix(".log")
+    for _ in range(MAX_RUNS):
+        try:
+            done = subprocess.run(
+                command,
+                cwd=path.parent,
+                env=os.environ | SAFE,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=LIMIT_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise VovnetError(f"paper_pdf: TeX takes longer than {LIMIT_S} s") from None
+        if done.returncode != 0:
+            raise VovnetError(f"paper_pdf: TeX fails: {_first_error(log)}")
+        if "Rerun" not in read_log(log):
+            return
+
+
 def source(title: str, tables: Iterable[Path], figures: Iterable[Path]) -> str:
-    """The document's text; each table is on pages of its own."""
-    parts = [rf"\section*{{{to_tex(title)}: tables}}"]
-    parts += [rf"\input{{{path.name}}}" + "\n\\clearpage" for path in tables]
-    parts += [rf"\section*{{{to_tex(title)}: figures}}"]
-    parts += [_figure(path) for path in figures]
-    return PREAMBLE + "\n".join(parts) + "\n\\end{document}\n"
+    """The document's text: the first table and figure, all others, and the appendix's tables."""
+    names = [path.name for path in tables]
+    short = [name for name in names if not name.endswith(APPENDIX)]
+    whole = [name for name in names if name.endswith(APPENDIX)]
+    drawn = [path for path in figures if not path.name.endswith(COLUMN)]
+    parts = {
+        to_tex(title): [*map(_table, short[:1]), *map(_figure, drawn[:1])],
+        "Tables": map(_table, short[1:]),
+        "Figures": map(_figure, drawn[1:]),
+        "Appendix: every column and row": map(_table, whole),
+    }
+    pages = (
+        "\n".join([rf"\section*{{{heading}}}", *found, r"\clearpage"])
+        for heading, items in parts.items()
+        if (found := list(items))
+    )
+    return PREAMBLE + "\n".join(pages) + "\n\\end{document}\n"
+
+
+def _table(name: str) -> str:
+    return rf"\input{{{name}}}"
 
 
 def _figure(path: Path) -> str:
     return (
-        "\\begin{figure}[!ht]\n\\centering\n"
+        "\\begin{figure}[!htp]\n\\centering\n"
         rf"\includegraphics[width=\textwidth,height=0.9\textheight,keepaspectratio]{{{path.name}}}"
         f"\n\\caption{{{to_tex(path.stem.replace('_', ' '))}}}\n\\end{{figure}}"
     )

@@ -1,4 +1,4 @@
-"""Tables for people: names, numbers and columns as text, Markdown, and LaTeX with booktabs.
+"""Tables for people: names, numbers and columns as text, in Markdown, and as files.
 
 Columns are written in one way: rows of numbers and the catalogue give heading -> text, so that a
 table joins them with `|`. A heading may be a pair, of a group of columns and of the column in it.
@@ -7,7 +7,7 @@ table joins them with `|`. A heading may be a pair, of a group of columns and of
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vovnet.core.shown import csv_text, from_markdown_cell, markdown_cell
 from vovnet.evaluation.columns import column_of, rate_columns
 from vovnet.report.discovery import SUFFIXES
 from vovnet.report.inputs import point_label
+from vovnet.report.latex import appendix_table, grouped, short_table
 
 Heading = str | tuple[str, str]
 Text = dict[Heading, pd.Series]
@@ -31,63 +32,46 @@ SEEDS_NOTE = (
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-TEX_SYMBOLS = str.maketrans(
-    {
-        DASH: "--",
-        MINUS: "$-$",
-        "±": r"$\pm$",
-        "λ": r"$\lambda$",
-        "Δ": r"$\Delta$",
-        "†": r"$^\dagger$",
-        "∞": r"$\infty$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "→": r"$\to$",
-        "≤": r"$\le$",
-        "≥": r"$\ge$",
-        "\N{MULTIPLICATION SIGN}": r"$\times$",
-    }
-)
 
-TEX_SPECIAL = {sign: f"\\{sign}" for sign in "%_&#$"}
 
-SMALL: list[Any] = [
-    {"selector": "fontsize", "props": r":{7}{8.5}\selectfont;"},
-    {"selector": "setlength", "props": r":{\tabcolsep}{2.5pt};"},
-]
-LONG = (
-    r"\fontsize{7}{8.5}\selectfont\setlength{\tabcolsep}{2.5pt}\setlength{\LTcapwidth}{\textwidth}"
-)
-FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
-CONTINUED = r"\caption[]{(continued)}"
+@dataclass(frozen=True)
+class Short:
+    """A caption of its own, and the columns and rows of a table that it is about."""
 
-MAX_ROWS = 56
-"""Rows that fit on a page; a table of more breaks over pages."""
+    caption: str
+    columns: Sequence[Heading]
+    rows: pd.Series | None = None
 
 
 @dataclass(frozen=True)
 class Table:
     """`numbers` for machines, `columns` for people: heading -> text, or (group, heading) -> text.
 
-    `long` breaks over pages, as any table does that has too many rows for one.
+    `short` is what a page of two columns shows instead, where there is more than it has room for;
+    `main` are the rows that stand out, those of the method that the table is about.
     """
 
     caption: str
     numbers: pd.DataFrame
     columns: Mapping[Any, pd.Series]
-    long: bool = False
+    short: Short | None = None
+    main: pd.Series = field(default_factory=lambda: pd.Series(dtype=bool))
 
     @property
     def text(self) -> pd.DataFrame:
-        return pd.DataFrame(self.columns).reset_index(drop=True)
+        return pd.DataFrame(self.columns)
 
 
 def write_table_files(name: str, table: Table, folder: Path) -> list[Path]:
-    """Write a table in its three forms; equal tables give equal bytes."""
+    """Write a table in each of its forms; equal tables give equal bytes."""
     paths = [folder / (name + suffix) for suffix in SUFFIXES["table"]]
     write_text(paths[0], csv_text(table.numbers, float_format="%.10g"))
     write_text(paths[1], to_markdown(table.text) + f"\n{table.caption}\n")
-    write_text(paths[2], to_latex(name, table))
+    short = table.short or Short(table.caption, list(table.columns))
+    shown = table.text if short.rows is None else table.text[short.rows]
+    shown = shown[list(short.columns)]
+    write_text(paths[2], short_table(name, short.caption, shown, table.main))
+    write_text(paths[3], appendix_table(name, table.caption, table.text, table.main))
     return paths
 
 
@@ -97,7 +81,7 @@ def to_markdown(text: pd.DataFrame, *, padded: bool = True) -> str:
     `padded` columns are as wide as their longest text, which is no help where that is a paragraph.
     """
     escaped = text.map(lambda cell: markdown_cell(cell) if isinstance(cell, str) else cell)
-    names = [" ".join(filter(None, name)) if _grouped(text) else name for name in text.columns]
+    names = [" ".join(filter(None, name)) if grouped(text) else name for name in text.columns]
     if not padded:
         rows = [names, ["---"] * len(names), *escaped.to_numpy().tolist()]
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -110,75 +94,6 @@ def from_markdown(text: str) -> tuple[list[str], list[list[str]], str]:
     cells = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in lines.splitlines()]
     columns, _, *rows = [[from_markdown_cell(cell.strip()) for cell in row] for row in cells]
     return columns, rows, caption.strip()
-
-
-def to_latex(name: str, table: Table) -> str:
-    """A `table*`, shrunk to the text width, or a longtable for one-column pages.
-
-    Datasets become headings over their rows.
-    """
-    text, headings = _without_dataset(table.text)
-    styler = text.style.hide(axis="index").format(escape="latex")
-    styler = styler.format_index(escape="latex", axis="columns")
-    for row, heading in headings.items():
-        style = f"{heading}{{}}".format
-        styler = styler.format(style, subset=([row], text.columns[:1]), escape="latex")
-    long, caption = table.long or len(text) > MAX_ROWS, to_tex(table.caption)
-    if not long:
-        styler = styler.set_table_styles(SMALL)
-    latex = styler.to_latex(
-        column_format="l" + "r" * (text.shape[1] - 1),
-        hrules=True,
-        multicol_align="c",
-        caption=caption,
-        label=f"tab:{name}",
-        environment="longtable" if long else "table*",
-        position=None if long else "t",
-        position_float=None if long else "centering",
-    )
-    if _grouped(text):
-        latex = _with_group_rules(latex, text.columns)
-    if long:
-        again = f"\\caption[]{{{caption}}}"
-        latex = f"{{{LONG}\n{latex.replace(again, CONTINUED)}}}\n"
-    else:
-        latex = latex.replace("\\begin{tabular}", FIT + "\\begin{tabular}")
-        latex = latex.replace("\\end{tabular}", "\\end{tabular}}")
-    return latex.translate(TEX_SYMBOLS)
-
-
-def _without_dataset(text: pd.DataFrame) -> tuple[pd.DataFrame, dict[Any, str]]:
-    """The table without its column of datasets, and row -> what goes before it in TeX."""
-    name = text.columns[0]
-    if "Dataset" not in (name if _grouped(text) else [name]):
-        return text, {}
-    first = text[~text[name].duplicated()]
-    span = rf"\multicolumn{{{text.shape[1] - 1}}}{{l}}"
-    headings = {
-        row: f"{span}{{\\textbf{{{to_tex(dataset)}}}}} \\\\\n".replace("{", "{{").replace("}", "}}")
-        for row, dataset in first[name].items()
-    }
-    rules = dict.fromkeys(first.index[1:], "\\midrule\n")
-    rest = text.loc[:, text.columns[1:]]
-    return rest, {row: rules.get(row, "") + heading for row, heading in headings.items()}
-
-
-def to_tex(text: str) -> str:
-    """Plain text for TeX, with its special characters escaped."""
-    return "".join(TEX_SPECIAL.get(sign, sign) for sign in text).translate(TEX_SYMBOLS)
-
-
-def _grouped(text: pd.DataFrame) -> bool:
-    return isinstance(text.columns, pd.MultiIndex)
-
-
-def _with_group_rules(latex: str, columns: pd.Index) -> str:
-    """A rule under each group of columns, below every heading (longtables have two)."""
-    groups = pd.Series(range(1, len(columns) + 1)).groupby(columns.get_level_values(0), sort=False)
-    rules = [rf"\cmidrule(lr){{{places.min()}-{places.max()}}}" for name, places in groups if name]
-    below = "\\\\\n" + "".join(rules) + "\n"
-    head, *parts = latex.split("\\toprule\n")
-    return "\\toprule\n".join([head, *(part.replace("\\\\\n", below, 1) for part in parts)])
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -207,6 +122,11 @@ def intervals(lows: pd.Series, highs: pd.Series, empty: str = DASH) -> pd.Series
 
 def texts(index: pd.Index, values: Iterable[str]) -> pd.Series:
     return pd.Series(list(values), index=index, dtype=str)
+
+
+def without(columns: Iterable[Heading], *left_out: Heading) -> list[Heading]:
+    """The headings of a short table: those of the whole one but some."""
+    return [heading for heading in columns if heading not in left_out]
 
 
 # ---- names of actions, in words and briefly where columns are narrow ----------------------

@@ -8,6 +8,9 @@ from vovnet.evaluation.columns import NON_INFERIORITY_MARGIN
 from vovnet.report import render
 
 ORDER = 100
+OTHER_DIFFERENCES = ("Δ accuracy [points]", "Δ cost")
+"""The headings of differences that a short table leaves out."""
+
 BRIEF = {"accuracy": "accuracy", "avg_cost": "cost", "gain_at_50": "gain"}
 
 
@@ -19,8 +22,8 @@ def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
         | render.value(rows, "avg_cost", deviation=True)
         | render.shares(rows, settings.actions)
         | render.value(rows, "gain_at_50", "Gain at 50% ↑ [points]", deviation=True)
-        | _difference(rows, "accuracy", "Δ accuracy [points]")
-        | _difference(rows, "avg_cost", "Δ cost")
+        | _difference(rows, "accuracy", OTHER_DIFFERENCES[0])
+        | _difference(rows, "avg_cost", OTHER_DIFFERENCES[1])
         | _difference(rows, "gain_at_50", "Δ gain [points]")
         | {"Beyond": render.texts(rows.index, (_beyond(row) for _, row in rows.iterrows()))}
         | {"No worse": render.texts(rows.index, map(_no_worse, rows[NOT_INFERIOR]))}
@@ -35,7 +38,15 @@ def table(settings: Settings, rows: pd.DataFrame) -> render.Table:
         f"its interval, below {NON_INFERIORITY_MARGIN:g} point. Gain: "
         "accuracy over random mixing of the recipe's own fixed policies at 50% of FULL's cost."
     )
-    return render.Table(caption, rows, columns)
+    brief = (
+        f"Ablations at λ = {settings.report.target_lambda:g}: means ± standard deviation over "
+        "seeds. Gain: accuracy over random mixing of the recipe's own fixed policies at half of "
+        "FULL's cost. Δ: recipe minus default, paired, with the 95% interval over questions and "
+        "seeds. Beyond: what differs from 0 at 5% after Holm's correction."
+    )
+    left_out = (render.shares_heading(settings.actions) + " [%]", *OTHER_DIFFERENCES)
+    short = render.Short(brief, render.without(columns, *left_out, "No worse", "Seeds"))
+    return render.Table(caption, rows, columns, short, rows["difference_accuracy"].isna())
 
 
 def _difference(rows: pd.DataFrame, measure: str, heading: str) -> render.Text:

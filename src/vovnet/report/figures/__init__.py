@@ -1,6 +1,7 @@
 """The paper's figures, from results only.
 
-Every figure is as wide as the text of a two-column paper and is written as PDF and PNG.
+Every figure is written as PDF and PNG: as wide as the text of a two-column paper and, under a name
+that ends in `_column`, as wide as one of its columns, with letters of the same size.
 Lines are means over seeds, thin lines single seeds.
 """
 
@@ -19,7 +20,15 @@ from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import FLOPS, TOKENS, Unit, rate_columns
 from vovnet.report.discovery import load
 from vovnet.report.inputs import Inputs, finish, load_inputs, of, over_seeds
-from vovnet.report.style import MAX_COLUMNS, draw_and_save, handle, legend_below, panel_grid, ticks
+from vovnet.report.style import (
+    MAX_COLUMNS,
+    draw_and_save,
+    handle,
+    is_narrow,
+    legend_below,
+    panel_grid,
+    ticks,
+)
 from vovnet.report.training_logs import calibration_files, train_logs
 
 ENDS = ("accuracy", "accuracy_lo", "accuracy_hi")
@@ -56,8 +65,13 @@ def curve_panels(inputs: Inputs, draw: Draw) -> Figure:
     units = [unit for unit in AXES if not inputs.counted(unit).curves.empty] or [TOKENS]
     columns = min(len(datasets), MAX_COLUMNS) if len(datasets) > 1 else len(units)
     padded = [*datasets, *[None] * (-len(datasets) % columns if len(datasets) > 1 else 0)]
+    places: list[tuple[Unit, str | None]]
     places = [(unit, dataset) for unit in units for dataset in padded]
-    figure, panels = panel_grid(len(places), 2.2, columns, y_label="Accuracy [%]")
+    if is_narrow():
+        places = [(unit, dataset) for dataset in datasets for unit in units]
+    figure, panels = panel_grid(
+        len(places), 2.2, columns, y_label="Accuracy [%]", narrow=len(units)
+    )
     legend: dict[str, Line2D] = {}
     for axes, (unit, dataset) in zip(panels, places, strict=True):
         if dataset is None:
@@ -66,7 +80,7 @@ def curve_panels(inputs: Inputs, draw: Draw) -> Figure:
         for line in draw(axes, inputs, dataset, unit):
             legend.setdefault(str(line.get_label()), line)
         axes.margins(x=0.08, y=0.08)
-        axes.set_xlabel(AXES[unit][0])
+        axes.set_xlabel(AXES[unit][0].partition("\n")[0] if is_narrow() else AXES[unit][0])
         axes.set_title(dataset)
         ticks(axes.yaxis, 6)
     legend_below(figure, list(legend.values()), columns=3)
@@ -74,9 +88,10 @@ def curve_panels(inputs: Inputs, draw: Draw) -> Figure:
 
 
 def frontier_of(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataFrame:
-    """The mean over seeds of the curve of an experiment, on a grid of costs that all reach.
+    """The mean over seeds of the whole curve of an experiment, on a grid of costs.
 
-    Empty where it has none: of an experiment without a frontier its points are all there is.
+    It goes as far as the seed that spends most; the others stay where their own curve ends. Empty
+    where it has none: of an experiment without a frontier its points are all there is.
     """
     rows = of(inputs.counted(unit).curves, dataset=dataset, experiment=name)
     curves = [item.sort_values(["avg_cost", "accuracy"]) for _, item in rows.groupby("seed")]
@@ -84,7 +99,7 @@ def frontier_of(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataF
     if not curves or is_point:
         return pd.DataFrame(columns=["cost", *ENDS])
     low = max(curve["avg_cost"].iloc[0] for curve in curves)
-    high = min(curve["avg_cost"].iloc[-1] for curve in curves)
+    high = max(curve["avg_cost"].iloc[-1] for curve in curves)
     grid = np.linspace(low, high, 201)
     means = {
         key: np.mean([np.interp(grid, curve["avg_cost"], curve[key]) for curve in curves], axis=0)

@@ -19,7 +19,7 @@ def figure(inputs: Inputs) -> Figure | None:
     looks, rates = action_looks(inputs.actions), rate_columns(inputs.actions)
     x_label = r"$\lambda_\mathrm{cost}$ [nats per unit of cost]"
     y_label = "Share of questions [%]"
-    made, panels = panel_grid(len(datasets), 1.75, x_label=x_label, y_label=y_label)
+    made, panels = panel_grid(len(datasets), 1.75, x_label=x_label, y_label=y_label, narrow=1)
     for axes, dataset in zip(panels, datasets, strict=True):
         rows = of(inputs.points, dataset=dataset, experiment=inputs.main(dataset))
         shares = over_seeds(rows, ["lambda_cost"], [], rates).sort_values("lambda_cost")

@@ -24,7 +24,7 @@ def figure(inputs: Inputs) -> Figure | None:
     pairs = {name: pair for name, pair in every.items() if name in set(bins["pair"])}
     if not pairs:
         return style.words_alone("Not measured: training.calibration_samples is 0")
-    x_label, y_label = "Predicted value [nats]", "Measured value [nats]"
+    x_label, y_label = "Predicted [nats]", "Measured [nats]"
     made, panels = style.panel_grid(len(pairs), 2.3, x_label=x_label, y_label=y_label)
     for axes, (pair, (dear, cheap)) in zip(panels, pairs.items(), strict=True):
         rows = of(bins, pair=pair)

@@ -31,7 +31,7 @@ def figure(inputs: Inputs) -> Figure | None:
     datasets = list(dict.fromkeys(rows["dataset"]))
     names = list(dict.fromkeys(rows["title"] + rows["label"]))
     height_in, x_label = 0.6 + BAR_IN * len(names), "Mean time per question [ms]"
-    made, panels = style.panel_grid(len(datasets), height_in, x_label=x_label)
+    made, panels = style.panel_grid(len(datasets), height_in, x_label=x_label, narrow=1)
     for axes, dataset in zip(panels, datasets, strict=True):
         shown = of(rows, dataset=dataset)
         titles = (shown["title"] + shown["label"]).tolist()
@@ -41,7 +41,8 @@ def figure(inputs: Inputs) -> Figure | None:
             width = shown[f"{part}_ms"].to_numpy()
             axes.barh(places, width, left=left, height=0.75, **look.bar)
             left += width
-        axes.set_yticks(range(len(names)), names[::-1] if axes is panels[0] else [""] * len(names))
+        axes.set_yticks(range(len(names)), names[::-1])
+        axes.tick_params(labelleft=style.is_left(axes))
         axes.grid(False, axis="y")
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_title(dataset)

@@ -35,13 +35,13 @@ def figure(inputs: Inputs) -> Figure | None:
     costs = rows["at"].map(lambda at: "own cost" if at == OWN else "50%")
     titles = dict(zip(rows["experiment"], rows["title"] + " (" + costs + ")", strict=True))
     height_in = 0.6 + ROW_IN * len(names)
-    made, panels = style.panel_grid(len(datasets), height_in, x_label="Gain [points]")
+    made, panels = style.panel_grid(len(datasets), height_in, x_label="Gain [points]", narrow=1)
     for axes, dataset in zip(panels, datasets, strict=True):
         axes.axvline(0, color=GREY, lw=0.8, zorder=1)
         for _, row in of(rows, dataset=dataset).iterrows():
             _draw_gain(axes, len(names) - 1 - names.index(row["experiment"]), row)
-        labels = [titles[name] for name in reversed(names)] if axes is panels[0] else []
-        axes.set_yticks(range(len(names)), labels or [""] * len(names))
+        axes.set_yticks(range(len(names)), [titles[name] for name in reversed(names)])
+        axes.tick_params(labelleft=style.is_left(axes))
         axes.set_ylim(-0.7, len(names) - 0.3)
         axes.set_title(dataset)
     handles = [

@@ -29,4 +29,10 @@ def table(errors: Errors) -> render.Table:
         f"{errors.settings.report.target_lambda:g}: lowest upper end of Wilson's 95% interval, so "
         "that small slices do not come first by chance. Fields with one value are left out."
     )
-    return render.Table(caption, rows, columns, long=True)
+    brief = (
+        f"The worst slice of each field at λ = {errors.settings.report.target_lambda:g}: lowest "
+        "upper end of Wilson's 95% interval."
+    )
+    first = ~rows.duplicated(["dataset", "experiment", "field"])
+    short = render.Short(brief, render.without(columns, render.INTERVAL), first)
+    return render.Table(caption, rows, columns, short)

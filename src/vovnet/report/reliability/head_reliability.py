@@ -23,10 +23,10 @@ def figure(errors: Errors) -> Figure:
     names = list(dict.fromkeys(errors.heads["experiment"]))
     actions = list(dict.fromkeys(errors.heads["action"]))
     colors = {action: look.color for action, look in style.action_looks(actions).items()}
+    places = style.crossed(names, datasets)
     made, panels = style.panel_grid(
-        len(names) * len(datasets), 2.2, len(datasets), "Expected correctness", "Mean score"
+        len(places), 2.2, len(datasets), "Expected correctness", "Mean score", min(len(names), 2)
     )
-    places = [(name, dataset) for name in names for dataset in datasets]
     for axes, (name, dataset) in zip(panels, places, strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, zorder=1)
         rows = of(errors.heads, experiment=name, dataset=dataset)

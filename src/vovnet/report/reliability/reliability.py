@@ -27,15 +27,15 @@ def figure(errors: Errors) -> Figure:
     first = errors.predictions["experiment"].iloc[:1].tolist()
     predictions = errors.predictions[errors.predictions["experiment"].isin(first)]
     datasets = list(dict.fromkeys(predictions["dataset"]))
-    made, panels = style.panel_grid(len(KINDS) * len(datasets), 2.35, columns=len(datasets))
-    places = [(kind, dataset) for kind in KINDS for dataset in datasets]
-    for axes, (kind, dataset) in zip(panels, places, strict=False):
+    places = style.crossed(list(KINDS), datasets)
+    made, panels = style.panel_grid(len(places), 2.35, len(datasets))
+    for axes, (kind, dataset) in zip(panels, places, strict=True):
         rows = of(predictions, dataset=dataset, kind=kind)
         _draw(axes, rows, kind)
         area = number(rows["auc"].mean(), digits=3)
         axes.set_title(f"{dataset}\nAUC {area}", fontsize=style.STYLE["axes.labelsize"])
         axes.set_xlabel(X_LABELS[kind])
-        if dataset == datasets[0]:
+        if style.is_narrow() or dataset == datasets[0]:
             axes.set_ylabel(Y_LABELS[kind])
     handles = [
         style.handle(f"{name} (a seed)", color=COLORS[kind], marker="o", lw=0.7)

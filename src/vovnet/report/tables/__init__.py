@@ -1,9 +1,8 @@
-"""The paper's tables, each as .csv (numbers), .md and .tex (compact, for people).
+"""The paper's tables, each as .csv (numbers), .md and, in two variants, LaTeX (for people).
 
 Means and standard deviations (ddof 1) are taken over seeds. The 95% interval is the average
 over seeds of the bootstrap interval that each seed's row of results.csv carries. A value that
-was not measured is empty in CSV and an en dash elsewhere. The .tex files need booktabs and
-graphicx, and longtable (one-column pages) for those of more rows than fit on a page.
+was not measured is empty in CSV and an en dash elsewhere.
 """
 
 from pathlib import Path

@@ -20,4 +20,6 @@ def table(inputs: Inputs) -> render.Table:
         columns |= render.value(rows, rate, f"{render.label(action)} [%]", deviation=True)
     columns |= render.value(rows, "avg_cost") | render.value(rows, "accuracy")
     caption = "Shares of the actions, mean ± standard deviation over seeds."
-    return render.Table(caption, rows, columns, long=True)
+    main = inputs.is_main(rows)
+    short = render.Short(caption, list(columns), main if main.any() else None)
+    return render.Table(caption, rows, columns, short, main)

@@ -13,7 +13,7 @@ def table(inputs: Inputs) -> render.Table:
     The mean over datasets is that of their means; empty for a method that is missing on one.
     """
     points, datasets = operating_points(inputs), inputs.datasets()
-    methods = points.drop_duplicates("experiment").set_index("experiment")
+    methods = points.drop_duplicates("experiment").set_index("experiment", drop=False)
     rows = methods[["title", "role"]].copy()
     columns: render.Text = {("", "Method"): methods["title"]}
     kept = [f"{name}_{end}" for name in measures(inputs) for end in ("mean", "sd")]
@@ -34,4 +34,9 @@ def table(inputs: Inputs) -> render.Table:
         "(mean ± standard deviation over seeds), cost, and the shares of the actions "
         f"{render.words(inputs.actions)}. The last columns are means over the benchmarks."
     )
-    return render.Table(caption, rows.reset_index(), columns)
+    brief = (
+        "One policy on every benchmark, at the operating points of the main table: accuracy (mean ±"
+        " standard deviation over seeds) and cost. The last columns are means over the benchmarks."
+    )
+    short = render.Short(brief, [heading for heading in columns if heading[1] != shares])
+    return render.Table(caption, rows.reset_index(), columns, short, inputs.is_main(methods))

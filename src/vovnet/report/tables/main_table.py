@@ -50,7 +50,15 @@ def table(inputs: Inputs) -> render.Table:
         f"gains of whole curves. {TEXT_REFERENCE}: a reference, no policy, at {place} by each "
         "count (table `references`)."
     )
-    return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)
+    brief = (
+        f"Main results: one operating point of each method. {operating_note(inputs)} Accuracy: mean"
+        f" ± standard deviation over seeds. {render.shares_note(inputs.actions)} Gain: points of "
+        "accuracy over random mixing of the fixed policies at the row's own cost, in vision tokens "
+        "and in counted FLOPs, with its 95% interval."
+    )
+    headings = render.without(columns, "Point", render.INTERVAL, "GFLOPs ↓", "P50 ↓ [ms]", "Seeds")
+    numbers, short = rows.drop(columns=["mode", "point"]), render.Short(brief, headings)
+    return render.Table(caption, numbers, columns, short, inputs.is_main(rows))
 
 
 def _with_reference(inputs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:

@@ -41,7 +41,8 @@ def table(inputs: Inputs) -> render.Table:
             f" VoVNet at λ = {target:g}, the router at the point nearest to it in cost. Checks: in"
             " how many seeds the oracle is at least as accurate, and at most as costly."
         )
-    return render.Table(caption, rows.drop(columns=["mode", "point"]), columns)
+    numbers = rows.drop(columns=["mode", "point"])
+    return render.Table(caption, numbers, columns, main=inputs.is_main(rows))
 
 
 def _checks(inputs: Inputs, target: float) -> pd.DataFrame:

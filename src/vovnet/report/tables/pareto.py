@@ -19,4 +19,7 @@ def table(inputs: Inputs) -> render.Table:
         | render.seeds(rows)
     )
     caption = f"Every evaluated point. {render.SEEDS_NOTE}"
-    return render.Table(caption, rows, columns, long=True)
+    main = inputs.is_main(rows) & (rows["mode"] == "replay")
+    brief = f"The points of {'VoVNet' if main.any() else 'every method'}. {render.SEEDS_NOTE}"
+    short = render.Short(brief, render.without(columns, "Seeds"), main if main.any() else None)
+    return render.Table(caption, rows, columns, short, main)

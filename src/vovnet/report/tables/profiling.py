@@ -49,7 +49,14 @@ def table(inputs: Inputs) -> render.Table:
             " Gain: points of accuracy over random mixing of the fixed policies' own live runs at"
             " the row's own mean time, with its 95% interval."
         )
-    return render.Table(caption, rows.drop(columns="label"), columns)
+    brief = (
+        "Live runs, one question at a time: latency per question (a dash where the run was not "
+        "alone on its machine), generated tokens per second, and the geometric mean of the paired "
+        "ratios of latency with cache reuse over without, with its 95% interval."
+    )
+    left_out = {"Memory ↓ [MB]", "Share of the time [%]", "Same tokens"}
+    kept = [heading for heading in columns if left_out.isdisjoint(heading)]
+    return render.Table(caption, rows.drop(columns="label"), columns, render.Short(brief, kept))
 
 
 def _same_tokens(different: float, samples: float) -> str:

@@ -39,4 +39,11 @@ def table(inputs: Inputs) -> render.Table:
         "here. The first row of a dataset has the share of each kind. Means over seeds. "
         f"{operating_note(inputs)}"
     )
-    return render.Table(caption, inputs.strata, columns)
+    brief = (
+        "Accuracy and share of looks on questions by what they need: the cheapest view under which "
+        "a question is expected to be answered right more likely than not. The first row of a "
+        f"dataset has the share of each kind. Means over seeds. {operating_note(inputs)}"
+    )
+    short = render.Short(brief, [name for name in columns if name[1] not in ("Cost", "GFLOPs")])
+    main = inputs.is_main(rows) & ~is_share
+    return render.Table(caption, inputs.strata, columns, short, main)

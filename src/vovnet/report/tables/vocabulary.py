@@ -33,4 +33,5 @@ def table(inputs: Inputs) -> render.Table:
         "not looking (1) and the dearest action (0). Each takes the best of a method's points on "
         "the questions that are reported. Means over seeds."
     )
-    return render.Table(caption, rows, columns)
+    short = render.Short(caption, render.without(columns, "Seeds"))
+    return render.Table(caption, rows, columns, short, inputs.is_main(rows))
