@@ -136,6 +136,7 @@ class StagesLayout(Layout):
 def train(settings: Settings, args: Namespace) -> None:
     from accelerate import PartialState
 
+    from vovnet.commands.tracking import check_tracker, tracked
     from vovnet.pipeline.keys import write_step_config
     from vovnet.pipeline.trained_model import TrainedModel
     from vovnet.training.stage import train_stage
@@ -147,15 +148,19 @@ def train(settings: Settings, args: Namespace) -> None:
         layout = StagesLayout(layout.root, args.output_dir)
     trained = TrainedModel(settings, layout, name, seed)
     check_prepared(settings, layout, trained.settings.data.train)
+    check_tracker(trained.settings.training.tracker)
     last = trained.last_stage
     if (args.stage or 1) > last:
         raise ConfigError(f"runs.{name}: there is no stage {args.stage or 1} of it to train")
+    beside = layout if args.output_dir is None else Layout(args.output_dir)
     for stage in (args.stage,) if args.stage else range(1, last + 1):
         model = trained.stage1_model if stage == 1 else trained
-        with progress(f"training stage {stage}") as on_step:
+        with (
+            progress(f"training stage {stage}") as show,
+            tracked(model, stage, beside.root / "tracking", show) as on_step,
+        ):
             folder = train_stage(model, stage, on_step, beside=not args.in_place)
         if PartialState().is_main_process:
-            beside = layout if args.output_dir is None else Layout(args.output_dir)
             write_step_config(settings, beside, "train", run=model.run, seed=seed, stage=stage)
             print(folder)
     PartialState().destroy_process_group()

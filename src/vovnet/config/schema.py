@@ -213,6 +213,9 @@ class TrainingSettings(Section):
     """How often a checkpoint is saved, from which a killed training goes on."""
     num_workers: Processes = Field(0, description="Processes that load images, per device.")
     keep_checkpoints: int = Field(2, gt=0, description="The newest so many are kept.")
+    tracker: Literal["tensorboard", "wandb", "trackio", "mlflow"] | None = None
+    """Passes the log of each stage on to a tracker, whose files lie in `tracking/` of the results;
+    it changes no result."""
     checkpoint_format: Literal["accelerate", "pt"] = "accelerate"
     """A folder in accelerate's layout, or one file of torch."""
     calibration_samples: Annotated[int, unit("samples")] = Field(256, ge=0)

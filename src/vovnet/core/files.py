@@ -199,6 +199,15 @@ def read_log(path: Path | str) -> str:
     return Path(path).read_bytes().decode("utf-8", errors="replace")
 
 
+def appended_lines(path: Path | str, position: int) -> tuple[list[str], int]:
+    """The whole lines of a log from a position (in bytes) on, and where they end."""
+    with Path(path).open("rb") as file:
+        file.seek(position)
+        whole, end, _ = file.read().rpartition(b"\n")
+    lines = whole.decode("utf-8", errors="replace").splitlines()
+    return lines, position + len(whole) + len(end)
+
+
 def append_text(path: Path | str, text: str) -> None:
     """Add to a file that grows; a killed process may leave a part of it."""
     with Path(path).open("a", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ PAPER, SUITE = "paper", "suite"
 
 TAKEN = (
     *(PAPER, SUITE, "raw", "data", "runs", "observations", "eval", "bench", "bench_gpu"),
-    *("config", "logs", "benchmarks", "provenance", "pretraining", "tiny-qwen3-vl"),
+    *("config", "logs", "benchmarks", "provenance", "pretraining", "tiny-qwen3-vl", "tracking"),
 )
 """Folders of results, whose names no further report can have."""
 

@@ -20,6 +20,9 @@ from vovnet.pipeline.keys import DIGITS
 
 KEY, MANIFEST, COMPLETE = "key.json", "manifest.json", "complete.json"
 LOG_SUFFIX = ".jsonl"
+AT_WORK: list[Path] = []
+"""The folders that this process holds, the one that it works in last."""
+
 OF_EXPERIMENTS = ("summary.json", "live.json")
 
 
@@ -58,6 +61,7 @@ def held_folder(folder: Path, note: str) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f".{folder.name}.lock")
     with FileLock(lock):
+        AT_WORK.append(folder)
         try:
             yield
         except BaseException:
@@ -65,6 +69,8 @@ def held_folder(folder: Path, note: str) -> Iterator[None]:
                 shutil.rmtree(folder)
                 lock.unlink(missing_ok=True)  # whoever waits for it takes a new one
             raise
+        finally:
+            AT_WORK.remove(folder)
 
 
 def _lost_output(folder: Path) -> str | None:

@@ -19,7 +19,7 @@ from vovnet.pipeline.code_digest import code_digest, declared_text, package_modu
 from vovnet.pipeline.steps import Value
 
 EXECUTION_KEYS = {
-    "training": {"num_workers", "save_every", "keep_checkpoints"},
+    "training": {"num_workers", "save_every", "keep_checkpoints", "tracker"},
     "eval": {"num_shards", "shard_rows"},
 }
 """Settings that say how a step works, not what it yields; they are passed on but not hashed."""
