@@ -40,6 +40,7 @@ from vovnet.evaluation.replay import (
     replay,
     router_kinds,
 )
+from vovnet.evaluation.scoring import load_scorer
 from vovnet.pipeline.keys import step_key
 from vovnet.pipeline.manifest import config_hash, package_versions, source_digest
 from vovnet.pipeline.trained_model import TrainedModel
@@ -232,6 +233,9 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
             for name in sorted(set(categories_U) - {""})
         },
     }
+    measures = [load_scorer(name).measures for name in {*questions.scorers}]
+    for measure in filter(None, measures):
+        facts["measures"] = measure(questions.samples, outcome.rows["prediction"].tolist())
     if outcome.has_fallback:
         before = outcome.shares(outcome.actions_before_fallback)
         facts["action_shares_before_fallback"] = before

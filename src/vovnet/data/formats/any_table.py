@@ -19,6 +19,7 @@ from vovnet.data.formats.source import Row, Source, text_list
 from vovnet.data.formats.vlmevalkit import (
     MAX_REFERENCE_LENGTH,
     TableImages,
+    is_table,
     is_workbook,
     lettered_choices,
     read_tsv,
@@ -90,7 +91,8 @@ class Table:
         definition = source.data.datasets[source.dataset]
         self.source, self.columns = source, definition.columns or Columns()
         self.where = definition.where or {}
-        self._referenced = TableImages(source) if len(source.files) == 1 else None
+        of_vlmevalkit = len(source.files) == 1 and is_table(source.files[0])
+        self._referenced = TableImages(source) if of_vlmevalkit else None
 
     def rows(self) -> Iterator[tuple[Row, str]]:
         """Each row with the id of its question: the row's own, or its place, counted from 0."""

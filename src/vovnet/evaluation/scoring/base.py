@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vovnet.core.records import Sample
@@ -25,6 +25,10 @@ class Score:
     extracted: str
 
 
+Measures = dict[str, dict[str, float]]
+"""By part of a set, numbers by their name."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """`score` judges a text against a sample; `title` says in a table how.
@@ -36,6 +40,8 @@ class Scorer:
     score: Callable[[Sample, str], Score]
     title: str
     follows: str
+    measures: Callable[[Sequence[Sample], Sequence[str]], Measures] | None = None
+    """What the benchmark tells of all answers together beside accuracy; None if nothing."""
 
 
 def choice_named(text: str, choices: Mapping[str, str]) -> str | None:
