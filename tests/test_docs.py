@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.repository import ROOT
+from vovnet import cli
 from workflow.docs import DOCS, PART, PARTS, current
 from workflow.settings_reference import readers, sections, settings_of
 
@@ -45,6 +49,34 @@ def test_the_reference_knows_who_reads_a_setting() -> None:
         "left out where it is the default"
     )
     assert "resources.train.mem_mb" not in read_by
+
+
+PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+def fenced(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of a page's code blocks, but for those that name a file (test_extending)."""
+    found = re.findall(r"^```(\w*)([^\n]*)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    return [(language, text) for language, file, text in found if not file]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_commands_that_pages_show_exist(page: Path) -> None:
+    """With the flags that are shown; what is shown as YAML or Python can be read as such."""
+    for language, text in fenced(page):
+        if language == "yaml":
+            yaml.safe_load(text)
+        if language == "python" and "rule " not in text:
+            compile(text, page.name, "exec")
+        for line in text.replace("\\\n", " ").splitlines():
+            call = re.match(r"(?:\w+=\S+ )*vovnet ([a-z]\w*)([^#|]*?)(?: -- .*|#.*|\|.*)?$", line)
+            if call is None:
+                continue
+            module, _ = cli.COMMANDS[call[1]]
+            parser = argparse.ArgumentParser()
+            getattr(import_module(f"vovnet.commands.{module}"), call[1]).add_arguments(parser)
+            for flag in re.findall(r"(?<!\S)\[?(--\w+)", call[2]):
+                assert flag in parser._option_string_actions, f"{line}: no {flag}"
 
 
 def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
