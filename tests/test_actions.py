@@ -15,6 +15,7 @@ from support.models import objective_of
 from support.worlds import settings_of
 from vovnet.core.layout import Layout
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table, signal_columns
+from vovnet.data import images as data_images
 from vovnet.data.images import load_images
 from vovnet.data.sets import load_set, load_train
 from vovnet.inference.engine import Inference
@@ -136,6 +137,18 @@ def test_suites_share_the_noise_of_their_common_actions(fresh: Layout) -> None:
         for view in ("no", "coarse", "full"):
             assert len({row[view] for row in rows if view in row}) == 1
     assert noise[0][0] != noise[0][1]
+
+
+def test_images_that_are_too_large_together_are_decoded_one_at_a_time(
+    fresh: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(fresh, {})
+    sample = load_set(settings, fresh, "synth_mmmu")[0]
+    kept = load_images(settings, fresh, sample)
+    monkeypatch.setattr(data_images, "MAX_PIXELS_KEPT", 0)
+    read = load_images(settings, fresh, sample)
+    assert isinstance(kept, list) and not isinstance(read, list) and len(read) == len(kept)
+    assert [image.tobytes() for image in read] == [image.tobytes() for image in kept]
 
 
 @pytest.mark.parametrize("view", ["side-96", "full+merge-cosine-0.5", "coarse+prune-stride-0.5"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 from support.properties import given, st
 from support.repository import shared
 from vovnet.core.errors import DataError
+from vovnet.data import decoder
 from vovnet.data.decoder import decode, open_image
 from vovnet.data.perceptual_hash import perceptual_hash
 
@@ -195,6 +198,26 @@ def test_a_picture_shows_what_was_stored(picture: tuple[bytes, Colours]) -> None
     colours = shown(content)
     assert colours.shape == expected.shape
     assert abs(colours - expected.astype(np.int64)).max() <= 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder, "BAND_PIXELS", 2 * colours.shape[1])
+        assert (shown(content) == colours).all(), "large images are converted in parts"
+
+
+DECODES = """
+import resource, sys
+from vovnet.data.decoder import decode
+content = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode(content, "x")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_large_picture_is_held_in_memory_once_as_it_is_and_once_as_it_is_shown() -> None:
+    content = encoded(Image.new("LA", (6000, 6000)), "PNG")
+    command = [sys.executable, "-c", DECODES]
+    used_mb = int(subprocess.run(command, input=content, capture_output=True, check=True).stdout)
+    assert used_mb < 1.3 * 2 * 4 * 36, "four bytes for each pixel of both"
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 15))

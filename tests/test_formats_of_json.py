@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from support.raw_rows import (
@@ -19,10 +23,15 @@ from support.raw_rows import (
     textvqa_row,
 )
 from vovnet.config import PromptTemplates
+from vovnet.core import files
 from vovnet.core.errors import DataError
-from vovnet.core.files import read_json
-from vovnet.data.formats import json_rows
+from vovnet.core.files import read_json, read_jsonl
+from vovnet.data import samples
+from vovnet.data.formats import json_rows, mmmu
+from vovnet.data.formats.mmmu import parquet_rows
+from vovnet.data.formats.vlmevalkit import read_tsv
 from vovnet.data.prompts import question_text
+from vovnet.data.samples import SampleFile
 
 # ---------------------------------------------------------------- TextVQA
 
@@ -203,6 +212,48 @@ def test_broken_json_names_the_row(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(DataError) as caught:
         list(json_rows.iter_rows(path))
     assert message in str(caught.value)
+
+
+LONG = "x" * 200
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("a.jsonl", f'{{"a": 1}}\n{{"a": "{LONG}"}}\n', read_jsonl),
+        ("a.tsv", f"index\tquestion\n1\t{LONG}\n", lambda path: read_tsv(path, ("index",))),
+        ("a.jsonl", f'{{"a": 1}}\n{{"a": "{LONG}"}}\n', SampleFile),
+    ],
+)
+def test_no_line_is_read_that_could_fill_the_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: str,
+    read: Callable[[Path], Iterable[object]],
+) -> None:
+    for module in (files, samples):
+        monkeypatch.setattr(module, "MAX_ROW_CHARS", 100)
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"{name}, line 2: has more than 100"):
+        list(read(path))
+
+
+def test_rows_of_parquet_that_share_a_value_hold_it_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, size = tmp_path / "a.parquet", 1 << 22
+    pq.write_table(pa.table({"id": list(map(str, range(64))), "image": [bytes(size)] * 64}), path)
+    assert path.stat().st_size < size
+    tracemalloc.start()
+    assert sum(len(row.values["image"]) for row in parquet_rows(path, ("id",), ("image",)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * size
+    monkeypatch.setattr(mmmu, "MAX_ROW_CHARS", size - 1)
+    with pytest.raises(DataError, match=rf"row 1, column 'image': holds more than {size - 1:,}"):
+        next(parquet_rows(path, ("id",), ("image",)))
 
 
 def test_json_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ from typing import Any, BinaryIO, TextIO
 
 from vovnet.core.errors import OF_WRITING, DataError, one_line
 
+MAX_ROW_CHARS = 1 << 26
+"""Of a line, a row or a cell of a file that is read row by row: 64 MiB."""
+
 
 @contextmanager
 def atomic_path(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
@@ -259,10 +262,20 @@ def json_reason(error: Exception) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else one_line(error)
 
 
+def lines_of(path: Path | str, file: TextIO) -> Iterator[str]:
+    """The lines of an open text file, of which none may be so long that it fills the memory."""
+    number = 1
+    while line := file.readline(MAX_ROW_CHARS + 1):
+        if len(line) > MAX_ROW_CHARS:
+            raise DataError(f"{path}, line {number}: has more than {MAX_ROW_CHARS:,} characters")
+        yield line
+        number += 1
+
+
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, value); blank lines are skipped."""
     with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(lines_of(path, file), start=1):
             if line.strip():
                 try:
                     yield number, parse_json(line)

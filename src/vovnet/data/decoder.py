@@ -33,6 +33,9 @@ _TURNS = {
 }
 """EXIF orientation -> what stands the stored pixels upright."""
 
+BAND_PIXELS = 1 << 22
+"""Of an image that are converted at once."""
+
 _WHITE = 255
 _GREY_BITS = {"L;2": 2, "L;4": 4}
 """How PNG stores greys of fewer than 8 bits, by PIL's name."""
@@ -87,7 +90,7 @@ def _displayed(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     if stored_as == _COLOURS_OF_16_BITS and "transparency" in image.info:
         shown = _without_key(image, content)
     else:
-        shown = _in_rgb(image, stored_as)
+        shown = _in_bands(image, stored_as)
     if tile and image.format == "GIF" and tile[1] != (0, 0, *image.size):  # a smaller first frame
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(shown.crop(tile[1]), tile[1][:2])
@@ -103,15 +106,31 @@ def _orientation(image: Image.Image) -> Any:
         return None
 
 
-def _in_rgb(image: Image.Image, stored_as: str) -> Image.Image:
-    """The image in RGB and on white; `stored_as` is PIL's name of how a PNG holds its pixels."""
+def _in_bands(image: Image.Image, stored_as: str) -> Image.Image:
+    """`_in_rgb`, a part of the rows at a time, so that a large image is not held in many forms."""
+    tags: Any = getattr(image, "tag_v2", {})  # of TIFF
+    rows = max(1, BAND_PIXELS // image.width)
+    if image.height <= rows:
+        return _in_rgb(image, stored_as, tags)
+    shown = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(image.height, top + rows)))
+        shown.paste(_in_rgb(band, stored_as, tags), (0, top))
+    return shown
+
+
+def _in_rgb(image: Image.Image, stored_as: str, tags: Any) -> Image.Image:
+    """The image in RGB and on white.
+
+    `stored_as` is PIL's name of how a PNG holds its pixels, and `tags` are those of a TIFF.
+    """
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode!r} has no known white, expected pixels of 8 or 16 bits")
     if image.mode == "La":  # of grey PIL cannot undo it in one step
         image = image.convert("LA")
     key = image.info.get("transparency")
     if image.mode.startswith("I;16"):
-        return _grey(*_scaled(image, key))
+        return _grey(*_scaled(image, key, tags))
     if key is not None and image.mode in ("1", "L"):
         grey, largest = np.asarray(image.convert("L")), 2 ** _GREY_BITS.get(stored_as, 8) - 1
         return _grey(grey, grey == key * _WHITE // largest)
@@ -136,14 +155,16 @@ def _without_key(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
         again.tile = [again.tile[0]._replace(args="RGB;16L")]
         lower = np.asarray(again)
     colours, key = np.array(image), np.array(image.info["transparency"])
-    colours[((colours == key >> 8) & (lower == key & 255)).all(axis=-1)] = _WHITE
+    for row, low in zip(colours, lower, strict=True):
+        row[((row == key >> 8) & (low == key & 255)).all(axis=-1)] = _WHITE
     return Image.fromarray(colours)
 
 
-def _scaled(image: Image.Image, key: int | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _scaled(
+    image: Image.Image, key: int | None, tags: Any
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Grey of more than 8 bits in 8, (H, W), and which pixels have the transparent value."""
     values = np.asarray(image).astype(np.int64)
-    tags: Any = getattr(image, "tag_v2", {})  # of TIFF
     largest = 2 ** int(tags.get(ExifTags.Base.BitsPerSample, (16,))[0]) - 1
     transparent = values == (-1 if key is None else key)
     if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # the largest value is black

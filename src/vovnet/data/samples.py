@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import check_is_file, writing
+from vovnet.core.files import MAX_ROW_CHARS, check_is_file, writing
 from vovnet.core.records import Sample
 
 CHUNK_BYTES = 1 << 24
@@ -102,6 +102,9 @@ class SampleFile:
             chunk = np.frombuffer(os.pread(self._descriptor, CHUNK_BYTES, start), np.uint8)
             ends.append(start + 1 + np.flatnonzero(chunk == ord("\n")))
         edges = np.concatenate(ends)
+        if len(long := np.flatnonzero(np.diff(edges) > MAX_ROW_CHARS)):
+            where = f"{self.path}, line {long[0] + 1}"
+            raise DataError(f"{where}: has more than {MAX_ROW_CHARS:,} bytes")
         return edges if edges[-1] == size else np.append(edges, size)
 
 

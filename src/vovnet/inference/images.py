@@ -28,7 +28,7 @@ PREFETCHED = 16
 class Loaded:
     """A question's images, and their patches within each budget with the seconds they took."""
 
-    images: list[Image.Image]
+    images: Sequence[Image.Image]
     pixels: dict[ViewBudget | None, Pixels | None]
     seconds: dict[ViewBudget | None, float]
 

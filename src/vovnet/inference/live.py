@@ -205,7 +205,7 @@ class LivePolicy:
                 chosen.append(sample)
         return chosen
 
-    def _images(self, sample: Sample) -> list[Image.Image]:
+    def _images(self, sample: Sample) -> Sequence[Image.Image]:
         if self.load is not None:
             return self.load(sample)
         return load_images(self.inference.settings, self.layout, sample)
@@ -214,7 +214,7 @@ class LivePolicy:
         self, sample: Sample, view: str, text_pass: TextPass | None, timing: Timing
     ) -> Answer:
         """Execute a view."""
-        images = []
+        images: Sequence[Image.Image] = []
         if view != "no":
             with timing.clock("image_loading"):
                 images = self._images(sample)

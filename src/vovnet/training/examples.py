@@ -24,7 +24,7 @@ from vovnet.model.sequences import Pixels, Prompt
 from vovnet.model.vlm import VisionLanguageModel
 from vovnet.views import DEFAULT_ACTIONS, num_vision_tokens, view_budget
 
-ImageLoader = Callable[[Sample], list[Image.Image]]
+ImageLoader = Callable[[Sample], Sequence[Image.Image]]
 
 
 @dataclass

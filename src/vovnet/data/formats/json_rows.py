@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vovnet.core.errors import DataError
-from vovnet.core.files import json_reason, open_text, read_jsonl, unique_keys
+from vovnet.core.files import MAX_ROW_CHARS, json_reason, open_text, read_jsonl, unique_keys
 from vovnet.data.formats.source import Row
 
 JSON_SUFFIXES = (".json", ".jsonl")
@@ -15,7 +15,6 @@ JSON_SUFFIXES = (".json", ".jsonl")
 _NO_SPACE = re.compile(r"\S")
 
 CHUNK_CHARS = 1 << 20
-MAX_ROW_CHARS = 1 << 26
 """A longer row counts as broken JSON, so that memory stays bounded."""
 
 

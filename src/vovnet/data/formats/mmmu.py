@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vovnet.core.errors import DataError, one_line
-from vovnet.core.files import check_is_file
+from vovnet.core.files import MAX_ROW_CHARS, check_is_file
 from vovnet.core.records import ImageRef, QuestionType, Sample
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.json_rows import is_json, iter_rows
@@ -39,8 +39,6 @@ QUESTION_TYPES: dict[str, QuestionType] = {
 }
 NO_GOLD = "?"
 """What the test split has in place of an answer."""
-
-BATCH_ROWS = 32
 
 
 def read(source: Source) -> Iterator[Sample]:
@@ -118,7 +116,7 @@ def _sample(
 
 
 def parquet_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
-    """The rows of a parquet file, a batch of them in memory at a time."""
+    """The rows of a parquet file, one in memory at a time: rows can share what is stored once."""
     number = 0
     try:
         check_is_file(path)
@@ -126,13 +124,21 @@ def parquet_rows(path: Path, required: tuple[str, ...], optional: tuple[str, ...
         names = list(file.schema_arrow.names)
         require_columns(path, names, required)
         columns = [name for name in required + optional if name in names]
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+        for batch in file.iter_batches(batch_size=1, columns=columns):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(path, number, values)
+                yield _bounded(Row(path, number, values))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = one_line(error)
         raise DataError(f"{path}, row {number + 1}: not readable as parquet ({reason})") from None
+
+
+def _bounded(row: Row) -> Row:
+    for column, value in row.values.items():
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(content, bytes | str) and len(content) > MAX_ROW_CHARS:
+            raise row.error(column, f"holds more than {MAX_ROW_CHARS:,} bytes")
+    return row
 
 
 def _subject(source: Source, row: Row) -> str:

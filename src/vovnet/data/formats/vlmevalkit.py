@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import csv
 import string
-import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from zipfile import BadZipFile
 
 from vovnet.core.errors import DataError, one_line
-from vovnet.core.files import open_text
+from vovnet.core.files import MAX_ROW_CHARS, lines_of, open_text
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import is_json, iter_rows
 from vovnet.data.formats.source import Row, Source, require_columns, text_list
@@ -52,11 +51,11 @@ def read_tsv(path: Path, required: tuple[str, ...], delimiter: str = "\t") -> It
 
     Every value is the text as it stands, "" where a field is empty.
     """
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MAX_ROW_CHARS)
     number = 0
     try:
         with open_text(path) as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = csv.reader(lines_of(path, file), delimiter=delimiter, strict=True)
             names = next(reader, [])
             require_columns(path, names, required)
             for number, fields in enumerate(filter(None, reader), start=1):
