@@ -91,6 +91,11 @@ def write_llava(root: Path, rows: Rows) -> None:
     (root / "mix.json").write_text(json.dumps(rows, indent=1))
 
 
+def write_choices(root: Path, rows: Rows) -> None:
+    (root / "a.png").write_bytes(picture())
+    (root / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def write_mmbench(root: Path, rows: Rows) -> None:
     columns = [name for name in TSV_COLUMNS if name in rows[0] or name not in mc_row(1)]
     write_tsv(root / "dev.tsv", rows, columns)
@@ -179,6 +184,19 @@ KINDS = {
         },
         required=("conversations",),
         image_root="images",
+    ),
+    "choices": Kind(
+        file="test.jsonl",
+        rows=lambda: [mc_row(5) | {"id": f"r{n + 1}", "image": "a.png"} for n in range(NUM_ROWS)],
+        write=write_choices,
+        bad={
+            "id": ["", " ", [], {}],
+            "question": [None, "", 3, ["what"]],
+            "A": [None, "", [], {}],
+            "answer": ["Z", "AB", "b", "9", {}],
+            "image": [None, "", 5, [], {}, "short", *map(b64, BROKEN_IMAGES), *CLIMBING],
+        },
+        required=("question", "A", "image"),
     ),
 }
 

@@ -13,14 +13,26 @@ import pytest
 
 from support.raw_rows import write_tsv
 from support.repository import ROOT
-from vovnet.config import ImportedSet, LoggedView, Settings, imported_sets, load, merge, validate
+from vovnet import cli
+from vovnet.config import (
+    ImportedSet,
+    LoggedView,
+    Settings,
+    imported_sets,
+    load,
+    merge,
+    validate,
+    yaml_text,
+)
 from vovnet.core.errors import ConfigError, DataError
+from vovnet.core.files import read_json
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table
 from vovnet.data.importing import import_set
 from vovnet.data.logs import LogRow, read_log
 from vovnet.data.prepare import prepare
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.exporting import export
 from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies.experiments import resolve_experiment
@@ -234,6 +246,26 @@ def test_predictions_are_joined_by_position_and_scored_by_the_set(tmp_path: Path
     )
     assert table["id"].tolist() == ["a", "b"] and table["text"].tolist() == ["no", "no"]
     assert table["flops_vision_tower"].isna().all()
+
+
+def test_where_scores_come_from_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A log's own scores are no verdicts of the set's scorer; views of logs have no size."""
+    logged = {"columns": {"score": "right"}}
+    settings = suite(tmp_path, runs={"theirs": {"imported": {"toy": logged}}})
+    for view in ("log-9", "full"):
+        path = tmp_path / f"{view}.jsonl"
+        rows = [json.loads(line) | {"right": 0.5} for line in path.read_text().splitlines()]
+        write_jsonl(path, rows)
+    imported(settings, "theirs")
+    summary = read_json(settings.layout.eval("full") / "summary.json")
+    assert summary["inputs"][0]["scores_told"] == ["log-9", "full"]
+    assert summary["slices"][0]["accuracy"] == 0.5
+    export(settings, settings.layout, tmp_path / "out", "matrix", "theirs", 0)
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| toy, test | the log from which it was imported | full | 2 | 50.00 | 90.0 |" in card
+    (tmp_path / "suite.yaml").write_text(yaml_text(settings.model_dump()))
+    assert cli.main(["inspect", "toy", "--config", str(tmp_path / "suite.yaml")]) == 0
+    assert "samples: 2" in capsys.readouterr().out
 
 
 def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def import_set(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> i
         set=name,
         num_samples=len(samples),
         left_out=left_out,
+        scores_told=[view for view, (rows, _) in answers.items() if rows[0].score is not None],
         key=trained.key("import", views, eval_set=name) | _key(logged, samples),
     )
     return left_out

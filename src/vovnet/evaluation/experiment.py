@@ -158,7 +158,13 @@ def _observation_facts(trained: TrainedModel, name: str) -> Facts:
         }
         for ref in (data.router_fit if name == ROUTER_FIT else [data.eval_sets[name]])
     ]
-    return trained.facts | {"set": name, "manifest": _file(path), "datasets": datasets} | hashes
+    further = {"scores_told": told} if (told := manifest.get("scores_told")) else {}
+    return (
+        trained.facts
+        | further
+        | {"set": name, "manifest": _file(path), "datasets": datasets}
+        | hashes
+    )
 
 
 def _view_facts(trained: TrainedModel, name: str, views: Sequence[str], facts: Facts) -> Facts:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from vovnet.config import Settings, yaml_text
 from vovnet.core.errors import DataError
-from vovnet.core.files import json_ready, write_text, writing
+from vovnet.core.files import json_ready, read_json, write_text, writing
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.evaluation.columns import SampleResults
@@ -42,6 +42,7 @@ class Exported:
     name: str
     questions: Questions
     columns: Mapping[str, pd.DataFrame]
+    scores_told: bool
 
     def rows(self, column: str) -> Iterable[tuple[int, Sample, dict[str, Any]]]:
         """The place of each question, the question, and what is told of its answer."""
@@ -101,8 +102,11 @@ def _exported(
 ) -> Exported:
     trained = TrainedModel(settings, layout, run, seed)
     questions = load_questions(trained.settings, layout, name)
+    manifest = read_json(layout.observation_manifest(run, seed, name, "actions"))
+    scores_told = bool(manifest.get("scores_told"))
     if experiments:
-        return Exported(name, questions, _outcomes(settings, layout, questions, seed, experiments))
+        columns = _outcomes(settings, layout, questions, seed, experiments)
+        return Exported(name, questions, columns, scores_told)
     further = needed_views(settings, run, seed, name)
     there = layout.observation_manifest(run, seed, name, "views").exists()
     observed = load_observed(trained, questions, further if there else ())
@@ -110,7 +114,7 @@ def _exported(
         view: table.assign(flops=table["flops_alone"])[["text", "score", *FACTS]]
         for view, table in observed.views.items()
     }
-    return Exported(name, questions, columns)
+    return Exported(name, questions, columns, scores_told)
 
 
 def _outcomes(
@@ -251,9 +255,10 @@ def card(
     ]
     for one in exported:
         part, scored = settings.data.eval_sets[one.name], scoring_facts(settings, one.name)
+        by = f"{scored['scorer']} ({scored['follows']}), {scored['parse']}"
+        by = "the log from which it was imported" if one.scores_told else by
         for column, table in one.columns.items():
-            told = [one.name, f"{part.dataset}, {part.split}"]
-            told += [f"{scored['scorer']} ({scored['follows']}), {scored['parse']}", column]
+            told = [one.name, f"{part.dataset}, {part.split}", by, column]
             told += [str(len(table)), f"{100 * table['score'].mean():.2f}"]
             told += [f"{table['vision_tokens'].mean():.1f}"]
             lines.append("| " + " | ".join(told) + " |")

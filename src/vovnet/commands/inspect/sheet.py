@@ -18,6 +18,7 @@ from vovnet.data.decoder import open_image
 from vovnet.data.prompts import question_text
 from vovnet.data.sets import image_paths
 from vovnet.evaluation.joined import accepted_answers
+from vovnet.views.logged import is_logged
 
 CELL_WIDTH = 420
 MARGIN = 14
@@ -60,7 +61,9 @@ def _cell(settings: Settings, layout: Layout, sample: Sample) -> Image.Image:
         asked = f"[system] {data.system_prompt}\n{asked}"
     text, pictures = _text(asked, INK), _pictures(image_paths(settings, layout, sample))
     tokens = ", ".join(
-        f"{action} {sample_tokens(sample, budget, action)}" for action in settings.actions
+        f"{action} {sample_tokens(sample, budget, action)}"
+        for action in settings.actions
+        if not is_logged(action)
     )
     sizes = ", ".join(f"{image.width} x {image.height}" for image in sample.images)
     title = f"{sample.id}  {sample.question_type}\n{sizes} px; tokens: {tokens}"

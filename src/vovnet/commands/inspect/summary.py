@@ -9,6 +9,7 @@ from vovnet.commands.inspect.mix import kind_of
 from vovnet.config import Settings, VisionBudget
 from vovnet.core.records import Sample
 from vovnet.views import num_vision_tokens
+from vovnet.views.logged import is_logged
 
 MAX_LISTED = 8
 """Values of a long list that are printed; the others are only counted."""
@@ -66,7 +67,8 @@ class Summary:
 
 
 def summarise(samples: Iterable[Sample], settings: Settings) -> Summary:
-    summary = Summary({action: Counter() for action in settings.actions})
+    shown = [action for action in settings.actions if not is_logged(action)]
+    summary = Summary({action: Counter() for action in shown})
     for sample in samples:
         summary.add(sample, kind_of(settings, sample), settings.vision_budget)
     return summary

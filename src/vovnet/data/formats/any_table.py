@@ -21,7 +21,6 @@ from vovnet.data.formats.vlmevalkit import (
     TableImages,
     is_table,
     is_workbook,
-    lettered_choices,
     read_tsv,
     read_xlsx,
 )
@@ -72,7 +71,7 @@ def texts_of(row: Row, column: str | None) -> list[str]:
         return [text_of(part, column) for part in parts]
     text = text_of(row, column)
     found = text_list(text) if text.startswith("[") else None
-    return found if found is not None else [text] if text else []
+    return found if found is not None else [text] if text.strip() else []
 
 
 def names_of(columns: str | list[str] | None) -> list[str]:
@@ -112,7 +111,8 @@ class Table:
         column = self.columns.id
         if column is None or row.values.get(column) is None:
             return self.source.claim(row, column or "id", str(number))
-        return self.source.claim(row, column, text_of(row, column) or row.text(column))
+        name = text_of(row, column)
+        return self.source.claim(row, column, name if name.strip() else row.text(column))
 
     def question(self, row: Row) -> str:
         """A required text; "" where no column holds any."""
@@ -123,7 +123,8 @@ class Table:
         """The options by letter, of which there must be two at least."""
         column = self.columns.options
         if column is None:
-            choices = lettered_choices(row)
+            lettered = {letter: text_of(row, letter) for letter in string.ascii_uppercase}
+            choices = {letter: text for letter, text in lettered.items() if text}
         elif isinstance(column, list):
             choices = _lettered([text_of(row, name) for name in column])
         else:
