@@ -171,6 +171,16 @@ def test_near_hashes_are_found_up_to_the_distance(value: int, flipped: set[int])
     )
 
 
+def test_flat_margins_that_many_images_have_do_not_make_them_candidates() -> None:
+    """Charts and documents: content in six of sixteen rows. Few share a band and are compared."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 1 << 16, (1000, 6))
+    texts = ["0" * 20 + "".join(f"{row:04x}" for row in own) + "0" * 20 for own in rows.tolist()]
+    index = NearHashes(texts)
+    assert max(map(len, index._by_band.values())) < 25
+    assert all(index.near(text) == [text] for text in texts[:10])
+
+
 def test_the_gate_knows_an_image_by_its_look(tmp_path: Path) -> None:
     """The same picture, once as PNG and once as JPEG of another size."""
     value = {

@@ -33,12 +33,14 @@ def perceptual_hash(image: Image.Image) -> str:
 class NearHashes:
     """An index of hashes that finds those within MAX_DISTANCE bits of a given one.
 
-    Each hash is cut into more than MAX_DISTANCE bands. Two hashes that differ in no more than
-    MAX_DISTANCE bits have at least one band in common, so that only such pairs are compared.
+    The bits of each hash are dealt to more than MAX_DISTANCE bands. Two hashes that differ in no
+    more than MAX_DISTANCE bits have at least one band in common, so that only such pairs are
+    compared. Neighbouring bits are in different bands: the flat margins of charts and documents,
+    which many images have, fill no band.
     """
 
     def __init__(self, hashes: Iterable[str]) -> None:
-        self._by_band: dict[tuple[int, str], set[str]] = defaultdict(set)
+        self._by_band: dict[tuple[int, int], set[str]] = defaultdict(set)
         for text in hashes:
             for band in _bands(text):
                 self._by_band[band].add(text)
@@ -51,6 +53,6 @@ class NearHashes:
         return sorted(close)
 
 
-def _bands(text: str) -> list[tuple[int, str]]:
-    width = len(text) // (MAX_DISTANCE + 1)
-    return [(at, text[at : at + width]) for at in range(0, len(text) - width + 1, width)]
+def _bands(text: str) -> list[tuple[int, int]]:
+    bits = f"{int(text, 16):0{4 * len(text)}b}"
+    return [(at, int(bits[at :: MAX_DISTANCE + 1], 2)) for at in range(MAX_DISTANCE + 1)]
