@@ -1,5 +1,6 @@
 """Progress with rate and time left: a bar on a terminal, plain lines in a log file."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,9 @@ from contextlib import contextmanager
 from rich import progress as bars
 
 LOG_INTERVAL_S = 10.0
+
+TOLD = re.compile(r".*: \d+/\d+, .*/s, \d+ s left")
+"""How the lines read that a log has of it."""
 
 
 @contextmanager
