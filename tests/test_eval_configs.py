@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -151,6 +152,8 @@ def test_the_second_family_shows_as_many_tokens(project: Path) -> None:
     files = ("config/paper.yaml", "config/qwen2_5_vl.yaml")
     suites = [load([PAPER]), load([ROOT / name for name in files])]
     assert [suite.vision_budget.factor for suite in suites] == [32, 28]
+    commits = {suite.model.revision or "" for suite in suites}
+    assert len(commits) == 2 and all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
     tokens = []
     for suite in suites:
         sides = suite.experiments["resolution"].sweep["baseline_long_side"]

@@ -21,7 +21,8 @@ def test_conda_and_container_have_the_pinned_versions() -> None:
     conda = yaml.safe_load((ROOT / "envs/environment.yaml").read_text())["dependencies"]
     assert conda[-1]["pip"] == pinned()
     container = (ROOT / "envs/Dockerfile").read_text()
-    assert f"FROM python:{conda[0].removeprefix('python=')}-slim" in container
+    assert f"FROM python:{conda[0].removeprefix('python=')}-slim@sha256:" in container
+    assert container.rindex("\nUSER vovnet\n") > container.rindex("\nRUN ")
     assert "--requirement /opt/vovnet/envs/requirements.txt" in container
     for line in re.findall(r"^COPY (.*) \S+$", container, re.MULTILINE):
         assert all((ROOT / name).exists() for name in line.split())

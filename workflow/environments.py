@@ -8,6 +8,8 @@ from pathlib import Path
 
 ENVS = Path(__file__).resolve().parents[1] / "envs"
 PYTHON = "3.11"
+IMAGE = "sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7"
+"""The content of the base image, python:3.11-slim with Python 3.11.16."""
 
 CONDA = """\
 # For `snakemake --software-deployment-method conda`: the versions of requirements.txt.
@@ -24,7 +26,10 @@ CONTAINER = """\
 # The project with the versions of requirements.txt. Written by `make environments`.
 #
 #   docker build --file envs/Dockerfile --tag vovnet .
-#   docker run --rm --gpus all --ipc host --volume "$PWD:/work" --volume /tmp:/tmp vovnet snakemake
+#   docker run --rm --gpus all --ipc host --user "$(id -u):$(id -g)" --env HOME=/work \\
+#     --env USER=vovnet --volume "$PWD:/work" --volume /tmp:/tmp vovnet snakemake
+#
+# Without --user it runs as the user `vovnet`, never as root.
 #
 # On machines without docker, --nv shows the GPUs; data elsewhere needs a --bind of its own:
 #
@@ -32,7 +37,7 @@ CONTAINER = """\
 #   apptainer exec --nv --bind "$PWD:/work" --bind /tmp --pwd /work vovnet.sif snakemake
 #
 # In /tmp are the locks by which users of one machine share its GPUs.
-FROM python:{python}-slim
+FROM python:{python}-slim@{image}
 RUN apt-get update \\
     && apt-get install --yes --no-install-recommends git \\
     && rm -rf /var/lib/apt/lists/*
@@ -42,6 +47,8 @@ COPY pyproject.toml LICENSE README.md /opt/vovnet/
 COPY src /opt/vovnet/src
 RUN pip install --no-cache-dir --no-deps --no-build-isolation \\
         /opt/vovnet/src/gpu_leases /opt/vovnet/src/snakemake_scheduler_plugin_gpu /opt/vovnet
+RUN useradd --create-home vovnet
+USER vovnet
 WORKDIR /work
 """
 
@@ -57,7 +64,7 @@ def environment_files() -> dict[Path, str]:
     conda = CONDA.format(python=PYTHON) + "".join(f"      - {item}\n" for item in pinned())
     return {
         ENVS / "environment.yaml": conda,
-        ENVS / "Dockerfile": CONTAINER.format(python=PYTHON),
+        ENVS / "Dockerfile": CONTAINER.format(python=PYTHON, image=IMAGE),
     }
 
 
