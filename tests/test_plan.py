@@ -24,11 +24,11 @@ def test_every_configuration_has_a_plan(name: str) -> None:
 
 
 def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
-    with pytest.raises(ConfigError, match=r"gpu is 4 and training.num_processes .* is 8"):
-        plan({"resources": {"train": {"gpu": 4}}}, "paper.yaml")
+    with pytest.raises(ConfigError, match=r"gpu is 2 and training.num_processes .* is 4"):
+        plan({"resources": {"train": {"gpu": 2}}}, "paper.yaml")
     made = plan(config="paper.yaml")
     launcher = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert "--num_processes 8" in launcher(JOB, {"gpu": 8}, 32)
+    assert "--num_processes 4" in launcher(JOB, {"gpu": 4}, 32)
     with pytest.raises(SystemExit, match=r"^vovnet: error: .* may use 2 GPUs"):
         launcher(JOB, {"gpu": 2}, 32)
 
@@ -36,7 +36,7 @@ def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:
 def test_resources_name_gpus_only_where_there_are_some() -> None:
     assert set(plan().resources("train")) == {"mem_mb", "runtime"}
     paper = plan(config="paper.yaml")
-    assert paper.resources("train")["gpu"] == 8
+    assert paper.resources("train")["gpu"] == 4
     assert paper.resources("train")["nodes"] == 1
     assert "nodes" not in paper.resources("observe")
 
@@ -44,7 +44,7 @@ def test_resources_name_gpus_only_where_there_are_some() -> None:
 def test_a_second_attempt_of_training_fits_the_node_of_the_first() -> None:
     paper = plan(config="paper.yaml")
     asked = {kind: paper.resources(kind)["mem_mb"] for kind in ("train", "observe")}
-    assert asked["train"](JOB, attempt=1) == asked["train"](JOB, attempt=2) == 256000
+    assert asked["train"](JOB, attempt=1) == asked["train"](JOB, attempt=2) == 128000
     assert asked["observe"](JOB, attempt=2) == 2 * asked["observe"](JOB, attempt=1)
 
 
@@ -132,7 +132,7 @@ def test_a_command_runs_on_leased_gpus_where_it_asks_for_some() -> None:
     lease = f"python -m vovnet lease --gpus 1 --record {record} -- "
     assert observe(JOB, {"gpu": 1}) == f"{lease}python -m vovnet"
     train = made.launcher("train", "{run}", "seed{seed}", "stage1")
-    assert train(JOB, {"gpu": 8}, 32).startswith("python -m vovnet lease --gpus 8 --record ")
+    assert train(JOB, {"gpu": 4}, 32).startswith("python -m vovnet lease --gpus 4 --record ")
     small = plan().launcher("train", "{run}", "seed{seed}", "stage1")
     assert observe(JOB, {}) == small(JOB, {}, 1) == "python -m vovnet"
 

@@ -80,7 +80,7 @@ def test_the_packing_by_hand_runs_the_shards_of_a_command_on_one_device() -> Non
 
 
 @runs_snakemakes_ilp
-def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others() -> None:
+def test_the_real_suite_is_near_the_lower_bound_and_behind_no_other() -> None:
     """By the packaged measurement it takes at most 120 GPU-hours."""
     tasks = load_suite(["all"], [ROOT / "config/paper.yaml"], everything=True).tasks
     assert 100 < sum(task.gpu_hours for task in tasks) <= 120
@@ -90,8 +90,10 @@ def test_the_real_suite_is_near_the_lower_bound_and_ahead_of_the_others() -> Non
         check_spans(item.spans, tasks, 8)
     ours = schedules.pop(OURS)
     assert ours.longest_s <= 1.10 * lower_bound_s(tasks, 8)
+    # Two trainings of four GPUs fill eight, so that any order of them does; not so one by hand.
     for name, other in schedules.items():
-        assert ours.longest_s < other.shortest_s, name
+        assert ours.longest_s < 1.001 * other.shortest_s, name
+    assert ours.longest_s < schedules[BY_HAND].shortest_s
 
 
 # ---- rehearsals ------------------------------------------------------------------------
@@ -150,8 +152,8 @@ def test_a_plan_for_too_few_gpus_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(ROOT)
-    arguments = ["all", "--configfile", "config/paper.yaml", "--gpus", "4"]
+    arguments = ["all", "--configfile", "config/paper.yaml", "--gpus", "2"]
     assert cli.main(["plan", *arguments, "--output", str(tmp_path)]) == 2
-    error = r"vovnet: error: train_stage\d \w+ \d: asks for 8 GPUs, but there are 4\n"
+    error = r"vovnet: error: train_stage\d \w+ \d: asks for 4 GPUs, but there are 2\n"
     assert re.fullmatch(error, capsys.readouterr().err)
     assert not list(tmp_path.iterdir())

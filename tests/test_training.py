@@ -265,7 +265,7 @@ def test_two_processes_follow_the_loss_of_one(trained: Layout, fresh: Layout) ->
 def test_a_model_that_is_cut_learns_as_a_whole_one_and_resumes(
     trained: Layout, fresh: Layout
 ) -> None:
-    settings = on_two(fresh, fsdp=True, micro_batch_tokens=400)
+    settings = on_two(fresh, fsdp=True, micro_batch_tokens=400, stage2_micro_batch_tokens=90)
     train_on_two(settings, fresh)
     for stage in (1, 2):
         alone, together = log_of(trained, stage), log_of(fresh, stage)

@@ -186,6 +186,9 @@ class TrainingSettings(Section):
     micro_batch_tokens: Tokens | None = Field(None)
     """About how many tokens a device takes at once; a step is cut into as many parts of like work
     as it needs. All samples of a device's step at once if left out."""
+    stage2_micro_batch_tokens: Tokens | None = Field(None, exclude_if=lambda value: value is None)
+    """The same in stage 2, where only the view that is sampled keeps what its gradient needs, so
+    that more samples fit; `micro_batch_tokens` if left out."""
     stage1_epochs: Epochs = Field(1.0, description="How often stage 1 sees the training mix.")
     stage1_baseline_name: Literal[
         "always_full", "always_coarse", "no_vision", "random_policy_matched"
@@ -227,6 +230,11 @@ class TrainingSettings(Section):
         if self.fsdp and self.mixed_precision == "fp16":
             raise ValueError("mixed_precision: expected no or bf16 with fsdp, got fp16")
         return self
+
+    def tokens_at_once(self, stage: int) -> int | None:
+        """About how many tokens a device takes at once in a stage; None for all of a step."""
+        own = self.stage2_micro_batch_tokens if stage == 2 else None
+        return self.micro_batch_tokens if own is None else own
 
 
 class PretrainingPhase(Section):

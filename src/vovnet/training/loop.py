@@ -157,7 +157,7 @@ class Trainer:
             except torch.OutOfMemoryError:
                 raise ConfigError(
                     f"training: out of memory with {self.at_once} samples at once on a device;"
-                    " lower training.micro_batch_tokens"
+                    " lower training.micro_batch_tokens, or stage 2's own"
                 ) from None
             if before is not None:
                 self._finish(before)
@@ -253,7 +253,7 @@ class Trainer:
         """This process's micro-batches of a step: as many as the others', of equal work."""
         training, world = self.settings.training, self.accelerator.num_processes
         positions = range(step * training.batch_size, (step + 1) * training.batch_size)
-        budget = training.micro_batch_tokens
+        budget = training.tokens_at_once(self.stage)
         if world == 1 and budget is None:
             return [list(positions)]
         work = {position: self.examples.num_tokens(position) for position in positions}

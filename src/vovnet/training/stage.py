@@ -100,7 +100,7 @@ def _calibration(trainer: Trainer, held_out: SampleSet, load: ImageLoader) -> di
     """What `measure_calibration` finds; every process takes part where the model is cut."""
     objective, settings = trainer.bare_objective, trainer.settings
     examples = TrainingSet(held_out, load, objective.model.vlm, settings, 2, len(held_out))
-    size, limit = trainer.samples_per_process, settings.training.micro_batch_tokens
+    size, limit = trainer.samples_per_process, settings.training.tokens_at_once(2)
     if limit is not None:
         longest = max(examples.num_tokens(row) for row in range(len(examples)))
         size = max(1, min(size, limit // longest))

@@ -15,7 +15,6 @@ from accelerate import PartialState
 from vovnet.commands.bench_gpu import measures
 from vovnet.commands.bench_gpu.page import draw_kernels, markdown
 from vovnet.commands.bench_gpu.subject import (
-    SAMPLES_PER_DEVICE,
     bench_settings,
     write_model,
     write_photos,
@@ -32,8 +31,9 @@ from vovnet.pipeline.manifest import package_versions
 
 Numbers = dict[str, Any]
 
-COMPARED, AGREEING, LIVE, PLAIN = 64, 64, 40, 4
-"""Questions: by `generate` in batches, batched against single, answered live, one by one."""
+COMPARED, AGREEING, LIVE, PLAIN, PREFILLED = 64, 64, 40, 4, 16
+"""Questions: by `generate` in batches, batched against single, answered live, one by one by
+`generate`, and in a batch of prefill."""
 
 
 def run_bench_gpu(settings: Settings, args: argparse.Namespace) -> None:
@@ -100,7 +100,7 @@ def _own(settings: Settings, samples: Sequence[Sample]) -> Numbers:
     found = {}
     for name, measure, chosen in (
         ("observation", measures.observe, samples),
-        ("prefill", measures.prefill, samples[:SAMPLES_PER_DEVICE]),
+        ("prefill", measures.prefill, samples[:PREFILLED]),
         ("live", measures.live, samples[:LIVE]),
         ("agreement", measures.agreement, samples[:AGREEING]),
     ):

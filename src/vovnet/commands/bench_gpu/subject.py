@@ -34,12 +34,11 @@ WORDS = ["what", "name", "brand", "red", "bottle", "beside", "small", "yellow", 
 
 QUESTION_WORDS = 9
 NEW_TOKENS = 6
-SAMPLES_PER_DEVICE = 16
-"""Of an optimizer step."""
 
 
 def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
     """The configured model, budgets and precision, on photos below `folder`."""
+    per_device = settings.training.batch_size // settings.training.num_processes
     parts = {"train": "TextVQA_0.5.1_train.json", "val": "TextVQA_0.5.1_val.json"}
     photos = {
         "format": "textvqa",
@@ -50,7 +49,7 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
     refs = {part: {"dataset": "photos", "split": part} for part in parts}
     training = {
         "num_processes": world,
-        "batch_size": SAMPLES_PER_DEVICE * world,
+        "batch_size": per_device * world,
         "stage1_epochs": 1.0,
         "stage2_epochs": 1.0,
         "calibration_samples": 0,
@@ -77,7 +76,7 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
     data = settings.data.model_dump() | {
         "datasets": {"photos": photos},
         "train": [refs["train"]],
-        "router_fit": [refs["train"] | {"max_samples": SAMPLES_PER_DEVICE}],
+        "router_fit": [refs["train"] | {"max_samples": per_device}],
         "eval_sets": {"photos": refs["val"]},
         "leakage": {},
         "router_fit_held_out": False,
