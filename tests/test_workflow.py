@@ -473,15 +473,15 @@ def test_only_what_a_change_touches_runs_again(finished: Path, tmp_path: Path, n
 TRAINING = "results/paper_suite/runs/vovnet/seed0/stage1/manifest.json"
 
 
-@pytest.mark.parametrize("limit", [[], ["--resources", "gpu=4"]])
+@pytest.mark.parametrize("limit", [[], ["--resources", "gpu=2"]])
 def test_a_rule_that_asks_for_more_gpus_than_there_are_is_one_line(
     project: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str]
 ) -> None:
-    monkeypatch.setenv("GPU_LEASES_PRETEND", "4")
+    monkeypatch.setenv("GPU_LEASES_PRETEND", "2")
     result = snakemake(project, TRAINING, "--configfile", "config/paper.yaml", *limit)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if "error" in line.lower()]
-    rule = "rule train_stage1 asks for 8 GPUs (see resources in the configuration), but there are 4"
+    rule = "rule train_stage1 asks for 4 GPUs (see resources in the configuration), but there are 2"
     assert errors == [f"vovnet: error: {rule}"]
     assert not (project / "results/paper_suite/data").exists(), "nothing was run before"
 
