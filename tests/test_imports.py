@@ -58,7 +58,7 @@ def test_the_example_says_what_its_source_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assigned = [f"results_dir={tmp_path}", "eval.bootstrap_samples=200"]
+    assigned = [f"results_dir={tmp_path}", "eval.bootstrap_samples=100"]
     settings = load([ROOT / "config/imported.yaml"], assigned)
     Plan(settings)
     imported(settings, "llava15")
