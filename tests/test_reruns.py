@@ -147,7 +147,7 @@ NOTHING: list[Edit] = [
 EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     "nothing": (NOTHING, set()),
     "report key": (
-        [replace("config/schema.py", REPORT_KEY, REPORT_KEY + "    subtitle: str = ''\n")],
+        [replace("config/execution.py", REPORT_KEY, REPORT_KEY + "    subtitle: str = ''\n")],
         SUMMARIES,
     ),
     "table": ([write("report/tables/new.py", "def table(inputs):\n    pass\n")], {"tables"}),
