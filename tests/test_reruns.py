@@ -155,7 +155,10 @@ EDITS: dict[str, tuple[list[Edit], set[str]]] = {
     "objective": ([touch("training/objective.py")], {"train_stage1", "train_stage2"}),
     "scorer": ([touch("evaluation/scoring/textvqa.py")], EVALUATED | {"page"}),
     "statistic": ([touch("core/resampling.py")], EVALUATED),
-    "results column": ([touch("evaluation/columns.py")], EVALUATED | REPORTS | {"match"}),
+    "results column": (
+        [touch("evaluation/columns.py")],
+        EVALUATED | REPORTS - {"paper_pdf"} | {"match"},
+    ),
     "reader of one format": ([touch("data/formats/mmmu.py")], {"prepare"}),
     "further view's reduction": ([touch("views/reductions/pool.py")], {"observe_views"}),
 }
