@@ -38,6 +38,7 @@ from vovnet.model.vovnet import (
     pooled_features,
     save_weights,
     straight_through,
+    with_floor,
 )
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training import stage as stage_module
@@ -525,6 +526,22 @@ def test_straight_through_is_one_hot_with_the_gradient_of_pi() -> None:
     values_BA = torch.tensor([[1.0, 2.0, 4.0]])
     (through,) = torch.autograd.grad((weights_BA * values_BA).sum(), scores_BA, retain_graph=True)
     (direct,) = torch.autograd.grad((pi_BA * values_BA).sum(), scores_BA)
+    torch.testing.assert_close(through, direct)
+
+
+def test_a_floor_keeps_each_action_in_training_and_leaves_the_gradient_of_pi() -> None:
+    """An action that the policy never takes is sampled by the floor; one that is refused is not."""
+    scores_BA = torch.tensor([[9.0, -9.0, -9.0]]).repeat(4000, 1).requires_grad_()
+    pi_BA = torch.softmax(scores_BA, dim=-1)
+    generator = torch.Generator().manual_seed(0)
+    gumbel_BA = -torch.empty_like(pi_BA).exponential_(generator=generator).log()
+    drawn_BA = with_floor(pi_BA, 0.1, [0, 2])
+    weights_BA = straight_through(pi_BA, gumbel_BA, drawn_BA)
+    shares_A = weights_BA.detach().mean(dim=0)
+    torch.testing.assert_close(shares_A, torch.tensor([0.9, 0.0, 0.1]), atol=0.02, rtol=0)
+    values_A = torch.tensor([1.0, 2.0, 4.0])
+    (through,) = torch.autograd.grad((weights_BA * values_A).sum(), scores_BA, retain_graph=True)
+    (direct,) = torch.autograd.grad((pi_BA * values_A).sum(), scores_BA)
     torch.testing.assert_close(through, direct)
 
 

@@ -196,6 +196,9 @@ class TrainingSettings(Section):
     stage1_target_ratios: Shares | None = None
     """Share of each action in `random_policy_matched`; all alike if left out."""
     stage2_epochs: Epochs = Field(1.0, description="How often stage 2 sees the training mix.")
+    stage2_action_floor: float = Field(0.0, ge=0, lt=0.5, exclude_if=lambda value: not value)
+    """The least share at which stage 2 samples each action that the policy may choose, so that the
+    model stays trained in every view, also in those that the policy thinks little of."""
     stage1_learning_rate: float = Field(2e-4, gt=0, description="The highest of stage 1.")
     stage2_learning_rate: float = Field(2e-4, gt=0, description="The highest of stage 2's VLM.")
     head_learning_rate: float = Field(1e-3, gt=0, description="The highest of the policy head.")

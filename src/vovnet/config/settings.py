@@ -152,6 +152,12 @@ class Settings(Section):
         for key, shares in lists.items():
             if shares and len(shares) != len(self.actions):
                 raise ValueError(f"{key}: expected a share for each of {self.actions}")
+        floor, count = self.training.stage2_action_floor, len(self.actions)
+        if floor * count > 1:
+            raise ValueError(
+                f"training.stage2_action_floor: expected at most {1 / count:g} for {count} actions,"
+                f" got {floor:g}"
+            )
 
     def _check_run(self, run: str) -> None:
         """What a run overrides must fit the data and the experiments as well."""

@@ -102,9 +102,22 @@ def action_distribution(
     return torch.softmax(values_BA.masked_fill(refused_A, float("-inf")), dim=-1)
 
 
-def straight_through(pi_BA: Tensor, gumbel_BA: Tensor) -> Tensor:
-    """One-hot Gumbel sample from pi with the gradient of pi (Jang et al. 2017, section 2.2)."""
-    sampled_B = (pi_BA.clamp_min(1e-20).log() + gumbel_BA).argmax(dim=-1)
+def with_floor(pi_BA: Tensor, floor: float, allowed: Sequence[int]) -> Tensor:
+    """pi mixed with equal shares of the allowed actions, so that each has at least `floor`."""
+    if not floor:
+        return pi_BA
+    mixed_BA = (1 - floor * len(allowed)) * pi_BA
+    mixed_BA[:, list(allowed)] += floor
+    return mixed_BA
+
+
+def straight_through(pi_BA: Tensor, gumbel_BA: Tensor, drawn_BA: Tensor | None = None) -> Tensor:
+    """One-hot Gumbel sample from pi with the gradient of pi (Jang et al. 2017, section 2.2).
+
+    With `drawn_BA` it is sampled from that distribution instead.
+    """
+    drawn_BA = pi_BA if drawn_BA is None else drawn_BA
+    sampled_B = (drawn_BA.detach().clamp_min(1e-20).log() + gumbel_BA).argmax(dim=-1)
     hard_BA = nn.functional.one_hot(sampled_B, pi_BA.shape[-1]).to(pi_BA.dtype)
     return hard_BA - pi_BA.detach() + pi_BA
 

@@ -5,6 +5,9 @@ pi = softmax((score - lambda * cost) / entropy_weight) and w a straight-through 
 pi, or pi itself (soft mixture). Its optimum is score_a = -E[CE_a | text] up to a constant,
 whatever lambda is, so that one head serves every lambda.
 
+With `training.stage2_action_floor` w is sampled from pi mixed with equal shares, so that every
+view goes on being trained; its gradient stays that of pi.
+
 The head needs CE of every action, also of those that were not sampled; those are computed
 without gradient into the model. Shapes: B samples, A actions.
 """
@@ -19,7 +22,7 @@ from torch import Tensor
 from vovnet.config import Settings
 from vovnet.core.cost import allowed_actions
 from vovnet.model.sequences import TokenSequence, sent
-from vovnet.model.vovnet import VoVNet, action_distribution, straight_through
+from vovnet.model.vovnet import VoVNet, action_distribution, straight_through, with_floor
 from vovnet.training.examples import Example
 from vovnet.views import num_vision_tokens, parse_view, view_budget
 
@@ -141,7 +144,8 @@ class Objective(torch.nn.Module):
         weights_BA = pi_BA
         if policy.use_straight_through:
             gumbel_BA = torch.stack([example.gumbel_A for example in examples])
-            weights_BA = straight_through(pi_BA, sent(gumbel_BA, pi_BA.device))
+            drawn_BA = with_floor(pi_BA, self.settings.training.stage2_action_floor, allowed)
+            weights_BA = straight_through(pi_BA, sent(gumbel_BA, pi_BA.device), drawn_BA)
         sampled = HostCopy(weights_BA.detach() > 0.5) if policy.use_straight_through else None
         # A GPU encodes the images while the host waits to learn what was sampled.
         ready = self._look_sequences(examples) if self.model.vlm.packs else None
