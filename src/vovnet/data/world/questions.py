@@ -1,15 +1,21 @@
 """The synthetic world: questions about drawn pictures, of which we know how closely to look.
 
-A template fixes the kind of a question and where its answer is:
+A template fixes where the answer to a question is:
 
-- in the text alone (sums, recall), or mostly, by a strong prior (the colour of a banana);
-- in a small image (colour, shape, place);
-- only in the full image (patterns of 2 pixels' period, print made of single dots);
-- in a small or only in the full image, and the text does not tell which (a sign or a pattern that
-  may be coarse or fine).
+- in the text alone (a sum, or the very property that the text tells);
+- mostly in a prior (bananas are yellow, coins are round);
+- in a small image (colours, shapes, places, broad patterns, large print);
+- in a small or only in the full image, and the text does not tell which;
+- only in the full image (fine patterns, small print).
 
-Questions of the training part and the evaluation part never share a name, so that their texts
-differ; their pictures differ by jitter and tint. Everything follows from one random generator.
+No single word tells the template. What is woven has fine patterns and large print, what is painted
+has broad patterns and small print; of a banana the prior knows the colour, of a coin the shape;
+what the text tells may be what is asked, or something else; and a question may name a property
+that is not asked. So the need follows from words together. Questions have several wordings, of
+which the training part has some only.
+
+The two parts never share a name, so that their texts differ; their pictures differ by jitter and
+tint. Everything follows from one random generator.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,27 +24,36 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from vovnet.data.world.pictures import (
+    INKS,
+    LETTERS,
+    NAMED,
+    PATTERNS,
+    PLACES,
+    SHAPES,
+    Draw,
+    any_picture,
+    lined_up_picture,
+    pattern_picture,
+    placed_picture,
+    print_picture,
+    shape_picture,
+)
 
 Part = Literal["train", "eval"]
-Size = tuple[int, int]
-Box = tuple[int, int, int, int]
+Need = Literal["text", "prior", "coarse", "mixed", "fine"]
+Property = Literal["colour", "shape", "pattern", "letter"]
+Told = tuple[Property, str] | None
 
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 39, 40),
-    "green": (30, 150, 60),
-    "blue": (31, 90, 220),
-    "yellow": (245, 215, 30),
-    "orange": (250, 130, 20),
-    "purple": (130, 50, 170),
-    "black": (20, 20, 20),
-    "white": (250, 250, 250),
-}
-SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond")
-PATTERNS = ("horizontal", "vertical", "checked", "plain")
-PLACES = ("left", "right", "middle")
-WORDS = ("cat", "dog", "sun", "bus", "map", "key", "pen", "cup", "hat", "box", "fly", "zoo")
+WOVEN = ("rug", "scarf", "towel", "quilt")
+"""Things with fine patterns and large print."""
+PAINTED = ("fence", "wall", "box", "door")
+"""Things with broad patterns and small print."""
+EITHER = ("flag", "poster", "kite", "tent")
+"""Things of which only the picture tells."""
+THINGS = WOVEN + PAINTED + EITHER
 PRIOR_COLOURS = {
     "banana": "yellow",
     "tomato": "red",
@@ -46,14 +61,50 @@ PRIOR_COLOURS = {
     "plum": "purple",
     "carrot": "orange",
 }
+PRIOR_SHAPES = {
+    "coin": "circle",
+    "tile": "square",
+    "roof": "triangle",
+    "wheel": "ring",
+    "gem": "diamond",
+}
 PRIOR_STRENGTH = 0.85
-NAMED = tuple(COLOURS)
-TOKEN_SIDE = 32
-"""Side in pixels of what one vision token of the tiny model shows at FULL."""
-SIGN_POINTS = 15
-DOT_CONTRAST = 72
-BOARD_NOISE = 24
-THINGS = ("kite", "boat", "lamp", "sock", "chair")
+TOLD = 0.6
+"""How often the text tells a property that is not asked, where one may be told."""
+BROAD = 0.55
+"""How often a pattern or print is broad where only the picture tells."""
+SMALLEST = 0.5
+"""How often what is fine is as fine as the full image shows, and not a third coarser."""
+
+POOLS: dict[Property, tuple[str, ...]] = {
+    "colour": NAMED,
+    "shape": SHAPES,
+    "pattern": PATTERNS,
+    "letter": LETTERS,
+}
+TELLABLE: tuple[Property, ...] = ("colour", "pattern", "letter")
+PERIODS = {"smallest": (2.15, 2.35), "small": (2.7, 3.0), "broad": (6.0, 12.0)}
+PITCHES = {"smallest": (5,), "small": (7,), "broad": (16, 24)}
+"""Pixels from stripe to stripe and from letter to letter, by how fine they are."""
+
+WORDINGS = (
+    "Which {asked} has the {thing} of {name}?",
+    "What is the {asked} of the {thing} of {name}?",
+    "{name} has a {thing}. Name its {asked}.",
+    "Name the {asked}, not the {other}, of the {thing} of {name}.",
+    "Forget the {other} of the {thing} of {name}. What is its {asked}?",
+)
+EVAL_WORDINGS = (
+    *WORDINGS,
+    "{name} has a {thing}. Which {asked} has it?",
+    "Name the {asked} of the {thing} of {name}, not the {other}.",
+    "Forget the {other}. What is the {asked} of the {thing} of {name}?",
+)
+TELLING = (
+    "The {thing} of {name} is {value}.",
+    "The {told} of the {thing} is {value}.",
+    "{name} has a {thing}, its {told} is {value}.",
+)
 CONSONANTS = "bdfgklmnprstvz"
 VOWELS = "aeiou"
 
@@ -69,23 +120,8 @@ class Item:
     images: tuple[Image.Image, ...]
 
     @property
-    def skill(self) -> str:
+    def skill(self) -> Need:
         return TEMPLATES[self.template][1]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What a template draws from: a random generator, a name of the right part, a picture size."""
-
-    rng: np.random.Generator
-    name: str
-    size: Size
-
-    def pick(self, options: tuple[str, ...]) -> str:
-        return options[int(self.rng.integers(len(options)))]
-
-    def pick_two(self, options: tuple[str, ...]) -> list[str]:
-        return [options[index] for index in self.rng.permutation(len(options))[:2]]
 
 
 def make_name(rng: np.random.Generator, part: Part) -> str:
@@ -98,124 +134,34 @@ def make_name(rng: np.random.Generator, part: Part) -> str:
     return "".join(letters).capitalize()
 
 
-def _background(draw: Draw) -> Image.Image:
-    """A light, tinted, slightly noisy background, so that no two pictures are equal."""
-    width, height = draw.size
-    tint_3 = draw.rng.integers(150, 200, size=3)
-    noise_HW1 = draw.rng.normal(0, 4, size=(height, width, 1))
-    pixels_HW3 = np.clip(tint_3 + noise_HW1, 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels_HW3)
+def _part_of(name: str) -> Part:
+    return "train" if name[1] in "aeo" else "eval"
 
 
-def _box(draw: Draw, side: int) -> Box:
-    """A square of `side` pixels at a random place, with a margin of 2 pixels."""
-    width, height = draw.size
-    left = int(draw.rng.integers(2, width - side - 1))
-    top = int(draw.rng.integers(2, height - side - 1))
-    return left, top, left + side, top + side
+# ---- texts -------------------------------------------------------------------------------
 
 
-def _side(draw: Draw, low: int = 36, high: int = 56) -> int:
-    return int(draw.rng.integers(low, min(high, min(draw.size) - 6) + 1))
+def _asked(draw: Draw, thing: str, asked: Property, told: Told) -> str:
+    """A question for a property, perhaps after a sentence that tells another one."""
+    wordings = WORDINGS if _part_of(draw.name) == "train" else EVAL_WORDINGS
+    other = draw.pick(tuple(name for name in POOLS if name != asked))
+    words = {"asked": asked, "thing": thing, "name": draw.name, "other": other}
+    question = draw.pick(wordings).format(**words)
+    if told is None:
+        return question
+    name, value = told
+    return draw.pick(TELLING).format(**words, told=name, value=value) + " " + question
 
 
-def _shape_mask(size: Size, shape: str, box: Box) -> Image.Image:
-    mask = Image.new("L", size, 0)
-    pen = ImageDraw.Draw(mask)
-    left, top, right, bottom = box
-    middle_x, middle_y, third = (left + right) // 2, (top + bottom) // 2, (right - left) // 3
-    if shape == "circle":
-        pen.ellipse(box, fill=255)
-    elif shape == "square":
-        pen.rectangle(box, fill=255)
-    elif shape == "triangle":
-        pen.polygon([(middle_x, top), (left, bottom), (right, bottom)], fill=255)
-    elif shape == "diamond":
-        pen.polygon(
-            [(middle_x, top), (right, middle_y), (middle_x, bottom), (left, middle_y)], fill=255
-        )
-    elif shape == "cross":
-        pen.rectangle((left + third, top, right - third, bottom), fill=255)
-        pen.rectangle((left, top + third, right, bottom - third), fill=255)
-    else:
-        pen.ellipse(box, fill=255)
-        inset = (right - left) // 4
-        pen.ellipse((left + inset, top + inset, right - inset, bottom - inset), fill=0)
-    return mask
+def _told(draw: Draw, asked: Property) -> Told:
+    """Another property and its value, or nothing. The picture shows what is asked, and not this."""
+    if not draw.chance(TOLD):
+        return None
+    told = draw.pick(tuple(name for name in TELLABLE if name != asked))
+    return told, draw.pick(INKS if told == "colour" else POOLS[told])
 
 
-def _pattern(size: Size, pattern: str, colour: str, period: int) -> Image.Image:
-    """A pattern of `colour` and white. `plain` is their mean: all patterns have one mean colour."""
-    width, height = size
-    rows_HW, columns_HW = np.indices((height, width)) // (period // 2)
-    stripes = {"horizontal": rows_HW, "vertical": columns_HW, "checked": rows_HW + columns_HW}
-    share_HW = stripes[pattern] % 2 if pattern in stripes else np.full((height, width), 0.5)
-    ink_3, paper_3 = np.array(COLOURS[colour]), np.array([255, 255, 255])
-    pixels_HW3 = share_HW[..., None] * ink_3 + (1 - share_HW[..., None]) * paper_3
-    return Image.fromarray(pixels_HW3.astype(np.uint8))
-
-
-def _shape_picture(draw: Draw, shape: str, colour: str, box: Box | None = None) -> Image.Image:
-    box = box or _box(draw, _side(draw))
-    picture = _background(draw)
-    picture.paste(COLOURS[colour], mask=_shape_mask(draw.size, shape, box))
-    return picture
-
-
-def _any_picture(draw: Draw) -> Image.Image:
-    """A picture that does not matter to the question."""
-    colour, shape = draw.pick(NAMED), draw.pick(SHAPES)
-    return _shape_picture(draw, shape, colour)
-
-
-def _pattern_picture(draw: Draw, pattern: str, period: int) -> Image.Image:
-    picture = _background(draw)
-    colour = draw.pick(("red", "green", "blue", "purple", "black"))
-    shape = draw.pick(("circle", "square", "diamond"))
-    mask = _shape_mask(draw.size, shape, _box(draw, _side(draw, 44, 60)))
-    picture.paste(_pattern(draw.size, pattern, colour, period), mask=mask)
-    return picture
-
-
-def _sign_picture(draw: Draw, word: str, fine: bool) -> Image.Image:
-    """A word on a board, in solid ink or in single dots.
-
-    Dots and board have one mean colour, so that a picture of half the size shows no word.
-    Words stand on the grid of the model's vision tokens, as print stands on lines.
-    """
-    picture = _background(draw)
-    width, height = draw.size
-    font = ImageFont.load_default(SIGN_POINTS)
-    left, top, right, bottom = (int(side) for side in font.getbbox(word))
-    small = Image.new("L", (TOKEN_SIDE, TOKEN_SIDE // 2), 0)
-    place = ((small.width - right - left) // 2, (small.height - bottom - top) // 2)
-    ImageDraw.Draw(small).text(place, word, fill=255, font=font)
-    cell = small.point(lambda value: 255 if value > 100 else 0).resize(
-        (2 * TOKEN_SIDE, TOKEN_SIDE), Image.Resampling.NEAREST
-    )
-    x = TOKEN_SIDE * int(draw.rng.integers(0, width // TOKEN_SIDE - 1))
-    y = TOKEN_SIDE * int(draw.rng.integers(0, height // TOKEN_SIDE))
-    if fine:
-        board = _dotted_board(draw, np.asarray(cell) > 0)
-    else:
-        board = Image.new("RGB", cell.size, (255, 255, 255))
-        board.paste((0, 0, 0), mask=cell)
-    picture.paste(board, (x, y))
-    return picture
-
-
-def _dotted_board(draw: Draw, ink_HW: NDArray[np.bool_]) -> Image.Image:
-    """A noisy grey board on which ink is dark and light dots in turn, pixel by pixel.
-
-    Averaged over four pixels ink and board are equal but for the noise, so what a smaller
-    picture keeps of the letters' edges drowns in it.
-    """
-    height, width = ink_HW.shape
-    sign_HW = 1 - 2 * (np.add.outer(np.arange(height), np.arange(width)) % 2)
-    noise_HW = draw.rng.normal(0, BOARD_NOISE, size=ink_HW.shape)
-    grey_HW = 128 + noise_HW + DOT_CONTRAST * sign_HW * ink_HW
-    grey = Image.fromarray(np.clip(grey_HW, 0, 255).astype(np.uint8))
-    return Image.merge("RGB", [grey] * 3)
+# ---- templates ---------------------------------------------------------------------------
 
 
 def _sum(draw: Draw) -> Item:
@@ -224,83 +170,92 @@ def _sum(draw: Draw) -> Item:
         f"{draw.name} has {first} pears and buys {second} more. How many pears has {draw.name}?"
     )
     pool = tuple(str(value) for value in range(2, 19))
-    return Item("sum", question, str(first + second), pool, (_any_picture(draw),))
+    return Item("sum", question, str(first + second), pool, (any_picture(draw),))
 
 
 def _recall(draw: Draw) -> Item:
-    things, colours = draw.pick_two(THINGS), draw.pick_two(NAMED)
-    pairs = zip(colours, things, strict=True)
-    told = " and ".join(f"a {colour} {thing}" for colour, thing in pairs)
-    asked = int(draw.rng.integers(2))
-    question = f"{draw.name} owns {told}. What colour is the {things[asked]}?"
-    return Item("recall", question, colours[asked], NAMED, (_any_picture(draw),))
+    """What is asked is told."""
+    asked = draw.pick(TELLABLE)
+    pool = INKS if asked == "colour" else POOLS[asked]
+    value = draw.pick(pool)
+    question = _asked(draw, draw.pick(THINGS), asked, (asked, value))
+    shown = {"colour": draw.pick(INKS), "pattern": draw.pick(PATTERNS), "letter": ""} | {
+        asked: value
+    }
+    return Item("recall", question, value, POOLS[asked], (_thing_picture(draw, shown, "broad"),))
+
+
+def _thing_picture(draw: Draw, shown: Mapping[str, str], fineness: str) -> Image.Image:
+    """A thing of a colour, in print where it has a letter, and else in its pattern."""
+    if shown["letter"]:
+        pitches = PITCHES[fineness]
+        pitch = pitches[int(draw.rng.integers(len(pitches)))]
+        return print_picture(draw, shown["letter"], pitch, shown["colour"])
+    period = float(draw.rng.uniform(*PERIODS[fineness]))
+    return pattern_picture(draw, shown["pattern"], period, shown["colour"])
 
 
 def _prior(draw: Draw) -> Item:
-    thing = draw.pick(tuple(PRIOR_COLOURS))
-    colour = PRIOR_COLOURS[thing]
-    if draw.rng.random() >= PRIOR_STRENGTH:
-        colour = draw.pick(tuple(name for name in COLOURS if name != colour))
-    question = f"What colour is the {thing} of {draw.name}?"
-    return Item("prior", question, colour, NAMED, (_shape_picture(draw, "circle", colour),))
+    """The colour or the shape of what mostly has one."""
+    asked: Property = "colour" if draw.chance(0.5) else "shape"
+    usual = PRIOR_COLOURS if asked == "colour" else PRIOR_SHAPES
+    thing = draw.pick(tuple(usual))
+    value = usual[thing]
+    if not draw.chance(PRIOR_STRENGTH):
+        value = draw.pick(tuple(name for name in POOLS[asked] if name != value))
+    colour = value if asked == "colour" else draw.pick(NAMED)
+    shape = value if asked == "shape" else draw.pick(SHAPES)
+    question = _asked(draw, thing, asked, None)
+    return Item("prior", question, value, POOLS[asked], (lined_up_picture(draw, shape, colour),))
 
 
 def _colour(draw: Draw) -> Item:
-    shape, colour = draw.pick(SHAPES), draw.pick(NAMED)
-    question = f"What colour is the {shape} of {draw.name}?"
-    return Item("colour", question, colour, NAMED, (_shape_picture(draw, shape, colour),))
+    """The colour of what has none of its own; the text may tell its pattern or letter."""
+    if draw.chance(0.5):
+        thing, colour = draw.pick(tuple(PRIOR_SHAPES)), draw.pick(NAMED)
+        picture = lined_up_picture(draw, PRIOR_SHAPES[thing], colour)
+        return Item("colour", _asked(draw, thing, "colour", None), colour, NAMED, (picture,))
+    colour = draw.pick(INKS)
+    shown = {"colour": colour, "pattern": draw.pick(PATTERNS), "letter": ""}
+    question = _asked(draw, draw.pick(THINGS), "colour", _told(draw, "colour"))
+    return Item("colour", question, colour, NAMED, (_thing_picture(draw, shown, "broad"),))
 
 
 def _shape(draw: Draw) -> Item:
-    shape, colour = draw.pick(SHAPES), draw.pick(NAMED)
-    cells = (int(draw.rng.integers(0, side // TOKEN_SIDE - 1)) for side in draw.size)
-    left, top = (TOKEN_SIDE * cell for cell in cells)
-    box = (left + 3, top + 3, left + 2 * TOKEN_SIDE - 4, top + 2 * TOKEN_SIDE - 4)
-    picture = _shape_picture(draw, shape, colour, box)
-    question = f"Which shape did {draw.name} draw?"
-    return Item("shape", question, shape, SHAPES, (picture,))
+    shape, thing = draw.pick(SHAPES), draw.pick(tuple(PRIOR_COLOURS))
+    picture = lined_up_picture(draw, shape, PRIOR_COLOURS[thing])
+    return Item("shape", _asked(draw, thing, "shape", None), shape, SHAPES, (picture,))
 
 
 def _place(draw: Draw) -> Item:
     place = draw.pick(PLACES)
-    width, height = draw.size
-    side = _side(draw, 20, 28)
-    third = width // 3
-    left = PLACES.index("left") if place == "left" else 2 if place == "right" else 1
-    start = left * third + int(draw.rng.integers(2, third - side + 1))
-    top = int(draw.rng.integers(2, height - side - 2))
-    box = (start, top, start + side, top + side)
-    picture = _shape_picture(draw, draw.pick(SHAPES), draw.pick(NAMED), box)
     question = f"On which side did {draw.name} draw, left, right or middle?"
-    return Item("place", question, place, PLACES, (picture,))
+    return Item("place", question, place, PLACES, (placed_picture(draw, place),))
 
 
 def _second_colour(draw: Draw) -> Item:
     colours = draw.pick_two(NAMED)
-    pictures = tuple(_shape_picture(draw, draw.pick(SHAPES), colour) for colour in colours)
+    pictures = tuple(shape_picture(draw, draw.pick(SHAPES), colour) for colour in colours)
     question = f"{draw.name} drew <image 1> and <image 2>. What colour is the shape in <image 2>?"
     return Item("second_colour", question, colours[1], NAMED, pictures)
 
 
-def _painted(draw: Draw, fine: bool) -> Item:
-    """A pattern that is fine, or that may be."""
-    pattern, kind = draw.pick(PATTERNS), "fine pattern" if fine else "pattern"
-    period = 2 if fine or draw.rng.random() < 0.6 else 10
-    question = f"Which {kind} did {draw.name} paint?"
-    picture = _pattern_picture(draw, pattern, period)
-    return Item(f"pattern_{'fine' if fine else 'any'}", question, pattern, PATTERNS, (picture,))
+def _detail(draw: Draw, asked: Property, need: Need) -> Item:
+    """A pattern or a letter; how fine it is follows from the thing, or from the picture alone."""
+    things = {"mixed": EITHER, "fine": WOVEN, "coarse": PAINTED}
+    if asked == "letter":
+        things = {"mixed": EITHER, "fine": PAINTED, "coarse": WOVEN}
+    broad = need == "coarse" or (need == "mixed" and draw.chance(BROAD))
+    fineness = "broad" if broad else "smallest" if draw.chance(SMALLEST) else "small"
+    colour, value = draw.pick(INKS), draw.pick(POOLS[asked])
+    question = _asked(draw, draw.pick(things[need]), asked, _told(draw, asked))
+    shown = {"colour": colour, "pattern": "", "letter": ""} | {asked: value}
+    suffix = "any" if need == "mixed" else need
+    template = f"{'sign' if asked == 'letter' else 'pattern'}_{suffix}"
+    return Item(template, question, value, POOLS[asked], (_thing_picture(draw, shown, fineness),))
 
 
-def _written(draw: Draw, fine: bool) -> Item:
-    """A word in fine print, or in print that may be fine."""
-    word, kind = draw.pick(WORDS), "fine print" if fine else "sign"
-    picture_is_fine = fine or bool(draw.rng.random() < 0.6)
-    question = f"What does the {kind} of {draw.name} say?"
-    picture = _sign_picture(draw, word, picture_is_fine)
-    return Item(f"sign_{'fine' if fine else 'any'}", question, word, WORDS, (picture,))
-
-
-TEMPLATES: dict[str, tuple[Callable[[Draw], Item], str]] = {
+TEMPLATES: dict[str, tuple[Callable[[Draw], Item], Need]] = {
     "sum": (_sum, "text"),
     "recall": (_recall, "text"),
     "prior": (_prior, "prior"),
@@ -308,12 +263,14 @@ TEMPLATES: dict[str, tuple[Callable[[Draw], Item], str]] = {
     "shape": (_shape, "coarse"),
     "place": (_place, "coarse"),
     "second_colour": (_second_colour, "coarse"),
-    "pattern_fine": (partial(_painted, fine=True), "fine"),
-    "pattern_any": (partial(_painted, fine=False), "mixed"),
-    "sign_fine": (partial(_written, fine=True), "fine"),
-    "sign_any": (partial(_written, fine=False), "mixed"),
+    "pattern_coarse": (partial(_detail, asked="pattern", need="coarse"), "coarse"),
+    "pattern_any": (partial(_detail, asked="pattern", need="mixed"), "mixed"),
+    "pattern_fine": (partial(_detail, asked="pattern", need="fine"), "fine"),
+    "sign_coarse": (partial(_detail, asked="letter", need="coarse"), "coarse"),
+    "sign_any": (partial(_detail, asked="letter", need="mixed"), "mixed"),
+    "sign_fine": (partial(_detail, asked="letter", need="fine"), "fine"),
 }
-"""With what a template needs: `text`, `prior`, `coarse`, `fine`, or `mixed` (the last two)."""
+"""With what a template needs: its stratum; `mixed` is a small or only the full image."""
 
 
 def make_item(rng: np.random.Generator, part: Part, template: str) -> Item:
