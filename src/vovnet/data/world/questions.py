@@ -105,6 +105,15 @@ TELLING = (
     "The {told} of the {thing} is {value}.",
     "{name} has a {thing}, its {told} is {value}.",
 )
+DETAILS: tuple[Property, Property] = ("pattern", "letter")
+CLOSELY = "How closely must one look?"
+CLOSENESS: dict[Need, str] = {
+    "text": "never",
+    "prior": "hardly",
+    "coarse": "roughly",
+    "mixed": "perhaps",
+    "fine": "closely",
+}
 CONSONANTS = "bdfgklmnprstvz"
 VOWELS = "aeiou"
 
@@ -255,7 +264,24 @@ def _detail(draw: Draw, asked: Property, need: Need) -> Item:
     return Item(template, question, value, POOLS[asked], (_thing_picture(draw, shown, fineness),))
 
 
+def _closeness(draw: Draw) -> Item:
+    """How closely one must look to answer another question, which the words tell."""
+    asked_of = draw.pick(tuple(CLOSENESS))
+    make = {
+        "text": [_recall],
+        "prior": [_prior],
+        "coarse": [_colour, _shape, *(partial(_detail, asked=x, need="coarse") for x in DETAILS)],
+        "mixed": [partial(_detail, asked=x, need="mixed") for x in DETAILS],
+        "fine": [partial(_detail, asked=x, need="fine") for x in DETAILS],
+    }[asked_of]
+    other = make[int(draw.rng.integers(len(make)))](draw)
+    parts = [CLOSELY, other.question] if draw.chance(0.25) else [other.question, CLOSELY]
+    pool = tuple(CLOSENESS.values())
+    return Item("closeness", " ".join(parts), CLOSENESS[asked_of], pool, other.images)
+
+
 TEMPLATES: dict[str, tuple[Callable[[Draw], Item], Need]] = {
+    "closeness": (_closeness, "text"),
     "sum": (_sum, "text"),
     "recall": (_recall, "text"),
     "prior": (_prior, "prior"),
