@@ -265,19 +265,24 @@ def _detail(draw: Draw, asked: Property, need: Need) -> Item:
 
 
 def _closeness(draw: Draw) -> Item:
-    """How closely one must look to answer another question, which the words tell."""
-    asked_of = draw.pick(tuple(CLOSENESS))
-    make = {
+    """How closely one must look to answer another question.
+
+    No set asks this. It is how the tiny model comes to know things, as language models do.
+    """
+    need = draw.pick(tuple(CLOSENESS))
+    details = [partial(_detail, asked=asked, need=need) for asked in DETAILS]
+    by_need: dict[Need, list[Callable[[Draw], Item]]] = {
         "text": [_recall],
         "prior": [_prior],
-        "coarse": [_colour, _shape, *(partial(_detail, asked=x, need="coarse") for x in DETAILS)],
-        "mixed": [partial(_detail, asked=x, need="mixed") for x in DETAILS],
-        "fine": [partial(_detail, asked=x, need="fine") for x in DETAILS],
-    }[asked_of]
-    other = make[int(draw.rng.integers(len(make)))](draw)
+        "coarse": [_colour, _shape, *details],
+        "mixed": [*details],
+        "fine": [*details],
+    }
+    templates = by_need[need]
+    other = templates[int(draw.rng.integers(len(templates)))](draw)
     parts = [CLOSELY, other.question] if draw.chance(0.25) else [other.question, CLOSELY]
     pool = tuple(CLOSENESS.values())
-    return Item("closeness", " ".join(parts), CLOSENESS[asked_of], pool, other.images)
+    return Item("closeness", " ".join(parts), CLOSENESS[need], pool, other.images)
 
 
 TEMPLATES: dict[str, tuple[Callable[[Draw], Item], Need]] = {
