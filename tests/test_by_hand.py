@@ -77,7 +77,7 @@ def test_eval_sweeps_lambda(hand: Hand, tmp_path: Path) -> None:
     assert results["lambda_cost"].tolist() == [0, 0.02, 0.1, 5]
     assert set(results["dataset"]) == {"synth_mmmu"}
     assert set(results["baseline_name"]) == {""}
-    assert results["num_samples"].tolist() == [14] * 4
+    assert results["num_samples"].tolist() == [15] * 4
     cost = results["avg_cost"].tolist()
     assert cost == sorted(cost, reverse=True) and cost[0] > cost[-1] == 0
     matrix = json.loads((tmp_path / "eval_matrix.json").read_text())

@@ -120,7 +120,7 @@ def test_images_first_leave_no_prefix_to_reuse(fresh: Layout) -> None:
     with pytest.raises(ConfigError, match=r"eval\.cache_reuse: must be false"):
         observed(fresh, first)
     found = observed(fresh, merge(first, {"eval": {"cache_reuse": False}}))
-    assert len(found.rows) == 14
+    assert len(found.rows) == 15
 
 
 def test_sampling_does_not_depend_on_batching(fresh: Layout) -> None:
@@ -477,7 +477,7 @@ def test_halved_batches_are_told_in_the_manifest(
 
     assert "halved_batches_of_last_call" not in manifest("synth_mmmu")
     monkeypatch.setattr(Inference, "text_pass", small_memory)
-    assert manifest("synth_textvqa")["halved_batches_of_last_call"] == 2  # 14 questions: 8 and 6
+    assert manifest("synth_textvqa")["halved_batches_of_last_call"] == 2  # 15 questions: 8 and 7
     views = manifest("synth_mmmu", "views", ["full+pool-2"])
     assert views["halved_batches_of_last_call"] == 2
 

@@ -110,7 +110,7 @@ def test_caps_count_questions_and_circular_passes_are_samples(tmp_path: Path) ->
     sizes = Sizes(settings_of(Layout(tmp_path), layers))
     assert [part.samples for part in sizes.observed("synth_mmbench")] == [12]
     assert [part.samples for part in sizes.observed("synth_mmbench", 2)] == [8]
-    assert [part.samples for part in sizes.observed("synth_mmmu")] == [14]
+    assert [part.samples for part in sizes.observed("synth_mmmu")] == [15]
     assert sizes.assumed == {"synth_mmbench dev", "synth_mmmu validation"}
 
 
@@ -157,7 +157,7 @@ def test_the_shards_of_an_observation_share_its_questions(tmp_path: Path) -> Non
     counted = estimator(tmp_path, {})
     job = {"run": "vovnet", "seed": "0", "eval_set": "synth_mmmu", "group": "actions"}
     whole, half = (counted("observe", job | {"part": "0", "parts": n}, 1) for n in ("1", "2"))
-    assert (whole.samples, half.samples) == (14, 7)
+    assert (whole.samples, half.samples) == (15, 7.5)
     assert half.tflop == pytest.approx(whole.tflop / 2)
     views = counted("observe", job | {"group": "views", "part": "0", "parts": "1"}, 1)
     assert views.stage == "further_views"
@@ -166,7 +166,7 @@ def test_the_shards_of_an_observation_share_its_questions(tmp_path: Path) -> Non
 def test_a_live_run_answers_one_question_after_the_other(tmp_path: Path) -> None:
     live = {"text_pass_ms": 100, "token_ms": 10, "prefill_full_ms": 40}
     counted = estimator(tmp_path, {"plan": {"answer_tokens": 6, "start_s": 0}}, live=live)
-    capped = [min(14, counted.settings.experiments["profile_vovnet"].max_samples or 14)] * 3
+    capped = [min(15, counted.settings.experiments["profile_vovnet"].max_samples or 15)] * 3
     found = counted("live", {"experiment": "profile_vovnet"}, 1)
     assert found.samples == sum(capped)
     assert found.seconds == pytest.approx(sum(capped) * 0.2)

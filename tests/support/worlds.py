@@ -20,7 +20,7 @@ def world_config(folder: Path) -> dict[str, Any]:
         dataset["root"] = str(folder / "raw" / name)
     small = {
         "model": {"base_model_name": str(TINY_MODEL)},
-        "data": {"synthetic": {"num_eval_questions": 14, "num_train_questions": 24}},
+        "data": {"synthetic": {"num_eval_questions": 15, "num_train_questions": 24}},
         "seeds": [0],
     }
     return merge(value, small)
