@@ -145,9 +145,9 @@ def _compared(results: Path) -> Iterator[Path]:
         for path in found:
             live = path.parent.name.startswith("profile_")
             timed = path.name.endswith(".timings.parquet") or live
-            timed |= path.stem in ("profiling", "training_speed")
-            # These show latencies.
-            timed |= path.name in ("main_table.md", "main_table.tex", "report.html")
+            shown = path.stem.removesuffix("_column").removesuffix("_appendix")
+            timed |= shown in ("profiling", "training_speed", "report")
+            timed |= shown == "main_table" and path.suffix != ".csv"  # these show latencies
             if not (timed and path.name != "samples.parquet") and "manifest" not in path.name:
                 yield path
 
