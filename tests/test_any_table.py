@@ -54,10 +54,10 @@ def test_every_container_gives_the_same_samples(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.tsv", "a.csv"])
 def test_rows_may_be_chosen_and_lists_be_texts(tmp_path: Path, name: str) -> None:
-    rows = [row | {"label": '["x", "y"]', "split": row["key"]} for row in ROWS]
+    rows = [row | {"label": '["x", 0.57, 6]', "split": row["key"]} for row in ROWS]
     write(tmp_path, name, rows)
     (only,) = prepared(tmp_path, "open", name, columns=COLUMNS, where={"split": "q2"})
-    assert (only.id, only.answer, only.answers) == ("q2", "x", ["x", "y"])
+    assert (only.id, only.answer, only.answers) == ("q2", "x", ["x", "0.57", "6"])
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,16 @@ def test_plain_rows_tell_their_own_cost_and_confidence(tmp_path: Path) -> None:
             {"tokens": "n"},
             "column 'n': expected a whole number",
         ),
+        (
+            {"id": "a", "prediction": "x", "n": "inf"},
+            {"tokens": "n"},
+            "column 'n': expected a number, got 'inf'",
+        ),
+        (
+            {"id": "a", "prediction": "x", "s": "nan"},
+            {"entropy": "s"},
+            "column 's': expected a number, got 'nan'",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(

@@ -63,6 +63,18 @@ def test_errors_name_file_and_line(tmp_path: Path) -> None:
         file.sample(2)
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_line_that_is_too_long_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """The last one too, which may have no line end."""
+    monkeypatch.setattr(on_disk, "MAX_ROW_CHARS", 50)
+    path = tmp_path / "samples.jsonl"
+    path.write_text("{}\n" + "x" * 60 + end)
+    with pytest.raises(DataError, match=r"samples\.jsonl, line 2: has more than 50 bytes"):
+        SampleFile(path)
+
+
 def test_a_set_is_a_sequence_of_chosen_rows(tmp_path: Path) -> None:
     file = stored(tmp_path, *(sample(name) for name in "abcd"))
     chosen = SampleSet.of([(file, [3, 1]), (file, range(1))])

@@ -5,6 +5,7 @@ A layout says which columns of a row hold what, see `LAYOUTS`; a configuration m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +126,12 @@ def _number(row: Row, column: str | None) -> float | None:
     if column is None or not text:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise row.error(column, f"expected a number, got {text[:80]!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise row.error(column, f"expected a number, got {text[:80]!r}")
+    return number
 
 
 def _score(row: Row, column: str) -> float:

@@ -102,10 +102,11 @@ class SampleFile:
             chunk = np.frombuffer(os.pread(self._descriptor, CHUNK_BYTES, start), np.uint8)
             ends.append(start + 1 + np.flatnonzero(chunk == ord("\n")))
         edges = np.concatenate(ends)
+        edges = edges if edges[-1] == size else np.append(edges, size)
         if len(long := np.flatnonzero(np.diff(edges) > MAX_ROW_CHARS)):
             where = f"{self.path}, line {long[0] + 1}"
             raise DataError(f"{where}: has more than {MAX_ROW_CHARS:,} bytes")
-        return edges if edges[-1] == size else np.append(edges, size)
+        return edges
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def texts_of(row: Row, column: str | None) -> list[str]:
         parts = [Row(row.path, row.number, {column: item}) for item in value if item is not None]
         return [text_of(part, column) for part in parts]
     text = text_of(row, column)
-    found = text_list(text) if text.startswith("[") else None
+    found = text_list(text, numbers=True) if text.startswith("[") else None
     return found if found is not None else [text] if text.strip() else []
 
 

@@ -109,18 +109,19 @@ def require_columns(path: Path, names: list[str], required: tuple[str, ...]) -> 
             raise DataError(f"{path}: column {name!r} is missing, it has {shown}")
 
 
-def text_list(text: str) -> list[str] | None:
+def text_list(text: str, *, numbers: bool = False) -> list[str] | None:
     """The texts of a Python list that is written as a text; None if it is no list of texts.
 
-    Only literals are read, nothing is evaluated.
+    With `numbers` they may be among the texts. Only literals are read, nothing is evaluated.
     """
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    kinds = {str, int, float} if numbers else {str}
+    if not isinstance(value, list) or not {type(item) for item in value} <= kinds:
         return None
-    return value
+    return [str(item) for item in value]
 
 
 class NameCounts:

@@ -3,14 +3,14 @@
 from vovnet.core.records import Sample
 from vovnet.evaluation.scoring.base import Score, Scorer
 
-FORMULAS = ("Handwritten Mathematical Expression Recognition", "HME100k")
-"""Categories whose answers are formulas: spaces do not count in them, and case does."""
+FORMULAS = "Handwritten Mathematical Expression Recognition"
+"""The category whose answers are formulas: spaces do not count in them, and case does."""
 
 
 def score(sample: Sample, text: str) -> Score:
     """1 where the text contains one of the answers."""
     gold = sample.answers or [sample.answer]
-    if sample.category in FORMULAS:
+    if sample.category == FORMULAS:
         prepared = [part.replace("\n", "").replace(" ", "").strip() for part in (text, *gold)]
     else:
         prepared = [part.lower().strip().replace("\n", " ") for part in (text, *gold)]
