@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -14,7 +15,7 @@ import pandas as pd
 from vovnet.core.errors import DataError, error_line
 from vovnet.core.shown import csv_text, from_csv_text
 from vovnet.evaluation.columns import read_columns, write_csv
-from vovnet.report.render import Table, from_markdown, write_table_files
+from vovnet.report.render import Table, from_markdown, to_markdown, write_table_files
 
 HOSTILE = ["=cmd|'/c calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "'=1", "-x", "+"]
 HARMLESS = ["-1.5", "+2", "-3e-05", ".5", "5%", "'quoted'", "a=b", "", "[-1, 2]"]
@@ -43,13 +44,20 @@ def test_columns_without_such_texts_keep_their_bytes() -> None:
 
 def test_a_markdown_table_has_no_html_links_or_control_characters(tmp_path: Path) -> None:
     texts = ["<img src=x onerror=a()>", "![a](http://b)", "a\nb", "a|b", "\x1b[31m", "a < b, [0]"]
-    columns = {"Dataset": pd.Series(texts)}
+    columns = {"Method": pd.Series(texts)}
     paths = write_table_files("t", Table("Caption.", pd.DataFrame(columns), columns), tmp_path)
     written = paths[1].read_text()
     assert not [text for text in ("| <img", "](http", "\x1b", "a\nb") if text in written]
     assert "| a < b, [0] " in written
     cells = [row[0] for row in from_markdown(written)[1]]
     assert cells == [*texts[:2], "a b", "a|b", "\\x1b[31m", texts[-1]]
+
+
+def test_a_backslash_in_a_markdown_cell_does_not_undo_what_is_escaped() -> None:
+    texts = [r"\<img src=x onerror=a()>", r"\\<b>", r"a\|b", r"a\(b", r"![a]\(b)", "ends with \\"]
+    written = to_markdown(pd.DataFrame({"a": texts, "b": "c"}))
+    assert not re.search(r"(?<!\\)(\\\\)*(<\w|\|\w)", written), "an even number escapes nothing"
+    assert [row[0] for row in from_markdown(written)[1]] == texts
 
 
 PRINTS = """

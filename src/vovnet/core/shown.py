@@ -20,8 +20,8 @@ _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?"
 _FORMULA = re.compile(rf"'*(?!{_NUMBER}$)[=+@\t\r-]")
 """How a cell begins that a spreadsheet computes, behind any signs that say it is text."""
 
-_MARKUP = re.compile(r"<(?=[a-zA-Z/!?])|(?<=\])\(")
-"""In Markdown: the beginning of a tag of HTML, and that of a link's address."""
+_MARKUP = re.compile(r"\\|\||<(?=[a-zA-Z/!?])|(?<=\])\(")
+"""In a Markdown table: what escapes, what ends a cell, what begins HTML or a link's address."""
 
 
 def printable(text: str) -> str:
@@ -42,12 +42,12 @@ def from_csv_text(table: pd.DataFrame) -> pd.DataFrame:
 
 def markdown_cell(text: str) -> str:
     """A cell of a Markdown table: one line, in which nothing is HTML, a link or a command."""
-    escaped = _MARKUP.sub(lambda found: "\\" + found.group(), " ".join(text.split("\n")))
-    return printable(escaped).replace("|", r"\|")
+    line = printable(" ".join(text.split("\n")))
+    return _MARKUP.sub(lambda found: "\\" + found.group(), line)
 
 
 def from_markdown_cell(cell: str) -> str:
-    return re.sub(r"\\([<(|])", r"\1", cell)
+    return re.sub(r"\\([\\<(|])", r"\1", cell)
 
 
 class Printable:
