@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def test_columns_without_such_texts_keep_their_bytes() -> None:
     empty = table.head(0)
     assert csv_text(empty) == "a,c,d\n"
     assert from_csv_text(pd.read_csv(StringIO(csv_text(empty)))).empty
+
+
+def test_a_long_column_with_a_formula_takes_time_by_its_length() -> None:
+    table = pd.DataFrame({"id": ["=1", *(f"sample-{number}" for number in range(20_000))]})
+    began = time.process_time()
+    assert csv_text(table).startswith("id\n'=1\nsample-0\n")
+    assert time.process_time() - began < 2
 
 
 def test_a_markdown_table_has_no_html_links_or_control_characters(tmp_path: Path) -> None:

@@ -70,12 +70,16 @@ class Printable:
 
 def _changed(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     """The table with other texts; columns in which no text changes stay as they are."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
     found = table.copy(deep=False)
     for name, column in table.items():
         if column.dtype.kind not in "biuf":
-            texts = {value: change(value) for value in column if isinstance(value, str)}
-            if any(new != old for old, new in texts.items()):
-                found[name] = column.astype(object).replace(texts)
+            texts = (value for value in column if isinstance(value, str))
+            if any(change(text) != text for text in texts):
+                found[name] = column.astype(object).map(changed)
     return found
 
 
