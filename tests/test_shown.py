@@ -79,8 +79,8 @@ cli.main(["tables"])
 
 
 def test_nothing_from_data_commands_a_terminal() -> None:
-    line = error_line(DataError("a\x1b]0;title\x07b\u202e\nc"))
-    assert line == r"a\x1b]0;title\x07b\u202e" + "\nc"
+    line = error_line(DataError("a\x1b]0;title\x07b\u202e\u061c\nc"))
+    assert line == r"a\x1b]0;title\x07b\u202e\u061c" + "\nc"
     terminal, end = pty.openpty()
     subprocess.run([sys.executable, "-c", PRINTS], stdout=end, check=True)
     os.close(end)
