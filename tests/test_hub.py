@@ -29,6 +29,11 @@ from vovnet.pipeline.manifest import write_manifest
 
 PIECE_BYTES = 10 << 20
 TOKEN = "hf_" + "t0ken" * 6
+KEPT = [
+    *("max_new_tokens=8", "the token: x", "Basic units", "unexpected token: expected one"),
+    *("hf_hub_download failed", "pad_token=<|endoftext|>", '"eos_token": "<|im_end|>"'),
+    '{"url":"https://a.b","mail":"x@y.z"}',
+]
 
 
 @pytest.fixture
@@ -264,7 +269,13 @@ def test_progress_is_shown_in_a_log(tmp_path: Path, files: dict[str, bytes]) -> 
         ("{'Authorization': 'Digest a, b'}", "{'Authorization': '***'}"),
         ('token=a1 {"api_key": "b2"}', 'token=*** {"api_key": "***"}'),
         ('ACCESS_TOKEN="c3"', 'ACCESS_TOKEN="***"'),
-        *[(text, text) for text in ("max_new_tokens=8", "the token: x", "Basic units")],
+        ("AWS_SECRET_ACCESS_KEY=a/b+c", "AWS_SECRET_ACCESS_KEY=***"),
+        ("password='correct horse'", "password='***'"),
+        ('{"password": "a,b;c)d", "n": 1}', '{"password": "***", "n": 1}'),
+        ("token: abcdef123", "token: ***"),
+        ("--password hunter22 --x-api-key: abcdefg", "--password *** --x-api-key: ***"),
+        (f"ghp_{'a1' * 18} sk-{'b2' * 18}", "ghp_*** sk-***"),
+        *[(text, text) for text in KEPT],
     ],
 )
 def test_secrets_are_kept_out_of_messages(text: str, shown: str) -> None:
@@ -279,6 +290,8 @@ def test_secrets_of_the_environment_are_kept_out_of_logs_and_manifests(
     password = "pass%40word"
     monkeypatch.setenv("HF_ENDPOINT", f"https://me:{password}@hub.local/path")
     monkeypatch.setenv("WANDB_API_KEY", "0123abcd")
+    monkeypatch.setenv("MY_SECRET_KEY", 'say "yes"')
+    monkeypatch.setenv("DB_PASSWORD", "num_samples")
 
     def leak(arguments: argparse.Namespace) -> None:
         print("pass@word and 0123abcd", file=sys.stderr)
@@ -293,7 +306,10 @@ def test_secrets_of_the_environment_are_kept_out_of_logs_and_manifests(
     shown = capsys.readouterr().err
     assert "https://hub.local/path" in shown and "RuntimeError: ***" in shown
     settings = load([config(tmp_path)])
-    write_manifest(tmp_path / "manifest.json", step="fetch", settings=settings, note=password)
+    facts = {"note": [password, 'say "yes"'], "num_samples": 3}
+    write_manifest(tmp_path / "manifest.json", step="fetch", settings=settings, **facts)
+    written = read_json(tmp_path / "manifest.json")
+    assert written["note"] == ["***", "***"] and written["num_samples"] == 3
     for text in (shown, (tmp_path / "manifest.json").read_text()):
         assert not any(secret in text for secret in (password, "pass@word", "0123abcd"))
 

@@ -8,22 +8,34 @@ from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = "***"
 
-_KEY = r"(?:\w+[_-])?(?:token|password|passwd|secret|api[_-]?key)"
+_SPECIAL = r"(?!(?:\w+_)?(?:pad|eos|bos|unk|image)_token\b)"  # a tokenizer's, which are no secrets
+_KEY = (
+    rf"\b{_SPECIAL}(?:\w+[_-])?"
+    r"(?:token|password|passwd|passphrase|secret|api[_-]?key|(?:access|secret|private)[_-]?key)"
+)
 _VALUE = r"[^\s\"'&,;)]+"
 _SHAPES = (
-    (re.compile(r"(?<=://)[^/\s]*@"), ""),  # user:password@host, and the password may have an @
+    (re.compile(r"(?<=://)[^/\s\"',]*@"), ""),  # user:password@host, and the password may have an @
     (re.compile(r"(://[^\s?'\"]{0,2000})\?[^\s'\"]*"), r"\1"),  # signatures of download addresses
     (re.compile(r"(?i:\b(authorization['\"]?\s*[:=]\s*['\"]?))[^\r\n'\"]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"((?i:\bbearer)\s+|\bhf_|\bapi_org_)[\w.~+/=-]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"((?i:\bbearer)\s+|\bapi_org_)[\w.~+/=-]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(hf_|gh[oprsu]_|github_pat_|sk-(?=[\w-]*\d))[\w-]{20,}"), rf"\1{HIDDEN}"),
     (re.compile(r"(\b[Bb]asic\s+)(?=\S*[A-Z0-9+/=])[\w+/-]{6,}={0,2}"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(?i:(\b{_KEY}=['\"]?)){_VALUE}"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(?i:(['\"]{_KEY}['\"]\s*:\s*['\"])){_VALUE}"), rf"\1{HIDDEN}"),
+    (
+        re.compile(rf"(?i:({_KEY}['\"]?\s*[:=]\s*)(['\"]))(?:\\.|(?!\2)[^\\\r\n])*\2"),
+        rf"\1\2{HIDDEN}\2",
+    ),
+    (re.compile(rf"(?i:({_KEY}=['\"]?)){_VALUE}"), rf"\1{HIDDEN}"),
+    # Behind a colon or a space there may be words, so a value must look like one.
+    (re.compile(rf"(?i:({_KEY}(?<!token)\s*:\s*))(?!\*){_VALUE}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i:({_KEY}\s*:\s*))(?=\S*\d)(?=\S*[a-zA-Z])[\w.~+/=-]{{6,}}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i:(--{_KEY}\s+))(?!-){_VALUE}"), rf"\1{HIDDEN}"),
 )
 
-_NAMED = re.compile(r"(?i)(TOKEN|PASSWORD|SECRET|API_?KEY)$")
+_NAMED = re.compile(r"(?i)(TOKEN|PASSWORD|PASSPHRASE|SECRET|(API|ACCESS|SECRET|PRIVATE)_?KEY)$")
 """Environment variables whose whole value is a secret."""
 
-_MIN_CHARS = 6
+_MIN_CHARS = 8
 """A shorter password could be any part of a word."""
 
 

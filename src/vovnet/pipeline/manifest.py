@@ -92,6 +92,18 @@ def write_manifest(
         "config_hash": config_hash(settings),
         "versions": package_versions(),
         **hashed,
-        **facts,
+        **_without_secrets(facts),
     }
-    write_text(path, hide_known(json_text(manifest)))
+    write_text(path, json_text(manifest))
+
+
+def _without_secrets(value: Any) -> Any:
+    """The value with its texts redacted; names of facts stay, and so do paths and hashes of files.
+
+    JSON escapes some characters of a secret, so that its text would no longer show it.
+    """
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return hide_known(value) if isinstance(value, str) else value
