@@ -24,6 +24,7 @@ likes, and a line says for whom one waits.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -49,6 +50,11 @@ LISTING_SHARE = 0.2
 TELL_AFTER_S = 5.0
 TELL_AGAIN_S = 600.0
 """A process that waits says for whom after the one time, and then again after each of the other."""
+
+NO_LEASE = {errno.ENOENT, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EISDIR}
+NO_LEASE |= {errno.ELOOP, errno.ENXIO, errno.ENODEV}
+"""How the system refuses what is gone, or what is no lease. Any other error, such as that too many
+files are open, says nothing of a lease: it is raised, so that no living one is passed over."""
 
 MAX_BYTES = 1 << 16
 TAKE, GIVE_BACK, DONE = "take ", "give back ", "done"
@@ -91,7 +97,8 @@ class Lease:
         """Give the devices back, unless a command that got the open file still runs."""
         if self.files:
             os.close(self.files.pop())
-            _counts(self.folder, self.name)
+            with contextlib.suppress(OSError):  # whoever sees the file later removes it
+                _counts(self.folder, self.name)
             os.close(self.folder)
 
     def take(self, device: str) -> None:
@@ -125,13 +132,14 @@ class Lease:
 
     def _read(self, name: str) -> _Seen | None:
         size, seen = self.known.get(name, (-1, None))
-        with contextlib.suppress(OSError):
+        try:
             now = os.stat(name, dir_fd=self.folder, follow_symlinks=False).st_size
-            if now != size:
-                seen = _read(self.folder, name, self.job)
-                self.known[name] = now, seen
-            return seen
-        return None
+        except FileNotFoundError:
+            return None
+        if now != size:
+            seen = _read(self.folder, name, self.job)
+            self.known[name] = now, seen
+        return seen
 
     def _matters(self, other: _Seen) -> bool:
         ahead = other.waits and other.name < self.name and not other.wants.isdisjoint(self.wants)
@@ -198,7 +206,7 @@ def _collect(lease: Lease, count: int) -> None:
 
 def _wait_for(lease: Lease, other: _Seen, notice: "_Notice") -> None:
     """Wait until another lease says something new, or counts no more."""
-    with contextlib.suppress(OSError), _opened(lease.folder, other.name) as file:
+    with _no_lease_is_none(), _opened(lease.folder, other.name) as file:
         size = os.fstat(file).st_size
         while os.fstat(file).st_size == size and not _is_free(file):
             notice.tell([other], set(lease.wants))
@@ -234,11 +242,11 @@ def _read(folder: int, name: str, job: str | None) -> _Seen | None:
     Other users may leave anything under such a name. What cannot be read as a lease is none.
     """
     try:
-        with _opened(folder, name) as file:
+        with _no_lease_is_none(), _opened(folder, name) as file:
             status = os.fstat(file)
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
                 return _parsed(os.pread(file, MAX_BYTES, 0).decode(), name, job, status.st_uid)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
     return None
 
@@ -262,6 +270,15 @@ def _parsed(text: str, name: str, job: str | None, user: int) -> _Seen | None:
 
 
 @contextlib.contextmanager
+def _no_lease_is_none() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_LEASE:
+            raise
+
+
+@contextlib.contextmanager
 def _opened(folder: int, name: str) -> Iterator[int]:
     file = os.open(name, READING, dir_fd=folder)
     try:
@@ -272,7 +289,7 @@ def _opened(folder: int, name: str) -> Iterator[int]:
 
 def _counts(folder: int, name: str) -> bool:
     """Whether a process lives that holds this lease; if none does, its file is removed."""
-    with contextlib.suppress(OSError), _opened(folder, name) as file:
+    with _no_lease_is_none(), _opened(folder, name) as file:
         if not _is_free(file):
             return True
         os.unlink(name, dir_fd=folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import random
@@ -92,6 +93,26 @@ def test_a_device_is_held_once_and_comes_back(tmp_path: Path) -> None:
     assert third.devices == ["1", "0"]
     second.release()
     third.release()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_a_lease_that_cannot_be_looked_at_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    shared, opens = environment(tmp_path, 1), os.open
+    first = take(1, shared)
+
+    def fails(path: str, *arguments: int, **where: int) -> int:
+        if path == first.name:
+            raise OSError(number, "not now")
+        return opens(path, *arguments, **where)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leases.os, "open", fails)
+        with pytest.raises(OSError, match="not now"):
+            take(1, shared)
+    first.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_devices_than_there_are_fail_at_once(tmp_path: Path) -> None:
