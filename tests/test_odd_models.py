@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import resource
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,3 +110,28 @@ def test_a_models_own_code_is_neither_run_nor_asked_about(
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks on standard input"))
     load_vlm(ModelSettings(base_model_name=str(folder)), VisionBudget()).prompt("What?")
     assert not (folder / "was-run").exists()
+
+
+def test_a_template_counts_only_where_it_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, pipe = os.write, os.pipe
+
+    def killed(end: int, said: bytes) -> int:
+        write(end, said[:3])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    def high_pipe() -> list[int]:
+        low = pipe()
+        high = [fcntl.fcntl(end, fcntl.F_DUPFD, 1024) for end in low]
+        for end in low:
+            os.close(end)
+        return high
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", killed)
+        assert chat_template._limited(lambda: "a text").startswith(b"-took more than")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 1026:
+        monkeypatch.setattr(os, "pipe", high_pipe)
+    assert chat_template._limited(lambda: "a text") == b"+a text"
+    monkeypatch.setattr(chat_template, "WAIT_S", 0)
+    assert b"the machine may be too busy" in chat_template._limited(lambda: time.sleep(9) or "")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_S = 10
+WAIT_S = 100
+"""How long nothing may be said: a busy machine gives a process no core for a while."""
+
 MAX_BYTES = 1 << 30
 MAX_CHARS = 1 << 20
 
@@ -51,22 +54,28 @@ def _limited(render: Callable[[], str]) -> bytes:
     if child == 0:
         _say(render, write_end)
     os.close(write_end)
-    said = b""
+    said, is_at_its_end = b"", False
+    reader = select.poll()
+    reader.register(read_end, select.POLLIN)
     try:
-        # Beside its own time it may have to wait for a core.
-        while select.select([read_end], [], [], 10 * MAX_S)[0] and (
-            part := os.read(read_end, MAX_CHARS)
-        ):
-            said += part
+        while not is_at_its_end and reader.poll(1000 * WAIT_S):
+            part = os.read(read_end, MAX_CHARS)
+            said, is_at_its_end = said + part, not part
     finally:
         os.close(read_end)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    return said or _WRONG + f"took more than {MAX_S} s, or 1 GiB of memory".encode()
+        if not is_at_its_end:
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    if not is_at_its_end:
+        return _WRONG + f"said nothing for {WAIT_S} s; the machine may be too busy".encode()
+    if status != 0:
+        return _WRONG + f"took more than {MAX_S} s, or 1 GiB of memory".encode()
+    return said
 
 
 def _say(render: Callable[[], str], write_end: int) -> NoReturn:
     """Say what comes of it, and end: nothing else of the copied process may run."""
+    status = 1
     try:
         try:
             _limit_this_process()
@@ -79,8 +88,9 @@ def _say(render: Callable[[], str], write_end: int) -> NoReturn:
             said = _WRONG + reason.encode(errors="replace")
         while said:
             said = said[os.write(write_end, said) :]
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def _limit_this_process() -> None:
