@@ -106,11 +106,13 @@ class Wandb(ModuleType):
         self.told.append(values)
 
     def log(self, values: dict[str, Any], step: int) -> None:
-        if self.fails == "log":
+        if self.fails == "log" or self.fails in values:
             raise RuntimeError("no network")
         self.told.append(values)
 
     def finish(self) -> None:
+        if self.fails == "finish":
+            raise RuntimeError("no network")
         self.told.append({"finished": 1})
 
 
@@ -135,13 +137,28 @@ def test_wandb_stays_on_this_machine_unless_it_is_asked(
     assert wandb.mode == "online"
 
 
+@pytest.mark.parametrize("fails", ["log", "result/num_steps", "finish"])
 def test_training_goes_on_without_a_tracker_that_fails(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, fails: str
 ) -> None:
-    with_wandb(monkeypatch, "log")
+    with_wandb(monkeypatch, fails)
     train(settings_with("wandb", tmp_path / "log"))
     assert caplog.messages == ["training.tracker: wandb fails and is left out: no network"]
     with_wandb(monkeypatch, "init")
     with pytest.raises(VovnetError, match=r"^training.tracker: wandb does not start: no login$"):
         train(settings_with("wandb", tmp_path / "init"))
     assert not Layout(tmp_path / "init").stage("vovnet", 1, 2).joinpath("manifest.json").exists()
+
+
+def test_a_tracker_ends_where_training_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wandb = with_wandb(monkeypatch)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(globals(), "write_json", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings_with("wandb", tmp_path))
+    assert wandb.told[-1] == {"finished": 1}

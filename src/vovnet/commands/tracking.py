@@ -54,8 +54,11 @@ def tracked(trained: TrainedModel, stage: int, folder: Path, on_step: OnStep) ->
         on_step(done, total)
         follower.step()
 
-    yield followed
-    follower.end()
+    try:
+        yield followed
+        follower.end()
+    finally:
+        follower.finish()
 
 
 class _Follower:
@@ -73,15 +76,12 @@ class _Follower:
             self.tracker = self._started()
         if self.tracker is None:
             return
-        try:
+        with self._left_out_if_it_fails():
             path = self.trains_in / LOG_NAME
             if path.exists():
                 lines, self.position = appended_lines(path, self.position)
                 for line in map(parse_json, lines):
                     self.tracker.log(_numbers(line), step=line["step"])
-        except Exception as error:  # of any library; what is trained is worth more than its curves
-            logger.warning("training.tracker: %s fails and is left out: %s", self.name, error)
-            self.tracker = None
 
     def end(self) -> None:
         """Pass on the last lines, the number of steps and the calibration of the head."""
@@ -94,9 +94,23 @@ class _Follower:
             results = {f"calibration/{name}": _numbers(pair) for name, pair in pairs.items()}
         manifest = read_json(self.trains_in / claims.MANIFEST)
         counts = {key: manifest[key] for key in ("num_steps", "num_samples")}
-        if self.tracker is not None:
-            self.tracker.log(_flat({"result": counts | results}), step=counts["num_steps"])
-            self.tracker.finish()
+        with self._left_out_if_it_fails():
+            if self.tracker is not None:
+                self.tracker.log(_flat({"result": counts | results}), step=counts["num_steps"])
+
+    def finish(self) -> None:
+        """End the tracker, whether the training ended well or not."""
+        with self._left_out_if_it_fails():
+            if self.tracker is not None:
+                self.tracker.finish()
+
+    @contextmanager
+    def _left_out_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of any library; what is trained is worth more than its curves
+            logger.warning("training.tracker: %s fails and is left out: %s", self.name, error)
+            self.tracker = None
 
     def _started(self) -> Any:
         """The tracker, told what the stage is trained with."""
