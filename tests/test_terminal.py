@@ -127,6 +127,20 @@ def test_a_failed_job_shows_the_end_of_its_log(terminal: Terminal) -> None:
     assert len(terminal.lines) == 32 and "\x1b[31mbroken" not in terminal.getvalue()
 
 
+def test_what_jobs_say_does_not_command_the_terminal_and_is_shown_to_its_end(
+    terminal: Terminal,
+) -> None:
+    made = handler()
+    begin(made, 1)
+    made.jobs[1].name = "train"
+    log = Path(made.jobs[1].logs[0])
+    log.write_text("\x1b[2Jblocks: 1/2, 1.0/s, 1 s left")
+    made.console.print(made._running())
+    assert terminal.lines[0] == r"0:00:00 train  \x1b[2Jblocks: 1/2, 1.0/s, 1 s left"
+    fail(made, 1)
+    assert terminal.lines[-1] == r"\x1b[2Jblocks: 1/2, 1.0/s, 1 s left"
+
+
 def test_interrupting_takes_a_line_for_each_running_job(terminal: Terminal) -> None:
     made = handler()
     for jobid in range(4):

@@ -18,7 +18,6 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from vovnet.core.files import appended_lines
 from vovnet.core.progress import TOLD
 from vovnet.core.shown import printable
 
@@ -202,7 +201,7 @@ def _name(told: Mapping[str, object]) -> str:
 
 
 def _one_line(line: str) -> Text:
-    return Text(line, no_wrap=True, overflow="ellipsis")
+    return Text(printable(line), no_wrap=True, overflow="ellipsis")
 
 
 def _clock(seconds: float) -> str:
@@ -212,6 +211,8 @@ def _clock(seconds: float) -> str:
 
 def _end_of(path: Path) -> list[str]:
     try:
-        return appended_lines(path, max(0, path.stat().st_size - TAIL_BYTES))[0]
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
