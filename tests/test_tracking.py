@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from accelerate import PartialState
 
 from vovnet import cli
 from vovnet.commands import tracking
@@ -32,6 +33,7 @@ def settings_with(tracker: str | None, root: Path = Path("elsewhere")) -> Settin
 
 def train(settings: Settings, first: int = 1, last: int = 3) -> None:
     """What training does as far as others see it: lines of a log, results, a manifest."""
+    PartialState(cpu=True)
     layout = settings.layout
     trained = TrainedModel(settings, layout, "vovnet", 1)
     seen: list[int] = []
