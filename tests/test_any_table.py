@@ -68,6 +68,9 @@ def test_rows_may_be_chosen_and_lists_be_texts(tmp_path: Path, name: str) -> Non
         ({"opts": "['one', 'two']", "answer": "two"}, {"options": "opts"}, "B"),
         ({"x": "one", "y": "two", "answer": "0"}, {"options": ["x", "y"]}, "A"),
         ({"opts": ["3", "1", "2"], "answer": "1"}, {"options": "opts"}, "B"),
+        ({"opts": ["1", "2", "3"], "answer": "1"}, {"options": "opts", "answer_is": "place"}, "B"),
+        ({"opts": ["1", "2", "3"], "answer": 1}, {"options": "opts", "answer_is": "text"}, "A"),
+        ({"opts": ["B", "A"], "answer": "A"}, {"options": "opts", "answer_is": "text"}, "B"),
         ({"A": "one", "B": "two"}, {}, ""),
     ],
 )
@@ -107,10 +110,15 @@ def test_a_row_that_cannot_be_read_is_named(
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [("C", "expected one of ['A', 'B']"), ("7", "counted from 0")]
+    ("answer", "message"),
+    [
+        ("C", "expected one of ['A', 'B']"),
+        ("7", "counted from 0"),
+        ("1", "'1' is the place of option B (counted from 0) and the text of A, expected"),
+    ],
 )
 def test_gold_that_names_no_option_is_refused(tmp_path: Path, answer: str, message: str) -> None:
-    row = {"question": "?", "A": "one", "B": "two", "answer": answer}
+    row = {"question": "?", "A": "1", "B": "two", "answer": answer}
     raw(tmp_path, "a.jsonl").write_text(json.dumps(row) + "\n")
     assert message in failure(tmp_path, "choices", "a.jsonl", columns={"image": None})
 

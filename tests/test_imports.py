@@ -261,7 +261,8 @@ def test_predictions_are_joined_by_position_and_scored_by_the_set(tmp_path: Path
 def test_where_scores_come_from_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """A log's own scores are no verdicts of the set's scorer; views of logs have no size."""
     logged = {"columns": {"score": "right"}}
-    settings = suite(tmp_path, runs={"theirs": {"imported": {"toy": logged}}})
+    data = {"datasets": {"toy": {"scorer": "pope"}}}
+    settings = suite(tmp_path, runs={"theirs": {"imported": {"toy": logged}}}, data=data)
     for view in ("log-9", "full"):
         path = tmp_path / f"{view}.jsonl"
         rows = [json.loads(line) | {"right": 0.5} for line in path.read_text().splitlines()]
@@ -270,6 +271,9 @@ def test_where_scores_come_from_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     summary = read_json(settings.layout.eval("full") / "summary.json")
     assert summary["inputs"][0]["scores_told"] == ["log-9", "full"]
     assert summary["slices"][0]["accuracy"] == 0.5
+    assert "measures" not in summary["slices"][0], "they would follow from the texts"
+    full = read_results(settings.layout.eval("full") / "results.csv")
+    assert full["parse_fallback_rate"].isna().all(), "no text was read"
     export(settings, settings.layout, tmp_path / "out", "matrix", "theirs", 0)
     card = (tmp_path / "out/README.md").read_text()
     assert "| toy, test | the log from which it was imported | full | 2 | 50.00 | 90.0 |" in card
@@ -290,7 +294,13 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
     path.write_text(whole.splitlines()[0] + "\n")
     with pytest.raises(DataError, match="view 'full' has no answer to '1' of set 'toy'"):
         import_set(trained, "toy")
+    first = whole.splitlines()[0] + "\n"
+    path.write_text(whole + first)
+    with pytest.raises(DataError, match=r"row 3.*expected one answer to '0'"):
+        import_set(trained, "toy")
     assert not trained.observation_manifest("toy", "actions").exists()
+    path.write_text(whole + first.replace("A dog?", "A cow?"))
+    assert import_set(trained, "toy") == 1, "a further question, though its id comes again"
 
 
 @pytest.mark.parametrize(

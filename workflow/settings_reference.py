@@ -242,7 +242,9 @@ def _spelled_out(value: Any) -> Any:
 def _told(field: FieldInfo) -> Any:
     """A value of a field that is not left out."""
     adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or Any)
-    for candidate in (True, 0, 0.25, 1, [0.0], "", {}, *get_args(field.annotation)):
+    kinds = get_args(field.annotation)
+    literals = [value for kind in kinds for value in get_args(kind)]
+    for candidate in (True, 0, 0.25, 1, [0.0], "", {}, *kinds, *literals):
         try:
             found = adapter.validate_python(candidate, strict=True)
         except (ValidationError, TypeError):

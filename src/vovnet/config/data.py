@@ -74,6 +74,10 @@ class Columns(Section):
     )
     hint: str | None = Field(None, description="What is told before the question.")
     category: str | None = Field(None, description="What the question is about.")
+    answer_is: Literal["letter", "place", "text"] | None = Field(
+        None, exclude_if=lambda kind: kind is None
+    )
+    """How the gold answer names an option: found out if left out; a place is counted from 0."""
 
 
 class DatasetSettings(Section):

@@ -111,8 +111,11 @@ def _answers(
         if row.name in places:
             _check_question(row, samples[places[row.name]])
             found[places[row.name]] = row
-        else:
-            left_out += 1
+            continue
+        first, _, times = row.name.rpartition("~")
+        if times.isdecimal() and first in places and _may_ask(row, samples[places[first]]):
+            raise DataError(f"{row.where}: expected one answer to {first!r}, this is a further one")
+        left_out += 1
     for own, place in places.items():
         if place not in found:
             raise DataError(
@@ -128,12 +131,17 @@ def _answers(
 
 def _check_question(row: LogRow, sample: Sample) -> None:
     """Ids that only seem to be the same join answers to other questions."""
-    asked, wanted = (" ".join(text.split()).casefold() for text in (row.question, sample.question))
-    if asked and wanted and wanted not in asked:
+    if not _may_ask(row, sample):
         raise DataError(
             f"{row.where}: {row.name!r} was asked {row.question[:60]!r}, the prepared sample is"
             f" {sample.question[:60]!r}; match by another id, or set columns.question to ''"
         )
+
+
+def _may_ask(row: LogRow, sample: Sample) -> bool:
+    """Whether the log tells no other question than the sample's; it may tell none."""
+    asked, wanted = (" ".join(text.split()).casefold() for text in (row.question, sample.question))
+    return not asked or wanted in asked
 
 
 def _signals(ids: Sequence[str], actions: Mapping[str, Sequence[LogRow]]) -> pd.DataFrame:

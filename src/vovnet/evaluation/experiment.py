@@ -208,7 +208,9 @@ def _row_means(outcome: Outcome) -> Facts:
     if outcome.has_fallback:
         columns["fallback_trigger_rate"] = "fallback_triggered"
     rows = outcome.rows
-    means: Facts = {key: float(rows[name].to_numpy().mean()) for key, name in columns.items()}
+    means: Facts = {
+        key: float(rows[name].to_numpy(np.float64).mean()) for key, name in columns.items()
+    }
     shares = outcome.shares(outcome.actions)
     if shares is not None:
         means |= {f"action_rate_{name}": share for name, share in shares.items()}
@@ -239,8 +241,10 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
             for name in sorted(set(categories_U) - {""})
         },
     }
-    measures = [load_scorer(name).measures for name in {*questions.scorers}]
-    for measure in filter(None, measures):
+    scorers = {*questions.scorers}
+    if outcome.rows["parse_fallback"].isna().any():  # a log told the scores, texts may be missing
+        scorers = set()
+    for measure in filter(None, [load_scorer(name).measures for name in scorers]):
         facts["measures"] = measure(questions.samples, outcome.rows["prediction"].tolist())
     if outcome.has_fallback:
         before = outcome.shares(outcome.actions_before_fallback)

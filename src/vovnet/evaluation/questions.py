@@ -7,9 +7,11 @@ Shapes: N rows (samples), U units (questions: a sample, or a circular group of p
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vovnet.config import Parse, Settings
 from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
@@ -55,13 +57,15 @@ class Questions:
         """What a router knows that is told by the samples themselves, (N,)."""
         return known_of(self.samples, knows)
 
-    def score(self, texts: Iterable[str], told: pd.Series | None = None) -> tuple[Floats, Bools]:
+    def score(
+        self, texts: Iterable[str], told: pd.Series | None = None
+    ) -> tuple[Floats, NDArray[Any]]:
         """Correctness in [0, 1] of an answer per sample, and where no answer could be read.
 
-        Scores that were `told` with the answers stand.
+        Scores that were `told` with the answers stand, and whether one could be read is None.
         """
         if told is not None:
-            return told.to_numpy(dtype=np.float64), np.zeros(len(told), dtype=bool)
+            return told.to_numpy(dtype=np.float64), np.full(len(told), None)
         keys = []
         scored_by = zip(self.samples, self.scorers, self.parses, texts, strict=True)
         for sample, scorer, parse, text in scored_by:

@@ -15,7 +15,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.records import ImageRef
 from vovnet.data.formats.json_rows import is_json, iter_rows
 from vovnet.data.formats.mmmu import parquet_rows
-from vovnet.data.formats.source import Row, Source, text_list
+from vovnet.data.formats.source import Row, Source, text_list, whole_number
 from vovnet.data.formats.vlmevalkit import (
     MAX_REFERENCE_LENGTH,
     TableImages,
@@ -98,6 +98,8 @@ class Table:
         named = self.columns.model_fields_set  # what is not named may be missing
         required, optional = list[str](), list[str]()
         for key, value in self.columns:
+            if key == "answer_is":
+                continue
             (required if key in named else optional).extend(names_of(value))
         optional += [*string.ascii_uppercase, "index"]
         further = tuple(dict.fromkeys(name for name in optional if name not in required))
@@ -165,18 +167,35 @@ class Table:
             raise row.error(column, f"not valid base64 ({error})") from None
 
 
-def lettered_gold(row: Row, column: str | None, choices: dict[str, str]) -> str:
-    """The letter that the gold answer is, or that its place (counted from 0) or its text means."""
-    gold = text_of(row, column)
-    if not gold or gold in choices:
-        return gold
-    letters = list(choices)
-    if gold.isdecimal() and int(gold) < len(letters):
-        return letters[int(gold)]
-    named = [letter for letter, text in choices.items() if text == gold]
-    if len(named) != 1 or column is None:
+def lettered_gold(row: Row, columns: Columns, choices: dict[str, str]) -> str:
+    """The letter of the option that the gold answer names, as `columns.answer_is` says.
+
+    Where that is left out a letter comes first, and a place that is the text of another option,
+    too, is an error.
+    """
+    gold, kind, letters = text_of(row, columns.answer), columns.answer_is, list(choices)
+    if not gold:
+        return ""
+    place = whole_number(gold)
+    named = {
+        "letter": [gold] if gold in choices else [],
+        "place": [] if place is None else letters[place : place + 1],
+        "text": [letter for letter, text in choices.items() if text == gold],
+    }
+    kinds = [kind] if kind else ["letter"] if named["letter"] else ["place", "text"]
+    found = {letter for one in kinds for letter in named[one]}
+    if len(found) == 1:
+        return found.pop()
+    told = f"{row.at(str(columns.answer))}: "
+    if len(kinds) > 1 and named["place"] and named["text"]:
         raise DataError(
-            f"{row.at(str(column))}: expected one of {letters}, the place of an option counted from"
-            f" 0, or its text, got {gold[:80]!r}"
+            f"{told}{gold!r} is the place of option {named['place'][0]} (counted from 0) and the"
+            f" text of {named['text'][0]}, expected `columns.answer_is` to say place or text"
         )
-    return named[0]
+    expected = {
+        "letter": f"one of {letters}",
+        "place": "the place of an option counted from 0",
+        "text": "the text of one option",
+    }
+    names = expected[kind] if kind else ", or ".join(expected.values())
+    raise DataError(f"{told}expected {names}, got {gold[:80]!r}")

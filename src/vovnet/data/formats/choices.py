@@ -14,7 +14,7 @@ def read(source: Source) -> Iterator[Sample]:
     columns = table.columns
     for row, name in table.rows():
         choices = table.choices(row)
-        answer = lettered_gold(row, columns.answer, choices)
+        answer = lettered_gold(row, columns, choices)
         yield Sample(
             id=name,
             dataset=source.dataset,
