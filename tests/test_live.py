@@ -162,7 +162,7 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
     settings = live_settings(observed)
     inference = make_inference(settings)
     (policy,) = policy_points(settings, "vovnet")
-    sample = load_questions(settings, observed, "synth_mmmu").samples[0]
+    samples = load_questions(settings, observed, "synth_mmmu").samples
     places = {
         "text_pass": (inference, "text_pass"),
         "decision": (vovnet.policies.learned, "choose_actions"),
@@ -174,8 +174,8 @@ def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.Mon
     }
     assert tuple(places) == PARTS
     live = LivePolicy(inference, observed, policy.model_copy(update={"lambda_cost": 0.0}))
-    live.warm_up([sample])
-    assert live(sample).row["action"] > 0
+    live.warm_up(samples[:1])
+    sample = next(sample for sample in samples if live(sample).row["action"] > 0)
     plain = live(sample).timing.parts
     for part, (owner, name) in places.items():
         original = getattr(owner, name)

@@ -371,14 +371,14 @@ def never_rises(values: pd.Series) -> bool:
 
 
 def test_a1_cost_falls_with_lambda(walk: Walk, tmp_path: Path) -> None:
-    """A model of a few steps may be sure enough for all the document's values, not for any."""
+    """A model of a few steps may take one action at all the document's values."""
     rows = walk.results("mmbench_dev_pareto")
     assert rows["lambda_cost"].tolist() == LAMBDAS
     assert never_rises(rows["avg_cost"]) and never_rises(rows["action_rate_full"])
     assert never_rises(-rows["action_rate_no"])
     a1_with_other_words(walk, "--pareto 0 0.01 0.02 0.05 0.1", "--pareto 0 1e6", tmp_path)
     costs = read_results(tmp_path / "results.csv")["avg_cost"]
-    assert costs[0] == rows["avg_cost"][0] > costs[1] == 0
+    assert costs[0] == rows["avg_cost"][0] >= costs[1] == 0
 
 
 def test_mvp_repeats_points_of_a1(walk: Walk) -> None:
