@@ -25,8 +25,8 @@ from vovnet.policies.experiments import resolve_experiment
 from vovnet.views import DEFAULT_ACTIONS
 from workflow.plan import Plan
 
-THRESHOLD = {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.6}
-ENTROPY = {"policy": THRESHOLD, "sweep": {"baseline_threshold": [0.2, 0.6]}}
+THRESHOLD = {"baseline_name": "uncertainty_threshold", "baseline_threshold": 0.2}
+ENTROPY = {"policy": THRESHOLD, "sweep": {"baseline_threshold": [0.02, 0.2]}}
 SUITE: dict[str, Any] = {
     "standalone": True,
     "results_dir": "results/base",
@@ -80,7 +80,7 @@ FURTHER: dict[str, Any] = {
     "random": {
         "role": "random",
         "policy": {"baseline_name": "random_policy_matched"},
-        "match": {"experiment": "entropy_last", "thresholds": [0.2, 0.6]},
+        "match": {"experiment": "entropy_last", "thresholds": [0.02, 0.2]},
     },
     "oracle": {"role": "reference", "policy": {"baseline_name": "oracle"}},
     "probe": {"policy": {"baseline_name": "probe"}, "sweep": {"lambda_cost": [0, 0.02]}},
