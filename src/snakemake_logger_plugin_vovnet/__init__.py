@@ -18,6 +18,7 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from vovnet.core.files import last_lines
 from vovnet.core.progress import TOLD
 from vovnet.core.shown import printable
 
@@ -211,8 +212,6 @@ def _clock(seconds: float) -> str:
 
 def _end_of(path: Path) -> list[str]:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode(errors="replace").splitlines()
+        return last_lines(path, TAIL_BYTES)
     except OSError:
         return []

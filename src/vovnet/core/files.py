@@ -211,6 +211,13 @@ def appended_lines(path: Path | str, position: int) -> tuple[list[str], int]:
     return lines, position + len(whole) + len(end)
 
 
+def last_lines(path: Path | str, num_bytes: int) -> list[str]:
+    """The lines in the last bytes of a log, with one that is not finished."""
+    with Path(path).open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - num_bytes))
+        return file.read().decode("utf-8", errors="replace").splitlines()
+
+
 def append_text(path: Path | str, text: str) -> None:
     """Add to a file that grows; a killed process may leave a part of it."""
     with Path(path).open("a", encoding="utf-8") as file:
