@@ -17,8 +17,8 @@ from typing import NoReturn
 from vovnet import __version__
 from vovnet.commands.common import Command
 from vovnet.core.errors import error_line, fit_to_show
-from vovnet.core.redaction import Redacted
-from vovnet.core.shown import Printable
+from vovnet.core.redaction import redact
+from vovnet.core.shown import Filtered, printable
 from vovnet.machine.alone import at_work
 from vovnet.machine.overrides import drop_overrides
 from vovnet.pipeline.catalogue import STEPS
@@ -68,10 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
         sys.stdout.reconfigure(errors="replace")
-    if sys.stdout.isatty() and not isinstance(sys.stdout, Printable):
-        sys.stdout = Printable(sys.stdout)
-    if not isinstance(sys.stderr, Redacted):  # all logs and tracebacks go there
-        sys.stderr = Redacted(sys.stderr)
+    if sys.stdout.isatty() and not isinstance(sys.stdout, Filtered):
+        sys.stdout = Filtered(sys.stdout, printable)
+    if not isinstance(sys.stderr, Filtered):  # all logs and tracebacks go there
+        sys.stderr = Filtered(sys.stderr, redact)
     chosen = _parser().parse_args(argv)
     if chosen.command != "lease":  # what it runs may be of any kind
         drop_overrides(os.environ)

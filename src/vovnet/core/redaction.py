@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable
-from typing import Any, TextIO
 from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = "***"
@@ -69,21 +68,3 @@ def _passwords(address: str) -> Iterable[str]:
     except ValueError:
         return ()
     return password, unquote(password), quote(password, safe="")
-
-
-class Redacted:
-    """A stream of text, such as the error output, to which no secret is written."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._stream.write(redact(text))
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)

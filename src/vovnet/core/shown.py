@@ -50,14 +50,14 @@ def from_markdown_cell(cell: str) -> str:
     return re.sub(r"\\([\\<(|])", r"\1", cell)
 
 
-class Printable:
-    """A terminal's stream, to which no control characters are written."""
+class Filtered:
+    """A stream of text that is changed before it is written, as by `printable` on a terminal."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, change: Callable[[str], str]) -> None:
+        self._stream, self._change = stream, change
 
     def write(self, text: str) -> int:
-        self._stream.write(printable(text))
+        self._stream.write(self._change(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vovnet.config import Columns
 from vovnet.core.errors import DataError
-from vovnet.core.records import ImageRef
+from vovnet.core.records import ImageRef, Sample
 from vovnet.data.formats.json_rows import is_json, iter_rows
 from vovnet.data.formats.mmmu import parquet_rows
 from vovnet.data.formats.source import Row, Source, text_list, whole_number
@@ -116,10 +116,19 @@ class Table:
         name = text_of(row, column)
         return self.source.claim(row, column, name if name.strip() else row.text(column))
 
-    def question(self, row: Row) -> str:
-        """A required text; "" where no column holds any."""
-        column = self.columns.question
-        return "" if column is None else row.text(column)
+    def sample(self, row: Row, name: str, **own: Any) -> Sample:
+        """The sample of a row; `own` is what the format reads of it, such as the answer."""
+        columns = self.columns
+        return Sample(
+            id=name,
+            dataset=self.source.dataset,
+            split=self.source.split,
+            question="" if columns.question is None else row.text(columns.question),
+            images=self._images(row),
+            hint=text_of(row, columns.hint),
+            category=text_of(row, columns.category),
+            **own,
+        )
 
     def choices(self, row: Row) -> dict[str, str]:
         """The options by letter, of which there must be two at least."""
@@ -135,7 +144,7 @@ class Table:
             raise row.error(names_of(column or "A")[0], "expected two options")
         return choices
 
-    def images(self, row: Row) -> list[ImageRef]:
+    def _images(self, row: Row) -> list[ImageRef]:
         """The images of a row; none where no column holds any."""
         names = names_of(self.columns.image)
         refs = [ref for name in names for ref in self._images_in(row, name, row.values.get(name))]

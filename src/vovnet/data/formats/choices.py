@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vovnet.core.records import Sample
-from vovnet.data.formats.any_table import FILES, Table, lettered_gold, text_of
+from vovnet.data.formats.any_table import FILES, Table, lettered_gold
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.source import Source
 
@@ -11,22 +11,16 @@ from vovnet.data.formats.source import Source
 def read(source: Source) -> Iterator[Sample]:
     """The samples in the order of the files and of their rows."""
     table = Table(source)
-    columns = table.columns
     for row, name in table.rows():
         choices = table.choices(row)
-        answer = lettered_gold(row, columns, choices)
-        yield Sample(
-            id=name,
-            dataset=source.dataset,
-            split=source.split,
+        answer = lettered_gold(row, table.columns, choices)
+        yield table.sample(
+            row,
+            name,
             question_type="multiple-choice",
-            question=table.question(row),
-            images=table.images(row),
             choices=choices,
-            hint=text_of(row, columns.hint),
             answer=answer,
             answer_text=choices.get(answer, ""),
-            category=text_of(row, columns.category),
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vovnet.core.records import Sample
-from vovnet.data.formats.any_table import FILES, Table, text_of, texts_of
+from vovnet.data.formats.any_table import FILES, Table, texts_of
 from vovnet.data.formats.base import DatasetFormat
 from vovnet.data.formats.source import Source
 
@@ -11,22 +11,11 @@ from vovnet.data.formats.source import Source
 def read(source: Source) -> Iterator[Sample]:
     """The samples in the order of the files and of their rows."""
     table = Table(source)
-    columns = table.columns
     for row, name in table.rows():
-        answers = texts_of(row, columns.answer)
+        answers = texts_of(row, table.columns.answer)
         answer = answers[0] if answers else ""
-        yield Sample(
-            id=name,
-            dataset=source.dataset,
-            split=source.split,
-            question_type="open",
-            question=table.question(row),
-            images=table.images(row),
-            hint=text_of(row, columns.hint),
-            answer=answer,
-            answer_text=answer,
-            answers=answers,
-            category=text_of(row, columns.category),
+        yield table.sample(
+            row, name, question_type="open", answer=answer, answer_text=answer, answers=answers
         )
 
 
