@@ -20,6 +20,7 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import json_ready, read_json, write_text, writing
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
+from vovnet.core.shown import markdown_cell
 from vovnet.evaluation.columns import SampleResults
 from vovnet.evaluation.questions import Questions, load_questions, scoring_facts
 from vovnet.evaluation.replay import load_observed
@@ -261,5 +262,5 @@ def card(
             told = [one.name, f"{part.dataset}, {part.split}", by, column]
             told += [str(len(table)), f"{100 * table['score'].mean():.2f}"]
             told += [f"{table['vision_tokens'].mean():.1f}"]
-            lines.append("| " + " | ".join(told) + " |")
+            lines.append("| " + " | ".join(map(markdown_cell, told)) + " |")
     return "\n".join(lines) + "\n"
