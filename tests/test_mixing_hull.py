@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,9 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json, write_json
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import content_hash
-from vovnet.core.records import write_table
+from vovnet.core.records import read_table, write_table
 from vovnet.core.stats import MOST_POINTS
+from vovnet.evaluation import columns
 from vovnet.evaluation.columns import (
     CURVE_COLUMNS,
     HULL_COLUMNS,
@@ -37,6 +39,7 @@ from vovnet.evaluation.columns import (
     read_results,
 )
 from vovnet.evaluation.hull_metrics import hull_metrics
+from vovnet.evaluation.questions import load_questions
 from vovnet.report import inputs as report_inputs
 
 UNITS = ("tokens", "flops")
@@ -283,3 +286,24 @@ def test_results_of_other_samples_are_refused(tmp_path: Path) -> None:
     write_json(path.with_name("summary.json"), summary)
     with pytest.raises(DataError, match=r"samples\.parquet: .*evaluate 'entropy' again"):
         hull_metrics(settings, layout)
+
+
+def test_an_experiments_samples_are_read_a_set_and_seed_at_a_time(
+    evaluated: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, layout = evaluated
+    counts: list[int] = []
+
+    def counting(*arguments: Any) -> pd.DataFrame:
+        table = read_table(*arguments)
+        counts.append(len(table))
+        return table
+
+    monkeypatch.setattr(columns, "read_table", counting)
+    results = columns.SampleResults(layout, "vovnet", ("score",))
+    assert counts == []
+    for dataset in ("graded", "even"):
+        questions = load_questions(settings, layout, dataset)
+        for point in range(2):
+            assert len(results.rows(questions, 1, point)) == 600
+    assert counts == [600 * len(settings.experiments["vovnet"].sweep["lambda_cost"])] * 2

@@ -22,6 +22,14 @@ def unit_codes(names: Sequence[Hashable]) -> Ints:
     return pd.factorize(np.array(names, dtype=object))[0]
 
 
+def rows_of_each(names: Sequence[str] | NDArray[np.object_]) -> dict[str, Ints]:
+    """The rows of each name, ascending, by names in the order of their first appearance."""
+    codes_N, found = pd.factorize(np.array(names, dtype=object))
+    ends = np.cumsum(np.bincount(codes_N))[:-1]
+    parts = np.split(codes_N.argsort(kind="stable"), ends)
+    return dict(zip(found.tolist(), parts, strict=False))
+
+
 def unit_sums(values_NK: Floats, units_N: Ints) -> Floats:
     """Total of each unit's rows, (U, K)."""
     return _by_unit(np.add, 0.0, values_NK, units_N)

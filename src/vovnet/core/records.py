@@ -4,9 +4,10 @@ A `Sample` is one line of the unified JSONL, see `vovnet.data.samples`. Signals 
 parquet tables with one row per sample. The columns of results are in `vovnet.evaluation.columns`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from vovnet.core.errors import DataError
 from vovnet.core.files import atomic_path, check_is_file
 
 SCHEMA_VERSION = 1
+
+GROUP_ROWS = 1 << 17
+"""Of a table that comes in parts: so many rows are gathered before they are written, together."""
 
 QuestionType = Literal["multiple-choice", "open", "vqa", "instruction"]
 
@@ -127,10 +131,44 @@ def write_table(
     _write(path, table, checksums)
 
 
+_METADATA = {"vovnet_schema": str(SCHEMA_VERSION)}
+
+
 def _write(path: Path | str, table: pa.Table, checksums: bool) -> None:
-    table = table.replace_schema_metadata({"vovnet_schema": str(SCHEMA_VERSION)})
+    table = table.replace_schema_metadata(_METADATA)
     with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=checksums)
+
+
+@contextmanager
+def writing_table(
+    path: Path | str, columns: dict[str, pa.DataType]
+) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that adds rows to a table, which takes its place when the block succeeds.
+
+    A table of up to `GROUP_ROWS` rows has the bytes that `write_table` gives it. Of a larger one no
+    more are held at a time, and who reads a part of it need not read it all.
+    """
+    schema = pa.schema(list(columns.items()), metadata=_METADATA)
+    held: list[pa.Table] = []
+    with (
+        atomic_path(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
+
+        def write() -> None:
+            writer.write_table(pa.concat_tables(held).combine_chunks())
+            held.clear()
+
+        def add(rows: pd.DataFrame) -> None:
+            part = pa.Table.from_pandas(rows[list(columns)], schema, preserve_index=False)
+            held.append(part.replace_schema_metadata(_METADATA))
+            if sum(map(len, held)) >= GROUP_ROWS:
+                write()
+
+        yield add
+        if held:
+            write()
 
 
 def write_states(
@@ -161,22 +199,37 @@ def check_table(path: Path | str) -> None:
 
 
 def read_table(
-    path: Path | str, columns: Mapping[str, pa.DataType], only: Sequence[str] = ()
+    path: Path | str,
+    columns: Mapping[str, pa.DataType],
+    only: Sequence[str] = (),
+    where: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Read parquet; a missing file or column is one clear error. `only` names what is needed."""
-    table = _read(path, columns)
-    return (table.select(only) if only else table).to_pandas()
+    """Read parquet; a missing file or column is one clear error.
+
+    `only` names the columns that are needed, and `where` the values of those by which rows are.
+    """
+    return _read(path, columns, only, where).to_pandas()
 
 
-def _read(path: Path | str, columns: Iterable[str]) -> pa.Table:
+def _read(
+    path: Path | str,
+    columns: Iterable[str],
+    only: Sequence[str] = (),
+    where: Mapping[str, Any] | None = None,
+) -> pa.Table:
     try:
         check_is_file(path)
-        table = pq.read_table(path, page_checksum_verification=True)
+        names = pq.read_schema(path).names
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise DataError(f"{path}: column {missing[0]!r} is missing, it has {names}")
+        return pq.read_table(
+            path,
+            columns=list(only) or None,
+            filters=[(name, "==", value) for name, value in (where or {}).items()] or None,
+            page_checksum_verification=True,
+        )
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable parquet file ({error})") from None
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]!r} is missing, it has {table.column_names}")
-    return table

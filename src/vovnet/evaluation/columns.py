@@ -348,21 +348,30 @@ def read_columns(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
     )
 
 
-_KEYS = ("dataset", "seed", "point", "id")
-
-
 class SampleResults:
-    """What an experiment did, as its samples.parquet tells it; `only` names columns of these."""
+    """What an experiment did, as its samples.parquet tells it; `only` names columns of these.
+
+    The rows of one set and seed are held at a time.
+    """
 
     def __init__(self, layout: Layout, name: str, only: Sequence[str] = ()) -> None:
         self.path, self.name = layout.eval(name) / "samples.parquet", name
         check_recorded(self.path, self.path.with_name("summary.json"))
-        table = read_table(self.path, SAMPLE_RESULT_COLUMNS, only and (*_KEYS, *only))
-        self.tables = dict(list(table.groupby(list(_KEYS[:3]), sort=False)))
+        self._only = only and ("point", "id", *only)
+        self._place, self._points = ("", -1), dict[Any, pd.DataFrame]()
+
+    def points(self, dataset: str, seed: int) -> dict[Any, pd.DataFrame]:
+        """The rows of each sweep point on a set and a seed."""
+        if self._place != (dataset, seed):
+            where = {"dataset": dataset, "seed": seed}
+            table = read_table(self.path, SAMPLE_RESULT_COLUMNS, self._only, where)
+            self._points = dict(list(table.groupby("point", sort=False)))
+            self._place = (dataset, seed)
+        return self._points
 
     def rows(self, questions: Questions, seed: int, point: int) -> pd.DataFrame:
         """The rows of one set, seed and sweep point, which must be those of the questions."""
-        rows = self.tables.get((questions.name, seed, point))
+        rows = self.points(questions.name, seed).get(point)
         if rows is None or rows["id"].tolist() != [sample.id for sample in questions.samples]:
             raise DataError(
                 f"{self.path}: the samples of {questions.name}, seed {seed}, point {point} are not"

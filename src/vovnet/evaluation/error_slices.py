@@ -18,6 +18,7 @@ import pandas as pd
 
 from vovnet.config import PolicySettings, Settings
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.arrays import rows_of_each
 from vovnet.core.cost import allowed_actions
 from vovnet.core.errors import DataError
 from vovnet.core.files import json_ready, sha256_file, write_json
@@ -102,10 +103,12 @@ def slices_of(passes: pd.DataFrame, actions: Sequence[str]) -> list[Row]:
             rows.append(_slice(chosen, "action", name, chosen, by_row, actions))
     first = passes.drop_duplicates("unit").set_index("unit")
     for field in FIELDS:
-        for value in sorted(set(first[field]) - {""}):
-            units = first.index[first[field] == value]
-            there = passes[passes["unit"].isin(units)]
-            rows.append(_slice(there, field, value, questions.loc[units], overall, actions))
+        units_of = rows_of_each(first[field].to_numpy())
+        rows_of = rows_of_each(first[field].loc[passes["unit"]].to_numpy())
+        for value in sorted({*units_of} - {""}):
+            asked = questions.loc[first.index[units_of[value]]]
+            there = passes.iloc[rows_of[value]]
+            rows.append(_slice(there, field, value, asked, overall, actions))
     return rows
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.arrays import rows_of_each
 from vovnet.core.errors import DataError
 from vovnet.core.files import (
     json_ready,
@@ -23,7 +24,7 @@ from vovnet.core.files import (
     write_text,
 )
 from vovnet.core.layout import ROUTER_FIT, Layout
-from vovnet.core.records import write_table
+from vovnet.core.records import writing_table
 from vovnet.core.resampling import LEVEL, Resamples, percentile_interval
 from vovnet.core.shown import csv_text
 from vovnet.evaluation.clusters import draw_resamples
@@ -66,28 +67,30 @@ def evaluate_experiment(settings: Settings, layout: Layout, name: str) -> None:
     source = LiveRun(experiment, layout) if is_live else Replay(experiment, layout)
     evaluation, match = experiment.settings.eval, experiment.stanza.match
     rows: list[Facts] = []
-    tables: list[pd.DataFrame] = []
     slices: list[Facts] = []
-    for dataset in experiment.sets:
-        limit = experiment.stanza.max_samples
-        questions = load_questions(experiment.settings, layout, dataset, limit)
-        parse = experiment.settings.data.eval_sets[dataset].parse
-        resamples = draw_resamples(questions, evaluation)
-        for seed in experiment.seeds:
-            outcomes = source.outcomes(questions, seed)
-            measured = measured_columns(outcomes, resamples)
-            if isinstance(source, LiveRun):
-                profiles = source.profiles(questions, seed, resamples)
-                measured = [told | timed for told, timed in zip(measured, profiles, strict=True)]
-            keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
-            for point, policy in enumerate(experiment.points):
-                told = keys | setting_columns(policy, match) | {"scoring": parse}
-                rows.append(told | measured[point])
-                table = outcomes[point].rows
-                tables.append(table.assign(dataset=dataset, seed=seed, point=point))
-                slices.append(_slices(questions, outcomes[point], seed, point))
+    path = layout.eval(name) / "samples.parquet"
+    with writing_table(path, SAMPLE_RESULT_COLUMNS) as add:
+        for dataset in experiment.sets:
+            limit = experiment.stanza.max_samples
+            questions = load_questions(experiment.settings, layout, dataset, limit)
+            parse = experiment.settings.data.eval_sets[dataset].parse
+            resamples = draw_resamples(questions, evaluation)
+            for seed in experiment.seeds:
+                outcomes = source.outcomes(questions, seed)
+                measured = measured_columns(outcomes, resamples)
+                if isinstance(source, LiveRun):
+                    profiles = source.profiles(questions, seed, resamples)
+                    pairs = zip(measured, profiles, strict=True)
+                    measured = [told | timed for told, timed in pairs]
+                keys = {"experiment": name, "dataset": dataset, "run": experiment.run, "seed": seed}
+                for point, policy in enumerate(experiment.points):
+                    told = keys | setting_columns(policy, match) | {"scoring": parse}
+                    rows.append(told | measured[point])
+                    table = outcomes[point].rows
+                    add(table.assign(dataset=dataset, seed=seed, point=point))
+                    slices.append(_slices(questions, outcomes[point], seed, point))
     summary = _summary(experiment, layout) | {"slices": slices} | source.facts
-    _write(experiment, layout, rows, tables, summary)
+    _write(experiment, layout, rows, path, summary)
 
 
 class Replay:
@@ -225,7 +228,8 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
     """
     categories_N = np.array([sample.category for sample in questions.samples], dtype=object)
     _, first_U = np.unique(outcome.units, return_index=True)
-    categories_U, scores_U = categories_N[first_U], outcome.unit_scores
+    rows_of, questions_of = rows_of_each(categories_N), rows_of_each(categories_N[first_U])
+    scores_U = outcome.unit_scores
     facts: Facts = {
         "dataset": questions.name,
         "seed": seed,
@@ -234,11 +238,11 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
         "action_shares": outcome.shares(outcome.actions),
         "by_category": {
             name: {
-                "num_samples": int((categories_U == name).sum()),
-                "accuracy": float(scores_U[categories_U == name].mean()),
-                "action_shares": outcome.shares(outcome.actions[categories_N == name]),
+                "num_samples": len(questions_of[name]),
+                "accuracy": float(scores_U[questions_of[name]].mean()),
+                "action_shares": outcome.shares(outcome.actions[rows_of[name]]),
             }
-            for name in sorted(set(categories_U) - {""})
+            for name in sorted({*questions_of} - {""})
         },
     }
     scorers = {*questions.scorers}
@@ -284,18 +288,16 @@ def _write(
     experiment: ResolvedExperiment,
     layout: Layout,
     rows: list[Facts],
-    samples: Sequence[pd.DataFrame],
+    samples: Path,
     summary: Facts,
 ) -> None:
-    """Write the files of an experiment, results.csv last: its existence means completion."""
+    """Write what an experiment has beside its samples, results.csv last: then it is complete."""
     folder, actions = layout.eval(experiment.name), experiment.settings.actions
-    table = pd.concat(samples, ignore_index=True)
-    write_table(folder / "samples.parquet", table, SAMPLE_RESULT_COLUMNS)
     text = csv_text(pd.DataFrame(rows, columns=list(result_columns(actions, rows))))
-    results, table_path = folder / "results.csv", folder / "samples.parquet"
+    results = folder / "results.csv"
     outputs = {
         results.name: {"path": str(results), "sha256": sha256_bytes(text.encode())},
-        table_path.name: _file(table_path),
+        samples.name: _file(samples),
     }
     write_json(folder / "summary.json", json_ready(summary | {"outputs": outputs}))
     columns = result_columns(actions, rows)

@@ -62,7 +62,8 @@ def _bucketed(
     """Thresholds (equal parts of these questions, unless given), and shares per bucket."""
     match, actions = experiment.stanza.match, experiment.settings.actions
     assert match is not None and match.buckets is not None
-    rows, run = samples.tables[dataset, seed, point], experiment.given.experiments[samples.name].run
+    rows = samples.points(dataset, seed)[point]
+    run = experiment.given.experiments[samples.name].run
     path = layout.observations(run, seed, dataset) / "signals.parquet"
     check_recorded(path, layout.observation_manifest(run, seed, dataset, "actions"))
     entropy = read_table(path, signal_columns(actions)).set_index("id")["entropy"]

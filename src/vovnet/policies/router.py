@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vovnet.config import PolicySettings, Section
-from vovnet.core.arrays import Floats, Ints
+from vovnet.core.arrays import Floats, Ints, rows_of_each
 from vovnet.core.cost import choose_actions, expected_cost
 from vovnet.core.records import Sample
 from vovnet.policies.base import (
@@ -67,7 +67,7 @@ class GroupRouter:
 def fit_groups(known: Known, scores_NA_correct: Floats, tokens_NA: Floats) -> GroupRouter:
     """Average the correctness and the vision tokens, (N, A) each, of a training split by group."""
     facts_N2A = np.stack([scores_NA_correct, tokens_NA], axis=1)
-    means = {name: facts_N2A[known == name].mean(axis=0) for name in sorted(set(known))}
+    means = {name: facts_N2A[rows].mean(axis=0) for name, rows in rows_of_each(known).items()}
     return GroupRouter(means, facts_N2A.mean(axis=0))
 
 

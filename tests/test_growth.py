@@ -1,0 +1,59 @@
+"""What must not grow faster than its inputs: counted here, timed by `workflow/bench_growth.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vovnet.core import records
+from vovnet.core.records import read_table, write_table, writing_table
+from vovnet.policies.router import fit_groups
+
+COLUMNS = {"id": pa.string(), "seed": pa.int64()}
+
+
+def parts(count: int) -> list[pd.DataFrame]:
+    return [
+        pd.DataFrame({"id": [f"{seed}-{row}" for row in range(300)], "seed": seed})
+        for seed in range(count)
+    ]
+
+
+def test_a_table_in_parts_is_the_same_table_and_is_never_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, small, large = (tmp_path / name for name in ("whole", "small", "large"))
+    write_table(whole, pd.concat(parts(5)), COLUMNS)
+    with writing_table(small, COLUMNS) as add:
+        for part in parts(5):
+            add(part)
+    assert small.read_bytes() == whole.read_bytes()
+    monkeypatch.setattr(records, "GROUP_ROWS", 500)
+    with writing_table(large, COLUMNS) as add:
+        for part in parts(5):
+            add(part)
+    written = pq.ParquetFile(large).metadata
+    assert [written.row_group(row).num_rows for row in range(3)] == [600, 600, 300]
+    assert read_table(large, COLUMNS).equals(read_table(whole, COLUMNS))
+    chosen = read_table(large, COLUMNS, ["id"], {"seed": 3})
+    assert chosen["id"].tolist() == parts(4)[3]["id"].tolist()
+
+
+def test_groups_are_found_in_one_pass() -> None:
+    class Uncompared(np.ndarray):
+        """Names of which each comparison with all of them would cost a pass."""
+
+        def __eq__(self, other: object) -> Any:
+            raise AssertionError("a pass for each group")
+
+    known = np.array([f"group {row % 50}" for row in range(200)], dtype=object)
+    scores_NA = np.arange(600.0).reshape(200, 3)
+    router = fit_groups(known.view(Uncompared), scores_NA, 2 * scores_NA)
+    assert router.means["group 7"][0].tolist() == scores_NA[7::50].mean(axis=0).tolist()
+    assert len(router.means) == 50
