@@ -27,6 +27,8 @@ from vovnet.core.redaction import redact
 from vovnet.data.raw_files import FETCHED
 from vovnet.pipeline.manifest import write_manifest
 
+pytestmark = pytest.mark.slow
+
 PIECE_BYTES = 10 << 20
 TOKEN = "hf_" + "t0ken" * 6
 KEPT = [

@@ -475,11 +475,10 @@ def test_ten_thousand_questions_filter_at_once(
     script = """
         const box = document.getElementById(arguments[0]);
         box.value = arguments[1];
-        const start = performance.now();
         for (const kind of ["input", "change"]) box.dispatchEvent(new Event(kind));
         document.body.offsetHeight;
-        return performance.now() - start;
     """
+    page.execute_cdp_cmd("Performance.enable", {})
     for name, value, back in (
         ("filter-set", "1", ""),
         ("filter-category", "=needs_no", ""),
@@ -491,10 +490,19 @@ def test_ten_thousand_questions_filter_at_once(
     ):
         times = []
         for turn in range(10):
-            times.append(page.execute_script(script, name, back if turn % 2 else value))
+            began = computed_ms(page)
+            page.execute_script(script, name, back if turn % 2 else value)
+            times.append(computed_ms(page) - began)
             settle(page)
         print(name, [f"{time:.0f} ms" for time in times])
         assert np.median(times[::2]) < LIMIT_MS, (name, times)
+
+
+def computed_ms(page: webdriver.Chrome) -> float:
+    """What the page's thread has computed so far: other programs take none of this time."""
+    metrics = page.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    (seconds,) = (item["value"] for item in metrics if item["name"] == "ThreadTime")
+    return 1000 * float(seconds)
 
 
 def enlarged(text: str, count: int) -> dict[str, Any]:
