@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from support.repository import ROOT
 from vovnet.core import records
+from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table, writing_table
+from vovnet.evaluation.columns import read_results
 from vovnet.policies.router import fit_groups
+from workflow.bench_growth import Size, fabricate, run_step
 
 COLUMNS = {"id": pa.string(), "seed": pa.int64()}
 
@@ -57,3 +63,18 @@ def test_groups_are_found_in_one_pass() -> None:
     router = fit_groups(known.view(Uncompared), scores_NA, 2 * scores_NA)
     assert router.means["group 7"][0].tolist() == scores_NA[7::50].mean(axis=0).tolist()
     assert len(router.means) == 50
+
+
+def test_the_benchmark_of_growth_makes_up_a_suite_that_is_evaluated(tmp_path: Path) -> None:
+    config = fabricate(Size(sets=1, seeds=1, experiments=5, questions=40), tmp_path)
+    run_step("evaluate", config)
+    results = Layout(tmp_path / "results").eval("oracle") / "results.csv"
+    assert read_results(results)["num_samples"].tolist() == [40]
+
+
+def test_the_peak_of_memory_is_that_of_the_process_itself() -> None:
+    """A process is started by one that holds 300 MiB more."""
+    command = [sys.executable, "-c", "from workflow.bench_prepare import peak_mib as p; print(p())"]
+    held = bytearray(b"1") * (300 << 20)
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert len(held) and float(told) < 200

@@ -7,13 +7,19 @@ chooses instead, and the log says why.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
 
 from snakemake_scheduler_plugin_gpu import choice
-from snakemake_scheduler_plugin_gpu.run_times import UnknownRunTimeError, durations, tails
+from snakemake_scheduler_plugin_gpu.run_times import (
+    UnknownRunTimeError,
+    durations,
+    measure,
+    tails,
+)
 
 Job = Any
 """A job of Snakemake. The interface's own class lacks the rule's name."""
@@ -31,8 +37,12 @@ class Scheduler(SchedulerBase):
         self._last_offer: tuple[set[Job], float] = (set(), 0.0)  # the ready jobs, and when
         self._jobs: dict[Job, None] = {}  # every job that was ever seen, in order
         self._measured: dict[Job, float] = {}
+        self._num_measured: Counter[str] = Counter()  # jobs of each rule
+        self._num_estimated: Counter[str] = Counter()  # as many as the estimates are made from
+        self._is_estimated = False
         self._durations: dict[Job, float] = {}
         self._tails: dict[Job, float] = {}
+        self._candidates: dict[Job, choice.Candidate] = {}
         self._warned: set[str] = set()
 
     def select_jobs(
@@ -45,11 +55,11 @@ class Scheduler(SchedulerBase):
         """The jobs to start now; None leaves the choice to the greedy scheduler."""
         free = {name: int(amount) for name, amount in available_resources.items()}
         now_s = self.clock()
-        self._note_started(remaining_jobs)
+        ended = self._note_started(remaining_jobs)
         self._last_offer = set(selectable_jobs), now_s
         try:
-            self._estimate()
-            candidates = self._candidates(selectable_jobs, free)
+            self._estimate(remaining_jobs, ended)
+            candidates = self._ready(selectable_jobs, free)
             selected: Sequence[Any] = choice.choose(candidates, self._running(free, now_s), free)
             if not selected and not self._started_s:
                 raise choice.NoChoiceError("no job fits the free resources")
@@ -61,19 +71,22 @@ class Scheduler(SchedulerBase):
             return None
         return selected
 
-    def _note_started(self, remaining: Sequence[Job]) -> None:
-        """Bring `_started_s` up to date.
+    def _note_started(self, remaining: Sequence[Job]) -> list[Job]:
+        """Bring `_started_s` up to date, and tell which jobs have ended.
 
-        Whoever chose them, the jobs of the last offer that no longer wait have started then.
+        Whoever chose them, the jobs of the last offer that no longer wait have started then. One
+        that waits again is tried once more, perhaps with more resources.
         """
         waiting = set(remaining)
         offered, then_s = self._last_offer
-        started_s = {job: then_s for job in offered if job not in waiting} | self._started_s
-        self._started_s = {
-            job: time_s
-            for job, time_s in started_s.items()
-            if job not in waiting and not self.dag.finished(job)
-        }
+        for job in self._started_s.keys() & waiting:
+            del self._started_s[job]
+            self._candidates.pop(job, None)
+        self._started_s = dict.fromkeys(offered - waiting, then_s) | self._started_s
+        ended = [job for job in self._started_s if self.dag.finished(job)]
+        for job in ended:
+            del self._started_s[job]
+        return ended
 
     def _running(self, free: Mapping[str, int], now_s: float) -> list[choice.Running] | None:
         """The jobs at work; None where they do not add up to the GPUs in use.
@@ -94,27 +107,42 @@ class Scheduler(SchedulerBase):
         in_use = sum(item.resources[choice.GPU] for item in running)
         return running if in_use == self._num_gpus - free[choice.GPU] else None
 
-    def _candidates(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[choice.Candidate]:
-        return [
-            choice.Candidate(
-                key=job,
-                duration_s=self._durations[job],
-                tail_s=self._tails[job],
-                priority=job.priority,
-                resources={name: _asked(job, name) for name in free},
-            )
-            for job in sorted(jobs, key=lambda job: job.jobid)
-        ]
+    def _ready(self, jobs: Sequence[Job], free: Mapping[str, int]) -> list[choice.Candidate]:
+        for job in jobs:
+            if job not in self._candidates:
+                self._candidates[job] = choice.Candidate(
+                    key=job,
+                    duration_s=self._durations[job],
+                    tail_s=self._tails[job],
+                    priority=job.priority,
+                    resources={name: _asked(job, name) for name in free},
+                )
+        return [self._candidates[job] for job in sorted(jobs, key=lambda job: job.jobid)]
 
-    def _estimate(self) -> None:
-        """Estimate durations and tails; those of the jobs that have ended are measured by now."""
-        self._jobs.update(dict.fromkeys(self.dag.needrun_jobs()))
-        self._durations = durations(list(self._jobs), self._measured)
+    def _estimate(self, remaining: Sequence[Job], ended: Sequence[Job]) -> None:
+        """Estimate durations and tails where more is known than before.
+
+        That is where there are new jobs, and where twice as many jobs of a rule are measured as the
+        estimates are made from, so that all jobs together are not looked at whenever one has ended.
+        """
+        if any(job not in self._jobs for job in remaining):
+            self._is_estimated = False
+            self._jobs.update(dict.fromkeys(self.dag.needrun_jobs()))
+            ended = list(self._jobs)
+        for job in measure(ended, self._measured):
+            rule = job.rule.name
+            self._num_measured[rule] += 1
+            self._is_estimated &= self._num_measured[rule] < 2 * self._num_estimated[rule]
+        if self._is_estimated:
+            return
+        self._durations = durations(self._jobs, self._measured)
         needs = {
             job: [other for other in self.dag.job_dependencies(job) if other in self._jobs]
             for job in self._jobs
         }
         self._tails = tails(self._durations, needs)
+        self._candidates.clear()
+        self._num_estimated, self._is_estimated = self._num_measured.copy(), True
 
 
 def _asked(job: Job, name: str) -> int:

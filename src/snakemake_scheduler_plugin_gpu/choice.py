@@ -15,6 +15,8 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from heapq import nlargest
 from typing import Any
 
 import pulp
@@ -38,9 +40,14 @@ class Candidate:
     priority: int = 0
     resources: Mapping[str, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def gpus(self) -> int:
         return self.resources.get(GPU, 0)
+
+    @cached_property
+    def shape(self) -> tuple[tuple[str, int], ...]:
+        """What it asks for; jobs of one shape ask for the same."""
+        return tuple(sorted(self.resources.items()))
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def choose(
     `running` is None where it is unclear what runs. Raises NoChoiceError.
     """
     kept = reserve(ready, running, free)
-    jobs = _undominated([job for job in ready if _fits(job.resources, free)], free, kept)
+    jobs = _undominated(ready, free, kept)
     # Where all of them fit at once, there is nothing to solve.
     if _fits(_total(jobs, free), free) and (kept is None or _leaves(jobs, kept)):
         return [job.key for job in jobs]
@@ -129,18 +136,17 @@ def _undominated(
 ) -> list[Candidate]:
     """The most urgent jobs of each shape, as many as fit.
 
-    Jobs of one shape ask for the same and are alike to the reserved job. So a best choice without
-    the others exists, and the integer program stays small.
+    Where they are alike to the reserved job as well, a best choice without the others exists, and
+    the integer program stays small.
     """
-    shapes: dict[tuple[Any, ...], list[Candidate]] = defaultdict(list)
+    shapes: dict[tuple[Any, bool], list[Candidate]] = defaultdict(list)
     for job in jobs:
-        asked = tuple(job.resources.get(name, 0) for name in free)
-        shapes[(*asked, _delays(job, kept))].append(job)
+        shapes[job.shape, _delays(job, kept)].append(job)
     result = []
-    for shape, alike in shapes.items():
-        counts = [free[name] // asked for name, asked in zip(free, shape, strict=False) if asked]
-        alike.sort(key=_urgency, reverse=True)
-        result += alike[: min(counts, default=len(alike))]
+    for alike in shapes.values():
+        asked = alike[0].resources
+        counts = [free[name] // asked[name] for name in free if asked.get(name, 0)]
+        result += nlargest(min(counts, default=len(alike)), alike, key=_urgency)
     return result
 
 

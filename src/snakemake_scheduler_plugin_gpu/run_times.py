@@ -1,7 +1,7 @@
 """How long jobs are expected to run, and how much of the DAG waits for each of them."""
 
 import csv
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,31 +13,40 @@ class UnknownRunTimeError(Exception):
     """The run time of a job was neither measured nor declared; the text names its rule."""
 
 
-def durations(jobs: Sequence[Any], measured: dict[Any, float]) -> dict[Any, float]:
-    """Expected seconds of each of Snakemake's `jobs`.
+def measure(jobs: Iterable[Any], measured: dict[Any, float]) -> list[Any]:
+    """Read the benchmark files of those of Snakemake's `jobs` that are not `measured` yet.
 
-    A job's own measurement counts before the mean of its rule's other jobs, and that before the
-    `runtime` that the rule declares. `measured` keeps the seconds of the benchmark files between
-    calls, so that only those of jobs that had not ended before are read again.
+    Their seconds are added to `measured`; returns the jobs that have some.
     """
+    found = []
     for job in jobs:
         if job not in measured and job.benchmark is not None:
             seconds = measured_s(Path(job.benchmark))
             if seconds is not None:
                 measured[job] = seconds
+                found.append(job)
+    return found
+
+
+def durations(jobs: Iterable[Any], measured: Mapping[Any, float]) -> dict[Any, float]:
+    """Expected seconds of each of Snakemake's `jobs`.
+
+    A job's own measurement counts before the mean of its rule's other jobs, and that before the
+    `runtime` that the rule declares.
+    """
     of_rule: dict[str, list[float]] = {}
-    for job in jobs:
-        if job in measured:
-            of_rule.setdefault(job.rule.name, []).append(measured[job])
-    return {job: _duration_s(job, measured, of_rule.get(job.rule.name)) for job in jobs}
+    for job, seconds in measured.items():
+        of_rule.setdefault(job.rule.name, []).append(seconds)
+    means = {rule: sum(seconds) / len(seconds) for rule, seconds in of_rule.items()}
+    return {job: _duration_s(job, measured, means.get(job.rule.name)) for job in jobs}
 
 
-def _duration_s(job: Any, measured: Mapping[Any, float], of_rule: Sequence[float] | None) -> float:
+def _duration_s(job: Any, measured: Mapping[Any, float], of_rule: float | None) -> float:
     declared_min = job.scheduler_resources.get("runtime")
     if job in measured:
         return measured[job]
-    if of_rule:
-        return sum(of_rule) / len(of_rule)
+    if of_rule is not None:
+        return of_rule
     if isinstance(declared_min, int | float):
         return declared_min * 60.0
     if job.is_norun:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from snakemake_scheduler_plugin_gpu import Scheduler, choice
+import snakemake_scheduler_plugin_gpu as plugin
+from snakemake_scheduler_plugin_gpu import Scheduler, choice, run_times
 from snakemake_scheduler_plugin_gpu.choice import (
     Candidate,
     NoChoiceError,
@@ -181,6 +184,36 @@ def test_gpus_are_kept_for_a_waiting_job_after_another_failed() -> None:
     assert session.select("3", "3", 1) == []
     assert session.select("3", "3", 2) == ["two"]
     assert session.warnings == []
+
+
+def test_all_jobs_are_estimated_again_only_where_more_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            calls.append(function.__name__)
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(run_times, "measured_s", counting(measured_s))
+    monkeypatch.setattr(plugin, "tails", counting(tails))
+    jobs = [Job(number, f"job {number}", 1, 60) for number in range(64)]
+    for job in jobs:
+        job.rule, job.benchmark = SimpleNamespace(name="rule"), tmp_path / f"{job.jobid}.tsv"
+    dag = Dag(jobs)
+    scheduler = Scheduler(dag, None, SimpleNamespace(warning=print))
+    for job in jobs:
+        left = jobs[job.jobid :]
+        (chosen,) = scheduler.select_jobs(left, left, {"gpu": 1, "_cores": 1}, {})
+        assert chosen is job
+        job.benchmark.write_text(f"s\n{30 + job.jobid}\n")
+        dag.ended.add(job.name)
+    assert calls.count("measured_s") <= 64 + 63, "each once at first and once when it has ended"
+    assert calls.count("tails") == 7, "at first, and when 1, 2, 4, 8, 16, 32 jobs were measured"
+    assert scheduler._durations[jobs[63]] == sum(range(30, 62)) / 32
 
 
 # ---- in Snakemake ----------------------------------------------------------------------

@@ -81,7 +81,13 @@ class Simulation:
         self.dag = PretendedDag(tasks, cores)
         self.now_s = 0.0
         self.random = random.Random(order)
-        self.waiting = {name: set(job.task.needs) for name, job in self.dag.jobs.items()}
+        self.waiting = dict(self.dag.jobs)
+        self.needs = {name: len({*job.task.needs}) for name, job in self.dag.jobs.items()}
+        self.needed_by: dict[str, list[str]] = {name: [] for name in self.dag.jobs}
+        for name, job in self.dag.jobs.items():
+            for other in {*job.task.needs}:
+                self.needed_by[other].append(name)
+        self.ready = {name for name, count in self.needs.items() if not count}
         self.free = {"_cores": cores, "gpu": gpus, "_job_count": len(tasks) + 1}
         self.devices = list(range(gpus))
         self.running: list[tuple[float, int, Span]] = []
@@ -105,12 +111,11 @@ class Simulation:
         return spans
 
     def _start(self) -> None:
-        ready = [self.dag.jobs[name] for name, needs in self.waiting.items() if not needs]
-        if not ready:
+        if not self.ready:
             return
+        ready = sorted((self.dag.jobs[name] for name in self.ready), key=lambda job: job.jobid)
         self.random.shuffle(ready)
-        remaining = [self.dag.jobs[name] for name in self.waiting]
-        offer: tuple[Any, ...] = (ready, remaining, dict(self.free), {})
+        offer: tuple[Any, ...] = (ready, list(self.waiting.values()), dict(self.free), {})
         chosen = self.scheduler.select_jobs(*offer)
         if chosen is None:
             chosen = self.greedy.select_jobs(*offer)
@@ -122,14 +127,17 @@ class Simulation:
             span = Span(job.task, self.now_s, end_s, devices)
             heapq.heappush(self.running, (end_s, job.jobid, span))
             del self.waiting[job.task.name]
+            self.ready.remove(job.task.name)
 
     def _end(self) -> Span:
         span = heapq.heappop(self.running)[2]
         self._change_free(self.dag.jobs[span.task.name], 1)
         self.devices = sorted([*self.devices, *span.devices])
         self.dag.ended.add(span.task.name)
-        for needs in self.waiting.values():
-            needs.discard(span.task.name)
+        for name in self.needed_by[span.task.name]:
+            self.needs[name] -= 1
+            if not self.needs[name]:
+                self.ready.add(name)
         return span
 
     def _change_free(self, job: Any, sign: int) -> None:

@@ -108,26 +108,27 @@ def _packs(tasks: Sequence[Task]) -> list[list[Task]]:
     """The tasks in an order in which they can be typed, cut before each training."""
     packs: list[list[Task]] = [[]]
     placed: set[str] = set()
-    left = list(tasks)
+    left = {task.name: task for task in tasks}
 
     def take(wanted: Iterable[Task]) -> bool:
         taken = [task for task in wanted if placed.issuperset(task.needs)]
         for task in taken:
             placed.add(task.name)
             packs[-1].append(task)
-            left.remove(task)
+            del left[task.name]
         return bool(taken)
 
     while left:
-        while take([task for task in left if not _is_training(task)]):
+        while take([task for task in left.values() if not _is_training(task)]):
             pass
-        trainings = [task for task in left if _is_training(task) and placed.issuperset(task.needs)]
+        waiting = [task for task in left.values() if _is_training(task)]
+        trainings = [task for task in waiting if placed.issuperset(task.needs)]
         if trainings:
             packs.append([])
             # A stage 2 that can be trained goes before another stage 1, since its model is used.
             take([max(trainings, key=lambda task: task.stage)])
         elif left:
-            raise VovnetError(f"{left[0].name}: needs a job that is not in the plan")
+            raise VovnetError(f"{next(iter(left))}: needs a job that is not in the plan")
     return packs
 
 

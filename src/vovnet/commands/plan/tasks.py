@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
-from snakemake_scheduler_plugin_gpu.run_times import durations, tails
+from snakemake_scheduler_plugin_gpu.run_times import durations, measure, tails
 from vovnet.commands.plan.estimates import NO_ESTIMATE, Estimate, Estimator
 from vovnet.config import Settings
 from vovnet.model.throughput import PACKAGED, Throughput, load_throughput
@@ -90,6 +90,7 @@ def load_suite(
         estimator = Estimator(settings, throughput)
         jobs = list(dag.needrun_jobs())
         measured: dict[Any, float] = {}
+        measure(jobs, measured)
         limits = durations(jobs, measured)
         estimates = {job: estimator(job.rule.name, job.wildcards_dict, _gpus(job)) for job in jobs}
         expected = expected_times(jobs, measured, estimates)
