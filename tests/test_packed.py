@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -97,6 +99,20 @@ def test_work_is_divided_evenly(work: dict[int, int], count: int) -> None:
     assert max(loads) - min(loads) <= max(work.values())
 
 
+def test_what_is_sampled_is_shared_out_as_well() -> None:
+    """A step's views that get a gradient fall evenly on the devices, whatever the policy is."""
+    rng = np.random.default_rng(0)
+    work = {key: int(tokens) for key, tokens in enumerate(rng.integers(100, 900, 128))}
+    noise = dict(enumerate(rng.gumbel(size=(128, 2)).tolist()))
+    parts = balanced(work, 4, {key: full - no for key, (no, full) in noise.items()})
+    assert sorted(key for part in parts for key in part) == sorted(work)
+    loads = [sum(work[key] for key in part) for part in parts]
+    assert max(loads) - min(loads) <= max(work.values())
+    for advantage in (-3.0, -1.0, 0.0, 1.0, 3.0):
+        looked = [sum(noise[key][1] + advantage > noise[key][0] for key in part) for part in parts]
+        assert max(looked) - min(looked) <= 1
+
+
 def test_batches_hold_no_more_tokens_than_asked(fresh: Layout) -> None:
     settings = settings_of(fresh, {"eval": {"batch_tokens": 1600}})
     inference = make_inference(settings)
@@ -119,11 +135,22 @@ def test_the_bench_of_a_card_needs_one(
     assert "this machine has no GPU" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["config", "paper", "single_gpu", "base_8b"])
-def test_every_suite_can_be_benched(name: str, tmp_path: Path) -> None:
-    """Whatever its data are: the bench has its own."""
-    settings = bench_settings(load([Path(f"config/{name}.yaml")]), tmp_path, 1)
-    write_model(settings, tmp_path / "model")
+@pytest.mark.parametrize(
+    "names", [["config"], ["paper"], ["paper", "qwen2_5_vl"], ["single_gpu"], ["base_8b"]]
+)
+def test_every_suite_can_be_benched(names: list[str], tmp_path: Path) -> None:
+    """Whatever its data are: the bench has its own. Images are cut as the model asks."""
+    configured = load([Path(f"config/{name}.yaml") for name in names])
+    settings = bench_settings(configured, tmp_path, 1)
+    write_model(configured, tmp_path / "model")
+    config, processor = (
+        json.loads((tmp_path / "model" / name).read_text())
+        for name in ("config.json", "preprocessor_config.json")
+    )
+    cut = (config["vision_config"]["patch_size"], config["vision_config"]["spatial_merge_size"])
+    budget = settings.vision_budget
+    assert cut == (processor["patch_size"], processor["merge_size"])
+    assert cut == (budget.patch_size, budget.spatial_merge_size)
     write_photos(settings, settings.layout, {"train": 2, "val": 1})
     assert len(load_train(settings, settings.layout)) == 2
 

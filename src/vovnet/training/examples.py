@@ -5,7 +5,7 @@ follow from (seed, stage, position in the run) alone: they depend neither on the
 processes nor on where a run was interrupted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,18 +59,31 @@ def sample_order(num_samples: int, num_positions: int, seed: int, stage: int) ->
     return np.concatenate(passes)[:num_positions]
 
 
-def balanced(work: Mapping[int, int], count: int) -> list[list[int]]:
+def balanced(
+    work: Mapping[int, int], count: int, likelihood: Mapping[int, float] | None = None
+) -> list[list[int]]:
     """`count` lists of the keys with nearly the same work each: the largest goes where least is.
 
     Graham (1969), "Bounds on multiprocessing timing anomalies", section 3. Each list ascends, and
     none is empty where there are keys enough.
+
+    With `likelihood`, of a key's further work, keys next to each other in its order go to different
+    lists, so that above any bound of it no list has more than one key more than another.
     """
+    rounds = [[*work]]
+    if likelihood is not None:
+        ordered = sorted(work, key=lambda key: (likelihood[key], key))
+        rounds = [ordered[start : start + count] for start in range(0, len(ordered), count)]
     parts: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
-    for key in sorted(work, key=lambda key: (-work[key], key)):
-        least = min(range(count), key=lambda part: (loads[part], len(parts[part])))
-        parts[least].append(key)
-        loads[least] += work[key]
+    for keys in rounds:
+        free = list(range(count))
+        for key in sorted(keys, key=lambda key: (-work[key], key)):
+            least = min(free, key=lambda part: (loads[part], len(parts[part])))
+            parts[least].append(key)
+            loads[least] += work[key]
+            if likelihood is not None:
+                free.remove(least)
     return [sorted(part) for part in parts]
 
 
@@ -95,12 +108,10 @@ class TrainingSet(Dataset[Example]):
     def __getitem__(self, position: int) -> Example:
         sample = self.samples[int(self.order[position])]
         data, training = self.settings.data, self.settings.training
-        rng = np.random.default_rng((training.seed, self.stage, 1, position))
+        view, gumbel_A = self._drawn(position)
         question = question_text(sample, data.prompt_template)
         images = self.load_images(sample)
-        view = self._stage1_view(rng)
-        actions = self.settings.actions
-        shown = [view] if self.stage == 1 else actions
+        shown = [view] if self.stage == 1 else self.settings.actions
         budgets = dict.fromkeys(view_budget(name, self.settings.vision_budget) for name in shown)
         image_first = data.prompt_order == "image_first"
         return Example(
@@ -110,7 +121,7 @@ class TrainingSet(Dataset[Example]):
             sizes=[image.size for image in images],
             pixels={size: self.vlm.preprocess(images, size) for size in budgets if size},
             view=view,
-            gumbel_A=_gumbel_noise(actions, rng),
+            gumbel_A=gumbel_A,
         )
 
     def num_tokens(self, position: int) -> int:
@@ -119,13 +130,34 @@ class TrainingSet(Dataset[Example]):
         Those of its images are exact; of its text, four characters are taken for a token.
         """
         sample = self.samples[int(self.order[position])]
-        rng = np.random.default_rng((self.settings.training.seed, self.stage, 1, position))
-        shown = [self._stage1_view(rng)] if self.stage == 1 else self.settings.actions
-        sizes = [(image.width, image.height) for image in sample.images]
-        budget = self.settings.vision_budget
-        vision = max(num_vision_tokens(sizes, view, budget) for view in shown)
+        shown = [self._drawn(position)[0]] if self.stage == 1 else self.settings.actions
         text = question_text(sample, self.settings.data.prompt_template)
-        return vision + len(text + sample.answer_text) // 4 + 16
+        return max(self._vision_tokens(sample, shown)) + len(text + sample.answer_text) // 4 + 16
+
+    def leads(self, positions: Iterable[int]) -> dict[int, float] | None:
+        """By how much the noise of an example's largest view exceeds that of every other action.
+
+        The larger it is, the likelier that view is sampled, whatever the policy, and with it a
+        backward pass through it. None where no view is sampled.
+        """
+        if self.stage == 1 or not self.settings.policy.use_straight_through:
+            return None
+        return {position: self._lead(position) for position in positions}
+
+    def _lead(self, position: int) -> float:
+        tokens = self._vision_tokens(self.samples[int(self.order[position])], self.settings.actions)
+        noise = self._drawn(position)[1].tolist()
+        return float(noise.pop(tokens.index(max(tokens))) - max(noise))
+
+    def _vision_tokens(self, sample: Sample, views: Sequence[str]) -> list[int]:
+        sizes = [(image.width, image.height) for image in sample.images]
+        return [num_vision_tokens(sizes, view, self.settings.vision_budget) for view in views]
+
+    def _drawn(self, position: int) -> tuple[str, Tensor]:
+        """What chance gives an example: its stage-1 view, and the noise of each action, (A,)."""
+        seed = self.settings.training.seed
+        rng = np.random.default_rng((seed, self.stage, 1, position))
+        return self._stage1_view(rng), _gumbel_noise(self.settings.actions, rng)
 
     def _stage1_view(self, rng: np.random.Generator) -> str:
         shares = stage1_shares(self.settings)

@@ -257,7 +257,7 @@ class Trainer:
         if world == 1 and budget is None:
             return [list(positions)]
         work = {position: self.examples.num_tokens(position) for position in positions}
-        shares = balanced(work, world)
+        shares = balanced(work, world, self.examples.leads(positions))
         heaviest = max(sum(work[position] for position in share) for share in shares)
         count = 1 if budget is None else math.ceil(heaviest / budget)
         own = {position: work[position] for position in shares[self.accelerator.process_index]}

@@ -87,7 +87,10 @@ def bench_settings(settings: Settings, folder: Path, world: int) -> Settings:
 
 
 def write_model(settings: Settings, folder: Path) -> None:
-    """A folder with the model's config.json beside the packaged tokenizer, and no weights."""
+    """A folder with the model's config.json beside the packaged tokenizer, and no weights.
+
+    The packaged processor cuts images into the model's patches.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path in TINY.iterdir():
         if path.suffix != ".safetensors":
@@ -96,6 +99,10 @@ def write_model(settings: Settings, folder: Path) -> None:
     tokens = {key: value for key, value in tiny.items() if key.endswith("_token_id")}
     config = {key: value for key, value in model_config(settings.model).items() if "_id" not in key}
     write_json(folder / "config.json", {**_without_ids(config), **tokens})
+    processor = read_json(TINY / "preprocessor_config.json")
+    vision = config["vision_config"]
+    sizes = {"patch_size": vision["patch_size"], "merge_size": vision["spatial_merge_size"]}
+    write_json(folder / "preprocessor_config.json", processor | sizes)
 
 
 def _without_ids(config: Mapping[str, Any]) -> dict[str, Any]:
