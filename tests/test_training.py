@@ -49,6 +49,8 @@ from vovnet.training.loop import LOG_NAME
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 GOLDEN_TOLERANCE = 1e-3
@@ -504,17 +506,23 @@ def test_scores_converge_to_negative_losses_at_any_lambda() -> None:
     """The optimum that lets one head serve every lambda, found by descending the objective."""
     losses_A = torch.tensor([2.0, 0.9, 0.1])
     costs_A = torch.tensor([0.0, 4.0, 16.0])
-    for lambda_cost in (0.0, 0.05, 0.2):
-        scores_A = torch.zeros(3, requires_grad=True)
-        optimizer = torch.optim.SGD([scores_A], lr=0.5)
-        for _ in range(4000):
+    lambdas = (0.0, 0.05, 0.2)
+    scores_LA = torch.zeros(3, 3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scores_LA], max_iter=200, line_search_fn="strong_wolfe")
+
+    def descend() -> float:
+        optimizer.zero_grad()
+        loss = torch.zeros(())
+        for scores_A, lambda_cost in zip(scores_LA, lambdas, strict=True):
             pi_A = action_distribution(scores_A[None], costs_A[None], lambda_cost, 1.0, range(3))[0]
             entropy = -(pi_A * pi_A.log()).sum()
-            loss = (pi_A * losses_A).sum() + lambda_cost * (pi_A * costs_A).sum() - entropy
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        found_A = scores_A.detach() - scores_A.detach()[0]
+            loss = loss + (pi_A * losses_A).sum() + lambda_cost * (pi_A * costs_A).sum() - entropy
+        loss.backward()
+        return loss.item()
+
+    optimizer.step(descend)
+    for scores_A in scores_LA.detach():
+        found_A = scores_A - scores_A[0]
         torch.testing.assert_close(found_A, losses_A[0] - losses_A, atol=1e-2, rtol=0)
 
 
@@ -634,12 +642,23 @@ def new_accelerator() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("new_accelerator")
-def test_bfloat16_follows_the_losses_of_float32(trained: Layout, fresh: Layout) -> None:
-    """Autocast: passes in half the bits, weights and checkpoints in float32."""
-    settings = settings_of(fresh, {"training": {**SHORT["training"], "mixed_precision": "bf16"}})
+def test_bfloat16_follows_the_losses_of_float32(world: Path, tmp_path: Path) -> None:
+    """Autocast: passes in half the bits, which are slow on a CPU; weights in float32."""
+    training = {"batch_size": 2, "stage1_epochs": 0.06, "stage2_epochs": 0.06, "save_every": 1}
+    training |= {"calibration_samples": 0}
+    layouts = [Layout(tmp_path / precision) for precision in ("no", "bf16")]
+    for layout in layouts:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        layout.root.mkdir()
+        (layout.root / "data").symlink_to(world / "data", target_is_directory=True)
+        told = {"training": {**training, "mixed_precision": layout.root.name}}
+        for stage in (1, 2):
+            train(settings_of(layout, told), layout, stage)
     for stage in (1, 2):
-        train(settings, fresh, stage)
-        exact, rounded = log_of(trained, stage), log_of(fresh, stage)
+        exact, rounded = (log_of(layout, stage) for layout in layouts)
+        assert len(exact) > 1
         assert 0 < largest_difference(exact, rounded) < BFLOAT16_TOLERANCE
-    weights = load_file(fresh.stage("vovnet", 0, 2) / "model.safetensors")
-    assert {value.dtype for value in weights.values()} == {torch.float32}
+    folder = layouts[1].stage("vovnet", 0, 2)
+    for path in (folder, list_checkpoints(folder)[-1][1]):
+        weights = load_file(path / "model.safetensors")
+        assert {value.dtype for value in weights.values()} == {torch.float32}
