@@ -65,7 +65,7 @@ rule prepare:
         "../envs/environment.yaml"
     threads: plan.threads("light")
     resources:
-        **plan.resources("light"),
+        **plan.resources("light", streams=True),
     params:
         **plan.call("prepare"),
         raw=plan.raw_digest,
@@ -88,7 +88,7 @@ rule leakage:
         "../envs/environment.yaml"
     threads: plan.threads("light")
     resources:
-        **plan.resources("light"),
+        **plan.resources("light", streams=True),
     params:
         config=plan.config("leakage"),
         code=plan.code("leakage"),

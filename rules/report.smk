@@ -64,6 +64,9 @@ use rule hull_metrics as sanity with:
     input:
         plan.report_inputs,
         plan.training_logs,
+        # Their hashes are checked, so that they must be there; they may be made again without it.
+        tables=ancient(plan.table_files("{report}")[0]),
+        figures=ancient(plan.figure_folder("{report}")),
         leakage=layout.leakage_report,
     output:
         report(

@@ -13,11 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from support.replays import GRADED, write_world
 from support.repository import ROOT
+from vovnet.config import Settings, experiments, run_settings, validate
 from vovnet.core import records
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table, writing_table
+from vovnet.data.samples import SampleFile
 from vovnet.evaluation.columns import read_results
+from vovnet.evaluation.questions import load_questions
 from vovnet.policies.router import fit_groups
 from workflow.bench_growth import Size, fabricate, run_step
 
@@ -63,6 +67,34 @@ def test_groups_are_found_in_one_pass() -> None:
     router = fit_groups(known.view(Uncompared), scores_NA, 2 * scores_NA)
     assert router.means["group 7"][0].tolist() == scores_NA[7::50].mean(axis=0).tolist()
     assert len(router.means) == 50
+
+
+def test_who_owns_a_first_stage_is_asked_of_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {f"run{number}": {"training": {"stage1_epochs": number % 3 + 1}} for number in range(30)}
+    settings = validate({"runs": runs}, "test")
+    asked: list[str] = []
+
+    def counting(settings: Settings, run: str) -> Settings:
+        asked.append(run)
+        return run_settings(settings, run)
+
+    monkeypatch.setattr(experiments, "run_settings", counting)
+    owners = experiments.stage1_owners(settings)
+    assert owners == {f"run{number}": f"run{number % 3}" for number in range(30)}
+    assert asked == [*runs]
+
+
+def test_a_sample_is_read_once_to_be_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], count=50)
+    read: list[int] = []
+    sample = SampleFile.sample
+    monkeypatch.setattr(
+        SampleFile, "sample", lambda file, row: (read.append(row), sample(file, row))[1]
+    )
+    assert len(load_questions(settings, layout, "graded").samples) == 50
+    assert read == [*range(50)]
 
 
 def test_the_benchmark_of_growth_makes_up_a_suite_that_is_evaluated(tmp_path: Path) -> None:

@@ -48,6 +48,19 @@ def test_a_second_attempt_of_training_fits_the_node_of_the_first() -> None:
     assert asked["observe"](JOB, attempt=2) == 2 * asked["observe"](JOB, attempt=1)
 
 
+def test_a_light_job_asks_for_more_where_its_inputs_are_large(tmp_path: Path) -> None:
+    table, manifest = tmp_path / "no.parquet", tmp_path / "actions.manifest.json"
+    for path, size in ((table, 300_000_000), (manifest, 0), (tmp_path / "weights", 9_000_000)):
+        with path.open("wb") as file:
+            file.truncate(size)
+    told = [str(manifest), str(tmp_path / "not there yet")]
+    light = plan().resources("light")
+    assert light["mem_mb"](JOB, attempt=1) == 1500 and light["runtime"](JOB, attempt=1) == 10
+    assert light["mem_mb"](JOB, attempt=2, input=told) == 2 * (1500 + 300)
+    assert light["runtime"](JOB, attempt=1, input=told) == 16
+    assert plan().resources("light", streams=True)["mem_mb"](JOB, attempt=1, input=told) == 1500
+
+
 def test_what_slurm_is_told_stands_in_the_configuration() -> None:
     train = {"partition": "gpu", "gpu_model": "h100"}
     told = {"resources": {"account": "paper", "train": train, "light": {"gpu_model": "h100"}}}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from vovnet.config import Settings, run_settings
@@ -18,6 +19,9 @@ from workflow.boundary import ends_in_one_line
 LEASE = "python -m vovnet lease --gpus {} --record {} --"
 SELECTED = ("dataset", "split", "run", "seed", "eval_set", "experiment", "report")
 """Wildcards that say for what a step is called."""
+
+MEM_MB_PER_MB, RUNTIME_MIN_PER_MB = 1.0, 0.02
+"""What each MB of a light job's inputs adds to the memory and the time that it asks for."""
 
 NEVER = r"(?!)"
 """A regular expression of nothing."""
@@ -152,16 +156,22 @@ class Jobs:
         folder = self.layout.root if shared else self.layout.results
         return str(folder / kind / rule / (",".join(parts) or "all"))  # no name has a comma
 
-    def resources(self, kind: str, *, alone: bool = False) -> dict[str, Any]:
+    def resources(self, kind: str, *, alone: bool = False, streams: bool = False) -> dict[str, Any]:
         """What the scheduler is told; `gpu` only where devices are asked for.
 
-        A job that ran out of memory or time is tried again with more of both. A job that must be
-        `alone` has a node of Slurm for itself.
+        A job that ran out of memory or time is tried again with more of both. Those of a light job
+        follow from the size of its inputs; one that `streams` holds no more for larger ones. A job
+        that must be `alone` has a node of Slurm for itself.
         """
         asked: Resources = getattr(self.settings.resources, kind)
+        light = kind == "light"
+        per_mb = {
+            "mem_mb": MEM_MB_PER_MB if light and not streams else 0.0,
+            "runtime": RUNTIME_MIN_PER_MB if light else 0.0,
+        }
         values: dict[str, Any] = {
-            "mem_mb": partial(_grown, asked.mem_mb, asked.retry_factor),
-            "runtime": partial(_grown, asked.runtime_min, asked.retry_factor),
+            name: partial(_grown, amount, per_mb[name], asked.retry_factor)
+            for name, amount in (("mem_mb", asked.mem_mb), ("runtime", asked.runtime_min))
         }
         if self.settings.resources.account:
             values["slurm_account"] = self.settings.resources.account
@@ -189,6 +199,26 @@ def selected(wildcards: Wildcards) -> dict[str, Any]:
     return found | ({"seed": int(found["seed"])} if "seed" in found else {})
 
 
-def _grown(amount: int, factor: float, wildcards: Wildcards, attempt: int) -> int:
-    """An amount of memory or time in an attempt, counted from 1."""
-    return int(amount * factor ** (attempt - 1))
+def _grown(
+    amount: int,
+    per_mb: float,
+    factor: float,
+    wildcards: Wildcards,
+    attempt: int,
+    input: Sequence[str] = (),
+) -> int:
+    """An amount of memory or time in an attempt, counted from 1, for the inputs that are there.
+
+    Snakemake asks before a job's inputs exist, to plan, and once more when it is to start.
+    """
+    more = per_mb * input_mb(input) if per_mb else 0.0
+    return int((amount + more) * factor ** (attempt - 1))
+
+
+def input_mb(paths: Iterable[str]) -> float:
+    """The size of the files that are there, in MB; of a manifest's folder that of its tables."""
+    files = [Path(path) for path in paths]
+    folders = {path.parent for path in files if path.name.endswith("manifest.json")}
+    tables = [table for folder in folders for table in folder.glob("*.parquet")]
+    sizes = (path.stat().st_size for path in (*files, *tables) if path.is_file())
+    return sum(sizes) / 1e6

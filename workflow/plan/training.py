@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vovnet.config import is_base, is_imported, last_stage, run_settings
-from vovnet.config.experiments import stage1_owner, trained_runs
+from vovnet.config.experiments import stage1_owners
 from vovnet.model.loading import base_model_files
 from workflow.boundary import ends_in_one_line
 from workflow.plan.data import DataPlan
@@ -30,7 +30,7 @@ class TrainingPlan(DataPlan):
     @cached_property
     def owners(self) -> dict[str, str]:
         """Run -> the run whose stage 1 it starts from."""
-        return {run: stage1_owner(self.settings, run) for run in trained_runs(self.settings)}
+        return stage1_owners(self.settings)
 
     def stage1(self, wildcards: Wildcards) -> Path:
         """The stage that stage 2 starts from; runs with equal stage-1 settings share it."""

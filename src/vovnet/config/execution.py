@@ -92,4 +92,4 @@ class ResourceSettings(Section):
     train: Resources = Field(Resources(), description="Jobs that train.")
     observe: Resources = Field(Resources(), description="Jobs that run a model and train none.")
     light: Resources = Field(Resources(mem_mb=1500, runtime_min=10))
-    """All other jobs, which run no model."""
+    """All other jobs, which run no model. Each MB of a job's inputs adds 1 MB and 0.02 min."""

@@ -189,6 +189,20 @@ def stage1_owner(settings: Settings, run: str) -> str:
     return next(name for name in runs if _stage1_settings(settings, name) == wanted)
 
 
+def stage1_owners(settings: Settings) -> dict[str, str]:
+    """The same of every trained run, for which the settings of each are asked once."""
+    owners: dict[str, str] = {}
+    first: list[tuple[tuple[Any, ...], str]] = []
+    for run in trained_runs(settings):
+        owners[run] = run
+        if last_stage(settings, run) == 2:
+            wanted = _stage1_settings(settings, run)
+            owners[run] = next((owner for known, owner in first if known == wanted), run)
+            if owners[run] == run:
+                first.append((wanted, run))
+    return owners
+
+
 def _stage1_settings(settings: Settings, run: str) -> tuple[Any, ...]:
     """Everything that stage 1 reads; nothing of the policy is among it."""
     value = run_settings(settings, run)

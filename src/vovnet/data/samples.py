@@ -95,6 +95,17 @@ class SampleFile:
         except (ValueError, KeyError, AttributeError):
             return self.sample(row).unit  # which says what is wrong
 
+    def question(self, row: int) -> tuple[str, int]:
+        """A name of the question of a line, and which pass of it the line is; likewise."""
+        try:
+            value = from_json(self.line(row))
+            group, pass_index = value.get("group"), int(value.get("pass_index", 0))
+            return (f"group {group}" if group else f"id {value['id']}"), pass_index
+        except (ValueError, KeyError, AttributeError, TypeError):
+            sample = self.sample(row)  # which says what is wrong
+            name = f"group {sample.group}" if sample.group else f"id {sample.id}"
+            return name, sample.pass_index
+
     def _edges(self) -> Indices:
         """Where each line begins, and at last where the file ends."""
         size, ends = os.fstat(self._descriptor).st_size, [np.zeros(1, np.int64)]

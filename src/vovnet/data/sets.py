@@ -109,9 +109,9 @@ def _first_questions(file: SampleFile, eval_set: EvalSet, quick: int | None) -> 
     cap = _smallest(len(file), eval_set.max_samples, quick)
     questions = {}
     for row in range(len(file)):
-        sample = file.sample(row)
-        if eval_set.passes == "all" or sample.pass_index == 0:
-            questions[row] = f"group {sample.group}" if sample.group else f"id {sample.id}"
+        question, pass_index = file.question(row)
+        if eval_set.passes == "all" or pass_index == 0:
+            questions[row] = question
     order = sorted(
         dict.fromkeys(questions.values()), key=lambda name: _drawn(eval_set.draw_seed, name)
     )

@@ -229,18 +229,18 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
     categories_N = np.array([sample.category for sample in questions.samples], dtype=object)
     _, first_U = np.unique(outcome.units, return_index=True)
     rows_of, questions_of = rows_of_each(categories_N), rows_of_each(categories_N[first_U])
-    scores_U = outcome.unit_scores
+    scores_U, actions_N = outcome.unit_scores, outcome.actions
     facts: Facts = {
         "dataset": questions.name,
         "seed": seed,
         "point": point,
         "accuracy": float(scores_U.mean()),
-        "action_shares": outcome.shares(outcome.actions),
+        "action_shares": outcome.shares(actions_N),
         "by_category": {
             name: {
                 "num_samples": len(questions_of[name]),
                 "accuracy": float(scores_U[questions_of[name]].mean()),
-                "action_shares": outcome.shares(outcome.actions[rows_of[name]]),
+                "action_shares": outcome.shares(actions_N[rows_of[name]]),
             }
             for name in sorted({*questions_of} - {""})
         },

@@ -86,7 +86,7 @@ def load_questions(
     settings: Settings, layout: Layout, name: str, max_questions: int | None = None
 ) -> Questions:
     """The first `max_questions` questions of an evaluation set, or of `router_fit`."""
-    samples = load_set(settings, layout, name)
+    samples = list(load_set(settings, layout, name))  # which reads a sample whenever it is asked
     units_N = unit_codes([question_of(sample) for sample in samples])
     kept_N = units_N < (len(samples) if max_questions is None else max_questions)
     chosen = [sample for sample, keep in zip(samples, kept_N, strict=True) if keep]

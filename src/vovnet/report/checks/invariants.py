@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.config import is_imported, last_stage, policy_points
-from vovnet.config.experiments import stage1_owner
+from vovnet.config.experiments import stage1_owners
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.recorded import content_hash, damage, recorded
@@ -40,10 +40,11 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
     """(what, its manifest, the hashes it must have been made with) of every step's results."""
     settings, layout = inputs.settings, inputs.layout
     sets = [*settings.data.eval_sets, *([ROUTER_FIT] if settings.data.router_fit else [])]
+    owners = stage1_owners(settings)
     for run, seeds in inputs.runs().items():
         for seed in seeds:
             last = last_stage(settings, run)
-            stages = [(1, stage1_owner(settings, run)), (2, run)] if last else []
+            stages = [(1, owners[run]), (2, run)] if last else []
             for stage, owner in stages[:last]:
                 path = layout.stage(owner, seed, stage) / "manifest.json"
                 key = step_key(settings, "train", run=owner, seed=seed, stage=stage)
@@ -75,6 +76,9 @@ def files_are_whole(inputs: Inputs) -> Iterator[Finding]:
         path.with_name("views.manifest.json") for path in manifests["observations"]
     ]
     manifests["hull"] = [layout.hull / "manifest.json"]
+    manifests["report"] = [
+        layout.paper / name for name in ("tables.manifest.json", "figures/manifest.json")
+    ]
     for name, paths in manifests.items():
         files = [(path, *told) for path in paths for told in recorded(path)]
         damaged = [
