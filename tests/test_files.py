@@ -10,13 +10,20 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
+from vovnet.config import Settings, yaml_text
+from vovnet.core.errors import error_line
 from vovnet.core.files import (
     HashCache,
     atomic_path,
@@ -24,7 +31,13 @@ from vovnet.core.files import (
     read_json,
     sha256_file,
     write_text,
+    writing_bytes,
 )
+from vovnet.core.records import write_states, write_table, writing_table
+from vovnet.data.samples import write_samples
+from vovnet.evaluation.columns import write_csv
+from vovnet.model.vovnet import save_weights
+from vovnet.pipeline.manifest import write_manifest
 
 DIES = """
 import os, signal, sys
@@ -146,3 +159,55 @@ def test_what_a_library_puts_in_the_place_of_a_file_is_readable_as_others_are(
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == 0o644
+
+
+def _figure(path: Path) -> None:
+    with atomic_path(path) as partial:
+        Figure().savefig(partial, format="pdf")
+
+
+def _checkpoint(path: Path) -> None:
+    with writing_bytes(path) as file:
+        torch.save({"weight": torch.zeros(2)}, file)
+
+
+def _in_parts(path: Path) -> None:
+    with writing_table(path, {"id": pa.string()}) as add:
+        add(pd.DataFrame({"id": ["a"]}))
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "manifest.json": lambda path: write_manifest(path, step="test", settings=Settings()),
+    "hashes.json": lambda path: HashCache(path).digest([path.with_name("read.txt")]),
+    "config.yaml": lambda path: write_text(path, yaml_text({"seeds": [0]})),
+    "samples.jsonl": lambda path: write_samples(path, []),
+    "results.csv": lambda path: write_csv(path, [{"a": 1}], ["a"]),
+    "table.parquet": lambda path: write_table(path, pd.DataFrame({"a": ["x"]}), {"a": pa.string()}),
+    "parts.parquet": _in_parts,
+    "states.parquet": lambda path: write_states(path, ["a"], np.zeros((1, 2), np.float16)),
+    "figure.pdf": _figure,
+    "model.safetensors": lambda path: save_weights(None, path, {"weight": torch.zeros(2)}),
+    "checkpoint.pt": _checkpoint,
+}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_disk_that_fails_at_the_end_leaves_every_kind_of_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    """The disk takes the bytes, and says only when asked that they are not there."""
+
+    def failing(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path, read = tmp_path / name, tmp_path / "read.txt"
+    path.write_text("{}")
+    read.write_text("what is hashed")
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError) as caught:
+        WRITERS[name](path)
+    line = error_line(caught.value)
+    room = " (make room, and call again)" * (number == errno.ENOSPC)
+    assert line == f"{path}: {os.strerror(number)}{room}"
+    assert path.read_text() == "{}" and {*tmp_path.iterdir()} == {path, read}
