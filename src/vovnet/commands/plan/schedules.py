@@ -11,6 +11,9 @@ OURS, ILP, GREEDY, BY_HAND = "gpu", "ilp", "greedy", "by hand"
 NUM_ORDERS = {OURS: 1, ILP: 2, GREEDY: 2}
 """Orders in which ready jobs are offered to a scheduler; Snakemake's own depend on it."""
 
+MANY_TASKS = 2000
+"""With more, Snakemake's ILP alone takes minutes: it is left out, and one order is tried."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -44,14 +47,15 @@ def compare(
     most = max(tasks, key=lambda task: task.gpus)
     if most.gpus > gpus:
         raise VovnetError(f"{most.name}: asks for {most.gpus} GPUs, but there are {gpus}")
+    orders = NUM_ORDERS if len(tasks) <= MANY_TASKS else {OURS: 1, GREEDY: 1}
     if rehearsal_s is None:
         runs = [
             [Simulation(tasks, name, gpus, cores, order).run() for order in range(num_orders)]
-            for name, num_orders in NUM_ORDERS.items()
+            for name, num_orders in orders.items()
         ]
     else:
-        runs = [[spans] for spans in rehearse(tasks, list(NUM_ORDERS), gpus, cores, rehearsal_s)]
-    schedules = [Schedule(name, tried) for name, tried in zip(NUM_ORDERS, runs, strict=True)]
+        runs = [[spans] for spans in rehearse(tasks, list(orders), gpus, cores, rehearsal_s)]
+    schedules = [Schedule(name, tried) for name, tried in zip(orders, runs, strict=True)]
     return [*schedules, Schedule(BY_HAND, [pack_by_hand(tasks, gpus)])]
 
 
