@@ -20,7 +20,7 @@ from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.core.records import read_states, signal_columns, write_states
+from vovnet.core.records import read_states, read_table, signal_columns, write_states, write_table
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.questions import load_questions
@@ -30,13 +30,14 @@ from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
 from vovnet.pipeline.catalogue import POLICIES, STEPS
 from vovnet.pipeline.code_digest import code_files, plugin_module
-from vovnet.pipeline.keys import step_settings
+from vovnet.pipeline.keys import step_code, step_digest, step_settings
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import named_kind
 from vovnet.policies.base import Known, Router
 from vovnet.policies.decide import decide
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.heads import VARIANCE
+from workflow import answer_length
 
 HEADS = ("probe", "bag_of_words", "nearest_neighbours")
 
@@ -179,6 +180,12 @@ SWEEP = {"lambda_cost": [0.0, 0.01, 0.02, 0.05]}
 EXPERIMENTS = {
     name: {"title": name, "policy": {"baseline_name": name}, "sweep": SWEEP} for name in HEADS
 }
+EXPERIMENTS["correctness"] = {
+    "title": "VoVNet, by correctness",
+    "role": "vovnet",
+    "policy": {"objective": "correctness"},
+    "sweep": SWEEP,
+}
 
 
 @pytest.fixture
@@ -199,6 +206,60 @@ def test_experiments_follow_the_states(replayed: World) -> None:
     for name in ("probe", "nearest_neighbours"):
         assert right[name] > 0.75 and costs[name] < 10
     assert right["bag_of_words"] < right["probe"] - 0.1
+
+
+def test_vovnet_by_correctness_is_the_probe_within_its_action_space(replayed: World) -> None:
+    """It follows no trained score, and keeps the keys of the learned policy."""
+    settings, layout = replayed
+    value = settings.model_dump()
+    value["experiments"]["binary"] = merge(
+        value["experiments"]["correctness"], {"policy": {"action_space": "binary"}}
+    )
+    settings = validate(value, "test")
+    for name in ("probe", "correctness", "binary"):
+        evaluate_experiment(settings, layout, name)
+    probe, own, binary = (
+        read_results(layout.eval(name) / "results.csv")
+        for name in ("probe", "correctness", "binary")
+    )
+    assert set(own["objective"]) == {"correctness"} and "objective" not in probe
+    named = ["experiment", "baseline_name", "objective"]
+    pd.testing.assert_frame_equal(own.drop(columns=named), probe.drop(columns=named[:2]))
+    assert (probe["action_rate_coarse"] > 0).any() and (binary["action_rate_coarse"] == 0).all()
+    assert step_code(settings, "evaluate", experiment="correctness") != step_code(
+        settings, "evaluate", experiment="vovnet"
+    ), "an edit of the head's module is seen"
+    trained = validate(merge(value, {"policy": {"objective": "correctness"}}), "test")
+    for step in (
+        {"step": "train", "stage": 2},
+        {"step": "observe", "eval_set": next(iter(settings.data.eval_sets))},
+    ):
+        digests = {step_digest(item, run="vovnet", seed=0, **step) for item in (settings, trained)}
+        assert len(digests) == 1, "what is trained and observed does not depend on it"
+
+
+def test_correctness_does_not_depend_on_the_length_of_answers(replayed: World) -> None:
+    """Losses of answers ten times as long, and scores that are trained on them, change nothing."""
+    settings, layout = replayed
+    found = {}
+    for length in (1, 10):
+        path = layout.observations("vovnet", 0, "graded") / "signals.parquet"
+        columns = signal_columns(settings.actions)
+        signals, noise = read_table(path, columns), np.random.default_rng(0)
+        for name in (f"score_{action}" for action in settings.actions):
+            signals[name] = length * signals[name] + noise.normal(0, length - 1, len(signals))
+        write_table(path, signals, columns)
+        for name in ("vovnet", "correctness"):
+            evaluate_experiment(settings, layout, name)
+            rows = read_results(layout.eval(name) / "results.csv")
+            found[name, length] = rows[["accuracy", "avg_cost"]].to_numpy()
+    assert (found["correctness", 1] == found["correctness", 10]).all()
+    assert (found["vovnet", 1] != found["vovnet", 10]).any(), "the scores were changed"
+    sample = load_questions(settings, layout, "graded").samples[0]
+    for factor in answer_length.FACTORS:
+        longer = answer_length.lengthened(sample, factor).answer_text
+        assert len(longer.split()) == factor * len(sample.answer_text.split())
+        assert answer_length.shortened(longer, factor) == sample.answer_text, "scored as before"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +316,13 @@ def test_states_of_other_questions_are_an_error(replayed: World) -> None:
             {"experiments": {"probe": {"policy": {"options": {"hidden_units": -1}}}}},
             r"experiments\.probe\.policy\.options\.hidden_units: ",
         ),
+        (
+            {
+                "policy": {"objective": "correctness", "feature_mode": "hidden_entropy"},
+                "experiments": {"probe": {"policy": {"baseline_name": None}}},
+            },
+            r"experiments\.probe\.policy\.objective: .* expected policy\.feature_mode 'hidden'",
+        ),
     ],
 )
 def test_faults_are_one_line(
@@ -297,7 +365,7 @@ def test_live_runs_equal_replays(observed: Layout) -> None:
     gather(trained, "router_fit")
     inference = make_inference(settings)
     questions = load_questions(settings, observed, "synth_mmbench", max_questions=8)
-    for name in HEADS:
+    for name in EXPERIMENTS:
         policies = policy_points(settings, name)
         routers = load_routers(trained, policies)
         stored = load_observed(trained, questions, policies=policies)

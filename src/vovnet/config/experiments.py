@@ -97,7 +97,8 @@ def report_names(settings: Settings) -> list[str]:
 def ablation_experiments(settings: Settings) -> list[str]:
     """The default, and every other run under its policy: replayed sweeps of VoVNet's lambda.
 
-    The default is the first such sweep; empty where there is none.
+    The default is the first such sweep that another run has, too, or else the first; empty where
+    there is none.
     """
     experiments = settings.experiments
     swept = [
@@ -105,12 +106,16 @@ def ablation_experiments(settings: Settings) -> list[str]:
         for name, item in experiments.items()
         if item.mode == "replay" and item.role == "vovnet" and "lambda_cost" in item.sweep
     ]
-    return swept[:1] + [
-        name
-        for name in swept[1:]
-        if experiments[name].run != experiments[swept[0]].run
-        and experiments[name].policy == experiments[swept[0]].policy
-    ]
+    for default in swept:
+        ablations = [
+            name
+            for name in swept
+            if experiments[name].run != experiments[default].run
+            and experiments[name].policy == experiments[default].policy
+        ]
+        if ablations:
+            return [default, *ablations]
+    return swept[:1]
 
 
 def fallback_experiments(settings: Settings) -> list[str]:

@@ -87,6 +87,13 @@ class PolicySettings(Section):
     head_hidden_size: int = Field(256, gt=0, description="Hidden units of the policy head.")
     use_straight_through: bool = True
     """Train on one sampled action with the gradient of all; false weighs all by probability."""
+    objective: Literal["likelihood", "correctness"] = Field(
+        "likelihood", exclude_if=lambda value: value == "likelihood"
+    )
+    """By what VoVNet judges an action: by the log-likelihood of the right answer, which the head
+    was trained to expect, or by how often the answer is scored as right, which a head expects that
+    is fitted afterwards on `data.router_fit`. lambda_cost is then in correctness, and not in nats.
+    It changes no training."""
     entropy_weight: Nats = Field(1.0, gt=0)
     """Temperature of the action distribution in training, and weight of its entropy."""
     lambda_cost: Annotated[Extended, unit("nats")] = Field(0.02, ge=0)

@@ -171,8 +171,8 @@ def _interval(mean: float, averaged: pd.DataFrame) -> tuple[float, float]:
 
 
 def _reliability(policy: PolicySettings, observed: Observed) -> list[Row]:
-    """What the policy head's scores tell, which only the learned policy follows."""
-    if policy.baseline_name is not None:
+    """What the trained head's scores tell, which only the learned policy follows."""
+    if policy.baseline_name is not None or policy.objective != "likelihood":
         return []
     signals, full = observed.signals, observed.actions.index("full")
     scores_NA = signals[[f"score_{name}" for name in observed.actions]].to_numpy(dtype=np.float64)

@@ -25,7 +25,7 @@ from vovnet.data.price import priced
 from vovnet.inference.engine import Answer, Inference
 from vovnet.inference.live import LivePolicy
 from vovnet.inference.observe import batches
-from vovnet.policies import kind_of
+from vovnet.policies import kind_of, spelled
 from vovnet.policies.base import Confidence, Ints
 from vovnet.policies.decide import decide, shown_views
 from vovnet.policies.experiments import check_live
@@ -199,8 +199,8 @@ def _check(policy: PolicySettings) -> None:
     check_live(policy)
     if kind_of(policy).router is not None:
         raise ConfigError(
-            f"policy.baseline_name: {policy.baseline_name!r} is fitted on the outcomes of a suite,"
-            " expected a policy that needs none"
+            f"{spelled(policy)} is fitted on the outcomes of a suite, expected a policy that needs"
+            " none"
         )
 
 

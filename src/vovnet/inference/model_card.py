@@ -139,7 +139,7 @@ def _rows(checkpoint: Path) -> pd.DataFrame:
     if not found:
         return pd.DataFrame()
     rows = pd.concat(found, ignore_index=True)
-    further = [name for name in SETTINGS if name != "lambda_cost" and name in rows]
+    further = [name for name in (*SETTINGS, "objective") if name != "lambda_cost" and name in rows]
     plain = rows[[*further, "fallback_trigger_rate", "latency_ms"]].isna().all(axis=1)
     rows = rows[plain & rows["baseline_name"].isin(list(FIXED))]
     keys = ["dataset", "baseline_name", "lambda_cost"]

@@ -17,6 +17,7 @@ from vovnet.pipeline import steps
 from vovnet.pipeline.catalogue import FAMILIES, FORMATS, POLICIES, REDUCTIONS, STEPS
 from vovnet.pipeline.code_digest import code_digest, declared_text, package_modules, plugin_module
 from vovnet.pipeline.steps import Value
+from vovnet.policies import by_correctness
 
 EXECUTION_KEYS = {
     "training": {"num_workers", "save_every", "keep_checkpoints", "tracker"},
@@ -102,7 +103,9 @@ def _plugin_names(
     if registry == POLICIES:
         points = [point for name in own["experiments"] for point in policy_points(settings, name)]
         fallback = any(point.fallback_mode is not None for point in points)
-        return [*(point.baseline_name for point in points), *(["fallback"] if fallback else [])]
+        fitted = any(map(by_correctness, points))
+        names = [point.baseline_name for point in points]
+        return [*names, *(["fallback"] if fallback else []), *(["probe"] if fitted else [])]
     datasets = own["data"]["datasets"]
     if step == "live":  # it scores what its routers are fitted on, and nothing else
         datasets = {ref["dataset"]: datasets[ref["dataset"]] for ref in own["data"]["router_fit"]}

@@ -41,6 +41,22 @@ def baseline_names() -> list[str]:
     return [name for name in MODULES if name is not None]
 
 
+BY_CORRECTNESS = "vovnet.policies.heads"
+"""The module of `policy.objective: correctness`, by which VoVNet follows a head fitted there."""
+
+
+def by_correctness(policy: PolicySettings) -> bool:
+    """Whether the policy is VoVNet with a head that is fitted afterwards on correctness."""
+    return policy.baseline_name is None and policy.objective == "correctness"
+
+
+def spelled(policy: PolicySettings) -> str:
+    """The setting by which a policy is chosen, as errors name it."""
+    if by_correctness(policy):
+        return f"policy.objective: {policy.objective!r}"
+    return f"policy.baseline_name: {policy.baseline_name!r}"
+
+
 def named_kind(name: str | None) -> PolicyKind:
     """The policy of a name; an unknown name is an error that lists the known ones."""
     if name not in MODULES:
@@ -54,8 +70,10 @@ def named_kind(name: str | None) -> PolicyKind:
 
 
 def kind_of(policy: PolicySettings) -> PolicyKind:
-    """The policy that the settings stand for, with its fallback."""
+    """The policy that the settings stand for, with its objective and its fallback."""
     kind = named_kind(policy.baseline_name)
+    if by_correctness(policy):
+        kind = load_entry(__name__, BY_CORRECTNESS, "by_correctness")(kind)
     if policy.fallback_mode is None:
         return kind
     with_fallback: PolicyKind = load_entry(__name__, FALLBACK, "with_fallback")(kind, policy)

@@ -14,7 +14,7 @@ from vovnet.config.experiments import (
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER
 from vovnet.core.records import signal_columns
-from vovnet.policies import baseline_names, kind_of
+from vovnet.policies import baseline_names, by_correctness, kind_of, spelled
 from vovnet.policies.base import OF_EACH, PolicyInputs, read_options
 from vovnet.policies.decide import choices, further_views, shown_views
 from vovnet.views.logged import is_logged
@@ -92,8 +92,13 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
     shown_views(policy, actions)
     if kind.router is not None and not experiment.settings.data.router_fit:
         raise ConfigError(
-            f"policy.baseline_name: {policy.baseline_name!r} is fitted on data.router_fit, which"
-            " is empty, expected at least one part"
+            f"{spelled(policy)} is fitted on data.router_fit, which is empty, expected at least one"
+            " part"
+        )
+    if by_correctness(policy) and policy.feature_mode != "hidden":
+        raise ConfigError(
+            "policy.objective: a head on correctness reads the hidden states alone, expected"
+            f" policy.feature_mode 'hidden' beside it, got {policy.feature_mode!r}"
         )
     if kind.reads_scores and (stage := last_stage(experiment.given, experiment.run)) < 2:
         run = f"{'run' if stage else 'base run'} {experiment.run!r}"
@@ -125,8 +130,7 @@ def _check_imported(policy: PolicySettings, experiment: ResolvedExperiment) -> N
         raise ConfigError(f"mode: run {experiment.run!r} was run elsewhere, expected replay")
     if kind.reads_text_pass(policy) or (kind.router is not None and kind.router.knows == "state"):
         raise ConfigError(
-            f"policy.baseline_name: {policy.baseline_name!r} reads a text pass, of which no log of"
-            f" run {experiment.run!r} tells"
+            f"{spelled(policy)} reads a text pass, of which no log of run {experiment.run!r} tells"
         )
 
 

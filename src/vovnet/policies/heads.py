@@ -10,7 +10,7 @@ Shapes: N samples, F features, A actions.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,15 @@ from pydantic import Field
 from vovnet.config import PolicySettings, Section
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
-from vovnet.policies.base import Expected, Known, Router, RouterKind, read_options
+from vovnet.policies.base import (
+    LAMBDA,
+    Expected,
+    Known,
+    PolicyKind,
+    Router,
+    RouterKind,
+    read_options,
+)
 from vovnet.policies.router import routed
 
 Features = Any
@@ -159,6 +167,17 @@ def _one_thread() -> Iterator[None]:
 
     with threadpool_limits(1):
         yield
+
+
+def by_correctness(learned: PolicyKind) -> PolicyKind:
+    """VoVNet with the probe in place of its trained head, on the states which that head reads."""
+    return replace(
+        learned,
+        columns={**LAMBDA, "objective": lambda policy: policy.objective},
+        options=ProbeOptions,
+        reads_scores=False,
+        router=RouterKind("state", fit_probe),
+    )
 
 
 POLICIES = {

@@ -1,4 +1,4 @@
-"""VoVNet: the policy head's scores against the cost of looking."""
+"""VoVNet: what the policy head says that each action is worth, against the cost of looking."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from vovnet.policies.base import LAMBDA, PolicyInputs, PolicyKind, by_lambda, ye
 
 
 def highest_value(inputs: PolicyInputs) -> Ints:
-    """argmax_a (score_a - lambda_cost * cost_a)."""
+    """argmax_a (worth_a - lambda_cost * cost_a)."""
     price = inputs.scalar(inputs.policy.lambda_cost)
     return _allowed(inputs)[choose_actions(*_worth(inputs), price)]
 
@@ -34,17 +34,20 @@ def _allowed(inputs: PolicyInputs) -> Ints:
 
 
 def _worth(inputs: PolicyInputs) -> tuple[Floats, Floats]:
-    """Scores and costs of the actions that are allowed."""
+    """Scores, or the expected correctness, and costs of the actions that are allowed."""
     allowed = _allowed(inputs)
+    if inputs.expected is not None:
+        return inputs.expected.correctness[:, allowed], inputs.costs[:, allowed]
     names = [f"score_{inputs.actions[action]}" for action in allowed]
     return np.stack([inputs.signal(name) for name in names], axis=1), inputs.costs[:, allowed]
 
 
 POLICIES = {
     None: PolicyKind(
-        "VoVNet: the action of the highest `score_a - lambda_cost * cost_a`.",
+        "VoVNet: the action of the highest `score_a - lambda_cost * cost_a`; with `objective:"
+        " correctness` of a head that is fitted afterwards on `data.router_fit`.",
         highest_value,
-        settings=("lambda_cost", "lambda_unit", "action_space"),
+        settings=("lambda_cost", "lambda_unit", "action_space", "objective"),
         columns=LAMBDA,
         reads_text_pass=yes,
         reads_scores=True,

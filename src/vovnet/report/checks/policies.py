@@ -168,6 +168,8 @@ def cheaper_looks_more(inputs: Inputs) -> Iterator[Finding]:
     """
     trained_at = _runs_by_lambda(inputs)
     rows, lambdas = _plain(inputs), sorted(trained_at)
+    if "objective" in rows:  # whose lambda is in correctness, and not in nats
+        rows = rows[rows["objective"].isna()]
     own = {at: of(rows[np.isclose(rows["lambda_cost"], at)], run=trained_at[at]) for at in lambdas}
     for lower, higher in pairwise(at for at in lambdas if not own[at].empty):
         first = own[lower].drop_duplicates(BY)

@@ -193,7 +193,7 @@ def _signals(observed: Observed, name: str) -> Floats:
 def _allowed(browsed: Browsed) -> list[int]:
     """The actions that the experiment may choose."""
     actions = browsed.experiment.settings.actions
-    if kind_of(browsed.policy).router is not None or not browsed.has_scores:
+    if browsed.policy.baseline_name is not None or not browsed.has_scores:
         return list(range(len(actions)))
     return allowed_actions(actions, browsed.policy.action_space)
 
