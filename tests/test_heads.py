@@ -12,7 +12,7 @@ import yaml
 
 from support.models import make_inference
 from support.policies import blind_look
-from support.replays import GRADED, World, write_world
+from support.replays import FIXED, GRADED, World, write_world
 from support.worlds import settings_of
 from vovnet import cli
 from vovnet.config import PolicySettings, merge, policy_points, validate
@@ -23,6 +23,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.records import read_states, read_table, signal_columns, write_states, write_table
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
+from vovnet.evaluation.hull_metrics import hull_metrics
 from vovnet.evaluation.questions import load_questions
 from vovnet.evaluation.replay import expectations, load_observed, load_routers, replay
 from vovnet.inference.live import LivePolicy
@@ -37,6 +38,7 @@ from vovnet.policies.base import Known, Router
 from vovnet.policies.decide import decide
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.heads import VARIANCE
+from vovnet.report.inputs import load_inputs, operating_points
 from workflow import answer_length
 
 HEADS = ("probe", "bag_of_words", "nearest_neighbours")
@@ -236,6 +238,25 @@ def test_vovnet_by_correctness_is_the_probe_within_its_action_space(replayed: Wo
     ):
         digests = {step_digest(item, run="vovnet", seed=0, **step) for item in (settings, trained)}
         assert len(digests) == 1, "what is trained and observed does not depend on it"
+
+
+def test_tables_show_both_objectives_at_like_cost(tmp_path: Path) -> None:
+    """Their lambdas are no common measure: VoVNet's stands where the report says."""
+    change = {"experiments": EXPERIMENTS, "eval": {"bootstrap_samples": 20}}
+    settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 100, change)
+    value = settings.model_dump()
+    shown = ("vovnet", "correctness", *FIXED)
+    value["experiments"] = {name: value["experiments"][name] for name in shown}
+    settings = validate(value, "test")
+    for name in shown:
+        evaluate_experiment(settings, layout, name)
+    hull_metrics(settings, layout)
+    rows = operating_points(load_inputs(settings, layout)).set_index("experiment")
+    assert rows.loc["vovnet", "lambda_cost"] == settings.report.target_lambda
+    costs = read_results(layout.eval("correctness") / "results.csv")["avg_cost"]
+    apart = (costs - rows.loc["vovnet", "avg_cost_mean"]).abs()
+    assert rows.loc["correctness", "avg_cost_mean"] == costs[apart.idxmin()]
+    assert costs[SWEEP["lambda_cost"].index(settings.report.target_lambda)] != costs[apart.idxmin()]
 
 
 def test_correctness_does_not_depend_on_the_length_of_answers(replayed: World) -> None:

@@ -285,9 +285,9 @@ def summary(inputs: Inputs, extra: tuple[str, ...] = ()) -> pd.DataFrame:
 def operating_points(inputs: Inputs) -> pd.DataFrame:
     """One row of `summary` per dataset and replayed method, at comparable cost.
 
-    VoVNet and the matched random policy stand at `report.target_lambda`; any other sweep at the
-    point whose mean cost is nearest to that of VoVNet there, or to half of FULL's where VoVNet was
-    not evaluated.
+    VoVNet and the matched random policy stand at `report.target_lambda`; any other sweep, also
+    that of VoVNet by another objective, at the point whose mean cost is nearest to that of VoVNet
+    there, or to half of FULL's where VoVNet was not evaluated.
     """
     points = summary(inputs).pipe(of, mode="replay")
     costs = {dataset: _target_cost(inputs, points, dataset) for dataset in inputs.datasets()}
@@ -328,11 +328,19 @@ def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | 
 def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> Hashable:
     """The index of the point of one method's sweep that the main table shows."""
     there = inputs.at_target(rows).index
-    if len(there) and rows["role"].iloc[0] in ("vovnet", "random"):
+    if len(there) and _follows_target(inputs, rows.iloc[0]):
         return there[0]
     if cost is None or rows["avg_cost_mean"].isna().all():
         return rows.index[0]
     return (rows["avg_cost_mean"] - cost).abs().idxmin()
+
+
+def _follows_target(inputs: Inputs, row: pd.Series) -> bool:
+    """Whether a method's lambda means what that of VoVNet's experiment means."""
+    names = [row["experiment"], inputs.main(row["dataset"])]
+    if row["role"] != "vovnet":
+        return bool(row["role"] == "random")
+    return len({policy_points(inputs.settings, str(name))[0].objective for name in names}) == 1
 
 
 def equal_cost_gains(inputs: Inputs, unit: Unit = TOKENS) -> pd.DataFrame:
