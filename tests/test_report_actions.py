@@ -11,11 +11,11 @@ from support.reports import write_suite
 from vovnet.config import merge
 from vovnet.evaluation.error_slices import write_error_slices
 from vovnet.report.checks import write_sanity
-from vovnet.report.figures import accuracy_cost, action_ratio, training, write_figures
+from vovnet.report.discovery import load
 from vovnet.report.inputs import load_inputs
 from vovnet.report.reliability import write_reliability
 from vovnet.report.render import label, shares_note, short
-from vovnet.report.style import action_looks, paper_style
+from vovnet.report.style import WIDTHS_IN, action_looks, paper_style
 from vovnet.report.tables import write_tables
 
 FIVE = ["no", "side-64", "side-96", "full", "full+merge-cosine-0.5"]
@@ -40,7 +40,6 @@ def test_reports_take_any_list_of_actions(actions: list[str], tmp_path: Path) ->
     settings, layout = write_suite(tmp_path, sets, [0, 1], 120, merge(SMALL, changes))
     write_error_slices(settings, layout, "vovnet")
     write_tables(settings, layout)
-    write_figures(settings, layout)
     (content,) = (item for item in write_sanity(settings, layout) if item.block == "cascade")
     assert content.passed and content.numbers.startswith("2 of 2 hold"), content.numbers
     write_reliability(settings, layout)
@@ -54,10 +53,13 @@ def test_reports_take_any_list_of_actions(actions: list[str], tmp_path: Path) ->
     errors = pd.read_csv(layout.paper / "action_errors.csv")
     assert set(errors["value"]) <= set(actions)
     inputs = load_inputs(settings, layout)
-    with paper_style():
-        bars, curves, logs = (
-            item.figure(inputs) for item in (action_ratio, accuracy_cost, training)
-        )
+    for width_in in sorted(WIDTHS_IN.values()):
+        with paper_style(width_in):
+            modules = load("vovnet.report.figures").items()
+            drawn = {name: made for name, module in modules if (made := module.figure(inputs))}
+            for figure in drawn.values():
+                figure.draw_without_rendering()
+    bars, curves, logs = (drawn[name] for name in ("action_ratio", "accuracy_cost", "training"))
     labels = [label(action) for action in actions]
     legend = [text.get_text() for text in bars.legends[0].get_texts()]
     assert legend == labels
