@@ -91,7 +91,7 @@ def test_the_packing_by_hand_runs_the_shards_of_a_command_on_one_device() -> Non
 def test_the_real_suite_is_near_the_lower_bound_and_behind_no_other() -> None:
     """By the packaged measurement it takes at most 120 GPU-hours."""
     tasks = load_suite(["all"], [ROOT / "config/paper.yaml"], everything=True).tasks
-    assert 100 < sum(task.gpu_hours for task in tasks) <= 120
+    assert 80 < sum(task.gpu_hours for task in tasks) <= 120
     assert all(task.known_from == "estimated" for task in tasks)
     schedules = {item.name: item for item in compare(tasks, 8, 128)}
     for item in schedules.values():
