@@ -310,7 +310,7 @@ def test_a_base_run_that_asks_for_training_is_refused(change: dict[str, Any], me
         ({"sweep": {"lambda_cost": [0, 1]}}, "policy.baseline_name: VoVNet reads the scores"),
         (
             {"policy": {"fallback_mode": "full", "fallback_entropy_threshold": 1}},
-            "policy.baseline_name: VoVNet reads the scores of a trained head, which the base run",
+            "policy.baseline_name: VoVNet is a model that was trained with its head, which the base",
         ),
         (
             {"policy": THRESHOLD, "mode": "live", "compare_cache_reuse": True},

@@ -120,6 +120,16 @@ def test_the_suite_of_one_card_is_a_part_of_the_papers(project: Path) -> None:
     assert (jobs["observe"], jobs["evaluate"]) == (len(settings.data.eval_sets), 6)
 
 
+def test_a_suite_of_own_questions_needs_no_other_data(project: Path) -> None:
+    settings, single = load([CONFIG / "own_data.yaml"]), load([CONFIG / "single_gpu.yaml"])
+    assert settings.vision_budget == single.vision_budget
+    assert settings.policy.cost_scale == single.policy.cost_scale
+    assert settings.model.revision == single.model.revision
+    jobs = needed(project, "paper_tables", "config/own_data.yaml")
+    assert not [rule for rule in jobs if rule.startswith("train")]
+    assert (jobs["prepare"], jobs["evaluate"]) == (2, len(settings.experiments))
+
+
 def test_the_main_table_without_training_is_of_the_papers_questions(project: Path) -> None:
     settings, paper = load([CONFIG / "base_8b.yaml"]), load([PAPER])
     assert settings.data.eval_sets == paper.data.eval_sets

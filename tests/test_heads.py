@@ -242,10 +242,19 @@ def test_vovnet_by_correctness_is_the_probe_within_its_action_space(replayed: Wo
 
 def test_tables_show_both_objectives_at_like_cost(tmp_path: Path) -> None:
     """Their lambdas are no common measure: VoVNet's stands where the report says."""
-    change = {"experiments": EXPERIMENTS, "eval": {"bootstrap_samples": 20}}
+    fallback = {
+        "title": "VoVNet, falls back to COARSE",
+        "role": "vovnet",
+        "policy": {"fallback_mode": "coarse", "fallback_entropy_threshold": 0.5},
+        "sweep": SWEEP,
+    }
+    change = {
+        "experiments": EXPERIMENTS | {"fallback": fallback},
+        "eval": {"bootstrap_samples": 20},
+    }
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 100, change)
     value = settings.model_dump()
-    shown = ("vovnet", "correctness", *FIXED)
+    shown = ("vovnet", "correctness", "fallback", *FIXED)
     value["experiments"] = {name: value["experiments"][name] for name in shown}
     settings = validate(value, "test")
     for name in shown:

@@ -111,6 +111,9 @@ def test_what_is_sampled_is_shared_out_as_well() -> None:
     for advantage in (-3.0, -1.0, 0.0, 1.0, 3.0):
         looked = [sum(noise[key][1] + advantage > noise[key][0] for key in part) for part in parts]
         assert max(looked) - min(looked) <= 1
+    parts = balanced(dict.fromkeys(range(6), 1), 4, {key: float(key) for key in range(6)})
+    assert {key for part in parts for key in part if key < 2} == {0, 1}
+    assert all(sum(key >= 2 for key in part) == 1 for part in parts), "the likeliest are apart"
 
 
 def test_batches_hold_no_more_tokens_than_asked(fresh: Layout) -> None:

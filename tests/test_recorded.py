@@ -74,10 +74,11 @@ def test_what_is_damaged_is_named_by_its_reader_and_in_the_sanity_report(
     content = path.read_bytes()
     zeroed = content[:200] + bytes(100) + content[300:]
     path.write_bytes(zeroed if path.suffix == ".parquet" else lines_lost(content))
-    told = f"{path}: damaged, its content is not what {Path(manifest).name} says: remove "
+    told = f"{path}: damaged, its content is not what {Path(manifest).name} says: "
     if reader is not None:
         with pytest.raises(DataError) as caught:
             reader(settings, layout)
-        assert str(caught.value).startswith(told + str(layout.root / manifest))
+        assert str(caught.value).startswith(f"{told}remove {layout.root / manifest}")
     (finding,) = [finding for finding in files_are_whole(inputs) if not finding.passed]
     assert finding.numbers.startswith(told)
+    assert ("--forcerun" in finding.numbers) == ("paper/" in name)

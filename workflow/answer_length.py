@@ -28,6 +28,7 @@ from vovnet.config import PolicySettings, Settings, load
 from vovnet.config.schema import EvalSettings
 from vovnet.core import stats
 from vovnet.core.cost import allowed_actions
+from vovnet.core.files import sha256_file
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
 from vovnet.data.images import load_images
@@ -42,7 +43,7 @@ from vovnet.evaluation.replay import Observed, expectations, fit, known_by, rout
 from vovnet.inference.engine import Inference
 from vovnet.inference.observe import observe_samples
 from vovnet.model.vovnet import PolicyHead, action_distribution, load_trained, pick_device
-from vovnet.pipeline.trained_model import TrainedModel
+from vovnet.pipeline.trained_model import WEIGHTS_NAME, TrainedModel
 from vovnet.training.calibration import split_held_out
 from vovnet.training.examples import TrainingSet
 from vovnet.training.loop import Trainer
@@ -87,7 +88,9 @@ def retrained(trained: TrainedModel, factor: int, loss: str) -> Path:
     settings = settings.model_copy(update={"policy": policy, "training": training})
     kept, _ = split_held_out(samples, training.calibration_samples)
     place = trained.layout.root / "answer_length" / trained.run / f"seed{trained.seed}"
-    folder = place / f"{loss}-{factor}"
+    # With the suite's own weights, by which a changed recipe or stage 1 has another folder.
+    suite = sha256_file(trained.stage(2) / WEIGHTS_NAME)[:12]
+    folder = place / f"{loss}-{factor}-{suite}"
     folder.mkdir(parents=True, exist_ok=True)
     longer = [lengthened(sample, factor) for sample in kept]
     load = partial(load_images, settings, trained.layout)
@@ -224,6 +227,8 @@ def rows(
     """The results line by line."""
     own, sets = trained.settings, list(trained.settings.data.eval_sets)
     asked = {name: load_questions(own, trained.layout, name) for name in (*sets, ROUTER_FIT)}
+    price = priced(own.policy, load_train(own, trained.layout), own.vision_budget)
+    priced_own = own.model_copy(update={"policy": price})
     policies = {
         objective: own.policy.model_copy(update={"objective": objective, "lambda_unit": "cost"})
         for objective in ("likelihood", "correctness")
@@ -246,7 +251,7 @@ def rows(
                 _, seen = answered(retrained(trained, factor, loss), factor)
             else:
                 lengths_N1 = factor * found.lengths_N1 if loss == "per_token" else 1
-                head = new_head(own, found, factor * found.losses_NA / lengths_N1)
+                head = new_head(priced_own, found, factor * found.losses_NA / lengths_N1)
                 seen = {name: with_scores(item, head) for name, item in answers.items()}
             fitted = asked[ROUTER_FIT], seen[ROUTER_FIT]
             for objective, policy in policies.items():
@@ -269,6 +274,11 @@ def main() -> None:
     args = parser.parse_args()
     settings = load(args.config)
     trained = TrainedModel(settings, Layout(Path(settings.results_dir)), args.run, args.seed)
+    own = trained.settings
+    if own.policy.feature_mode != "hidden" or own.training.per_token_loss:
+        parser.error(
+            f"--run: expected one of feature_mode hidden and summed losses, got {args.run!r}"
+        )
     print("loss", "length", "objective", *settings.data.eval_sets, sep="\t", flush=True)
     for loss, factor, objective, gains in rows(trained, args.losses, args.factors, args.retrain):
         told = [f"{value:.2f}" for value in gains]

@@ -42,7 +42,9 @@ def durations(jobs: Iterable[Any], measured: Mapping[Any, float]) -> dict[Any, f
 
 
 def _duration_s(job: Any, measured: Mapping[Any, float], of_rule: float | None) -> float:
-    declared_min = job.scheduler_resources.get("runtime")
+    # Snakemake asks for these once more when the job is ready, and of `scheduler_resources` it
+    # would go on with the first answer, from before the job's inputs were there.
+    declared_min = job.resources.get("runtime")
     if job in measured:
         return measured[job]
     if of_rule is not None:

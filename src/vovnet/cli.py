@@ -55,8 +55,8 @@ The page of `vovnet demo` computes only while it answers, and says so then.
 """
 
 GARBAGE_EVERY = 20_000
-"""New objects after which Python looks for garbage. After its own number, 700, it would look again
-and again through what torch and transformers make on import: a sixth of the time of a start.
+"""New objects after which Python looks for garbage. By its usual number it would look again and
+again through what torch and transformers make on import: a sixth of the time of a start.
 """
 
 INTERRUPTED, BROKEN_PIPE = 130, 141

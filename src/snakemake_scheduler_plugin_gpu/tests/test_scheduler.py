@@ -125,6 +125,7 @@ class Job:
     def __init__(self, jobid: int, name: str, gpus: int, duration_s: float) -> None:
         self.jobid, self.name, self.rule = jobid, name, SimpleNamespace(name=name)
         self.scheduler_resources = {"gpu": gpus, "_cores": 1, "runtime": duration_s / 60}
+        self.resources = self.scheduler_resources
 
 
 class Dag:

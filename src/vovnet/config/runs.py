@@ -43,6 +43,11 @@ def check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
             f"{key}.data.{sorted(common)[0]}: no run may override {', '.join(SUITE_DATA)}, by which"
             " the leakage gate compares the sets of the whole suite"
         )
+    if "objective" in overrides.get("policy", ()):
+        raise ValueError(
+            f"{key}.policy.objective: it changes no training, so that no run may override it; an"
+            " experiment may"
+        )
     base = overrides.get("base", False)
     if not isinstance(base, bool):
         raise ValueError(f"{key}.base: expected true or false, got {base!r}")

@@ -33,12 +33,16 @@ def check_recorded(path: Path, manifest: Path) -> None:
             raise DataError(damage(path, manifest))
 
 
-def damage(path: Path, manifest: Path) -> str:
-    """What to say of an output that is not as it was written."""
-    return (
-        f"{path}: damaged, its content is not what {manifest.name} says: remove"
-        f" {manifest}, and call again to have it made again"
-    )
+def damage(path: Path, manifest: Path, rule: str | None = None) -> str:
+    """What to say of an output that is not as it was written.
+
+    Removing the manifest has it made again, or calling its `rule` where Snakemake does not look
+    for the manifest.
+    """
+    remedy = f"remove {manifest}, and call again to have it made again"
+    if rule is not None:
+        remedy = f"call `snakemake --forcerun {rule}` to have it made again"
+    return f"{path}: damaged, its content is not what {manifest.name} says: {remedy}"
 
 
 def recorded(manifest: Path) -> Iterator[tuple[str, str]]:

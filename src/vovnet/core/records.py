@@ -146,8 +146,8 @@ def writing_table(
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Yield a function that adds rows to a table, which takes its place when the block succeeds.
 
-    A table of up to `GROUP_ROWS` rows has the bytes that `write_table` gives it. Of a larger one no
-    more are held at a time, and who reads a part of it need not read it all.
+    A table of up to `GROUP_ROWS` rows has the bytes that `write_table` gives it. A larger one is
+    written in groups of at least so many, and who reads a part of it need not read it all.
     """
     schema = pa.schema(list(columns.items()), metadata=_METADATA)
     held: list[pa.Table] = []

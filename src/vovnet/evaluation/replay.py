@@ -219,8 +219,9 @@ def router_kinds(policies: Iterable[PolicySettings]) -> dict[str, RouterKind]:
 
 
 def router_key(policy: PolicySettings) -> str:
-    """What tells the router of a policy from others: its name, and its options."""
-    return " ".join([policy.baseline_name or "", *map(repr, sorted(policy.options.items()))])
+    """What tells a policy's router from others: its name, or VoVNet's objective, and its options."""
+    name = policy.baseline_name or policy.objective
+    return " ".join([name, *map(repr, sorted(policy.options.items()))])
 
 
 def replay(

@@ -6,6 +6,7 @@ finished block are files, so that a killed job loses at most one block.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -329,6 +330,7 @@ def _as_fits(
         if len(batch) == 1:
             raise
     # Outside the handler, whose traceback still holds the tensors of the failed batch.
+    gc.collect()
     torch.cuda.empty_cache()
     half = len(batch) // 2
     print(f"out of memory with {len(batch)} questions at once: {half} now", file=sys.stderr)

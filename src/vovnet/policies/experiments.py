@@ -100,11 +100,12 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
             "policy.objective: a head on correctness reads the hidden states alone, expected"
             f" policy.feature_mode 'hidden' beside it, got {policy.feature_mode!r}"
         )
-    if kind.reads_scores and (stage := last_stage(experiment.given, experiment.run)) < 2:
+    is_vovnet = kind.reads_scores or by_correctness(policy)
+    if is_vovnet and (stage := last_stage(experiment.given, experiment.run)) < 2:
         run = f"{'run' if stage else 'base run'} {experiment.run!r}"
         raise ConfigError(
-            "policy.baseline_name: VoVNet reads the scores of a trained head, which the"
-            f" {run} does not have, expected one of {baseline_names()}"
+            "policy.baseline_name: VoVNet is a model that was trained with its head, which the"
+            f" {run} was not, expected one of {baseline_names()}"
         )
     if is_imported(experiment.given, experiment.run):
         _check_imported(policy, experiment)

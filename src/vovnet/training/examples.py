@@ -72,7 +72,7 @@ def balanced(
     """
     rounds = [[*work]]
     if likelihood is not None:
-        ordered = sorted(work, key=lambda key: (likelihood[key], key))
+        ordered = sorted(work, key=lambda key: (-likelihood[key], key))
         rounds = [ordered[start : start + count] for start in range(0, len(ordered), count)]
     parts: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count

@@ -60,7 +60,7 @@ class PretendedJob:
         self.jobid, self.task = jobid, task
         self.rule = SimpleNamespace(name=task.name)
         self.is_norun = task.duration_s == 0
-        self.scheduler_resources = {
+        self.resources = self.scheduler_resources = {
             **{"_cores": min(task.cores, cores), "gpu": task.gpus, "_job_count": 1},
             "runtime": task.duration_s / 60,
         }

@@ -63,6 +63,10 @@ def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]
             yield "live runs", layout.live_facts(name), key
 
 
+RULE_OF = {"hull": "hull_metrics", "tables": "tables", "figures": "figures"}
+"""The rule that makes files anew whose manifest is no output of the workflow."""
+
+
 @RULES.invariant("run", "every file is what its manifest says")
 def files_are_whole(inputs: Inputs) -> Iterator[Finding]:
     """Bytes that a disk or a power cut changed after they were written."""
@@ -76,13 +80,13 @@ def files_are_whole(inputs: Inputs) -> Iterator[Finding]:
         path.with_name("views.manifest.json") for path in manifests["observations"]
     ]
     manifests["hull"] = [layout.hull / "manifest.json"]
-    manifests["report"] = [
-        layout.paper / name for name in ("tables.manifest.json", "figures/manifest.json")
-    ]
+    manifests["tables"] = [layout.paper / "tables.manifest.json"]
+    manifests["figures"] = [layout.paper / "figures" / "manifest.json"]
     for name, paths in manifests.items():
+        rule = RULE_OF.get(name)
         files = [(path, *told) for path in paths for told in recorded(path)]
         damaged = [
-            damage(path.with_name(file), path)
+            damage(path.with_name(file), path, rule)
             for path, file, digest in files
             if not _is(path.with_name(file), digest)
             # A further view may have become an action, of which the other manifest tells.
