@@ -307,10 +307,10 @@ def test_a_base_run_that_asks_for_training_is_refused(change: dict[str, Any], me
 @pytest.mark.parametrize(
     ("stanza", "message"),
     [
-        ({"sweep": {"lambda_cost": [0, 1]}}, "policy.baseline_name: VoVNet reads the scores"),
+        ({"sweep": {"lambda_cost": [0, 1]}}, "policy.baseline_name: VoVNet is a model that"),
         (
             {"policy": {"fallback_mode": "full", "fallback_entropy_threshold": 1}},
-            "policy.baseline_name: VoVNet is a model that was trained with its head, which the base",
+            "policy.baseline_name: VoVNet is a model that was trained with its head, which the",
         ),
         (
             {"policy": THRESHOLD, "mode": "live", "compare_cache_reuse": True},

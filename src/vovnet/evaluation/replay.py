@@ -219,7 +219,7 @@ def router_kinds(policies: Iterable[PolicySettings]) -> dict[str, RouterKind]:
 
 
 def router_key(policy: PolicySettings) -> str:
-    """What tells a policy's router from others: its name, or VoVNet's objective, and its options."""
+    """What tells a policy's router from others: its name, or VoVNet's objective, and options."""
     name = policy.baseline_name or policy.objective
     return " ".join([name, *map(repr, sorted(policy.options.items()))])
 
