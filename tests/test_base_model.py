@@ -248,7 +248,7 @@ def test_a_run_that_ends_with_stage_1_is_its_model_and_has_no_head() -> None:
         trained.checkpoint == Layout(Path("results")).stage("longer", 3, 1) and not trained.has_head
     )
     stanza = {"title": "Longer", "run": "longer", "sweep": {"lambda_cost": [0, 1]}}
-    with pytest.raises(ConfigError, match="which the run 'longer' does not have"):
+    with pytest.raises(ConfigError, match="which the run 'longer' was not"):
         Plan(validate(merge(merge(MIXED, change), {"experiments": {"learned": stanza}}), "test"))
     with pytest.raises(ConfigError, match=r"runs\.longer\.last_stage: expected 1 or 2, got 3"):
         validate(merge(MIXED, {"runs": {"longer": {"last_stage": 3}}}), "test")
