@@ -154,7 +154,8 @@ def test_live_results(observed: Layout) -> None:
             assert item["text_pass"] == (item["parts_ms"]["text_pass"] > 0) == (name == "vovnet")
             looked = row["action_rate_no"] < 1
             for part in ("image_loading", "vision_encoding"):
-                assert (item["parts_ms"][part] > 0.05) == looked
+                took = item["parts_ms"][part]  # without a look that of a clock, on a busy machine
+                assert took > 0.05 if looked else took < 1
 
 
 def test_every_part_of_a_look_is_timed(observed: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
