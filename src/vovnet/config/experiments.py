@@ -181,21 +181,17 @@ def stage1_shares(settings: Settings) -> dict[str, float]:
 
 
 def stage1_owner(settings: Settings, run: str) -> str:
-    """The run whose stage 1 `run` starts from: the first with the same stage-1 settings.
-
-    One that ends with stage 1 has its own.
-    """
+    """The run whose stage 1 `run` starts from."""
     if is_base(settings, run):
         raise ConfigError(f"runs.{run}: nothing of a run with base: true is trained")
-    if last_stage(settings, run) == 1:
-        return run
-    wanted = _stage1_settings(settings, run)
-    runs = [name for name in trained_runs(settings) if last_stage(settings, name) == 2]
-    return next(name for name in runs if _stage1_settings(settings, name) == wanted)
+    return stage1_owners(settings)[run]
 
 
 def stage1_owners(settings: Settings) -> dict[str, str]:
-    """The same of every trained run, for which the settings of each are asked once."""
+    """The same of every trained run: the first with the same stage-1 settings.
+
+    One that ends with stage 1 has its own.
+    """
     owners: dict[str, str] = {}
     first: list[tuple[tuple[Any, ...], str]] = []
     for run in trained_runs(settings):
