@@ -112,6 +112,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "runs.vovnet.data.router_fit: no run may override",
     ),
     ({"runs": {"x": {"data": {"eval_sets": {}}}}}, "runs.x.data.eval_sets: no run may override"),
+    (
+        {"runs": {"vovnet": {"policy": {"objective": "correctness"}}}},
+        "runs.vovnet.policy.objective: it changes no training, so that no run may override it",
+    ),
     ({"runs": {"vovnet": {"eval": 3}}}, "runs.vovnet.eval: expected a mapping of overrides, got 3"),
     ({"runs": {"vovnet": {"model": 3}}}, "runs.vovnet.model: expected a mapping of overrides"),
     ({"runs": {"vovnet": {"data": None}}}, "runs.vovnet.data: expected a mapping of overrides"),
