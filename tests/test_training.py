@@ -624,6 +624,19 @@ def test_calibration_of_a_perfect_and_of_a_doubled_prediction() -> None:
     assert calibration_of(predicted_N * 0, predicted_N)["slope"] is None
 
 
+def test_deterministic_algorithms_are_used_where_asked_for(trained: Layout, fresh: Layout) -> None:
+    """On a CPU they change no step; each operation of both stages has one."""
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "deterministic": True}})
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        for stage in (1, 2):
+            train(settings, fresh, stage)
+            assert torch.are_deterministic_algorithms_enabled()
+            assert weights(fresh, stage) == weights(trained, stage)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_smaller_parts_change_no_step(trained: Layout, fresh: Layout) -> None:
     training = {**SHORT["training"], "micro_batch_tokens": 100}
     train(settings_of(fresh, {"training": training}), fresh, 1)

@@ -222,6 +222,10 @@ class TrainingSettings(Section):
     per_token_loss: bool = Field(False, exclude_if=lambda value: not value)
     """Divide the loss of an answer by its number of tokens, so that a long answer counts as much as
     a short one, in both stages. The head's scores and lambda_cost are then nats per token."""
+    deterministic: bool = Field(False, exclude_if=lambda value: not value)
+    """Compute on a GPU by algorithms alone that give the same bits each time, so that the same run
+    gives the same weights on the same card, killed or not. It is slower there; a CPU does so
+    anyway."""
     save_every: Annotated[int, unit("steps")] = Field(100, gt=0)
     """How often a checkpoint is saved, from which a killed training goes on."""
     num_workers: Processes = Field(0, description="Processes that load images, per device.")

@@ -7,6 +7,7 @@ an undisturbed run would have had there, so the final weights are the same.
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from collections import deque
@@ -33,13 +34,7 @@ from vovnet.model.vovnet import VoVNet, check_finite, load_weights, save_weights
 from vovnet.pipeline.trained_model import WEIGHTS_NAME
 from vovnet.training import checkpoints as stored
 from vovnet.training.checkpoints import gathered, gathered_weights, list_checkpoints, restore
-from vovnet.training.examples import (
-    Example,
-    ImageLoader,
-    LoadedExamples,
-    TrainingSet,
-    balanced,
-)
+from vovnet.training.examples import Example, ImageLoader, LoadedExamples, TrainingSet, balanced
 from vovnet.training.objective import HostCopy, Objective, Step, Work
 from vovnet.training.sharding import shard
 
@@ -65,6 +60,8 @@ class Trainer:
     ) -> None:
         self.settings, self.stage, self.folder = settings, stage, folder
         training = settings.training
+        if training.deterministic:  # read when cuBLAS starts; without it torch refuses products
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),  # several processes on the CPU talk over gloo
@@ -74,7 +71,7 @@ class Trainer:
         )
         self.samples_per_process = self._samples_per_process()
         self.product_tflops = matrix_product() if torch.cuda.is_available() else None
-        set_seed(training.seed)
+        set_seed(training.seed, deterministic=training.deterministic)
         model = VoVNet(settings)
         if start_from is not None:
             load_weights(model, start_from, with_head=False)
