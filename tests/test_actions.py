@@ -19,6 +19,7 @@ from vovnet.data import images as data_images
 from vovnet.data.images import load_images
 from vovnet.data.sets import load_set, load_train
 from vovnet.inference.engine import Inference
+from vovnet.inference.images import images_ahead
 from vovnet.inference.observe import observe_shard
 from vovnet.inference.shards import gather
 from vovnet.model.vovnet import VoVNet, load_trained
@@ -26,7 +27,7 @@ from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
-from vovnet.views import num_vision_tokens
+from vovnet.views import num_vision_tokens, view_budget
 
 FIVE = ["no", "side-64", "side-96", "full", "full+merge-cosine-0.5"]
 SHORT: dict[str, Any] = {
@@ -149,6 +150,18 @@ def test_images_that_are_too_large_together_are_decoded_one_at_a_time(
     read = load_images(settings, fresh, sample)
     assert isinstance(kept, list) and not isinstance(read, list) and len(read) == len(kept)
     assert [image.tobytes() for image in read] == [image.tobytes() for image in kept]
+
+
+def test_images_are_not_kept_at_full_size_for_a_beam_search(fresh: Layout) -> None:
+    """A batch of questions about one large picture would hold it once for each of them."""
+    settings = settings_of(fresh, {"eval": {"num_beams": 2}})
+    sample = load_set(settings, fresh, "synth_mmmu")[0]
+    model = Inference(VoVNet(settings), settings).vlm
+    budget = view_budget("full", settings.vision_budget)
+    assert budget is not None
+    (loaded,) = images_ahead(settings, fresh, model, [(sample, [budget])])
+    assert not isinstance(loaded.images, list)
+    assert list(loaded.images) == load_images(settings, fresh, sample)
 
 
 @pytest.mark.parametrize("view", ["side-96", "full+merge-cosine-0.5", "coarse+prune-stride-0.5"])

@@ -20,9 +20,14 @@ MAX_PIXELS_KEPT = 1 << 27
 
 def load_images(settings: Settings, layout: Layout, sample: Sample) -> Sequence[Image.Image]:
     """The images of a sample, checked against the sizes that preparation recorded."""
-    images = _Images(sample, image_paths(settings, layout, sample))
+    images = unread_images(settings, layout, sample)
     pixels = sum(reference.width * reference.height for reference in sample.images)
     return list(images) if pixels <= MAX_PIXELS_KEPT else images
+
+
+def unread_images(settings: Settings, layout: Layout, sample: Sample) -> Sequence[Image.Image]:
+    """The same images, each of which is decoded whenever it is read."""
+    return _Images(sample, image_paths(settings, layout, sample))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from vovnet.core.cost import ViewBudget
 from vovnet.core.errors import VovnetError
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
-from vovnet.data.images import load_images
+from vovnet.data.images import load_images, unread_images
 from vovnet.model.sequences import Pixels
 from vovnet.model.vlm import VisionLanguageModel
 
@@ -57,9 +57,10 @@ class LoadedImages(Dataset["Loaded | Exception"]):
         sample, budgets = self.wanted[index]
         loaded = Loaded([], {}, {})
         try:
+            if budgets and self.settings.eval.num_beams > 1:
+                # The search cuts them itself, question by question; whole they would fill memory.
+                return Loaded(unread_images(self.settings, self.layout, sample), {}, {})
             images = load_images(self.settings, self.layout, sample) if budgets else []
-            if self.settings.eval.num_beams > 1:  # transformers' own search cuts them itself
-                return Loaded(images, {}, {})
             for budget in budgets:
                 began = time.perf_counter()
                 loaded.pixels[budget] = self.vlm.preprocess(images, budget)
