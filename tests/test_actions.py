@@ -161,7 +161,7 @@ def test_images_are_not_kept_at_full_size_for_a_beam_search(fresh: Layout) -> No
     assert budget is not None
     (loaded,) = images_ahead(settings, fresh, model, [(sample, [budget])])
     assert not isinstance(loaded.images, list)
-    assert list(loaded.images) == load_images(settings, fresh, sample)
+    assert len(loaded.images) == len(sample.images) > 0
 
 
 @pytest.mark.parametrize("view", ["side-96", "full+merge-cosine-0.5", "coarse+prune-stride-0.5"])
