@@ -84,6 +84,19 @@ noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
 with atomic_path(folder / "sheet.png") as partial:
     Image.fromarray(noise).save(partial, format="PNG")
 """,
+    ".images.": """
+from io import BytesIO
+from PIL import Image
+from vovnet.data.image_store import ImageStore
+content = BytesIO()
+noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+Image.fromarray(noise).save(content, format="PNG")
+store = ImageStore(folder / "images", sys.stdout)
+try:
+    store.add(content.getvalue(), "line 1")
+finally:
+    store.discard()
+""",
     "model.safetensors": """
 from vovnet.model.vovnet import save_weights
 save_weights(None, folder / "model.safetensors", {"weight": torch.zeros(10_000)})

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def shares(seconds: Numbers, elapsed_s: float) -> Numbers:
 
 
 def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_steps: int) -> Numbers:
-    """Samples/s of all devices and TFLOP/s of this one in a stage, and its losses.
+    """Samples/s of all devices and TFLOP/s of each, on average, in a stage, and its losses.
 
     Left out are the first steps, later ones in which a device compiled a layer for another kind of
     pass, with the ones after them, in which the others still wait for it, and the last ones, which
@@ -111,15 +112,14 @@ def train(settings: Settings, layout: Layout, folder: Path, stage: int, num_step
             " raise --steps"
         )
     elapsed_s = sum(seconds[end] - seconds[end - 1] for end in timed)
-    asked_for = sum(flops[end] - flops[end - 1] for end in timed)
+    own = sum(flops[end] - flops[end - 1] for end in timed)
+    asked_for = fmean(gather_object([own]))
     return {
         "samples_per_s": settings.training.batch_size * len(timed) / elapsed_s,
         "tflops": asked_for / elapsed_s / 1e12,
         "timed_steps": len(timed),
         "peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30,
-        "kernels": shares(
-            kinds["kernels"], (flops[-1] - flops[ends.stop - 1]) * elapsed_s / asked_for
-        ),
+        "kernels": shares(kinds["kernels"], (flops[-1] - flops[ends.stop - 1]) * elapsed_s / own),
         "losses": [line["loss"] for _, line in read_jsonl(folder / LOG_NAME)],
     }
 

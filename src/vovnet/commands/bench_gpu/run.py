@@ -171,7 +171,10 @@ def _write(settings: Settings, folder: Path, found: Numbers) -> list[Path]:
 
 
 def _add_scaling(settings: Settings, folder: Path, stages: Numbers, cards: int) -> None:
-    """What each card keeps of one card's samples per second, in the stage that keeps less."""
+    """What each card keeps of one card's FLOP/s, in the stage that keeps less.
+
+    Several cards are shown more samples than one, of which each asks for other work.
+    """
     path = folder / "bench_gpu.json"
     value = read_json(path)
     here = (device_name(), settings.model.base_model_name)
@@ -181,8 +184,7 @@ def _add_scaling(settings: Settings, folder: Path, stages: Numbers, cards: int) 
         )
     alone = value["measured"]["training"]
     kept = {
-        stage: stages[stage]["samples_per_s"] / cards / alone[stage]["samples_per_s"]
-        for stage in ("stage1", "stage2")
+        stage: stages[stage]["tflops"] / alone[stage]["tflops"] for stage in ("stage1", "stage2")
     }
     value.setdefault("scaling", {})[str(cards)] = min(1.0, *kept.values())
     value["measured"].setdefault("scaling", {})[str(cards)] = {"kept": kept, "stages": stages}
