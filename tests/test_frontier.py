@@ -237,7 +237,7 @@ def test_the_sweep_lies_on_the_frontier(swept: Any) -> None:
     comparison = Comparison(settings, layout, list(settings.experiments))
     for name in ("many", "bayes_many", "random_many"):
         frontier = comparison.frontier(name, "graded", 0)
-        actions_NP = comparison.decided(name, "graded", 0).actions
+        actions_NP = comparison.done(name, "graded", 0)["action"]
         known = {tuple(point) for point in frontier.actions.T.tolist()}
         assert len(frontier.values) < MOST_POINTS
         assert {tuple(point) for point in actions_NP.T.tolist()} <= known

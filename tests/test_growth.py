@@ -17,10 +17,13 @@ from support.replays import GRADED, write_world
 from support.repository import ROOT
 from vovnet.config import Settings, experiments, run_settings, validate
 from vovnet.core import records
+from vovnet.core.arrays import unit_codes, unit_minima, unit_sums
 from vovnet.core.layout import Layout
 from vovnet.core.records import read_table, write_table, writing_table
+from vovnet.core.resampling import Resamples
 from vovnet.data.samples import SampleFile
 from vovnet.evaluation.columns import read_results
+from vovnet.evaluation.ground import changes
 from vovnet.evaluation.questions import load_questions
 from vovnet.policies.router import fit_groups
 from workflow.bench_growth import Size, fabricate, run_step
@@ -110,3 +113,27 @@ def test_the_peak_of_memory_is_that_of_the_process_itself() -> None:
     held = bytearray(b"1") * (300 << 20)
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert len(held) and float(told) < 200
+
+
+@pytest.mark.parametrize("num_clusters", [7, 60, 200])
+def test_what_is_added_up_where_it_changes_is_what_is_added_up_everywhere(
+    num_clusters: int,
+) -> None:
+    """To the last bit, of questions of several passes, in clusters of one and of many."""
+    rng = np.random.default_rng(num_clusters)
+    units_N = unit_codes(rng.integers(200, size=300).tolist())
+    codes_U = unit_codes(rng.integers(num_clusters, size=units_N.max() + 1).tolist())
+    resamples = Resamples.draw(codes_U, 40, 0)
+    starts_NK = np.sort(rng.integers(1, 90, size=(300, 2)), axis=1)
+    piece_NP = (starts_NK[:, :, None] <= np.arange(80)).sum(axis=1, dtype=np.int16)
+    scores_NJ, costs_NJ = rng.integers(11, size=(300, 3)) / 10, rng.random((300, 3)) * 1e9
+    everywhere = [np.take_along_axis(told, piece_NP, axis=1) for told in (scores_NJ, costs_NJ)]
+    by_row, by_unit = changes(piece_NP, units_N, codes_U)
+    dense = unit_minima(everywhere[0], units_N), unit_sums(everywhere[1], codes_U[units_N])
+    assert (by_unit.totals_of_minima(scores_NJ).dense == unit_sums(dense[0], codes_U)).all()
+    assert (by_row.totals(costs_NJ).dense == dense[1]).all()
+    found = resamples.means_of(
+        (by_unit.totals_of_minima(scores_NJ), None), (by_row.totals(costs_NJ), units_N)
+    )
+    expected = resamples.means_of((dense[0], None), (everywhere[1], units_N))
+    assert all((own == other).all() for own, other in zip(found, expected, strict=True))

@@ -17,11 +17,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, vstack
 from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtr, stdtrit
 
 from vovnet.core.arrays import Floats, Ints, unit_codes, unit_sums
+from vovnet.core.pieces import Runs
 
 LEVEL = 0.95
 """Coverage of every interval that is reported."""
@@ -79,7 +80,8 @@ class Resamples:
             size = min(BLOCK, num_resamples - start)
             drawn = rng.multinomial(num_clusters, shares_C, size=size)
             blocks.append(drawn.astype(np.min_scalar_type(drawn.max())))
-        return cls(np.concatenate(blocks), clusters_U)
+        # A block of resamples is read cluster after cluster, whenever something is averaged.
+        return cls(np.asfortranarray(np.concatenate(blocks)), clusters_U)
 
     def means(self, values_NK: Floats, units_N: Ints | None = None) -> Floats:
         """The mean of each quantity over rows, on the data and each resample, (B, K).
@@ -89,14 +91,19 @@ class Resamples:
         """
         return self.means_of((values_NK, units_N))[0]
 
-    def means_of(self, *parts: tuple[Floats, Ints | None]) -> list[Floats]:
-        """The same of several quantities at once, each with the questions of its rows."""
-        sums = []
-        for values_NK, units_N in parts:
+    def means_of(self, *parts: tuple[Floats | Runs, Ints | None]) -> list[Floats]:
+        """The same of several quantities at once, each with the questions of its rows.
+
+        Instead of values of rows there may be totals of clusters.
+        """
+        sums: list[Floats | Runs] = []
+        for values, units_N in parts:
             clusters_N = self.clusters if units_N is None else self.clusters[units_N]
-            sums.append(
-                np.hstack([np.bincount(clusters_N)[:, None], unit_sums(values_NK, clusters_N)])
-            )
+            sizes_C = np.bincount(clusters_N)
+            if isinstance(values, Runs):
+                sums.append(values.after(sizes_C))
+            else:
+                sums.append(np.hstack([sizes_C[:, None], unit_sums(values, clusters_N)]))
         found = []
         for part_BK in weighted_totals(self.counts, *sums):
             means_BK = part_BK[:, 1:] / part_BK[:, :1]
@@ -106,21 +113,31 @@ class Resamples:
         return found
 
 
-def weighted_totals(weights_BC: NDArray[Any], *parts: Floats) -> list[Floats]:
+def weighted_totals(weights_BC: NDArray[Any], *parts: Floats | Runs) -> list[Floats]:
     """The totals of each part's values (C, K) in which a cluster counts as often as it was drawn.
 
     On a frontier most clusters have the same value at neighbouring points. Then the differences
     are added up, few of which are not 0. Each part begins anew: beside FLOPs accuracies are lost.
     """
-    steps_KC = np.vstack([np.diff(part_CK.T, axis=0, prepend=0.0) for part_CK in parts])
-    few = np.count_nonzero(steps_KC) < MOST_CHANGES * steps_KC.size
-    factors_KC = csr_array(steps_KC) if few else np.hstack(parts).T
-    totals_KB = np.empty((len(steps_KC), len(weights_BC)))
+    steps = [
+        part.steps if isinstance(part, Runs) else np.diff(part.T, axis=0, prepend=0.0)
+        for part in parts
+    ]
+    num_changes = sum(
+        part.nnz if isinstance(part, coo_array) else np.count_nonzero(part) for part in steps
+    )
+    few = num_changes < MOST_CHANGES * sum(part.shape[0] * part.shape[1] for part in parts)
+    if few:
+        factors_KC = vstack([coo_array(part) for part in steps]).tocsr()
+    else:
+        dense = [part.dense if isinstance(part, Runs) else part for part in parts]
+        factors_KC = np.hstack(dense).T
+    totals_KB = np.empty((factors_KC.shape[0], len(weights_BC)))
     for start in range(0, len(weights_BC), BLOCK):
         block = slice(start, start + BLOCK)
         weights_CB = weights_BC[block].T.astype(np.float64, order="C")
         totals_KB[:, block] = factors_KC @ weights_CB
-    ends = np.cumsum([part_CK.shape[1] for part_CK in parts])[:-1]
+    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
     return [(part_KB.cumsum(axis=0) if few else part_KB).T for part_KB in np.split(totals_KB, ends)]
 
 

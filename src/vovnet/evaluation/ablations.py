@@ -100,7 +100,7 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         raise ConfigError(
             f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
         )
-    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), decided.actions[:, there[0]]
+    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), decided.actions_at(there[0])
     values = {
         "accuracy": points.accuracies[:, there[0]],
         "avg_cost": points.costs[:, there[0]],

@@ -119,28 +119,26 @@ class Ceilings:
         comparison, name = self.comparison, self.main.name
         ground = comparison.ground(name, dataset, seed, unit)
         observed = comparison.observed(name, dataset, seed)
-        asked, costs_NA = comparison.asked(name, dataset), comparison.costs(name, observed, unit)
+        asked, done = comparison.asked(name, dataset), (observed.vision_tokens, observed.flops)
+        costs_NA = comparison.costs(name, *done, unit)
         without_best = replace(ground, best=ground.measured.best, bayes=None)  # to spare memory
         self.fixed.setdefault((unit, seed), {})[dataset] = without_best
         curves: dict[str, Curves] = {"oracle": ground.best}
         points: dict[str, Points] = {}
         for reference, expected_NA in self.expected(dataset, seed).items():
             actions_NP = chosen_at_every_lambda(expected_NA, costs_NA)
-            scores_NP, costs_NP = (
-                np.take_along_axis(values_NA, actions_NP, axis=1)
-                for values_NA in (observed.scores, costs_NA)
-            )
-            points[reference] = averages(*asked, scores_NP, {unit: costs_NP})[unit]
+            found = averages(*asked, observed.scores, {unit: costs_NA}, actions_NP)
+            points[reference] = found[unit]
             curves[reference] = ground.curve(points[reference])
         if ground.bayes is not None:
             curves["bayes"] = ground.curve(ground.bayes)
         at_BQ = np.column_stack([ground.places, self._own_cost(ground, dataset, seed, unit)])
-        floor_BQ, found = ground.hull.value(at_BQ), {}
+        floor_BQ, tops = ground.hull.value(at_BQ), {}
         for reference, curve in curves.items():
             value_BQ = curve.value(at_BQ)
             measured = at_BQ, value_BQ, 100 * (value_BQ - floor_BQ), points.get(reference)
-            found[reference] = Top(curve.area(ground.full_cost), *measured)
-        return found
+            tops[reference] = Top(curve.area(ground.full_cost), *measured)
+        return tops
 
     def _own_cost(self, ground: Ground, dataset: str, seed: int, unit: Unit) -> Floats:
         """Where tables compare: the cost of VoVNet at `report.target_lambda`, (B,).

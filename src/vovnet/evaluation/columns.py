@@ -372,7 +372,7 @@ class SampleResults:
     def rows(self, questions: Questions, seed: int, point: int) -> pd.DataFrame:
         """The rows of one set, seed and sweep point, which must be those of the questions."""
         rows = self.points(questions.name, seed).get(point)
-        if rows is None or rows["id"].tolist() != [sample.id for sample in questions.samples]:
+        if rows is None or rows["id"].tolist() != questions.sample_ids:
             raise DataError(
                 f"{self.path}: the samples of {questions.name}, seed {seed}, point {point} are not"
                 f" those of the set, evaluate {self.name!r} again"

@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vovnet.core.arrays import EPSILON, Floats, Ints, unit_minima, unit_sums
+from vovnet.core.arrays import EPSILON, Floats, Ints, unit_minima
 from vovnet.core.resampling import LEVEL, weighted_totals
 from vovnet.evaluation.columns import AT_MOST, DIVISIONS, Row
+from vovnet.evaluation.ground import changes
 from vovnet.evaluation.live_gains import LiveComparison
 from vovnet.evaluation.references import Comparison
 from vovnet.policies import kind_of
@@ -68,25 +69,31 @@ def deploy(
     units_N: Ints,
     clusters_U: Ints,
     seed: int,
+    piece_NP: NDArray[Any] | None = None,
 ) -> dict[str, Deployed]:
     """By rule: choose among operating points on each first half, and measure on the second.
 
     `taken` is what the points take of each row, (N, P), by what is counted: `tokens` are vision
-    tokens, which the choice saves, and which tell whether a row is looked at, then `flops`.
+    tokens, which the choice saves, and which tell whether a row is looked at, then `flops`. With
+    `piece_NP` all these are those of each row's few pieces, (N, J), and it tells on which of them
+    a row is at each point.
     """
     first_DC = halves(int(clusters_U.max()) + 1, seed)
-    clusters_N = clusters_U[units_N]
-    right_UP = unit_minima(scores_NP, units_N)
+    if piece_NP is None:
+        piece_NP = np.broadcast_to(np.arange(scores_NP.shape[1]), scores_NP.shape)
+    by_row, by_unit = changes(piece_NP, units_N, clusters_U)
     counted = {**taken, "looks": taken["tokens"] > 0}
-    facts = {
-        key: unit_sums(values_NP.astype(np.float64), clusters_N)
-        for key, values_NP in counted.items()
-    }
-    above_CP = unit_sums(right_UP - right_UP[:, -1:], clusters_U)
+    facts = {key: by_row.totals(values_NJ) for key, values_NJ in counted.items()}
+    full_N = scores_NP[np.arange(len(scores_NP)), piece_NP[:, -1]]
+    above = by_unit.totals_of_minima(scores_NP, unit_minima(full_N, units_N))
     sizes_C = np.bincount(clusters_U).astype(np.float64)
-    above = (above_CP, above_CP * sizes_C[:, None], above_CP**2)
     tokens_DP, flops_DP, *sums_DP = weighted_totals(
-        first_DC, facts["tokens"], facts["flops"], *above
+        first_DC,
+        facts["tokens"],
+        facts["flops"],
+        above,
+        above.with_values(above.values * sizes_C[above.clusters]),
+        above.with_values(above.values**2),
     )
     questions_D1 = (first_DC @ sizes_C)[:, None]
     mean_DP = sums_DP[0] / questions_D1
@@ -95,6 +102,7 @@ def deploy(
     squares_DP += mean_DP**2 * (first_DC @ sizes_C**2)[:, None]
     error_DP = np.sqrt(np.maximum(squares_DP, 0.0)) / questions_D1
     second_DC = 1 - first_DC
+    above_CP, totals = above.dense, {key: runs.dense for key, runs in facts.items()}
 
     def measured(values_CP: Floats, points_D: Ints) -> Floats:
         """Totals over the second halves, each at its own point, (D,)."""
@@ -107,7 +115,7 @@ def deploy(
         alike_DP = fewest_DP == fewest_DP.min(axis=1, keepdims=True)
         points_D = np.where(alike_DP, np.nan_to_num(flops_DP), np.inf).argmin(axis=1)
         saved = {}
-        for key, values_CP in facts.items():
+        for key, values_CP in totals.items():
             full_D = second_DC @ values_CP[:, -1]
             saved[key] = 1 - measured(values_CP, points_D) / np.where(full_D > 0, full_D, np.nan)
         difference_D = measured(above_CP, points_D) / (second_DC @ sizes_C)
@@ -205,12 +213,15 @@ def _deployed(comparison: Comparison, name: str, dataset: str, seed: int) -> dic
         comparison.frontier(name, dataset, seed),
     )
     full = observed.actions.index("full")
+    done = frontier.done
     taken = {
-        "tokens": np.column_stack([frontier.vision_tokens, observed.vision_tokens[:, full]]),
-        "flops": np.column_stack([frontier.flops, observed.flops[:, full]]),
+        "tokens": np.column_stack([done["vision_tokens"], observed.vision_tokens[:, full]]),
+        "flops": np.column_stack([done["flops"], observed.flops[:, full]]),
     }
-    scores_NP = np.column_stack([frontier.scores, observed.scores[:, full]])
-    return _deploy(comparison, name, dataset, scores_NP, taken)
+    scores_NJ = np.column_stack([done["scores"], observed.scores[:, full]])
+    last_N = np.full(len(scores_NJ), scores_NJ.shape[1] - 1)
+    piece_NP = np.column_stack([frontier.piece, last_N.astype(frontier.piece.dtype)])
+    return _deploy(comparison, name, dataset, scores_NJ, taken, piece_NP)
 
 
 def _deployed_live(
@@ -237,7 +248,8 @@ def _deploy(
     dataset: str,
     scores_NP: Floats,
     taken: Mapping[str, Floats],
+    piece_NP: NDArray[Any] | None = None,
 ) -> dict[str, Deployed]:
     questions, resamples = comparison.asked(name, dataset)
     seed = comparison.experiments[name].settings.eval.seed
-    return deploy(scores_NP, taken, questions.units, resamples.clusters, seed)
+    return deploy(scores_NP, taken, questions.units, resamples.clusters, seed, piece_NP)

@@ -13,7 +13,6 @@ import pandas as pd
 
 from vovnet.config import Settings
 from vovnet.config.experiments import ResolvedExperiment
-from vovnet.core.arrays import rows_of_each
 from vovnet.core.errors import DataError
 from vovnet.core.files import (
     json_ready,
@@ -226,9 +225,7 @@ def _slices(questions: Questions, outcome: Outcome, seed: int, point: int) -> Fa
 
     A circular group counts in the category of its first pass; rows without one are in none.
     """
-    categories_N = np.array([sample.category for sample in questions.samples], dtype=object)
-    _, first_U = np.unique(outcome.units, return_index=True)
-    rows_of, questions_of = rows_of_each(categories_N), rows_of_each(categories_N[first_U])
+    rows_of, questions_of = questions.rows_of_category, questions.units_of_category
     scores_U, actions_N = outcome.unit_scores, outcome.actions
     facts: Facts = {
         "dataset": questions.name,

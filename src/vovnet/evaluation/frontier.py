@@ -72,6 +72,11 @@ class Frontier:
         """The FLOPs of the text pass, where it is read, and of all executed views, (N, P)."""
         return self._at("flops")
 
+    def actions_at(self, point: int) -> Ints:
+        """The same at one point, (N,)."""
+        done_NJ: Ints = self.done["actions"]
+        return done_NJ[np.arange(len(done_NJ)), self.piece[:, point]]
+
     def _at(self, name: str) -> NDArray[Any]:
         done_NJ = self.done[name]
         starts_N1 = done_NJ.shape[1] * np.arange(len(done_NJ))[:, None]
@@ -105,7 +110,8 @@ def frontier_of(
     looks_RNJ = np.stack(decision.looks).reshape(-1, *inside_NJ.shape)
     changes_NK = (looks_RNJ[:, :, 1:] != looks_RNJ[:, :, :-1]).any(axis=0) & np.isfinite(found_NK)
     values_P, piece_NP = _operating_points(found_NK, changes_NK, scalar.low)
-    facts = (decision.actions, observed.pick("score", samples, decision.views), *costs)
+    places = observed.places(decision.shown)[decision.last]
+    facts = (decision.actions, observed.pick("score", samples, places), *costs)
     done = {name: fact.reshape(inside_NJ.shape) for name, fact in zip(FACTS, facts, strict=True)}
     return Frontier(values_P, piece_NP, done)
 
@@ -142,7 +148,8 @@ def matched_frontier(
         ratios = [row_A] * (len(limits) + 1) if match.buckets else row_A
         always = policy.model_copy(update={key: ratios, "baseline_bucket_thresholds": limits})
         decision, *costs = execute(always, questions, observed, None, everyone_N)
-        scores_N = observed.pick("score", everyone_N, decision.views)
+        places_N = observed.places(decision.shown)[decision.last]
+        scores_N = observed.pick("score", everyone_N, places_N)
         by_action.append((decision.actions, scores_N, *costs))
     facts = [np.stack(values, axis=1) for values in zip(*by_action, strict=True)]
     done = dict(zip(FACTS, facts, strict=True))
@@ -221,8 +228,8 @@ def _told(
     shown = shown_views(policy, observed.actions)
 
     def told(view: int) -> Confidence:
-        views_N = np.full(len(everyone_N), shown[view], dtype=object)
-        facts = [observed.pick(item.name, everyone_N, views_N) for item in fields(Confidence)]
+        (place,) = observed.places([shown[view]])
+        facts = [observed.pick(item.name, everyone_N, place) for item in fields(Confidence)]
         return Confidence(*facts)
 
     inputs = PolicyInputs(

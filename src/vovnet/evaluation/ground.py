@@ -5,14 +5,16 @@ Accuracies are shares in [0, 1].
 Shapes: N rows, A actions, P points of a policy, B resamples, of which the first is the data itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vovnet.core import stats
 from vovnet.core.arrays import Bools, Floats, Ints, unit_minima
+from vovnet.core.pieces import Changes, Runs
 from vovnet.core.resampling import Resamples, percentile_interval
 from vovnet.core.stats import Curves
 from vovnet.evaluation.columns import GAIN_SHARES, Unit
@@ -45,9 +47,9 @@ class Points:
 
 @dataclass(frozen=True)
 class Reached:
-    """What an experiment did at its operating points: actions, (N, P), and averages by unit."""
+    """What an experiment did at its operating points: averages by unit, and the actions, (N,)."""
 
-    actions: Ints
+    actions_at: Callable[[int], Ints]
     points: Mapping[Unit, Points]
 
     @cached_property
@@ -150,13 +152,40 @@ def hull_gains(ground: Ground, curve: Curves) -> Floats:
 
 
 def averages(
-    questions: Questions, resamples: Resamples, scores_NP: Floats, costs: Mapping[Unit, Floats]
+    questions: Questions,
+    resamples: Resamples,
+    scores_NP: Floats,
+    costs: Mapping[Unit, Floats],
+    piece_NP: NDArray[np.integer] | None = None,
 ) -> dict[Unit, Points]:
-    """Means over the data and its resamples by unit: accuracy over questions, cost over rows."""
-    right_UP, parts = unit_minima(scores_NP, questions.units), list(costs.values())
+    """Means over the data and its resamples by unit: accuracy over questions, cost over rows.
+
+    With `piece_NP` scores and costs are those of each row's few pieces, (N, J), and it tells on
+    which of them a row is at each point.
+    """
+    units_N = questions.units
+    right: Floats | Runs
+    parts: list[Floats | Runs]
+    if piece_NP is None:
+        right, parts = unit_minima(scores_NP, units_N), list(costs.values())
+    else:
+        by_row, by_unit = changes(piece_NP, units_N, resamples.clusters)
+        right = by_unit.totals_of_minima(scores_NP)
+        parts = [by_row.totals(costs_NJ) for costs_NJ in costs.values()]
     accuracies_BP, *costs_BP = resamples.means_of(
-        (right_UP, None), *((costs_NP, questions.units) for costs_NP in parts)
+        (right, None), *((part, units_N) for part in parts)
     )
     return {
         unit: Points(own_BP, accuracies_BP) for unit, own_BP in zip(costs, costs_BP, strict=True)
     }
+
+
+def changes(
+    piece_NP: NDArray[np.integer], units_N: Ints, clusters_U: Ints
+) -> tuple[Changes, Changes]:
+    """Where clusters change, with their rows in the order of the set, and question by question."""
+    clusters_N, rows_N = clusters_U[units_N], np.arange(len(units_N))
+    by_row = Changes(piece_NP, clusters_N, rows_N)
+    if np.array_equal(units_N, rows_N):
+        return by_row, by_row
+    return by_row, Changes(piece_NP, clusters_N, units_N)

@@ -16,6 +16,7 @@ is between not looking and FULL is divided alike. Live runs add what they measur
 Shapes: N rows, A actions, P points of a policy, B resamples, of which the first is the data itself.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def _metrics(
     """
     ground, points = comparison.ground(name, dataset, seed, unit), reached.points[unit]
     row = comparison.keys(name, dataset, seed) | {"unit": unit}
-    row |= _point_metrics(ground.measured, points.measured, reached.actions)
+    row |= _point_metrics(ground.measured, points.measured, reached.actions_at)
     row |= _vocabulary(ground, points)
     if not comparison.has_curve(name):
         return row, None
@@ -160,14 +161,14 @@ def _curve(
     return rows + _curve_rows(keys, reached.points[unit], reached.interval, values)
 
 
-def _point_metrics(ground: Ground, points: Points, actions_NP: Ints) -> Row:
+def _point_metrics(ground: Ground, points: Points, actions_at: Callable[[int], Ints]) -> Row:
     """AIQ, and MCC at the point whose cost is nearest to `MCC_SHARE` of FULL's."""
     ends = ground.with_no(points)
     target = ground.no_cost[0] + MCC_SHARE * (ground.full_cost[0] - ground.no_cost[0])
     point = int(np.abs(points.costs[0] - target).argmin())
     return {
         "aiq": float(aiq(ends.costs, ends.accuracies, ground.full_cost, ground.no_cost)[0]),
-        "mcc": mcc(actions_NP[:, point] != 0, ground.needed_N),
+        "mcc": mcc(actions_at(point) != 0, ground.needed_N),
         "mcc_point": point,
     }
 

@@ -6,7 +6,8 @@ Shapes: N rows (samples), U units (questions: a sample, or a circular group of p
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vovnet.config import Parse, Settings
-from vovnet.core.arrays import Bools, Floats, Ints, unit_codes
+from vovnet.core.arrays import Bools, Floats, Ints, rows_of_each, unit_codes
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.records import Sample
@@ -41,17 +42,35 @@ class Questions:
     units: Ints
     scorers: list[str]
     parses: list[Parse]
-    _scores: dict[tuple[str, str], Score] = field(default_factory=dict)
-    """Scores by sample id and text: seeds and views often say the same."""
 
     @property
     def num_units(self) -> int:
         return int(self.units.max()) + 1
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The question of each sample, by name."""
         return [question_of(sample) for sample in self.samples]
+
+    @cached_property
+    def sample_ids(self) -> list[str]:
+        return [sample.id for sample in self.samples]
+
+    @cached_property
+    def rows_of_category(self) -> dict[str, Ints]:
+        """The samples of each category, by their rows."""
+        return rows_of_each([sample.category for sample in self.samples])
+
+    @cached_property
+    def units_of_category(self) -> dict[str, Ints]:
+        """The questions of each category; a circular group has that of its first pass."""
+        firsts = np.unique(self.units, return_index=True)[1].tolist()
+        return rows_of_each([self.samples[row].category for row in firsts])
+
+    @cached_property
+    def _scores(self) -> list[dict[str, Score]]:
+        """The scores of each sample by text: seeds and views often say the same."""
+        return [{} for _ in self.samples]
 
     def known(self, knows: Knowledge) -> Known:
         """What a router knows that is told by the samples themselves, (N,)."""
@@ -66,13 +85,13 @@ class Questions:
         """
         if told is not None:
             return told.to_numpy(dtype=np.float64), np.full(len(told), None)
-        keys = []
-        scored_by = zip(self.samples, self.scorers, self.parses, texts, strict=True)
-        for sample, scorer, parse, text in scored_by:
-            keys.append((sample.id, text))
-            if keys[-1] not in self._scores:
-                self._scores[keys[-1]] = score_sample(scorer, sample, text, parse)
-        scores = [self._scores[key] for key in keys]
+        scores = []
+        for row, (text, known) in enumerate(zip(texts, self._scores, strict=True)):
+            if text not in known:
+                known[text] = score_sample(
+                    self.scorers[row], self.samples[row], text, self.parses[row]
+                )
+            scores.append(known[text])
         values_N = np.array([score.value for score in scores])
         return values_N, np.array([score.parse_fallback for score in scores])
 

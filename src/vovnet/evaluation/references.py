@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vovnet.config import PolicySettings, Settings, is_imported
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
-from vovnet.core.arrays import Floats
+from vovnet.core.arrays import Floats, Ints
 from vovnet.core.cost import expected_cost
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
@@ -97,7 +97,7 @@ class Comparison:
     def _ground(self, name: str, dataset: str, seed: int, unit: Unit) -> Ground:
         questions, resamples = self.asked(name, dataset)
         observed = self.observed(name, dataset, seed)
-        costs_NA = self.costs(name, observed, unit)
+        costs_NA = self.costs(name, observed.vision_tokens, observed.flops, unit)
         bayes = self.beside(name, dataset, seed, "bayes_router")
         return Ground(
             stats.needs_look(observed.scores),
@@ -107,11 +107,11 @@ class Comparison:
             None if bayes is None else self.reached(bayes, dataset, seed, [unit]).points[unit],
         )
 
-    def costs(self, name: str, done: Observed | Frontier, unit: Unit) -> Floats:
-        """What was done costs in a unit, of actions (N, A) or operating points (N, P)."""
+    def costs(self, name: str, vision_tokens: Ints, flops: Floats, unit: Unit) -> Floats:
+        """What was done costs in a unit."""
         if unit == FLOPS:
-            return done.flops
-        return expected_cost(done.vision_tokens, self.experiments[name].settings.policy.cost_scale)
+            return flops
+        return expected_cost(vision_tokens, self.experiments[name].settings.policy.cost_scale)
 
     def observed(self, name: str, dataset: str, seed: int) -> Observed:
         """What the experiment's model did on its questions, under all views that are compared."""
@@ -220,9 +220,11 @@ class Comparison:
         if not self.has_frontier(name):
             return self.decided(name, dataset, seed, units)
         found = self.frontier(name, dataset, seed)
-        costs = {unit: self.costs(name, found, unit) for unit in units}
-        points = averages(*self.asked(name, dataset), found.scores, costs)
-        return Reached(found.actions, points)
+        done = found.done["vision_tokens"], found.done["flops"]
+        costs = {unit: self.costs(name, *done, unit) for unit in units}
+        asked = self.asked(name, dataset)
+        points = averages(*asked, found.done["scores"], costs, found.piece)
+        return Reached(found.actions_at, points)
 
     def main_curve(self, dataset: str, seed: int, unit: Unit = TOKENS) -> tuple[Curves, Floats]:
         """The curve of the experiment that stands for VoVNet, and the costs of its points, (P,)."""
@@ -238,7 +240,8 @@ class Comparison:
         """The points of an experiment's specification."""
         done = self.done(name, dataset, seed)
         costs = {unit: done[COLUMN_OF[unit]] for unit in units}
-        return Reached(done["action"], averages(*self.asked(name, dataset), done["score"], costs))
+        points = averages(*self.asked(name, dataset), done["score"], costs)
+        return Reached(lambda point: done["action"][:, point], points)
 
     def done(self, name: str, dataset: str, seed: int) -> dict[str, NDArray[Any]]:
         """The columns `DONE` of an experiment at the points of its specification, (N, P) each."""

@@ -5,7 +5,8 @@ is then a table operation. Shapes: N rows, A actions, U questions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Observed:
     signals: pd.DataFrame
     views: Mapping[str, pd.DataFrame]
     states: Floats | None = None
+    _told: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property
     def scores(self) -> Floats:
@@ -63,10 +65,22 @@ class Observed:
         """The FLOPs of each action without a text pass, NaN where they were not counted, (N, A)."""
         return np.stack([self.views[action]["flops_alone"] for action in self.actions], axis=1)
 
-    def pick(self, name: str, rows: Ints, views: NDArray[np.object_]) -> NDArray[Any]:
-        """A fact about each of some rows, under the view that is named for it."""
-        facts_VN = np.stack([table[name].to_numpy() for table in self.views.values()])
-        return facts_VN[pd.Index(list(self.views)).get_indexer(pd.Index(views)), rows]
+    def places(self, views: Iterable[str]) -> Ints:
+        """The place of each view among `views`, by which `pick` knows it."""
+        known = {view: place for place, view in enumerate(self.views)}
+        return np.array([known[view] for view in views], dtype=np.int64)
+
+    def pick(self, name: str, rows: Ints, places: Ints) -> Any:
+        """A fact about each of some rows, under the view whose place is told for it."""
+        return self._facts(name).take(places * len(self.signals) + rows)
+
+    def _facts(self, name: str) -> Any:
+        """A fact under one view after the other, (V * N,); texts stay as tables hold them."""
+        if name not in self._told:
+            told = pd.concat([table[name] for table in self.views.values()], ignore_index=True)
+            is_text = isinstance(told.dtype, pd.StringDtype)
+            self._told[name] = told.array if is_text else told.to_numpy()
+        return self._told[name]
 
 
 @dataclass(frozen=True)
@@ -97,9 +111,10 @@ class Outcome:
         """Share of each action by its name; None where a view is no action."""
         if (actions < 0).any():
             return None
-        return {name: float((actions == row).mean()) for row, name in enumerate(self.action_names)}
+        counts_A = np.bincount(actions, minlength=len(self.action_names))
+        return dict(zip(self.action_names, (counts_A / len(actions)).tolist(), strict=True))
 
-    @property
+    @cached_property
     def unit_scores(self) -> Floats:
         """Score of each question, (U,): the least of its passes."""
         return unit_minima(self.rows["score"].to_numpy(), self.units)
@@ -114,7 +129,7 @@ def scored_outcome(
     """
     known = rows.rename(columns={"text": "prediction"})
     if "score" not in rows:
-        scores_N, parse_fallback_N = questions.score(rows["text"])
+        scores_N, parse_fallback_N = questions.score(rows["text"].tolist())
         known = known.assign(score=scores_N, parse_fallback=parse_fallback_N)
     known = known.assign(cost=expected_cost(rows["vision_tokens"], policy.cost_scale))
     return Outcome(known, questions.units, actions, policy.fallback_mode is not None)
@@ -147,7 +162,7 @@ def load_observed(
     for view in dict.fromkeys([*actions, *views]):
         table = _read_rows(path(view), questions, OBSERVATION_COLUMNS)
         flops = table.filter(like="flops_").astype(np.float64)
-        scores_N, parse_fallback_N = questions.score(table["text"], table.get("score"))
+        scores_N, parse_fallback_N = questions.score(table["text"].tolist(), table.get("score"))
         answers[view] = table.assign(
             score=scores_N,
             parse_fallback=parse_fallback_N,
@@ -236,13 +251,14 @@ def replay(
     """
     everyone_N = np.arange(len(observed.signals))
     decision, tokens_N, flops_N = execute(policy, questions, observed, expected, everyone_N)
+    places_N = observed.places(decision.shown)[decision.last]
     rows = {
-        "id": [sample.id for sample in questions.samples],
+        "id": observed.signals["id"],
         "action": decision.actions,
         "view": decision.views,
         "executed": decision.executed,
         "fallback_triggered": decision.fallback_triggered,
-        **{key: observed.pick(key, everyone_N, decision.views) for key in SCORED},
+        **{key: observed.pick(key, everyone_N, places_N) for key in SCORED},
         "vision_tokens": tokens_N,
         "flops": flops_N,
     }
@@ -271,10 +287,10 @@ def execute(
         flops_N += signals["flops_text_pass"].to_numpy()
 
     def look(rows: Ints, views: NDArray[np.object_]) -> Confidence:
-        seen = samples[rows]
-        tokens_N[rows] += observed.pick("vision_tokens", seen, views)
-        flops_N[rows] += observed.pick("flops" if reads_text else "flops_alone", seen, views)
-        told = [observed.pick(field.name, seen, views) for field in fields(Confidence)]
+        seen, places = samples[rows], observed.places(views)
+        tokens_N[rows] += observed.pick("vision_tokens", seen, places)
+        flops_N[rows] += observed.pick("flops" if reads_text else "flops_alone", seen, places)
+        told = [observed.pick(item.name, seen, places) for item in fields(Confidence)]
         return Confidence(*told)
 
     decision = decide(

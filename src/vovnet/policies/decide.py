@@ -57,9 +57,15 @@ class Decision:
     @property
     def executed(self) -> NDArray[np.object_]:
         """The executed views in their order, as in `coarse>full`, (N,)."""
-        rows = zip(*(look.tolist() for look in self.looks), strict=True)
-        paths = [">".join(self.shown[view] for view in row if view != STOP) for row in rows]
-        return np.array(paths, dtype=object)
+        looks_RN = np.stack(self.looks)
+        if len(looks_RN) == 1:
+            return self.views
+        paths_RP, path_N = np.unique(looks_RN, axis=1, return_inverse=True)
+        names = [
+            ">".join(self.shown[view] for view in path if view != STOP)
+            for path in paths_RP.T.tolist()
+        ]
+        return np.array(names, dtype=object)[path_N]
 
 
 def decide(
