@@ -171,4 +171,7 @@ def test_a_table_is_not_made_of_training_and_a_training_not_of_tables() -> None:
 
     assert not rooms("tables") & {"training", "model", "inference"}
     assert not rooms("train") & {"report", "evaluation", "policies"}
+    # Whatever policies a suite shows, questions are compared with what fitted heads expect.
+    compared = code.code_files(STEPS["hull_metrics"].computed_by)
+    assert code.ROOT / "policies" / "heads.py" in compared
     assert not rooms("prepare") & {"model", "views", "policies", "evaluation"}

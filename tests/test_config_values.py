@@ -220,6 +220,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": {"family": "qwen9"}}, "model.family: expected one of ['qwen2_5_vl', 'qwen3_vl']"),
     ({"model": {"family": "qwen2_5_vl"}}, "is of type 'qwen3_vl', expected 'qwen2_5_vl'"),
     ({"runs": {"vovnet": {"model": {"base_model_name": "./gone"}}}}, "there is no folder './gone'"),
+    (
+        {"runs": {"vovnet": {"training": {"stage2_action_floor": 0.4}}}},
+        "runs.vovnet: training.stage2_action_floor: expected at most 0.333333 for 3 actions",
+    ),
     ({"data": {"train": []}}, "data.train: the run is trained, expected at least one part"),
     ({"runs": {"x" * 101: {}}}, "must be at most 100 letters, digits"),
     (

@@ -26,10 +26,12 @@ from vovnet.config import (
 )
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
+from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table
-from vovnet.data.importing import import_set
+from vovnet.data.importing import _places, import_set
 from vovnet.data.logs import LogRow, read_log
 from vovnet.data.prepare import prepare
+from vovnet.data.sets import load_set
 from vovnet.evaluation.columns import read_results
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.evaluation.exporting import export
@@ -303,6 +305,20 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
     assert import_set(trained, "toy") == 1, "a further question, though its id comes again"
 
 
+def test_an_id_that_two_parts_have_is_told_apart_by_its_part(tmp_path: Path) -> None:
+    toy = suite(tmp_path).model_dump()["data"]["datasets"]["toy"]
+    parts = [{"dataset": name, "split": "test"} for name in ("toy", "more")]
+    settings = suite(tmp_path, data={"datasets": {"more": toy}, "router_fit": parts})
+    for name in ("toy", "more"):
+        prepare(settings, name, "test", settings.layout)
+    both = load_set(settings, settings.layout, ROUTER_FIT)
+    whole = ["toy/test/a", "toy/test/b", "more/test/a", "more/test/b"]
+    assert [*_places(both, "id", ROUTER_FIT)] == whole
+    settings = suite(tmp_path, data={"router_fit": parts[:1]})
+    alone = load_set(settings, settings.layout, ROUTER_FIT)
+    assert [*_places(alone, "id", ROUTER_FIT)] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -316,6 +332,10 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
         (
             {"experiments": {"full": {"policy": {"baseline_name": "uncertainty_threshold"}}}},
             "experiments.full.policy.baseline_name: 'uncertainty_threshold' reads a text pass",
+        ),
+        (
+            {"experiments": {"full": {"policy": {"baseline_name": "no_vision"}}}},
+            "there is no log of the view 'no'",
         ),
         ({"experiments": {"full": {"mode": "live"}}}, "was run elsewhere, expected replay"),
         (

@@ -10,6 +10,7 @@ import pytest
 
 from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
 from vovnet.config.experiments import (
+    fallback_experiments,
     report_experiments,
     report_names,
     stage1_owner,
@@ -17,7 +18,7 @@ from vovnet.config.experiments import (
 )
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
-from vovnet.pipeline.keys import EXECUTION_KEYS, step_settings, write_step_config
+from vovnet.pipeline.keys import EXECUTION_KEYS, step_code, step_settings, write_step_config
 
 BASE: dict[str, Any] = {
     "data": {
@@ -232,6 +233,15 @@ def test_runs_that_differ_in_stage_1_do_not_share_it() -> None:
     full = settings({"runs": {"soft": {"training": {"stage1_epochs": 3}}}})
     step = validate(step_settings(full, "train", run="soft", seed=1, stage=2), "step")
     assert stage1_owner(step, "soft") == stage1_owner(full, "soft") == "soft"
+
+
+def test_what_a_run_says_of_policies_holds_for_its_experiments() -> None:
+    fallback = {"fallback_mode": "full", "fallback_entropy_threshold": 0.3}
+    full = settings({"runs": {"soft": {"policy": fallback}}})
+    assert [point.fallback_mode for point in policy_points(full, "soft")] == ["full"]
+    assert fallback_experiments(full) == ["soft"]
+    codes = [step_code(each, "evaluate", experiment="soft") for each in (full, settings())]
+    assert codes[0] != codes[1], "the module of fallbacks counts"
 
 
 def test_caps_are_folded_into_the_sets() -> None:

@@ -123,7 +123,8 @@ def fallback_experiments(settings: Settings) -> list[str]:
     return [
         name
         for name, item in settings.experiments.items()
-        if item.mode == "replay" and item.policy.get("fallback_mode") is not None
+        if item.mode == "replay"
+        and any(point.fallback_mode is not None for point in policy_points(settings, name))
     ]
 
 

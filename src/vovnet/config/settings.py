@@ -166,6 +166,7 @@ class Settings(Section):
             _check_parts(value.data)
             if not is_base(self, run):
                 _check_training(value)
+                value._check_shares()
             for name, experiment in self.experiments.items():
                 if experiment.run == run:
                     policy_points(value, name)
@@ -323,11 +324,13 @@ def check_prompt_order(settings: Settings) -> None:
 def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     """The policies of an experiment's sweep, one per results row (one if there is no sweep).
 
-    A matched experiment has one point per matched row; its ratios are filled in from
-    the matched results when it is evaluated.
+    What the experiment's run says of policies holds where the experiment says nothing. A matched
+    experiment has one point per matched row; its ratios are filled in from the matched results
+    when it is evaluated.
     """
     experiment = settings.experiments[name]
-    base = merge(settings.policy.model_dump(), experiment.policy)
+    policy = run_settings(settings, experiment.run).policy
+    base = merge(policy.model_dump(), experiment.policy)
     key, values, points = "policy", list[Any](), [base]
     for swept, values in experiment.sweep.items():
         key, points = f"sweep.{swept}", [merge(base, _nested(swept, value)) for value in values]

@@ -6,6 +6,7 @@ pass, so the signals hold what each action cost and nothing else.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def _places(samples: SampleSet, match: str, name: str) -> dict[str, int]:
         return {str(place): row for row, place in enumerate(samples.rows_N.tolist())}
     ids = [sample.id for sample in samples]
     if name == ROUTER_FIT:  # where ids begin with dataset and split
-        ids = [sample.id.removeprefix(f"{sample.dataset}/{sample.split}/") for sample in samples]
+        short = [sample.id.removeprefix(f"{sample.dataset}/{sample.split}/") for sample in samples]
+        times = Counter(short)  # an id that several parts have stands for itself as a whole alone
+        ids = [own if times[own] == 1 else whole for own, whole in zip(short, ids, strict=True)]
     return {own: row for row, own in enumerate(ids)}
 
 

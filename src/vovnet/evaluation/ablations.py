@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings
+from vovnet.config import Settings, run_settings
 from vovnet.config.experiments import ResolvedExperiment, ablation_experiments, experiment_seeds
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
@@ -80,9 +80,11 @@ def _check_comparable(settings: Settings, default: str, name: str) -> None:
         )
     if not set(experiment_seeds(settings, default)) & set(experiment_seeds(settings, name)):
         raise ConfigError(f"experiments.{name}.seeds: expected one that {default!r} has too")
-    if "cost_scale" in settings.runs[second.run].get("policy", {}):
+    wanted, got = (run_settings(settings, item.run).policy.cost_scale for item in (first, second))
+    if wanted != got:
         raise ConfigError(
-            f"runs.{second.run}.policy.cost_scale: an ablation needs the default's unit of cost"
+            f"runs.{second.run}.policy.cost_scale: an ablation needs the default's unit of cost,"
+            f" {wanted:g}, got {got:g}"
         )
 
 

@@ -15,9 +15,7 @@ from vovnet.config import PolicySettings
 from vovnet.core.arrays import Floats, Ints
 from vovnet.evaluation.questions import Questions
 from vovnet.evaluation.replay import Observed, fit, known_by, router_kinds
-
-HEADS = ("bayes_router", "bag_of_words", "probe")
-"""Policies whose routers are fitted on the set itself: by category, by words, by hidden state."""
+from vovnet.policies.heads import HEADS
 
 FOLDS = 5
 PRIOR = 2.0

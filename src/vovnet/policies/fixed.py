@@ -20,7 +20,7 @@ def _configured(policy: PolicySettings) -> str:
 
 
 POLICIES = {
-    "no_vision": PolicyKind("Never looks.", lambda inputs: inputs.always("no")),
+    "no_vision": _always("no"),
     "always_coarse": _always("coarse"),
     "always_full": _always("full"),
     "always_view": PolicyKind(
@@ -40,4 +40,4 @@ def always_shown(policy: PolicySettings) -> str | None:
     name, changes = policy.baseline_name, (policy.fallback_mode, policy.reduce)
     if name not in POLICIES or changes != (None, None) or policy.baseline_reduction is not None:
         return None
-    return (POLICIES[name].views(policy) or ["no"])[0]
+    return POLICIES[name].views(policy)[0]

@@ -33,6 +33,10 @@ from vovnet.policies.router import routed
 Features = Any
 """A matrix, (N, F), that may be sparse."""
 
+HEADS = ("bayes_router", "bag_of_words", "probe")
+"""Policies whose routers are fitted on a set itself, too, to tell what each of its questions lets
+one expect: by category, by words, by hidden state."""
+
 VARIANCE = 25.0
 """Of a logit under the prior of the probe's weights, whatever the width of the states."""
 
