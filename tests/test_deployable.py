@@ -93,6 +93,15 @@ def test_a_point_on_the_border_is_a_coin_toss_and_is_not_sure() -> None:
     assert (careful.points == 0).mean() < 0.08, "one-sided 95%"
 
 
+def test_nobody_is_sure_of_a_half_of_one_cluster() -> None:
+    """It does not tell how much clusters differ."""
+    told = points([0.9, 0.9], [4, 16], 100)
+    for count, saved in ((2, 0.0), (100, 0.75)):
+        found = deploy(*told, np.arange(100), np.arange(100) % count, 0)
+        assert found["mean"].saved["tokens"] == pytest.approx(0.75)
+        assert found["sure"].saved["tokens"] == pytest.approx(saved)
+
+
 def test_nothing_is_saved_of_nothing() -> None:
     """A set without images: FULL looks at nothing, but reading the question counts as FLOPs."""
     scores_NP, taken = points([0.9, 0.9], [0, 0], 100)

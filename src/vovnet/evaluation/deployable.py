@@ -101,6 +101,8 @@ def deploy(
     squares_DP = sums_DP[2] - 2 * mean_DP * sums_DP[1]
     squares_DP += mean_DP**2 * (first_DC @ sizes_C**2)[:, None]
     error_DP = np.sqrt(np.maximum(squares_DP, 0.0)) / questions_D1
+    if (first_DC.sum(axis=1) < 2).any():  # one cluster does not tell how much clusters differ
+        error_DP[:, :-1] = np.inf
     second_DC = 1 - first_DC
     above_CP, totals = above.dense, {key: runs.dense for key, runs in facts.items()}
 
@@ -110,7 +112,7 @@ def deploy(
 
     found = {}
     for rule, errors in RULES.items():
-        kept_DP = mean_DP - errors * error_DP >= -AT_MOST - EPSILON
+        kept_DP = mean_DP - (errors * error_DP if errors else 0) >= -AT_MOST - EPSILON
         fewest_DP = np.where(kept_DP, tokens_DP, np.inf)
         alike_DP = fewest_DP == fewest_DP.min(axis=1, keepdims=True)
         points_D = np.where(alike_DP, np.nan_to_num(flops_DP), np.inf).argmin(axis=1)
