@@ -1,5 +1,5 @@
 # The tiny base model from nothing. The package brings the result along (see its README.md), so
-# that no target needs this; phases that are done are kept in the folder `work`.
+# that no target needs this; the folder `work` keeps the phases of each recipe.
 
 
 rule tiny_model:

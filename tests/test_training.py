@@ -41,7 +41,7 @@ from vovnet.model.vovnet import (
     with_floor,
 )
 from vovnet.pipeline.trained_model import TrainedModel
-from vovnet.training import stage as stage_module
+from vovnet.training import processes
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import drop_damaged, list_checkpoints
 from vovnet.training.examples import sample_order
@@ -291,7 +291,7 @@ def test_ranks_wait_for_the_first_for_days(fresh: Layout, monkeypatch: pytest.Mo
         told.update(options)
         raise KillError
 
-    monkeypatch.setattr(stage_module, "PartialState", start)
+    monkeypatch.setattr(processes, "PartialState", start)
     with pytest.raises(KillError):
         train(settings_of(fresh, SHORT), fresh, 1)
     assert told["timeout"] > timedelta(days=1)

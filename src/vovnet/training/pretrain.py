@@ -5,7 +5,7 @@ picture distracts; the last phase puts all of it together (configuration: `pretr
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -14,32 +14,61 @@ from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import write_json
 from vovnet.data.world.stream import WorldStream
+from vovnet.model.loading import base_model_digest
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import device_name
-from vovnet.pipeline.manifest import package_versions
-from vovnet.training.loop import Trainer
+from vovnet.pipeline.claims import MANIFEST
+from vovnet.pipeline.keys import step_key
+from vovnet.pipeline.manifest import package_versions, write_manifest
+from vovnet.pipeline.trained_model import weights_file
+from vovnet.training.loop import LOG_NAME, Trainer
+from vovnet.training.processes import claimed_for_all, processes
 
 OnStep = Callable[[int, int], None]
 
+RECORD = "pretraining.json"
+"""Tells beside an exported model how it was made."""
+
 
 def pretrain(settings: Settings, work_dir: Path, on_step: OnStep | None = None) -> Path:
-    """Run every phase, or go on where a killed call was; returns the folder of the last model."""
+    """Run every phase, or go on where a killed call was; returns the folder of the last model.
+
+    A phase is run again where its own settings, the code or the model that it starts from have
+    changed; what another recipe made is set aside, see `claimed_folder`.
+    """
     if not settings.pretraining:
         raise ConfigError("pretraining: expected at least one phase, it is empty")
-    model = work_dir / "random"
-    write_tiny_model(model, settings.training.seed)
+    state, model = processes(), work_dir / ".random"  # hidden, as no phase is
+    if state.is_main_process:
+        write_tiny_model(model, settings.training.seed)
+    state.wait_for_everyone()
     for name in settings.pretraining:
-        exported = work_dir / name / "model"
-        if not (exported / "pretraining.json").exists():
-            _run_phase(settings, name, model, work_dir / name, on_step)
+        folder = work_dir / name
+        exported = folder / "model"
+        key = _key(settings, name, model)
+        with claimed_for_all(folder, key) as complete:
+            if not complete or not (exported / RECORD).exists():
+                _run_phase(settings, name, model, folder, key, on_step)
         model = exported
     return model
 
 
+def _key(settings: Settings, name: str, start: Path) -> dict[str, str]:
+    """The hashes of what a phase is made from: no other phase counts but by the model it left."""
+    alone = settings.model_copy(update={"pretraining": {name: settings.pretraining[name]}})
+    model = settings.model.model_copy(update={"base_model_name": str(start)})
+    return step_key(alone, "pretrain") | {"start_from": base_model_digest(model)}
+
+
 def _run_phase(
-    settings: Settings, name: str, start: Path, folder: Path, on_step: OnStep | None
+    settings: Settings,
+    name: str,
+    start: Path,
+    folder: Path,
+    key: Mapping[str, str],
+    on_step: OnStep | None,
 ) -> None:
-    """Stage 1 of the ordinary trainer on an endless stream; the record is written last."""
+    """Stage 1 of the ordinary trainer on an endless stream; record and manifest come last."""
     phase = settings.pretraining[name]
     overrides = {
         "model": {"base_model_name": str(start)},
@@ -70,5 +99,12 @@ def _run_phase(
             "wall_s_of_last_call": round(time.perf_counter() - began),
             "versions": package_versions(),
         }
-        write_json(folder / "model" / "pretraining.json", record)
+        write_json(folder / "model" / RECORD, record)
+        write_manifest(
+            folder / MANIFEST,
+            step=f"pretraining {name}",
+            settings=phase_settings,
+            outputs={"weights": weights_file(folder), "log": folder / LOG_NAME},
+            key=key,
+        )
     trainer.accelerator.wait_for_everyone()

@@ -2,13 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
-from accelerate import PartialState
 
 from vovnet.core.files import write_json
 from vovnet.core.recorded import check_recorded, content_hash
@@ -17,15 +13,13 @@ from vovnet.data.price import priced
 from vovnet.data.samples import SampleSet
 from vovnet.data.sets import load_train
 from vovnet.model.loading import base_model_digest
-from vovnet.pipeline.claims import MANIFEST, claimed_folder, is_complete, recipe_folder
+from vovnet.pipeline.claims import MANIFEST, recipe_folder
 from vovnet.pipeline.manifest import write_manifest
 from vovnet.pipeline.trained_model import TrainedModel, weights_file
 from vovnet.training.calibration import measure_calibration, split_held_out
 from vovnet.training.examples import ImageLoader, TrainingSet
 from vovnet.training.loop import LOG_NAME, Trainer
-
-PATIENCE = timedelta(days=7)
-"""How long ranks wait for the first: it may wait for another start of the same stage to end."""
+from vovnet.training.processes import claimed_for_all, processes
 
 
 def train_stage(
@@ -56,11 +50,9 @@ def train_stage(
         origin = content_hash(start_from)
     key = _key(trained, stage, samples, origin)
     folder = choose(trained.stage(stage), key)
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-    # One process holds the folder for all of them.
-    with claimed_folder(folder, key) if state.is_main_process else nullcontext():
-        state.wait_for_everyone()
-        if is_complete(folder):
+    state = processes()
+    with claimed_for_all(folder, key) as complete:
+        if complete:
             return folder
         load = partial(load_images, settings, trained.layout)
         trainer = Trainer(settings, stage, folder, kept, load, start_from)
