@@ -45,7 +45,7 @@ from vovnet.training import processes
 from vovnet.training.calibration import calibration_of, split_held_out
 from vovnet.training.checkpoints import drop_damaged, list_checkpoints
 from vovnet.training.examples import sample_order
-from vovnet.training.loop import LOG_NAME
+from vovnet.training.loop import LOG_NAME, Trainer
 from vovnet.training.objective import Objective
 from vovnet.training.stage import train_stage
 
@@ -164,6 +164,25 @@ def test_a_checkpoint_with_any_wrong_bit_is_removed(tmp_path: Path) -> None:
     path.write_bytes(content[:-30] + bytes(30))
     drop_damaged(tmp_path)
     assert not path.exists()
+
+
+def test_a_checkpoint_of_fp16_keeps_the_scale_of_its_loss(fresh: Layout) -> None:
+    """A CPU has no fp16, so that a scaler is put in; a checkpoint without its state is refused."""
+    settings = settings_of(fresh, {"training": {**SHORT["training"], "checkpoint_format": "pt"}})
+
+    def trainer(scale: float | None) -> Trainer:
+        made = Trainer(settings, 1, fresh.root / "stage", load_train(settings, fresh)[:8], list)
+        scaled = scale is not None
+        made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale) if scaled else None
+        return made
+
+    trainer(None)._save(1)
+    with pytest.raises(CheckpointError, match="it has no state of the scaler"):
+        trainer(4.0)._resume()
+    trainer(8.0)._save(2)
+    resumed = trainer(4.0)
+    assert resumed._resume() == 2
+    assert resumed.accelerator.scaler.get_scale() == 8.0
 
 
 def test_a_changed_recipe_does_not_resume_from_the_old_one(fresh: Layout) -> None:

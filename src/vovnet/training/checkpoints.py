@@ -101,14 +101,16 @@ def gathered_weights(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: gathered(stored[name]) for name, _ in named if name in stored}
 
 
-def restore(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
-) -> None:
-    """Set `model` and `optimizer` of a checkpoint, cut as they are here."""
-    here = model.state_dict()
+def restore(objects: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Set the objects of a trainer to the states of a checkpoint, cut as they are here."""
+    if missing := objects.keys() - state.keys():
+        raise CheckpointError(f"it has no state of the {', '.join(sorted(missing))}")
+    here = objects["model"].state_dict()
     weights = {name: _cut_as(here[name], value) for name, value in state["model"].items()}
-    model.load_state_dict(weights)
-    kept = state["optimizer"]
+    objects["model"].load_state_dict(weights)
+    for name in objects.keys() - {"model", "optimizer"}:
+        objects[name].load_state_dict(state[name])
+    optimizer, kept = objects["optimizer"].optimizer, state["optimizer"]
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     cut = {
         number: {

@@ -290,7 +290,9 @@ class Trainer:
 
     @property
     def _objects(self) -> dict[str, Any]:
-        return {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        objects = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        scaler = self.accelerator.scaler  # of fp16's gradients
+        return objects if scaler is None else {**objects, "scaler": scaler}
 
     def _resume(self) -> int:
         """Restore the newest checkpoint that is whole, if any, without running code from its file.
@@ -308,8 +310,7 @@ class Trainer:
         try:
             if path.suffix == ".pt":
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                restore(self.model, self.optimizer.optimizer, state)
-                self.scheduler.load_state_dict(state["scheduler"])
+                restore(self._objects, state)
             else:
                 self.accelerator.load_state(str(path))
         except Exception as error:  # the libraries raise many kinds on a damaged file
