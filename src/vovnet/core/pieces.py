@@ -69,7 +69,8 @@ class Changes:
 
     def __init__(self, piece_NP: NDArray[Any], clusters_N: Ints, units_N: Ints) -> None:
         num_points, sizes_C = piece_NP.shape[1], np.bincount(clusters_N)
-        rows, points = np.nonzero(piece_NP[:, 1:] != piece_NP[:, :-1])
+        changed = np.flatnonzero(piece_NP[:, 1:] != piece_NP[:, :-1])
+        rows, points = np.divmod(changed, max(num_points - 1, 1))
         firsts = np.arange(len(sizes_C)) * num_points
         places_E = np.unique(np.concatenate([firsts, clusters_N[rows] * num_points + points + 1]))
         self.shape = (len(sizes_C), num_points)

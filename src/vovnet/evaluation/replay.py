@@ -281,7 +281,10 @@ def execute(
     """
     kind, names = kind_of(policy), questions.names
     reads_text = kind.reads_text_pass(policy)
-    signals = observed.signals.iloc[samples].reset_index(drop=True)
+    signals = observed.signals
+    if not np.array_equal(samples, np.arange(len(names))):
+        signals = signals.iloc[samples].reset_index(drop=True)
+        names = [names[sample] for sample in samples]
     tokens_N, flops_N = np.zeros(len(samples), np.int64), np.zeros(len(samples))
     if reads_text:
         flops_N += signals["flops_text_pass"].to_numpy()
@@ -298,7 +301,7 @@ def execute(
         observed.actions,
         signals,
         look,
-        questions=[names[sample] for sample in samples],
+        questions=names,
         scores_NA_correct=observed.scores[samples] if kind.reads_correctness else None,
         expected=(expected or {})[router_key(policy)].take(samples) if kind.router else None,
         values=values,
