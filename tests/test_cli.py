@@ -53,6 +53,16 @@ def test_the_help_of_a_command_loads_nothing_heavy() -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_a_command_that_ends_looks_for_no_garbage() -> None:
+    """Python would look through what torch and transformers made, for seconds."""
+    result = run_python(
+        "import atexit, gc; from vovnet.cli import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"
+        "main(['--version'])"
+    )
+    assert result.returncode == 0 and int(result.stdout.split()[-1]) > 0
+
+
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_every_flag_is_described(name: str) -> None:
     parser = argparse.ArgumentParser()

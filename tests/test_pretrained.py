@@ -312,11 +312,13 @@ def test_adapters_over_a_model_of_the_hub_are_saved_alone(
     assert "base_model: org/bench" in (folder / "README.md").read_text()
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
+def test_importing_the_package_loads_nothing_heavy_and_asking_nothing_unused() -> None:
     code = (
         "import sys, vovnet\n"
         "assert not {'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)\n"
         "assert vovnet.VoVNet.from_pretrained and 'torch' in sys.modules\n"
+        "unused = {'peft', 'matplotlib', 'sklearn', 'gradio', 'torchvision', 'vovnet.training'}\n"
+        "assert not unused & set(sys.modules), unused & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

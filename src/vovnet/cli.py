@@ -5,6 +5,7 @@ a table operation never loads torch.
 """
 
 import argparse
+import atexit
 import gc
 import io
 import os
@@ -73,6 +74,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     gc.set_threshold(GARBAGE_EVERY)
+    atexit.register(gc.freeze)  # the system frees all at once; Python would look through it first
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may lack what is to be printed
         sys.stdout.reconfigure(errors="replace")
     if sys.stdout.isatty() and not isinstance(sys.stdout, Filtered):

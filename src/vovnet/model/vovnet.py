@@ -215,6 +215,8 @@ def merge_adapters(model: VoVNet) -> None:
 
     In 16 bits the sum is rounded to the weights' precision.
     """
+    if model.settings.lora is None:
+        return
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for parent in list(model.vlm.modules()):
