@@ -8,7 +8,6 @@ from pathlib import Path
 
 from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.policies.experiments import experiment_views, uses_router_fit
 from workflow.plan.jobs import NEVER, Wildcards
 from workflow.plan.observations import ObservationPlan
 
@@ -63,7 +62,7 @@ class EvaluationPlan(ObservationPlan):
         name = wildcards.experiment
         run, data = self.settings.experiments[name].run, self.settings.data
         seeds = experiment_seeds(self.settings, name)
-        fitted = self.router_observations(name) if uses_router_fit(self.settings, name) else []
+        fitted = self.router_observations(name) if self.fits_router(name) else []
         sets = [data.eval_sets[eval_set] for eval_set in experiment_sets(self.settings, name)]
         return [
             *(path for seed in seeds for path in self.model_files(run, seed)),
@@ -118,12 +117,12 @@ class EvaluationPlan(ObservationPlan):
             for eval_set in sets
         ]
         samples = self.samples(settings.data.eval_sets[eval_set] for eval_set in sets)
-        fitted = self.router_observations(name) if uses_router_fit(settings, name) else []
+        fitted = self.router_observations(name) if self.fits_router(name) else []
         return [*tables, *samples, *fitted]
 
     def reduces(self, name: str) -> bool:
         """Whether an experiment reads reduced views."""
-        return bool(experiment_views(self.settings, name))
+        return bool(self.experiment_views(name))
 
     def router_observations(self, name: str) -> list[Path]:
         """What a router of this experiment is fitted on."""

@@ -54,7 +54,8 @@ class Jobs:
 
         The selection is completed by the rule's wildcards.
         """
-        return partial(self._config, step, selection)
+        # Snakemake asks for the signature for each job, and that of a partial takes long to tell.
+        return lambda wildcards: self._config(step, selection, wildcards)
 
     @ends_in_one_line()
     def _config(self, step: str, selection: dict[str, Any], wildcards: Wildcards) -> str:
@@ -70,7 +71,7 @@ class Jobs:
 
         An edit elsewhere runs nothing again. `views` tells which further views the step shows.
         """
-        return partial(self._code, step, views, selection)
+        return lambda wildcards: self._code(step, views, selection, wildcards)
 
     @ends_in_one_line()
     def _code(

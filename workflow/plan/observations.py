@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache, partial
 from pathlib import Path
 
 from vovnet.config import Settings, imported_sets, is_imported
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.policies.experiments import experiment_views, needed_views
+from vovnet.policies.experiments import experiment_views, replayed_experiments, uses_router_fit
 from workflow.boundary import ends_in_one_line
 from workflow.plan.jobs import NEVER, Wildcards
 from workflow.plan.training import TrainingPlan
@@ -19,7 +20,9 @@ class ObservationPlan(TrainingPlan):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._views: dict[tuple[str, int, str], list[str]] = {}
+        # Many jobs ask the same of few experiments.
+        self.experiment_views = cache(partial(experiment_views, settings))
+        self.fits_router = cache(partial(uses_router_fit, settings))
 
     def shard(self, *parts: str) -> Path:
         """The manifest of one shard of a group of tables, written last."""
@@ -49,13 +52,11 @@ class ObservationPlan(TrainingPlan):
 
     def live_views(self, wildcards: Wildcards) -> list[str]:
         """Reduced views that a live experiment shows."""
-        return experiment_views(self.settings, wildcards.experiment)
+        return self.experiment_views(wildcards.experiment)
 
     def needed_views(self, run: str, seed: int, eval_set: str) -> list[str]:
-        key = (run, seed, eval_set)
-        if key not in self._views:
-            self._views[key] = needed_views(self.settings, *key)
-        return self._views[key]
+        names = replayed_experiments(self.settings, run, seed, eval_set)
+        return sorted({view for name in names for view in self.experiment_views(name)})
 
     # ---- what was run elsewhere --------------------------------------------------------
 

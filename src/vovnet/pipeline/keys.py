@@ -54,7 +54,7 @@ def write_step_config(settings: Settings, layout: Layout, step: str, **selection
     path = step_config_path(folder, step, _digest(step, value))
     text = yaml_text(value)
     if not path.exists() or read_text(path) != text:
-        write_text(path, text)
+        write_text(path, text, durable=False)  # it is compared at each call, and written again
     return path
 
 

@@ -71,7 +71,13 @@ def experiment_views(settings: Settings, name: str) -> list[str]:
 
 def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:
     """The views beside the actions that the replayed experiments on a set show of a model."""
-    names = [
+    names = replayed_experiments(settings, run, seed, eval_set)
+    return sorted({view for name in names for view in experiment_views(settings, name)})
+
+
+def replayed_experiments(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:
+    """The experiments that replay what a model was observed to answer on a set."""
+    return [
         name
         for name, item in settings.experiments.items()
         if item.mode == "replay"
@@ -79,7 +85,6 @@ def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list
         and seed in experiment_seeds(settings, name)
         and eval_set in experiment_sets(settings, name)
     ]
-    return sorted({view for name in names for view in experiment_views(settings, name)})
 
 
 def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:

@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def kept_tokens(count: int, ratio: float) -> int:
     return max(1, math.floor(count * ratio + 0.5))
 
 
+@cache
 def _fields(cls: type[Reduction]) -> tuple[list[Field[Any]], Field[Any]]:
     """The options of a reduction, and its amount."""
     kinds = get_type_hints(cls)
