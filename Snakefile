@@ -39,6 +39,7 @@ private.run_again_where(made_by_another, plan.images_changed)
 
 
 onstart:
+    private.tell_of_finished_jobs(workflow)
     on_slurm = private.executor_name(workflow) == "slurm"
     if on_slurm:
         machine.check_slurm()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import re
@@ -17,6 +18,7 @@ import snakemake_logger_plugin_vovnet as plugin
 from snakemake_logger_plugin_vovnet import LogHandler
 from support.repository import ROOT
 from vovnet.config.layers import read_yaml
+from vovnet.pipeline import snakemake_private
 
 COUNT = 69
 """The jobs of `paper_tables`."""
@@ -102,6 +104,17 @@ def test_a_whole_run_takes_few_lines(
     assert sum(-(-len(line) // 100) for line in terminal.lines) <= most
     assert terminal.lines[-1].startswith(f"{COUNT} of {COUNT} jobs done in 0:00:")
     assert ("1/69 observe run=vovnet seed=0" in terminal.getvalue()) == (quiet is None)
+
+
+def test_a_quiet_run_is_told_which_jobs_have_ended() -> None:
+    """Snakemake's scheduler tells only where an attribute says so, which `--quiet` makes false."""
+    from snakemake.scheduling.job_scheduler import JobScheduler  # after Snakemake's own start
+
+    workflow = SimpleNamespace(scheduler=SimpleNamespace(print_progress=False))
+    snakemake_private.tell_of_finished_jobs(workflow)
+    assert workflow.scheduler.print_progress
+    assert "if self.print_progress" in inspect.getsource(JobScheduler._finish_jobs)
+    assert "tell_of_finished_jobs(workflow)" in (ROOT / "Snakefile").read_text()
 
 
 def test_each_running_job_is_a_line_with_the_time_left(terminal: Terminal) -> None:

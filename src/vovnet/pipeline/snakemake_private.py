@@ -161,6 +161,14 @@ def set_limit(workflow: Any, resource: str, amount: int) -> None:
     workflow.scheduler.global_resources[resource] = amount
 
 
+def tell_of_finished_jobs(workflow: Any) -> None:
+    """Let the display of running jobs know which have ended, with `--quiet` too.
+
+    Snakemake tells nobody then. Its own display leaves out what it is not to show in any case.
+    """
+    workflow.scheduler.print_progress = True
+
+
 # ---- a workflow that is only looked at -------------------------------------------------
 
 
