@@ -66,5 +66,6 @@ def test_a_phase_is_run_again_where_its_recipe_or_its_start_changed(tmp_path: Pa
     assert steps_of(tmp_path) == first[1:] + second, "the killed one goes on, from another start"
     of_second = {"pretraining": {"second": {"templates": {"sum": 1, "recall": 1}}}}
     assert steps_of(tmp_path, of_second) == second
-    shutil.rmtree(tmp_path / "second/model")
+    for phase in ("first", "second"):
+        shutil.rmtree(tmp_path / phase / "model")
     assert steps_of(tmp_path, of_second) == [], "made again of the weights that are there"

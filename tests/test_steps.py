@@ -240,6 +240,11 @@ def test_what_a_run_says_of_policies_holds_for_its_experiments() -> None:
     full = settings({"runs": {"soft": {"policy": fallback}}})
     assert [point.fallback_mode for point in policy_points(full, "soft")] == ["full"]
     assert fallback_experiments(full) == ["soft"]
+    matched = {"random": {"match": {"experiment": "soft", "lambda_costs": [0.7]}}}
+    full = settings({"runs": {"soft": {"policy": {"lambda_cost": 0.7}}}, "experiments": matched})
+    step = validate(step_settings(full, "evaluate", experiment="random"), "step")
+    assert policy_points(step, "soft") == policy_points(full, "soft")
+    full = settings({"runs": {"soft": {"policy": fallback}}})
     codes = [step_code(each, "evaluate", experiment="soft") for each in (full, settings())]
     assert codes[0] != codes[1], "the module of fallbacks counts"
 

@@ -119,13 +119,15 @@ def ablation_experiments(settings: Settings) -> list[str]:
 
 
 def fallback_experiments(settings: Settings) -> list[str]:
-    """The replayed experiments in which a NO may be overruled."""
-    return [
-        name
-        for name, item in settings.experiments.items()
-        if item.mode == "replay"
-        and any(point.fallback_mode is not None for point in policy_points(settings, name))
-    ]
+    """The replayed experiments in which a NO may be overruled, by one fallback throughout."""
+    replayed = [name for name, item in settings.experiments.items() if item.mode == "replay"]
+    return [name for name in replayed if fallback_of(settings, name) is not None]
+
+
+def fallback_of(settings: Settings, name: str) -> str | None:
+    """The view that overrules a NO at every point of an experiment; None without one."""
+    modes = {point.fallback_mode for point in policy_points(settings, name)}
+    return modes.pop() if len(modes) == 1 else None
 
 
 def bench_experiments(settings: Settings) -> list[str]:

@@ -54,7 +54,8 @@ class ImportedSet(Section):
     layout: Literal["rows", "lmms_eval", "vlmevalkit", "llava"] = "rows"
     """Whose layout the files have; `rows` is any table."""
     match: Literal["id", "position"] = "id"
-    """Whether ids of the log are those of the samples, or their places in the split, from 0."""
+    """Whether ids of the log are those of the samples, or their places in the split, from 0. An id
+    that two parts of `data.router_fit` have stands in the log as `<dataset>/<split>/<id>`."""
     columns: LogColumns = LogColumns()
     """Columns that are not those of the layout."""
     views: dict[ViewName, LoggedView] = Field(min_length=1)

@@ -127,6 +127,8 @@ def weighted_totals(weights_BC: NDArray[Any], *parts: Floats | Runs) -> list[Flo
         part.nnz if isinstance(part, coo_array) else np.count_nonzero(part) for part in steps
     )
     few = num_changes < MOST_CHANGES * sum(part.shape[0] * part.shape[1] for part in parts)
+    values = [part.values if isinstance(part, Runs) else part for part in parts]
+    few = few and not any(np.isnan(value).any() for value in values)  # it would go on to the end
     if few:
         factors_KC = vstack([coo_array(part) for part in steps]).tocsr()
     else:

@@ -71,7 +71,7 @@ def _bucketed(
     if np.isnan(entropy_N).any():
         sample = rows["id"].iloc[int(np.isnan(entropy_N).argmax())]
         raise DataError(f"{path}: no entropy of sample {sample!r}, which is in {samples.path}")
-    given = experiment.stanza.policy.get("baseline_bucket_thresholds")
+    given = experiment.points[0].baseline_bucket_thresholds
     limits = given or quantile_thresholds(entropy_N, match.buckets)
     bucket_N = entropy_buckets(entropy_N, limits)
     ratios_KA = bucket_shares(rows["action"].to_numpy(), bucket_N, match.buckets, len(actions))

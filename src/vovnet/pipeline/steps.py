@@ -147,8 +147,13 @@ def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVA
         point.lambda_unit != "cost" for name in names for point in policy_points(value, name)
     )
     budget = _parts(value, vision_budget=True) if priced else {}  # only then it changes a price
+    runs = _runs(settings, *(settings.experiments[name].run for name in names))
+    for run in runs:  # of a matched experiment, whose points follow from its own run
+        policy = run_settings(settings, run).policy
+        if policy != value.policy:
+            runs[run]["policy"] = policy.model_dump()
     return _step(
-        _runs(settings, *(settings.experiments[name].run for name in names)),
+        runs,
         actions=settings.actions,
         seeds=suite.experiment_seeds(settings, experiment),
         data=_observed(settings, dict.fromkeys(sets), uses_router_fit(settings, experiment)),

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings
+from vovnet.config import Settings, policy_points
 from vovnet.core.errors import VovnetError
 from vovnet.core.files import write_json, write_text
 from vovnet.core.layout import Layout
@@ -168,11 +168,10 @@ def _listed(findings: list[Finding]) -> str:
 
 def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
     """The points of a baseline as it is, which a fallback would make another policy."""
-    stanzas = inputs.settings.experiments
     names = [
         name
         for name in inputs.experiments(baseline)
-        if not stanzas[name].policy.get("fallback_mode")
+        if not any(point.fallback_mode for point in policy_points(inputs.settings, name))
     ]
     if not names:
         raise NotRunError(f"no experiment has the policy {baseline}")

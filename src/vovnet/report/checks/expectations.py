@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
+from vovnet.config.experiments import fallback_of
 from vovnet.evaluation.columns import GAIN_SHARES, rate_columns
 from vovnet.policies.base import read_options
 from vovnet.policies.cascade import CascadeOptions
@@ -219,7 +220,7 @@ def _lambda_sweeps(inputs: Inputs) -> Iterator[Place]:
     names = [
         name
         for name in inputs.experiments("")
-        if "lambda_cost" in stanzas[name].sweep and not stanzas[name].policy.get("fallback_mode")
+        if "lambda_cost" in stanzas[name].sweep and fallback_of(inputs.settings, name) is None
     ]
     if not names:
         raise NotRunError("no experiment sweeps lambda_cost of the learned policy")

@@ -219,9 +219,12 @@ def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
 
 def _plain(inputs: Inputs) -> pd.DataFrame:
     """The learned policy's replayed rows, without those of a fallback and of reduced views."""
-    policies = {name: inputs.settings.experiments[name].policy for name in inputs.experiments("")}
-    changed = ("fallback_mode", "baseline_reduction")
-    plain = [name for name, policy in policies.items() if not any(map(policy.get, changed))]
+    points = {name: policy_points(inputs.settings, name) for name in inputs.experiments("")}
+    plain = [
+        name
+        for name, found in points.items()
+        if not any(point.fallback_mode or point.baseline_reduction for point in found)
+    ]
     return inputs.points[inputs.points["experiment"].isin(plain)]
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vovnet.config import policy_points
 from vovnet.evaluation.columns import Unit
 from vovnet.report.figures import chooses, curve_panels, draw_method, replayed
 from vovnet.report.inputs import Inputs, of
@@ -64,10 +65,11 @@ def _proxies(inputs: Inputs) -> list[str]:
 
 def _sweeps(inputs: Inputs, dataset: str) -> list[tuple[str, dict[str, Any]]]:
     """Experiments and how they look: VoVNet first, then its reductions, then the proxies."""
-    stanzas, main = inputs.settings.experiments, inputs.main(dataset)
+    main = inputs.main(dataset)
     there = set(of(inputs.points, dataset=dataset)["experiment"])
     names = [name for name in replayed(inputs) if name in there]
-    inside = [name for name in names if stanzas[name].policy.get("baseline_reduction")]
+    points = {name: policy_points(inputs.settings, name) for name in names}
+    inside = [name for name in names if any(point.baseline_reduction for point in points[name])]
     proxies = [name for name in _proxies(inputs) if name in names]
     drawn: list[tuple[str, dict[str, Any]]] = []
     if main is not None:

@@ -1,5 +1,8 @@
 """Fallbacks: how often a NO is overruled, the actions before and after, and the cost."""
 
+from functools import partial
+
+from vovnet.config.experiments import fallback_of
 from vovnet.evaluation.columns import rate_columns
 from vovnet.report import render
 from vovnet.report.inputs import over_seeds
@@ -10,7 +13,7 @@ ORDER = 140
 
 def table(errors: Errors) -> render.Table:
     frame, settings, actions = errors.fallbacks, errors.settings, errors.settings.actions
-    modes = frame["experiment"].map(lambda name: settings.experiments[name].policy["fallback_mode"])
+    modes = frame["experiment"].map(partial(fallback_of, settings))
     triggered = frame["fallback_trigger_rate"]
     before = {"no": frame["action_rate_no"] + triggered}
     for action in actions[1:]:
