@@ -57,10 +57,10 @@ def base_model_files(settings: ModelSettings) -> list[Path]:
     return sorted(path for path in files if path.is_file() and path.suffix != ".md")
 
 
-def base_model_digest(settings: ModelSettings) -> str:
-    """Hash of a local base model's files; a hub model is known by name and commit."""
+def base_model_digest(settings: ModelSettings, without: str | None = None) -> str:
+    """Hash of a local base model's files but one; a hub model is known by name and commit."""
     if files := base_model_files(settings):
-        return sha256_json({path.name: sha256_file(path) for path in files})
+        return sha256_json({path.name: sha256_file(path) for path in files if path.name != without})
     return f"{settings.base_model_name}@{hub_commit(settings)}"
 
 

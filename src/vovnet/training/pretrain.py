@@ -12,9 +12,9 @@ import torch
 
 from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError
-from vovnet.core.files import sha256_file, sha256_json, write_json
+from vovnet.core.files import write_json
 from vovnet.data.world.stream import WorldStream
-from vovnet.model.loading import base_model_files
+from vovnet.model.loading import base_model_digest
 from vovnet.model.tiny import write_tiny_model
 from vovnet.model.vovnet import device_name
 from vovnet.pipeline.claims import MANIFEST
@@ -57,8 +57,7 @@ def _key(settings: Settings, name: str, start: Path) -> dict[str, str]:
     """The hashes of what a phase is made from: no other phase counts but by the model it left."""
     alone = settings.model_copy(update={"pretraining": {name: settings.pretraining[name]}})
     model = settings.model.model_copy(update={"base_model_name": str(start)})
-    files = [path for path in base_model_files(model) if path.name != RECORD]  # it tells a time
-    start_from = sha256_json({path.name: sha256_file(path) for path in files})
+    start_from = base_model_digest(model, without=RECORD)  # which tells how long it took
     return step_key(alone, "pretrain") | {"start_from": start_from}
 
 
