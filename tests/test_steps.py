@@ -244,6 +244,13 @@ def test_what_a_run_says_of_policies_holds_for_its_experiments() -> None:
     full = settings({"runs": {"soft": {"policy": {"lambda_cost": 0.7}}}, "experiments": matched})
     step = validate(step_settings(full, "evaluate", experiment="random"), "step")
     assert policy_points(step, "soft") == policy_points(full, "soft")
+    runs = {"soft": {"policy": {"lambda_cost": 0.7}}, "base": {"base": True}}
+    own = {"soft": {"match": {"experiment": "pareto", "lambda_costs": [0]}}}
+    own["soft"] |= {"policy": {"baseline_name": "random_policy_matched"}}
+    full = settings({"runs": runs, "experiments": own | {"pareto": {"run": "base"}}})
+    step = validate(step_settings(full, "evaluate", experiment="soft"), "step")
+    for name in ("soft", "pareto"):
+        assert policy_points(step, name) == policy_points(full, name)
     full = settings({"runs": {"soft": {"policy": fallback}}})
     codes = [step_code(each, "evaluate", experiment="soft") for each in (full, settings())]
     assert codes[0] != codes[1], "the module of fallbacks counts"

@@ -148,16 +148,18 @@ def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVA
     )
     budget = _parts(value, vision_budget=True) if priced else {}  # only then it changes a price
     runs = _runs(settings, *(settings.experiments[name].run for name in names))
-    for run in runs:  # of a matched experiment, whose points follow from its own run
-        policy = run_settings(settings, run).policy
-        if policy != value.policy:
+    policies = {run: run_settings(settings, run).policy for run in runs}
+    alike = all(policy == value.policy for policy in policies.values())
+    common = value.policy if alike else settings.policy
+    for run, policy in policies.items():  # that of a matched experiment may say something else
+        if policy != common:
             runs[run]["policy"] = policy.model_dump()
     return _step(
         runs,
         actions=settings.actions,
         seeds=suite.experiment_seeds(settings, experiment),
         data=_observed(settings, dict.fromkeys(sets), uses_router_fit(settings, experiment)),
-        policy=value.policy.model_dump(),
+        policy=common.model_dump(),
         eval=value.eval.model_dump(include=evaluated),
         experiments=_stanzas(settings, names),
         **budget,
