@@ -36,7 +36,7 @@ BY_HAND = {
     "score_predictions": ("score_predictions", "score published prediction files by row"),
     "power": ("power", "how many questions show a gain, from finished results"),
     "lease": ("lease", "run a command on GPUs that nobody else uses"),
-    "eval": ("sweeps", "by hand: evaluate one checkpoint on one dataset"),
+    "eval": ("sweeps", "by hand: evaluate one checkpoint"),
     "pareto_threshold": ("sweeps", "by hand: sweep a threshold"),
     "pareto_pruning": ("sweeps", "by hand: sweep token pruning"),
     "pareto_merge": ("sweeps", "by hand: sweep token merging"),
