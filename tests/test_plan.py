@@ -54,7 +54,7 @@ def test_a_light_job_asks_for_more_where_its_inputs_are_large(tmp_path: Path) ->
         with path.open("wb") as file:
             file.truncate(size)
     told = [str(manifest), str(tmp_path / "not there yet")]
-    light = plan().resources("light")
+    light = plan({"resources": {"light": {"threads": 1}}}).resources("light")
     assert light["mem_mb"](JOB, attempt=1) == 1500 and light["runtime"](JOB, attempt=1) == 10
     assert light["mem_mb"](JOB, attempt=2, input=told) == 2 * (1500 + 300)
     assert light["runtime"](JOB, attempt=1, input=told) == 16

@@ -56,8 +56,8 @@ def step_names() -> str:
     """Which names of steps in the column "read by" stand for others, too."""
     alike = {name: step.reads for name, step in STEPS.items() if step.reads in STEPS}
     reports = [f"`{name}`" for name in STEPS if _listed_as(name) == REPORTS]
-    same = "; ".join(f"`{name}` reads what `{other}` does" for name, other in alike.items())
-    return f"{REPORTS.capitalize()} are {', '.join(reports)}; {same}."
+    same = ", ".join(f"`{other}` stands for `{name}` too" for name, other in alike.items())
+    return f"In the column *read by* `{REPORTS}` stands for {', '.join(reports)}; {same}."
 
 
 def sections() -> list[tuple[str, str, Schema]]:

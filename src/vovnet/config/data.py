@@ -146,8 +146,9 @@ class SplitRef(Section):
     draw_seed: int | None = Field(
         None,
         exclude_if=lambda seed: seed is None,
-        description="Where max_samples takes a part, it is drawn by this seed: whole questions, and"
-        " whole conversations but for the last one. The first of the file if left out.",
+        description="Seed by which `max_samples` are drawn from the whole file, by question and by"
+        " conversation, of which the last one may be cut. If left out, the first of the file are"
+        " taken.",
     )
 
 
@@ -182,8 +183,8 @@ class SyntheticSettings(Section):
     """The size and seed of the synthetic world."""
 
     seed: int = Field(0, description="Another one draws another world.")
-    num_eval_questions: Questions = Field(1000, description="Per benchmark.")
-    num_train_questions: Questions = Field(2000, description="Per training set.")
+    num_eval_questions: Questions = Field(1000, description="Size of each benchmark.")
+    num_train_questions: Questions = Field(2000, description="Size of each training set.")
 
 
 class LeakageSettings(Section):
@@ -222,7 +223,7 @@ class DataSettings(Section):
         description="Share of an MMBench file's questions in its part `<split>_train`; the rest is"
         " `<split>_eval`. 0 leaves such parts out of the training mix.",
     )
-    mmbench_train_seed: int = Field(0, description="By which those questions are drawn.")
+    mmbench_train_seed: int = Field(0, description="Seed by which those questions are drawn.")
 
     @property
     def leaves_out(self) -> bool:

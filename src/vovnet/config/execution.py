@@ -21,11 +21,11 @@ from vovnet.core.layout import PAPER
 class BenchSettings(Section):
     """How much `vovnet bench` measures."""
 
-    num_samples: Questions = Field(64, description="Of each evaluation set.")
-    repeats: int = Field(5, gt=0, description="Of which medians are taken.")
+    num_samples: Questions = Field(64, description="Questions of each evaluation set.")
+    repeats: int = Field(5, gt=0, description="How often all is measured; medians count.")
     growth: list[Annotated[int, unit("samples")]] = Field([500, 1000, 2000, 4000], min_length=2)
     """Numbers of samples over which cost is followed; questions are repeated."""
-    num_threads: int = Field(1, gt=0, description="Of torch on the CPU.")
+    num_threads: int = Field(1, gt=0, description="Threads of torch on the CPU.")
 
 
 class SplitSize(Section):
@@ -45,22 +45,25 @@ class PlanSettings(Section):
     """Dataset -> split -> its size, of splits that are not prepared yet."""
     image_size: tuple[Pixels, Pixels] = (1024, 768)
     """Mean width and height of images that are not prepared yet."""
-    prompt_tokens: Tokens = Field(45, description="Likewise, of a question.")
-    training_answer_tokens: Tokens = Field(16, description="Likewise, of a training answer.")
-    answer_tokens: Tokens = Field(6, description="Of a generated answer.")
-    characters_per_token: float = Field(4.0, gt=0, description="Of prepared questions and answers.")
-    start_s: Seconds = Field(60.0, description="Until a job with GPUs has loaded its model.")
+    prompt_tokens: Tokens = Field(45, description="Mean length of a question, likewise.")
+    training_answer_tokens: Tokens = Field(
+        16, description="Mean length of a training answer, likewise."
+    )
+    answer_tokens: Tokens = Field(6, description="Mean length of a generated answer.")
+    characters_per_token: float = Field(4.0, gt=0)
+    """Characters of a token in prepared questions and answers."""
+    start_s: Seconds = Field(60.0, description="Time until a job with GPUs has loaded its model.")
     prepare_per_s: Annotated[float, unit("samples/s")] = Field(200.0, gt=0)
     """How fast a split's job prepares samples."""
-    light_s: Seconds = Field(120.0, description="Of any other job that runs no model.")
+    light_s: Seconds = Field(120.0, description="Time of any other job that runs no model.")
 
 
 class ReportSettings(Section):
     """What reports show."""
 
-    title: str = Field("VoVNet", description="Of the document and of the page.")
-    target_lambda: Annotated[float, unit("nats")] = Field(0.02, ge=0)
-    """The row of a sweep that main tables show."""
+    title: str = Field("VoVNet", description="Title of the document and of the page.")
+    target_lambda: Annotated[float, unit("as lambda_cost")] = Field(0.02, ge=0)
+    """The `lambda_cost` whose row of a sweep main tables show."""
     target: str | None = None
     """The list under targets that paper_tables shows; everything if left out."""
     further: list[str] = Field([])
@@ -78,11 +81,19 @@ class Resources(Section):
     threads: Annotated[int, unit("cores")] = Field(1, gt=0, description="CPU cores of each job.")
     mem_mb: Annotated[int, unit("MB")] = Field(3000, gt=0, description="Memory of each job.")
     runtime_min: Annotated[int, unit("min")] = Field(60, gt=0)
-    """After which a cluster ends a job."""
+    """Time after which a cluster ends a job."""
     retry_factor: float = Field(2.0, ge=1)
     """mem_mb and runtime_min grow by it when a failed job is tried again."""
     gpu_model: GpuModel | None = Field(None, description="Slurm's name of the GPUs to be given.")
     partition: str | None = Field(None, description="Slurm's partition; its default if left out.")
+
+
+class LightResources(Resources):
+    """What the scheduler is told of jobs that run no model."""
+
+    mem_mb: Annotated[int, unit("MB")] = Field(1500, gt=0, description="Memory of each job.")
+    runtime_min: Annotated[int, unit("min")] = Field(10, gt=0)
+    """Time after which a cluster ends a job."""
 
 
 class ResourceSettings(Section):
@@ -91,5 +102,5 @@ class ResourceSettings(Section):
     account: str | None = Field(None, description="Slurm's account that pays for the jobs.")
     train: Resources = Field(Resources(), description="Jobs that train.")
     observe: Resources = Field(Resources(), description="Jobs that run a model and train none.")
-    light: Resources = Field(Resources(mem_mb=1500, runtime_min=10))
+    light: LightResources = Field(LightResources())
     """All other jobs, which run no model. Each MB of a job's inputs adds 1 MB and 0.02 min."""

@@ -92,17 +92,17 @@ class PolicySettings(Section):
     )
     """By what VoVNet judges an action: by the log-likelihood of the right answer, which the head
     was trained to expect, or by how often the answer is scored as right, which a head expects that
-    is fitted afterwards on `data.router_fit`. lambda_cost is then in correctness, and not in nats.
-    It changes no training."""
+    is fitted afterwards on `data.router_fit`. It changes no training."""
     entropy_weight: Nats = Field(1.0, gt=0)
     """Temperature of the action distribution in training, and weight of its entropy."""
-    lambda_cost: Annotated[Extended, unit("nats")] = Field(0.02, ge=0)
-    """The price of looking: how many nats a unit of cost has to gain; see `lambda_unit`."""
+    lambda_cost: Annotated[Extended, unit("nats or shares of right answers")] = Field(0.02, ge=0)
+    """The price of looking: how much a look must gain for what `lambda_unit` says, in nats, or in
+    shares of right answers where it goes by them (routers, heads, `objective: correctness`)."""
     lambda_unit: Literal["cost", "share_of_full"] = Field(
         "cost", exclude_if=lambda value: value == "cost"
     )
-    """What lambda_cost is the price of, in nats: a unit of cost, or all that FULL costs on average
-    over the set, so that it means the same whatever images and models cost."""
+    """What lambda_cost is the price of: a unit of cost, or all that FULL costs on average over the
+    set, so that it means the same whatever images and models cost."""
     cost_scale: float = Field(1.0, gt=0, description="Cost per vision token.")
     # baselines
     baseline_name: str | None = None
@@ -121,7 +121,7 @@ class PolicySettings(Section):
     """Shares per bucket of entropy, surest questions first."""
     baseline_bucket_thresholds: list[Nats] | None = None
     """Entropies between the buckets; quantiles of the set if left out."""
-    baseline_seed: int = Field(42, description="Of the draws of `random_policy_matched`.")
+    baseline_seed: int = Field(42, description="Seed of the draws of `random_policy_matched`.")
     view: ViewName | None = Field(None, description="What always_view shows.")
     # reduced views
     reduce: ReductionName | None = None
@@ -181,7 +181,7 @@ class PolicySettings(Section):
 class TrainingSettings(Section):
     """How the two stages are trained."""
 
-    seed: int = Field(0, description="Of `vovnet train` by hand; the suite has `seeds`.")
+    seed: int = Field(0, description="Seed of `vovnet train` by hand; the suite has `seeds`.")
     num_processes: Annotated[int, unit("devices")] = Field(1, gt=0)
     """Processes that train together, one per device; equals `resources.train.gpu` on GPUs."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
@@ -189,7 +189,7 @@ class TrainingSettings(Section):
     fsdp: bool = Field(False, exclude_if=lambda value: not value)
     """Cut the model over the devices, where each has no room for a whole copy with its gradients
     and the optimizer's state. Adapters need it not. Checkpoints are `.pt` files then."""
-    batch_size: Samples = Field(32, description="Per optimizer step, over all devices.")
+    batch_size: Samples = Field(32, description="Samples of a step, on all devices together.")
     micro_batch_tokens: Tokens | None = Field(None)
     """About how many tokens a device takes at once; a step is cut into as many parts of like work
     as it needs. All samples of a device's step at once if left out."""
@@ -206,11 +206,14 @@ class TrainingSettings(Section):
     stage2_action_floor: float = Field(0.0, ge=0, lt=0.5, exclude_if=lambda value: not value)
     """The least share at which stage 2 samples each action that the policy may choose, so that the
     model stays trained in every view, also in those that the policy thinks little of."""
-    stage1_learning_rate: float = Field(2e-4, gt=0, description="The highest of stage 1.")
-    stage2_learning_rate: float = Field(2e-4, gt=0, description="The highest of stage 2's VLM.")
-    head_learning_rate: float = Field(1e-3, gt=0, description="The highest of the policy head.")
-    weight_decay: float = Field(0.01, ge=0, description="Of AdamW.")
-    adam_betas: tuple[Decay, Decay] = Field((0.9, 0.98), description="Of AdamW's running means.")
+    stage1_learning_rate: float = Field(2e-4, gt=0, description="Highest learning rate in stage 1.")
+    stage2_learning_rate: float = Field(2e-4, gt=0)
+    """Highest learning rate of the VLM in stage 2."""
+    head_learning_rate: float = Field(1e-3, gt=0)
+    """Highest learning rate of the policy head."""
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
+    adam_betas: tuple[Decay, Decay] = Field((0.9, 0.98))
+    """Decay of AdamW's running means of the gradient and of its square."""
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     """Share of a stage's steps in which the learning rate rises from 0."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -262,7 +265,7 @@ class PretrainingPhase(Section):
     """Share of each template of questions."""
     view_shares: Shares = Field([0.0, 0.0, 1.0])
     """How often each of the actions is shown."""
-    learning_rate: float = Field(5e-4, gt=0, description="The highest of the phase.")
+    learning_rate: float = Field(5e-4, gt=0, description="Highest learning rate of the phase.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -280,8 +283,8 @@ class EvalSettings(Section):
     max_new_tokens: Tokens = Field(16, description="The most that an answer may have.")
     num_beams: int = Field(1, gt=0, description="Beams of the search; 1 is greedy.")
     do_sample: bool = Field(False, description="Draw answers instead of taking the likeliest.")
-    temperature: float = Field(1.0, gt=0, description="Of drawn answers.")
-    seed: int = Field(0, description="Of drawn answers, and of bootstrap resamples.")
+    temperature: float = Field(1.0, gt=0, description="Temperature at which answers are drawn.")
+    seed: int = Field(0, description="Seed of drawn answers, and of bootstrap resamples.")
     cache_reuse: bool = True
     """Answers go on from the cache of the text pass, unless images come before the question."""
     num_shards: Annotated[int, unit("jobs")] = Field(1, gt=0)
