@@ -118,7 +118,7 @@ def test_a_dataset_of_the_hub_is_fetched_once_for_all_its_splits(project: Path) 
 
 def test_the_slurm_profile_is_found(project: Path) -> None:
     jobs = planned(project, "--profile", "slurm", "all")
-    assert jobs["train_stage2"] == 24, "the real suite, unless told otherwise"
+    assert jobs["train_stage2"] == 24, "the 8B suite, unless told otherwise"
     told = planned(project, "--profile", "slurm", "all", "--configfile", "config/test.yaml")
     assert told["train_stage2"] == 4
 

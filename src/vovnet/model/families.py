@@ -2,7 +2,7 @@
 
 A family is named by `model.family`, which must be the `model_type` of the model's own
 config.json. To add one, write a module whose `MODEL` is a subclass of
-`vovnet.model.vlm.VisionLanguageModel`, and its entry here.
+`vovnet.model.vlm.VisionLanguageModel`, its entry here, and one in `vovnet.model.architectures`.
 """
 
 from __future__ import annotations
