@@ -184,6 +184,10 @@ def test_a_single_seed_has_no_deviation(tmp_path: Path) -> None:
         ({"experiments": {"ablation_same": {"seeds": [7]}}}, r"ablation_same\.seeds"),
         ({"runs": {"same": {"policy": {"cost_scale": 2.0}}}}, r"runs\.same\.policy\.cost_scale"),
         ({"runs": {"vovnet": {"policy": {"cost_scale": 2.0}}}}, r"same\..*unit of cost, 2, got 1"),
+        (
+            {"runs": {"same": {"policy": {"lambda_unit": "share_of_full"}}}},
+            r"same: .* default's policy\.lambda_unit, 'cost', got 'share_of_full'",
+        ),
         ({"report": {"target_lambda": 0.7}}, r"target_lambda: 0\.7 is not a point"),
     ],
 )

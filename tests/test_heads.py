@@ -240,21 +240,27 @@ def test_vovnet_by_correctness_is_the_probe_within_its_action_space(replayed: Wo
         assert len(digests) == 1, "what is trained and observed does not depend on it"
 
 
-def test_tables_show_both_objectives_at_like_cost(tmp_path: Path) -> None:
-    """Their lambdas are no common measure: VoVNet's stands where the report says."""
+def test_tables_show_lambdas_of_other_units_at_like_cost(tmp_path: Path) -> None:
+    """They are no common measure, in objective or price: VoVNet's stands where the report says."""
     fallback = {
         "title": "VoVNet, falls back to COARSE",
         "role": "vovnet",
         "policy": {"fallback_mode": "coarse", "fallback_entropy_threshold": 0.5},
         "sweep": SWEEP,
     }
+    share = {
+        "title": "VoVNet, by the share of FULL",
+        "role": "vovnet",
+        "policy": {"lambda_unit": "share_of_full"},
+        "sweep": SWEEP,
+    }
     change = {
-        "experiments": EXPERIMENTS | {"fallback": fallback},
+        "experiments": EXPERIMENTS | {"fallback": fallback, "share": share},
         "eval": {"bootstrap_samples": 20},
     }
     settings, layout = write_world(tmp_path, {"graded": GRADED}, [0], 100, change)
     value = settings.model_dump()
-    shown = ("vovnet", "correctness", "fallback", *FIXED)
+    shown = ("vovnet", "correctness", "fallback", "share", *FIXED)
     value["experiments"] = {name: value["experiments"][name] for name in shown}
     settings = validate(value, "test")
     for name in shown:
@@ -262,10 +268,12 @@ def test_tables_show_both_objectives_at_like_cost(tmp_path: Path) -> None:
     hull_metrics(settings, layout)
     rows = operating_points(load_inputs(settings, layout)).set_index("experiment")
     assert rows.loc["vovnet", "lambda_cost"] == settings.report.target_lambda
-    costs = read_results(layout.eval("correctness") / "results.csv")["avg_cost"]
-    apart = (costs - rows.loc["vovnet", "avg_cost_mean"]).abs()
-    assert rows.loc["correctness", "avg_cost_mean"] == costs[apart.idxmin()]
-    assert costs[SWEEP["lambda_cost"].index(settings.report.target_lambda)] != costs[apart.idxmin()]
+    target = SWEEP["lambda_cost"].index(settings.report.target_lambda)
+    for name in ("correctness", "share"):
+        costs = read_results(layout.eval(name) / "results.csv")["avg_cost"]
+        apart = (costs - rows.loc["vovnet", "avg_cost_mean"]).abs()
+        assert rows.loc[name, "avg_cost_mean"] == costs[apart.idxmin()]
+        assert costs[target] != costs[apart.idxmin()]
 
 
 def test_correctness_does_not_depend_on_the_length_of_answers(replayed: World) -> None:

@@ -20,7 +20,24 @@ JOB = Wildcards(fromdict={"run": "vovnet", "seed": "0"})
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_configuration_has_a_plan(name: str) -> None:
-    assert plan(config=name).experiments("replay")
+    made = plan(config=name)
+    assert made.experiments("replay")
+    for report in made.reports:
+        assert made.report_inputs(Wildcards(fromdict={"report": report}))
+
+
+def test_a_target_lambda_that_nothing_is_evaluated_at_is_told_before_any_job() -> None:
+    """Of what tables, slices and ablations show; what follows no lambda has no such point."""
+    paper = Wildcards(fromdict={"report": "paper"})
+    made = plan({"report": {"target_lambda": 0.3}})
+    for inputs in (made.report_inputs, made.reliability_inputs, made.ablation_inputs):
+        with pytest.raises(SystemExit, match=r"target_lambda: 0\.3 is not a point .*pareto_vovnet"):
+            inputs(paper)
+    base = plan({"report": {"target_lambda": 0.3}}, "base_8b.yaml")
+    assert base.report_inputs(paper)
+    with pytest.raises(SystemExit, match=r"not a point of experiment 'text_first_probe'"):
+        slices = {"experiments": {"probe": {"error_slices": False}}}
+        plan({"report": {"target_lambda": 0.25}} | slices, "base_8b.yaml").reliability_inputs(paper)
 
 
 def test_the_gpus_of_a_job_are_the_processes_of_its_training() -> None:

@@ -15,11 +15,12 @@ from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import ConfigError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import read_columns
+from vovnet.evaluation.columns import read_columns, result_columns
 from vovnet.evaluation.error_slices import write_error_slices
 from vovnet.evaluation.experiment import evaluate_experiment
 from vovnet.pipeline.keys import step_settings
-from vovnet.report.reliability import Errors, reliability, write_reliability
+from vovnet.report.inputs import of
+from vovnet.report.reliability import Errors, fallback, reliability, write_reliability
 from vovnet.report.render import DASH
 
 STEMS = ("action_errors", "error_slices", "calibration_error", "fallback", "head_calibration")
@@ -31,6 +32,14 @@ FALLBACK = {
 }
 
 
+DOUBT = {
+    "title": "No vision, falls back",
+    "policy": {"baseline_name": "no_vision", "fallback_mode": "full"},
+    "sweep": {"fallback_entropy_threshold": [0.6, 0.9]},
+    "error_slices": True,
+}
+"""It follows no lambda, so that each of its points is a row of its own."""
+
 PROBE = {
     "title": "Probe",
     "policy": {"baseline_name": "probe"},
@@ -41,12 +50,14 @@ PROBE = {
 def write_all(root: Path) -> World:
     """Two sets whose order is not the alphabet's, and whose names may be taken for other things."""
     stanzas = {"vovnet": {"error_slices": True}, "fallback": FALLBACK, "probe": PROBE}
+    stanzas["doubt"] = DOUBT
     change = {"experiments": stanzas}
     sets = {"NA": GRADED, "007": EVEN}
     settings, layout = write_world(root, sets, [0, 1, 2], 400, change)
-    for name in ("vovnet", "fallback", "probe"):
+    for name in stanzas:
         evaluate_experiment(settings, layout, name)
-    write_error_slices(settings, layout, "vovnet")
+    for name in ("vovnet", "doubt"):
+        write_error_slices(settings, layout, name)
     return settings, layout
 
 
@@ -96,7 +107,7 @@ def test_actions_are_means_over_seeds_at_the_target(world: World) -> None:
     _, layout = world
     slices = read_columns(layout.eval("vovnet") / "error_slices.csv", ())
     slices = slices[(slices["lambda_cost"] == 0.02) & (slices["field"] == "action")]
-    rows = table(layout, "action_errors")
+    rows = of(table(layout, "action_errors"), experiment="vovnet")
     assert len(rows) == 6
     for _, row in rows.iterrows():
         found = slices[(slices["dataset"] == row["dataset"]) & (slices["value"] == row["value"])]
@@ -111,7 +122,7 @@ def test_actions_are_means_over_seeds_at_the_target(world: World) -> None:
 
 def test_fallback_moves_no_to_its_view(world: World) -> None:
     _, layout = world
-    rows = table(layout, "fallback")
+    rows = of(table(layout, "fallback"), experiment="fallback")
     assert len(rows) == 2 and (rows["fallback_trigger_rate_mean"] > 0).all()
     rate = rows["fallback_trigger_rate_mean"]
     assert (rows["before_no"] - rows["action_rate_no"]).tolist() == pytest.approx(rate.tolist())
@@ -122,9 +133,26 @@ def test_fallback_moves_no_to_its_view(world: World) -> None:
     assert before.sum(axis=1).tolist() == pytest.approx([1, 1])
 
 
+def test_a_row_is_one_point_of_a_sweep(world: World) -> None:
+    """Over thresholds a mean and its deviation would be told as those of seeds."""
+    _, layout = world
+    results = read_columns(layout.eval("doubt") / "results.csv", ())
+    rows = of(table(layout, "fallback"), experiment="doubt")
+    assert rows["point"].tolist() == [0, 1] * 2 and (rows["num_seeds"] == 3).all()
+    by_point = results.assign(point=results.groupby(["dataset", "seed"]).cumcount())
+    own = by_point.groupby(["dataset", "point"], sort=False)["avg_cost"]
+    assert rows["avg_cost_mean"].tolist() == pytest.approx(own.mean().tolist())
+    assert rows["avg_cost_sd"].tolist() == pytest.approx(own.std(ddof=1).tolist())
+    told = (layout.paper / "fallback.md").read_text()
+    assert "| fallback_entropy_threshold = 0.6 " in told and "| λ = 0.02 " in told
+    errors = of(table(layout, "action_errors"), experiment="doubt")
+    assert set(errors["point"]) == {0, 1}
+    assert not errors.duplicated(["dataset", "point", "value"]).any()
+
+
 def test_worst_slices_lie_below_the_whole(world: World) -> None:
     _, layout = world
-    rows = table(layout, "error_slices")
+    rows = of(table(layout, "error_slices"), experiment="vovnet")
     assert rows["dataset"].tolist() == ["NA", "007"]
     assert set(rows["field"]) == {"category"}  # the world's questions differ in nothing else
     assert (rows["gap"] < 0).all()
@@ -141,7 +169,7 @@ def test_the_report_runs_from_its_own_settings(world: World) -> None:
     """The DAG hands it only the experiments that it is about."""
     settings, layout = world
     value = step_settings(settings, "reliability")
-    assert set(value["experiments"]) == {"vovnet", "fallback", "probe"}
+    assert set(value["experiments"]) == {"vovnet", "fallback", "probe", "doubt"}
     own = validate(value | {"results_dir": str(layout.root)}, "own")
     before = (layout.paper / "fallback.csv").read_bytes()
     write_reliability(own, layout)
@@ -151,7 +179,11 @@ def test_the_report_runs_from_its_own_settings(world: World) -> None:
 def test_without_slices_or_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings, layout = write_all(tmp_path)
     without = validate(
-        merge(settings.model_dump(), {"experiments": {"vovnet": {"error_slices": False}}}), "test"
+        merge(
+            settings.model_dump(),
+            {"experiments": {name: {"error_slices": False} for name in ("vovnet", "doubt")}},
+        ),
+        "test",
     )
     with pytest.raises(ConfigError, match="error_slices: true"):
         write_reliability(without, layout)
@@ -178,9 +210,15 @@ def test_without_heads_their_table_and_figure_are_empty(tmp_path: Path) -> None:
 def test_without_a_fallback_its_table_is_empty(tmp_path: Path) -> None:
     settings, layout = write_all(tmp_path)
     value = settings.model_dump()
-    del value["experiments"]["fallback"]
+    for name in ("fallback", "doubt"):
+        del value["experiments"][name]
     write_reliability(validate(value, "test"), layout)
     assert table(layout, "fallback").empty
+    # A suite of logs has views of other names, of which the first one stands for NO.
+    logged = Settings(actions=["log-29", "log-576", "full"])
+    nothing = pd.DataFrame(columns=[*result_columns(logged.actions), "point"])
+    errors = Errors(logged, nothing, nothing, nothing, nothing, [])
+    assert "before_log-29" in fallback.table(errors).numbers
 
 
 def test_a_set_without_a_bin_has_an_empty_panel() -> None:
@@ -189,7 +227,7 @@ def test_a_set_without_a_bin_has_an_empty_panel() -> None:
     some = {"dataset": "some", "kind": "value", "auc": 0.9, "bins": bins}
     none = {"dataset": "none", "kind": "value", "auc": float("nan"), "bins": []}
     nothing = pd.DataFrame()
-    predictions = pd.DataFrame([some, none]).assign(experiment="vovnet")
+    predictions = pd.DataFrame([some, none]).assign(experiment="vovnet", point=0)
     figure = reliability.figure(Errors(Settings(), nothing, predictions, nothing, nothing, []))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[2:] == ["some\nAUC 0.900", f"none\nAUC {DASH}"]

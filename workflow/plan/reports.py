@@ -12,6 +12,7 @@ from vovnet.config.experiments import (
     bench_experiments,
     experiment_seeds,
     fallback_experiments,
+    main_experiment,
     report_experiments,
     report_names,
     run_seeds,
@@ -21,7 +22,7 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.files import sha256_json
 from vovnet.core.layout import PAPER, SUITE
 from vovnet.evaluation.columns import HULL_FILES
-from vovnet.policies.experiments import head_experiments, reliability_experiments
+from vovnet.policies.experiments import check_target, head_experiments, reliability_experiments
 from vovnet.report.discovery import ROOT, made_by
 from workflow.boundary import ends_in_one_line
 from workflow.plan.evaluation import EvaluationPlan
@@ -64,9 +65,12 @@ class ReportPlan(EvaluationPlan):
         live = [path for n in names if n not in replayed for path in self.live_files(n)]
         return list(dict.fromkeys([*self.results(names), *observed, *live]))
 
+    @ends_in_one_line()
     def report_inputs(self, wildcards: Wildcards) -> list[Path]:
         """What tables and figures read: results, their summaries and the hull metrics."""
-        names = self.reported[wildcards.report]
+        names, sets = self.reported[wildcards.report], self.settings.data.eval_sets
+        mains = (main_experiment(self.settings, names, dataset) for dataset in sets)
+        check_target(self.settings, filter(None, dict.fromkeys(mains)))
         results = [self.layout.eval(name) / "results.csv" for name in names]
         return [*results, *self.hull_files(wildcards.report)]
 
@@ -133,15 +137,17 @@ class ReportPlan(EvaluationPlan):
         told = {report: reliability_experiments(self.settings, report) for report in reports}
         return {report: names for report, names in told.items() if {*names} & {*self.sliced}}
 
+    @ends_in_one_line()
     def reliability_inputs(self, wildcards: Wildcards) -> list[Path]:
         """Slices, the results of experiments with a fallback, and what heads expected."""
-        names = self.reliability[wildcards.report]
-        sliced = [path for name in self.sliced if name in names for path in self.slice_files(name)]
-        fallbacks, heads = fallback_experiments(self.settings), head_experiments(self.settings)
+        found = self.sliced, fallback_experiments(self.settings), head_experiments(self.settings)
+        told = self.reliability[wildcards.report]
+        sliced, fallbacks, heads = ([name for name in names if name in told] for names in found)
+        check_target(self.settings, [*sliced, *fallbacks])
         return [
-            *sliced,
-            *(self.layout.eval(name) / "results.csv" for name in fallbacks if name in names),
-            *(self.layout.eval(name) / "summary.json" for name in heads if name in names),
+            *(path for name in sliced for path in self.slice_files(name)),
+            *(self.layout.eval(name) / "results.csv" for name in fallbacks),
+            *(self.layout.eval(name) / "summary.json" for name in heads),
         ]
 
     def reliability_files(self, report: str) -> list[Path]:
@@ -158,10 +164,11 @@ class ReportPlan(EvaluationPlan):
             for path in self.reliability_files(name)
         ]
 
-    @property
-    def ablation_inputs(self) -> list[Path]:
+    @ends_in_one_line()
+    def ablation_inputs(self, wildcards: Wildcards) -> list[Path]:
         """What the default and the ablations did, and the observations behind it."""
         names = ablation_experiments(self.settings)
+        check_target(self.settings, names)
         samples = [self.layout.eval(name) / "samples.parquet" for name in names]
         observed = [path for name in names for path in self.experiment_observations(name)]
         return list(dict.fromkeys([*samples, *observed]))

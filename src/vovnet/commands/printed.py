@@ -10,7 +10,6 @@ from vovnet.commands.checkpoints import note
 from vovnet.config import Settings
 from vovnet.evaluation.columns import SETTINGS, column_of, read_results
 from vovnet.report import render
-from vovnet.report.inputs import plain
 
 MEASURED = ("avg_vision_tokens", "avg_flops", "fallback_trigger_rate", "latency_p50_ms")
 SAME = ["accuracy", "avg_cost", "avg_flops"]
@@ -34,14 +33,14 @@ def print_numbers(settings: Settings, path: Path) -> None:
 
 
 def _texts(values: pd.Series) -> pd.Series:
-    return values.map(lambda value: render.DASH if pd.isna(value) else plain(value))
+    return values.map(lambda value: render.DASH if pd.isna(value) else render.plain(value))
 
 
 def _tell_equal_means(rows: pd.DataFrame, name: str) -> None:
     """Note values of a setting with which a policy has the same means on a set."""
     for (dataset, _), own in rows.groupby(["dataset", "baseline_name"], sort=False):
         for _, same in own.groupby(SAME, sort=False, dropna=False):
-            values = [plain(value) for value in same[name].dropna().unique()]
+            values = [render.plain(value) for value in same[name].dropna().unique()]
             if len(values) > 1:
                 listed = f"{', '.join(values[:-1])} and {values[-1]}"
                 what = f"{column_of(name).heading} {listed}"

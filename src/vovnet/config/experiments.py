@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isclose
 from typing import Any, Self
 
 from vovnet.config.data import SplitRef
@@ -17,6 +18,9 @@ from vovnet.config.settings import (
 from vovnet.config.stanzas import Experiment
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER, SUITE
+
+NEAR = 1e-9
+"""The difference up to which a `lambda_cost` or a threshold is the same."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,28 @@ def report_names(settings: Settings) -> list[str]:
     """The reports: the paper's, the suite's where the paper does not show everything, further."""
     whole = report_experiments(settings) == list(settings.experiments)
     return [PAPER, *([] if whole else [SUITE]), *settings.report.further]
+
+
+def main_experiment(settings: Settings, names: Iterable[str], dataset: str) -> str | None:
+    """Of some experiments the one that stands for VoVNet on a set: its first sweep of lambda_cost.
+
+    Or else its first experiment that replays; None where there is none.
+    """
+    stanzas = {name: settings.experiments[name] for name in names}
+    replayed = [
+        name
+        for name, item in stanzas.items()
+        if item.role == "vovnet"
+        and item.mode == "replay"
+        and dataset in experiment_sets(settings, name)
+    ]
+    swept = [name for name in replayed if "lambda_cost" in stanzas[name].sweep]
+    return next(iter(swept + replayed), None)
+
+
+def is_target(settings: Settings, lambda_cost: float) -> bool:
+    """Whether a lambda is `report.target_lambda`."""
+    return isclose(lambda_cost, settings.report.target_lambda, rel_tol=0, abs_tol=NEAR)
 
 
 def ablation_experiments(settings: Settings) -> list[str]:

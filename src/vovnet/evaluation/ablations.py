@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings, run_settings
-from vovnet.config.experiments import ResolvedExperiment, ablation_experiments, experiment_seeds
+from vovnet.config import Settings, policy_points, run_settings
+from vovnet.config.experiments import (
+    ResolvedExperiment,
+    ablation_experiments,
+    experiment_seeds,
+    is_target,
+)
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
@@ -26,6 +31,7 @@ from vovnet.evaluation.columns import (
 )
 from vovnet.evaluation.ground import hull_gains
 from vovnet.evaluation.references import Comparison
+from vovnet.policies.experiments import check_target
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
 DIFFERENCES = [
@@ -50,6 +56,7 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
         )
     for name in ablations:
         _check_comparable(settings, default, name)
+    check_target(settings, [default, *ablations])
     comparison = Comparison(settings, layout, [default, *ablations])
     rows: list[dict[str, Any]] = []
     first = comparison.experiments[default]
@@ -86,6 +93,12 @@ def _check_comparable(settings: Settings, default: str, name: str) -> None:
             f"runs.{second.run}.policy.cost_scale: an ablation needs the default's unit of cost,"
             f" {wanted:g}, got {got:g}"
         )
+    units = [policy_points(settings, other)[0].lambda_unit for other in (default, name)]
+    if units[0] != units[1]:
+        raise ConfigError(
+            f"experiments.{name}: an ablation needs the default's policy.lambda_unit, {units[0]!r},"
+            f" got {units[1]!r}"
+        )
 
 
 def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Measured:
@@ -94,18 +107,12 @@ def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Mea
         found(name, dataset, seed) for found in (comparison.decided, comparison.reached)
     )
     points, frontier = decided.points[TOKENS], reached.points[TOKENS]
-    target = comparison.settings.report.target_lambda
     lambdas = [point.lambda_cost for point in comparison.experiments[name].points]
-    there = [index for index, value in enumerate(lambdas) if np.isclose(value, target)]
-    if not there:
-        known = ", ".join(f"{value:g}" for value in lambdas)
-        raise ConfigError(
-            f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
-        )
-    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), decided.actions_at(there[0])
+    there = [is_target(comparison.settings, value) for value in lambdas].index(True)
+    half, actions_N = list(GAIN_SHARES).index("gain_at_50"), decided.actions_at(there)
     values = {
-        "accuracy": points.accuracies[:, there[0]],
-        "avg_cost": points.costs[:, there[0]],
+        "accuracy": points.accuracies[:, there],
+        "avg_cost": points.costs[:, there],
         "gain_at_50": hull_gains(ground, ground.curve(frontier))[:, half],
     }
     rates = enumerate(rate_columns(comparison.settings.actions))

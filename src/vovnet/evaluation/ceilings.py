@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vovnet.config.experiments import is_target
 from vovnet.core import stats
 from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.resampling import LEVEL, Estimate, mean_over_seeds
@@ -145,9 +146,9 @@ class Ceilings:
 
         Half of FULL's where VoVNet is not evaluated there.
         """
-        target = self.comparison.settings.report.target_lambda
+        settings = self.comparison.settings
         for place, policy in enumerate(self.main.points):
-            if self.main.stanza.role == "vovnet" and np.isclose(policy.lambda_cost, target):
+            if self.main.stanza.role == "vovnet" and is_target(settings, policy.lambda_cost):
                 done = self.comparison.decided(self.main.name, dataset, seed, [unit])
                 return done.points[unit].costs[:, place]
         return ground.places[:, list(GAIN_SHARES.values()).index(0.5)]

@@ -1,5 +1,7 @@
 """What the policies of an experiment ask for, and whether they fit its configuration."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,7 @@ from vovnet.config.experiments import (
     experiment_seeds,
     experiment_sets,
     fallback_experiments,
+    is_target,
     report_experiments,
 )
 from vovnet.core.errors import ConfigError
@@ -16,7 +19,7 @@ from vovnet.core.layout import PAPER
 from vovnet.core.records import signal_columns
 from vovnet.policies import baseline_names, by_correctness, kind_of, spelled
 from vovnet.policies.base import OF_EACH, PolicyInputs, read_options
-from vovnet.policies.decide import choices, further_views, shown_views
+from vovnet.policies.decide import choices, further_views, setting_columns, shown_views
 from vovnet.views.logged import is_logged
 
 
@@ -60,6 +63,20 @@ def reliability_experiments(settings: Settings, report: str = PAPER) -> list[str
     sliced = [name for name, item in settings.experiments.items() if item.error_slices]
     told = {*sliced, *fallback_experiments(settings), *head_experiments(settings)}
     return [name for name in shown if name in told]
+
+
+def check_target(settings: Settings, names: Iterable[str]) -> None:
+    """Refuse a `report.target_lambda` that is no point of an experiment that follows a lambda."""
+    for name in names:
+        experiment = ResolvedExperiment.of(settings, name)
+        told = [setting_columns(point, experiment.stanza.match) for point in experiment.points]
+        lambdas = [float(columns["lambda_cost"]) for columns in told if "lambda_cost" in columns]
+        if lambdas and not any(is_target(settings, value) for value in lambdas):
+            known = ", ".join(f"{value:g}" for value in lambdas)
+            raise ConfigError(
+                f"report.target_lambda: {settings.report.target_lambda:g} is not a point of"
+                f" experiment {name!r} ({known})"
+            )
 
 
 def experiment_views(settings: Settings, name: str) -> list[str]:

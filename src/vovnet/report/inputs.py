@@ -4,17 +4,16 @@ Rows keep the order of the configuration: evaluation sets as in `data.eval_sets`
 experiments by role (baselines, VoVNet, references) and then as in `experiments`.
 """
 
-import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from vovnet.config import PolicySettings, Settings, last_stage, policy_points
-from vovnet.config.experiments import experiment_seeds
+from vovnet.config.experiments import experiment_seeds, is_target, main_experiment
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
@@ -29,6 +28,7 @@ from vovnet.evaluation.columns import (
     rate_columns,
 )
 from vovnet.pipeline.manifest import write_manifest
+from vovnet.policies.experiments import check_target
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
 METHOD = ("dataset", "experiment", "title", "role", "mode")
@@ -125,11 +125,8 @@ class Inputs:
         return list(dict.fromkeys(chosen["experiment"]))
 
     def main(self, dataset: str) -> str | None:
-        """The experiment that stands for VoVNet on a dataset: its first sweep of lambda_cost."""
-        rows = of(self.points, dataset=dataset, role="vovnet", mode="replay")
-        names = list(dict.fromkeys(rows["experiment"]))
-        swept = [name for name in names if "lambda_cost" in self.settings.experiments[name].sweep]
-        return next(iter(swept + names), None)
+        """The experiment that stands for VoVNet on a dataset; None where none does."""
+        return main_experiment(self.settings, self.settings.experiments, dataset)
 
     def is_main(self, rows: pd.DataFrame) -> pd.Series:
         """Whether a row is of the experiment that stands for VoVNet on its dataset."""
@@ -138,8 +135,7 @@ class Inputs:
 
     def at_target(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows whose `lambda_cost` is `report.target_lambda`."""
-        target = self.settings.report.target_lambda
-        return rows[np.isclose(rows["lambda_cost"].astype(float), target)]
+        return rows[are_target(self.settings, rows)]
 
     def main_run(self) -> tuple[str, list[int]]:
         """The run that figures are about, and its seeds: VoVNet's, or the first where it is not."""
@@ -180,17 +176,27 @@ def load_inputs(settings: Settings, layout: Layout) -> Inputs:
     frames = []
     for name, experiment in settings.experiments.items():
         path = layout.eval(name) / "results.csv"
-        frame = catalogue.read_results(path)
+        frame = read_points(path)
         if frame.empty:
             raise DataError(f"{path}: no rows, expected one per dataset, seed and sweep point")
         facts = {"title": experiment.title, "role": experiment.role, "mode": experiment.mode}
-        point = frame.groupby(["dataset", "seed"], sort=False).cumcount()
-        frames.append(frame.assign(experiment=name, **facts, point=point))
+        frames.append(frame.assign(experiment=name, **facts))
     columns = dict.fromkeys(column for frame in frames for column in frame.columns)
     filled = [frame.dropna(axis="columns", how="all") for frame in frames]
     points = pd.concat(filled, ignore_index=True).reindex(columns=list(columns))
     points = ordered(settings, points)
     return Inputs(settings, layout, points, *own, strata, deployable, kinds, others)
+
+
+def read_points(path: Path) -> pd.DataFrame:
+    """The rows of results.csv, and in `point` the index of each one's sweep point."""
+    frame = catalogue.read_results(path)
+    return frame.assign(point=frame.groupby(["dataset", "seed"], sort=False).cumcount())
+
+
+def are_target(settings: Settings, rows: pd.DataFrame) -> pd.Series:
+    """Whether the `lambda_cost` of rows is `report.target_lambda`."""
+    return rows["lambda_cost"].astype(float).map(partial(is_target, settings)).astype(bool)
 
 
 def of(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -310,19 +316,14 @@ def operating_note(inputs: Inputs) -> str:
 
 def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | None:
     """The mean cost at which methods are compared; None where nothing tells one."""
-    name, target = inputs.main(dataset), inputs.settings.report.target_lambda
-    if name is None:
-        full = points[points["experiment"].isin(inputs.experiments("always_full"))]
-        costs = of(full, dataset=dataset)["avg_cost_mean"]
-        return float(costs.iloc[0]) / 2 if len(costs) else None
-    rows = of(points, dataset=dataset, experiment=name)
-    there = inputs.at_target(rows)
-    if there.empty:
-        known = ", ".join(f"{value:g}" for value in rows["lambda_cost"])
-        raise ConfigError(
-            f"report.target_lambda: {target:g} is not a point of experiment {name!r} ({known})"
-        )
-    return float(there["avg_cost_mean"].iloc[0])
+    name = inputs.main(dataset)
+    check_target(inputs.settings, filter(None, [name]))
+    there = inputs.at_target(of(points, dataset=dataset, experiment=name))
+    if len(there):
+        return float(there["avg_cost_mean"].iloc[0])
+    full = points[points["experiment"].isin(inputs.experiments("always_full"))]
+    costs = of(full, dataset=dataset)["avg_cost_mean"]
+    return float(costs.iloc[0]) / 2 if len(costs) else None
 
 
 def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> Hashable:
@@ -337,10 +338,12 @@ def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> 
 
 def _follows_target(inputs: Inputs, row: pd.Series) -> bool:
     """Whether a method's lambda means what that of VoVNet's experiment means."""
-    names = [row["experiment"], inputs.main(row["dataset"])]
-    if row["role"] != "vovnet":
-        return bool(row["role"] == "random")
-    return len({policy_points(inputs.settings, str(name))[0].objective for name in names}) == 1
+    main, match = inputs.main(row["dataset"]), inputs.settings.experiments[row["experiment"]].match
+    if main is None or row["role"] not in ("vovnet", "random"):
+        return False
+    own = row["experiment"] if match is None else match.experiment
+    first, second = (policy_points(inputs.settings, name)[0] for name in (own, main))
+    return (first.objective, first.lambda_unit) == (second.objective, second.lambda_unit)
 
 
 def equal_cost_gains(inputs: Inputs, unit: Unit = TOKENS) -> pd.DataFrame:
@@ -369,29 +372,3 @@ def compared(rows: pd.DataFrame) -> pd.DataFrame:
     curved = rows.loc[shares, ["dataset", "experiment"]].drop_duplicates()
     has_curve = rows.merge(curved, how="left", indicator=True)["_merge"] == "both"
     return rows[shares | ~has_curve.to_numpy()].reset_index(drop=True)
-
-
-def point_label(settings: Settings, name: str, point: int) -> str:
-    """The swept value of a point as a reader wants it, such as "λ = 0.02"; "" without a sweep."""
-    experiment = settings.experiments[name]
-    policy = policy_points(settings, name)[point]
-    swept = [experiment.match.key] if experiment.match else list(experiment.sweep)
-    if not swept and experiment.role == "vovnet":
-        swept = ["lambda_cost"]
-    return ", ".join(_assignment(policy, key) for key in swept)
-
-
-def _assignment(policy: PolicySettings, key: str) -> str:
-    """A swept setting and its value, named by the symbol of its column of results.csv, if any."""
-    first, _, option = key.partition(".")
-    name = option or first.removeprefix("baseline_")
-    value = getattr(policy, first)[option] if option else getattr(policy, first)
-    symbol = catalogue.CATALOGUE[name].heading if name in SETTINGS else name
-    return f"{symbol} = {plain(value)}"
-
-
-def plain(value: object) -> str:
-    """A setting's value in the fewest digits, infinity as its sign."""
-    if isinstance(value, float):
-        return "∞" if math.isinf(value) else f"{value:g}"
-    return str(value)

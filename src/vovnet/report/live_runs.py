@@ -7,8 +7,8 @@ import pandas as pd
 from vovnet.config import policy_points
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json
-from vovnet.report.inputs import Inputs, of, over_seeds, point_label
-from vovnet.report.render import texts
+from vovnet.report.inputs import Inputs, of, over_seeds
+from vovnet.report.render import point_label, texts
 
 PARTS = {
     "text_pass": ("Text pass", "Text"),

@@ -13,12 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from vovnet.config import Settings
+from vovnet.config import PolicySettings, Settings, policy_points
 from vovnet.core.files import write_text
 from vovnet.core.shown import csv_text, from_markdown_cell, markdown_cell
-from vovnet.evaluation.columns import column_of, rate_columns
+from vovnet.evaluation.columns import CATALOGUE, SETTINGS, column_of, rate_columns
 from vovnet.report.discovery import SUFFIXES
-from vovnet.report.inputs import point_label
 from vovnet.report.latex import appendix_table, grouped, short_table
 
 Heading = str | tuple[str, str]
@@ -129,7 +128,7 @@ def without(columns: Iterable[Heading], *left_out: Heading) -> list[Heading]:
     return [heading for heading in columns if heading not in left_out]
 
 
-# ---- names of actions, in words and briefly where columns are narrow ----------------------
+# ---- names of actions and points, in words and briefly where columns are narrow ----------
 
 
 def label(view: str) -> str:
@@ -168,6 +167,32 @@ def _parts(view: str, letters: dict[str, str]) -> list[str]:
     kind, _, size = budget.partition("-")
     names = {"side": f"{size} px", "pixels": f"{size} pixels", "log": size} | letters
     return [names.get(kind, budget.upper()), *reductions]
+
+
+def point_label(settings: Settings, name: str, point: int) -> str:
+    """The swept value of a point as a reader wants it, such as "λ = 0.02"; "" without a sweep."""
+    experiment = settings.experiments[name]
+    policy = policy_points(settings, name)[point]
+    swept = [experiment.match.key] if experiment.match else list(experiment.sweep)
+    if not swept and experiment.role == "vovnet":
+        swept = ["lambda_cost"]
+    return ", ".join(_assignment(policy, key) for key in swept)
+
+
+def _assignment(policy: PolicySettings, key: str) -> str:
+    """A swept setting and its value, named by the symbol of its column of results.csv, if any."""
+    first, _, option = key.partition(".")
+    name = option or first.removeprefix("baseline_")
+    value = getattr(policy, first)[option] if option else getattr(policy, first)
+    symbol = CATALOGUE[name].heading if name in SETTINGS else name
+    return f"{symbol} = {plain(value)}"
+
+
+def plain(value: object) -> str:
+    """A setting's value in the fewest digits, infinity as its sign."""
+    if isinstance(value, float):
+        return "∞" if math.isinf(value) else f"{value:g}"
+    return str(value)
 
 
 # ---- columns of tables -------------------------------------------------------------------
@@ -228,11 +253,16 @@ def method(settings: Settings, rows: pd.DataFrame) -> Text:
 def point(settings: Settings, rows: pd.DataFrame) -> Text:
     """The dataset, the experiment, marked where it ran live, and the point of its sweep."""
     live = rows["mode"].map({"live": " (live)"}).fillna("")
+    named: Text = {"Dataset": rows["dataset"], "Method": rows["title"] + live}
+    return named | swept(settings, rows)
+
+
+def swept(settings: Settings, rows: pd.DataFrame) -> Text:
+    """The point of its sweep at which a row stands."""
     places = zip(rows["experiment"], rows["point"], strict=True)
     known = settings.experiments
     told = (point_label(settings, *place) if place[0] in known else "" for place in places)
-    labels = texts(rows.index, (label or DASH for label in told))
-    return {"Dataset": rows["dataset"], "Method": rows["title"] + live, "Point": labels}
+    return {"Point": texts(rows.index, (label or DASH for label in told))}
 
 
 def seeds(rows: pd.DataFrame) -> Text:

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from vovnet.evaluation.columns import rate_columns
-from vovnet.report.inputs import Inputs, of, over_seeds, plain
-from vovnet.report.render import label
+from vovnet.report.inputs import Inputs, of, over_seeds
+from vovnet.report.render import label, plain
 from vovnet.report.style import action_looks, legend_below, panel_grid
 
 ORDER = 20

@@ -10,8 +10,8 @@ import pandas as pd
 from vovnet.evaluation.columns import BY_TEXT, MIXING_HULL, MS, TEXT_REFERENCE, Unit
 from vovnet.report.figures import AXES, ENDS, frontier_of
 from vovnet.report.figures.accuracy_cost import LOOKS, looks_of
-from vovnet.report.inputs import Inputs, of, over_seeds, point_label
-from vovnet.report.render import label
+from vovnet.report.inputs import Inputs, of, over_seeds
+from vovnet.report.render import label, point_label
 from vovnet.report.style import BLACK, GREY, VERMILLION
 
 Facts = dict[str, Any]

@@ -1,15 +1,15 @@
 """Where VoVNet errs: tables of its actions, worst slices, predictions and fallbacks, and a figure.
 
-All at `report.target_lambda`. A table and a figure more tell how far what heads expect of actions,
-which is the same at every lambda, can be trusted. Means and standard deviations (ddof 1) are over
-seeds, ends of intervals are averaged over seeds.
+All at `report.target_lambda`, and at each point of a sweep of something else: a row is one point.
+A table and a figure more tell how far what heads expect of actions, which is the same at every
+lambda, can be trusted. Means and standard deviations (ddof 1) are over seeds, ends of intervals are
+averaged over seeds.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from vovnet.config import Settings
@@ -18,11 +18,11 @@ from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
-from vovnet.evaluation.columns import read_columns, read_results, result_columns
+from vovnet.evaluation.columns import read_columns, result_columns
 from vovnet.evaluation.error_slices import KEYS
-from vovnet.policies.experiments import head_experiments
+from vovnet.policies.experiments import check_target, head_experiments
 from vovnet.report.discovery import load
-from vovnet.report.inputs import finish, ordered
+from vovnet.report.inputs import are_target, finish, ordered, read_points
 from vovnet.report.render import write_table_files
 from vovnet.report.style import draw_and_save
 
@@ -54,6 +54,14 @@ class Errors:
     heads: pd.DataFrame
     files: list[Path]
 
+    @property
+    def place(self) -> str:
+        """Where the tables stand, for captions."""
+        return (
+            f"at λ = {self.settings.report.target_lambda:g}, in each method's own unit, and at "
+            "every point of a sweep of something else"
+        )
+
     def by_dataset(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of each set together, sets as in the configuration."""
         return ordered(self.settings, rows, ["dataset"])
@@ -77,9 +85,11 @@ def load_errors(settings: Settings, layout: Layout) -> Errors:
     names = [name for name, item in settings.experiments.items() if item.error_slices]
     if not names:
         raise ConfigError("experiments: none has error_slices: true, nothing to report")
-    results = [layout.eval(name) / "results.csv" for name in fallback_experiments(settings)]
-    fallbacks = [read_results(path) for path in results]
-    nothing = pd.DataFrame(columns=list(result_columns(settings.actions)))
+    falling_back = fallback_experiments(settings)
+    check_target(settings, [*names, *falling_back])
+    results = [layout.eval(name) / "results.csv" for name in falling_back]
+    fallbacks = [read_points(path) for path in results]
+    nothing = pd.DataFrame(columns=[*result_columns(settings.actions), "point"])
     folders = map(layout.eval, names)
     sliced = [folder / f"error_slices{end}" for folder in folders for end in (".csv", ".json")]
     summaries = {name: layout.eval(name) / "summary.json" for name in head_experiments(settings)}
@@ -95,13 +105,7 @@ def load_errors(settings: Settings, layout: Layout) -> Errors:
 
 def _at_target(settings: Settings, frame: pd.DataFrame) -> pd.DataFrame:
     """The rows at `report.target_lambda`, and those of policies that read no lambda."""
-    frame, target = frame.reset_index(drop=True), settings.report.target_lambda
-    there = np.isclose(frame["lambda_cost"].astype(float), target) | frame["lambda_cost"].isna()
-    for name, rows in frame.groupby("experiment"):
-        if not there[rows.index].any():
-            raise ConfigError(
-                f"report.target_lambda: {target:g} is not a point of experiment {name!r}"
-            )
+    there = are_target(settings, frame) | frame["lambda_cost"].isna()
     return frame[there].reset_index(drop=True)
 
 

@@ -8,13 +8,14 @@ ORDER = 110
 
 
 def table(errors: Errors) -> render.Table:
-    by = ["dataset", "experiment", "value"]
+    by = ["dataset", "experiment", "point", "value"]
     rows = over_seeds(
         of(errors.slices, field="action"), by, ("accuracy", "avg_cost"), (*SLICE, *SKIPS)
     )
     rows = errors.by_dataset(rows)
     columns = (
         render.method(errors.settings, rows)
+        | render.swept(errors.settings, rows)
         | {"Action": rows["value"].map(render.label)}
         | render.value(rows, "num_rows")
         | render.accuracy(rows)
@@ -23,8 +24,8 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "false_skip_rate", stem="false_skip", ends=True)
     )
     caption = (
-        f"Errors by action at λ = {errors.settings.report.target_lambda:g}, per dataset. Answers: "
-        "mean number over seeds. False skips: share of the NO answers that FULL would have "
-        "improved, with Wilson's 95% interval, as for accuracy (ends averaged over seeds)."
+        f"Errors by action, per dataset, {errors.place}. Answers: mean number over seeds. "
+        "False skips: share of the NO answers that FULL would have improved, with Wilson's 95% "
+        "interval, as for accuracy (ends averaged over seeds)."
     )
     return render.Table(caption, rows, columns)

@@ -18,6 +18,7 @@ def table(errors: Errors) -> render.Table:
     rows = errors.by_dataset(rows)
     columns = (
         render.method(errors.settings, rows)
+        | render.swept(errors.settings, rows)
         | {"Field": rows["field"], "Value": rows["value"]}
         | render.value(rows, "num_questions")
         | render.accuracy(rows)
@@ -25,14 +26,13 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "false_skip_rate", stem="false_skip", ends=True)
     )
     caption = (
-        f"The {WORST_PER_FIELD} worst slices of each field at λ = "
-        f"{errors.settings.report.target_lambda:g}: lowest upper end of Wilson's 95% interval, so "
-        "that small slices do not come first by chance. Fields with one value are left out."
+        f"The {WORST_PER_FIELD} worst slices of each field {errors.place}: lowest upper end of "
+        "Wilson's 95% interval, so that small slices do not come first by chance. Fields with one "
+        "value are left out."
     )
     brief = (
-        f"The worst slice of each field at λ = {errors.settings.report.target_lambda:g}: lowest "
-        "upper end of Wilson's 95% interval."
+        f"The worst slice of each field {errors.place}: lowest upper end of Wilson's 95% interval."
     )
-    first = ~rows.duplicated(["dataset", "experiment", "field"])
+    first = ~rows.duplicated(["dataset", "experiment", "point", "field"])
     short = render.Short(brief, render.without(columns, render.INTERVAL), first)
     return render.Table(caption, rows, columns, short)

@@ -15,17 +15,20 @@ def table(errors: Errors) -> render.Table:
     frame, settings, actions = errors.fallbacks, errors.settings, errors.settings.actions
     modes = frame["experiment"].map(partial(fallback_of, settings))
     triggered = frame["fallback_trigger_rate"]
-    before = {"no": frame["action_rate_no"] + triggered}
-    for action in actions[1:]:
+    blind, *looks = actions
+    before = {blind: frame[f"action_rate_{blind}"] + triggered}
+    for action in looks:
         before[action] = frame[f"action_rate_{action}"] - triggered.where(modes == action, 0)
     frame = frame.assign(**{f"before_{action}": share for action, share in before.items()})
     names = [f"before_{action}" for action in actions]
     averages = (*rate_columns(actions), *names, "accuracy_lo", "accuracy_hi")
     measures = ("fallback_trigger_rate", "accuracy", "avg_cost")
-    rows = errors.by_dataset(over_seeds(frame, ["dataset", "experiment"], measures, averages))
+    by = ["dataset", "experiment", "point"]
+    rows = errors.by_dataset(over_seeds(frame, by, measures, averages))
     heading = render.shares_heading(actions)
     columns = (
         render.method(settings, rows)
+        | render.swept(settings, rows)
         | render.value(rows, "fallback_trigger_rate", deviation=True)
         | render.shares(rows, actions, names, f"{heading} before [%]")
         | render.shares(rows, actions, heading=f"{heading} after [%]")
@@ -33,7 +36,7 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "avg_cost")
     )
     caption = (
-        f"Fallbacks at λ = {settings.report.target_lambda:g}: a NO is overruled where the text "
-        "pass is unsure, and the view that is executed is paid for."
+        f"Fallbacks {errors.place}: a NO is overruled where the text pass is unsure, and the view "
+        "that is executed is paid for."
     )
     return render.Table(caption, rows, columns)

@@ -21,11 +21,11 @@ Y_LABELS = {"action": "Share that is the best action", "value": "Accuracy of FUL
 
 
 def figure(errors: Errors) -> Figure:
-    """A row of panels per kind of prediction of the first experiment; each seed is a line."""
+    """A row of panels per kind of prediction of the first point; each seed is a line."""
     if errors.predictions.empty:
         return style.words_alone("No experiment with slices follows a policy head")
-    first = errors.predictions["experiment"].iloc[:1].tolist()
-    predictions = errors.predictions[errors.predictions["experiment"].isin(first)]
+    first = errors.predictions[["experiment", "point"]].iloc[0]
+    predictions = of(errors.predictions, **first)
     datasets = list(dict.fromkeys(predictions["dataset"]))
     places = style.crossed(list(KINDS), datasets)
     made, panels = style.panel_grid(len(places), 2.35, len(datasets))

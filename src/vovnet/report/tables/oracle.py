@@ -23,7 +23,7 @@ def table(inputs: Inputs) -> render.Table:
     checks = CHECKS if any(map(inputs.main, inputs.datasets())) else {}
     shown = inputs.experiments(*ORACLES, *BESIDE)
     rows = points[inputs.is_main(points) | points["experiment"].isin(shown)]
-    rows = rows.merge(_checks(inputs, target), on=["dataset", "experiment"], how="left")
+    rows = rows.merge(_checks(inputs), on=["dataset", "experiment"], how="left")
     columns = (
         render.method(inputs.settings, rows)
         | render.value(rows, "accuracy", deviation=True)
@@ -45,11 +45,10 @@ def table(inputs: Inputs) -> render.Table:
     return render.Table(caption, numbers, columns, main=inputs.is_main(rows))
 
 
-def _checks(inputs: Inputs, target: float) -> pd.DataFrame:
+def _checks(inputs: Inputs) -> pd.DataFrame:
     """In how many seeds an oracle is on VoVNet's questions, and in how many each check holds."""
     points = of(inputs.points, mode="replay")
-    there = (points["lambda_cost"] - target).abs() <= TOLERANCE
-    main = points[inputs.is_main(points) & there]
+    main = inputs.at_target(points[inputs.is_main(points)])
     oracle = points[points["experiment"].isin(inputs.experiments(*ORACLES))]
     pairs = oracle.merge(main, on=SAME, suffixes=("", "_vovnet")).assign(seeds_compared=True)
     pairs["as_accurate"] = pairs["accuracy"] >= pairs["accuracy_vovnet"] - TOLERANCE
