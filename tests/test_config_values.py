@@ -111,7 +111,25 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"runs": {"vovnet": {"data": {"router_fit": []}}}},
         "runs.vovnet.data.router_fit: no run may override",
     ),
-    ({"runs": {"x": {"data": {"eval_sets": {}}}}}, "runs.x.data.eval_sets: no run may override"),
+    *(
+        ({"runs": {"x": {"data": {key: value}}}}, f"runs.x.data.{key}: no run may override")
+        for key, value in [
+            ("eval_sets", {}),
+            ("datasets", {"mine": DATASET}),
+            ("synthetic", {"seed": 1}),
+            ("mmbench_train_fraction", 0.5),
+            ("mmbench_train_seed", 1),
+        ]
+    ),
+    (
+        {
+            "experiments": {
+                "a": {"title": "A", "match": {"experiment": "b", "lambda_costs": [0.02]}},
+                "b": {"title": "B", "sweep": {"baseline_threshold": [0.1, 0.2]}},
+            }
+        },
+        "experiments.a.match: 'b' has 2 points with lambda_cost 0.02, expected one in [0.02, 0.02]",
+    ),
     (
         {"runs": {"vovnet": {"policy": {"objective": "correctness"}}}},
         "runs.vovnet.policy.objective: it changes no training, so that no run may override it",

@@ -246,6 +246,22 @@ def test_a_match_names_rows_that_there_are(world: World) -> None:
         validate(value, "test")
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"seeds": [0]}, r"seeds: .* \[0\], .* got 1"),
+        ({"datasets": ["graded"]}, r"datasets: .* 'more'"),
+    ],
+)
+def test_a_match_has_the_sets_and_seeds_of_its_source(
+    world: World, source: dict[str, Any], message: str
+) -> None:
+    value = merge(world[0].model_dump(), {"experiments": {"vovnet": source}})
+    value["data"]["eval_sets"]["more"] = value["data"]["eval_sets"]["graded"]
+    with pytest.raises(ConfigError, match=rf"^experiments\.random\.{message}"):
+        resolve_experiment(validate(value, "test"), "random")
+
+
 def test_a_run_may_not_bring_ratios_to_a_match(world: World) -> None:
     ratios = {"policy": {"baseline_bucket_ratios": [(1, 0, 0), (0, 0, 1)]}}
     value = merge(world[0].model_dump(), {"runs": {"vovnet": ratios}})

@@ -19,6 +19,7 @@ from vovnet.config.experiments import (
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import EXECUTION_KEYS, step_code, step_settings, write_step_config
+from vovnet.policies.experiments import resolve_experiment
 
 BASE: dict[str, Any] = {
     "data": {
@@ -240,20 +241,44 @@ def test_what_a_run_says_of_policies_holds_for_its_experiments() -> None:
     full = settings({"runs": {"soft": {"policy": fallback}}})
     assert [point.fallback_mode for point in policy_points(full, "soft")] == ["full"]
     assert fallback_experiments(full) == ["soft"]
-    matched = {"random": {"match": {"experiment": "soft", "lambda_costs": [0.7]}}}
-    full = settings({"runs": {"soft": {"policy": {"lambda_cost": 0.7}}}, "experiments": matched})
-    step = validate(step_settings(full, "evaluate", experiment="random"), "step")
-    assert policy_points(step, "soft") == policy_points(full, "soft")
-    runs = {"soft": {"policy": {"lambda_cost": 0.7}}, "base": {"base": True}}
-    own = {"soft": {"match": {"experiment": "pareto", "lambda_costs": [0]}}}
-    own["soft"] |= {"policy": {"baseline_name": "random_policy_matched"}}
-    full = settings({"runs": runs, "experiments": own | {"pareto": {"run": "base"}}})
-    step = validate(step_settings(full, "evaluate", experiment="soft"), "step")
-    for name in ("soft", "pareto"):
-        assert policy_points(step, name) == policy_points(full, name)
     full = settings({"runs": {"soft": {"policy": fallback}}})
     codes = [step_code(each, "evaluate", experiment="soft") for each in (full, settings())]
     assert codes[0] != codes[1], "the module of fallbacks counts"
+
+
+COSTLY = {"policy": {"lambda_cost": 0.7}}
+UNIT, IN_TOKENS = ({"policy": {"lambda_unit": unit}} for unit in ("share_of_full", "cost"))
+MATCHES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ({}, COSTLY, {"soft": {"run": "soft"}}),
+    ({}, COSTLY, {"random": {"run": "soft"}}),
+    ({}, {"base": True}, {"soft": {"run": "soft"}, "random": {"seeds": [0]}}),
+    ({}, {}, {"random": {"datasets": ["signs"], "seeds": [1]}}),
+    (UNIT, IN_TOKENS, {"soft": {"run": "soft"}}),
+    (UNIT, IN_TOKENS, {"random": {"run": "soft"}}),
+    ({"policy": {"objective": "correctness"}}, COSTLY, {"random": {"run": "soft"}}),
+]
+"""What the suite says, its run `soft`, and its experiments `random` and `soft`."""
+
+
+@pytest.mark.parametrize(("suite", "soft", "stanzas"), MATCHES)
+def test_steps_of_a_match_find_both_experiments_as_the_suite_has_them(
+    suite: dict[str, Any], soft: dict[str, Any], stanzas: dict[str, Any]
+) -> None:
+    """Of whatever runs, policies and sets the two are; what a step reads is its key."""
+    match = {"experiment": "soft", "lambda_costs": [0.7]}
+    shared = {"soft": {"run": "vovnet", "sweep": {"lambda_cost": [0.7]}}}
+    shared["random"] = {"mode": "live", "match": match}
+    value = BASE | {"runs": {"vovnet": {}, "soft": soft}}
+    for layer in (suite, {"experiments": shared}, {"experiments": stanzas}):
+        value = merge(value, layer)
+    full = validate(value, "test")
+    for step in ("match", "live", "evaluate"):
+        written = step_settings(full, step, experiment="random")
+        own = validate(written, step)
+        resolve_experiment(own, "random")
+        for name in ("random", "soft"):
+            assert policy_points(own, name) == policy_points(full, name)
+        assert step_settings(own, step, experiment="random") == written
 
 
 def test_caps_are_folded_into_the_sets() -> None:

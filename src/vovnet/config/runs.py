@@ -14,8 +14,11 @@ RUN_EVAL = [
 ]
 """What a run may override of `eval`: how it answers. All else is one for the whole suite."""
 
-SUITE_DATA = ["leakage", "router_fit", "router_fit_held_out", "eval_sets"]
-"""What no run may override of `data`: the leakage gate runs once for the whole suite."""
+SUITE_DATA = [
+    *("leakage", "router_fit", "router_fit_held_out", "eval_sets"),
+    *("datasets", "synthetic", "mmbench_train_fraction", "mmbench_train_seed"),
+]
+"""What no run may override of `data`: data are prepared and compared once for the whole suite."""
 
 IMPORTED = TypeAdapter(dict[str, ImportedSet])
 """What `runs.<run>.imported` holds."""
@@ -40,8 +43,8 @@ def check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
         )
     if common := set(overrides.get("data", ())) & set(SUITE_DATA):
         raise ValueError(
-            f"{key}.data.{sorted(common)[0]}: no run may override {', '.join(SUITE_DATA)}, by which"
-            " the leakage gate compares the sets of the whole suite"
+            f"{key}.data.{sorted(common)[0]}: no run may override {', '.join(SUITE_DATA)}, since"
+            " data are prepared, and compared by the leakage gate, once for the whole suite"
         )
     if "objective" in overrides.get("policy", ()):
         raise ValueError(

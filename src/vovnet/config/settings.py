@@ -128,17 +128,18 @@ class Settings(Section):
                 yield f"targets.{target}", name, "experiments", self.experiments
 
     def _check_matched(self, name: str) -> None:
-        """A match names rows that the other experiment has."""
+        """A match names rows that the other experiment has, each of them once."""
         match = self.experiments[name].match
         if match is None:
             return
         points = policy_points(self, match.experiment)
         there = [getattr(point, match.key) for point in points]
         for value in match.values:
-            if not any(at is not None and math.isclose(at, value) for at in there):
+            found = sum(at is not None and math.isclose(at, value) for at in there)
+            if found != 1:
                 raise ValueError(
-                    f"experiments.{name}.match: {match.experiment!r} has no point with"
-                    f" {match.key} {value:g}, expected one of {there}"
+                    f"experiments.{name}.match: {match.experiment!r} has {found or 'no'} point"
+                    f"{'s' * (found > 1)} with {match.key} {value:g}, expected one in {there}"
                 )
 
     def _check_shares(self) -> None:

@@ -147,19 +147,13 @@ def evaluate(settings: Settings, experiment: str, eval_keys: Iterable[str] = EVA
         point.lambda_unit != "cost" for name in names for point in policy_points(value, name)
     )
     budget = _parts(value, vision_budget=True) if priced else {}  # only then it changes a price
-    runs = _runs(settings, *(settings.experiments[name].run for name in names))
-    policies = {run: run_settings(settings, run).policy for run in runs}
-    alike = all(policy == value.policy for policy in policies.values())
-    common = value.policy if alike else settings.policy
-    for run, policy in policies.items():  # that of a matched experiment may say something else
-        if policy != common:
-            runs[run]["policy"] = policy.model_dump()
+    runs, policy = _policies(settings, names)
     return _step(
         runs,
         actions=settings.actions,
         seeds=suite.experiment_seeds(settings, experiment),
         data=_observed(settings, dict.fromkeys(sets), uses_router_fit(settings, experiment)),
-        policy=common.model_dump(),
+        policy=policy,
         eval=value.eval.model_dump(include=evaluated),
         experiments=_stanzas(settings, names),
         **budget,
@@ -172,13 +166,15 @@ def match(settings: Settings, experiment: str) -> Value:
 
 def live(settings: Settings, experiment: str) -> Value:
     """What `vovnet evaluate` alone reads is left out: scorers of the sets, and resamples."""
-    run, sets = settings.experiments[experiment].run, suite.experiment_sets(settings, experiment)
+    run, names = settings.experiments[experiment].run, suite.with_matched(settings, experiment)
     value, seeds = run_settings(settings, run), suite.experiment_seeds(settings, experiment)
+    sets = [name for source in names for name in suite.experiment_sets(settings, source)]
     fitted = uses_router_fit(settings, experiment)
-    observed = _unscored(_observed(settings, sets, fitted), scores_fit=True)
-    decided = _parts(value, policy=True, eval=LIVE_KEYS)
-    stanzas = _stanzas(settings, suite.with_matched(settings, experiment))
-    return _model_step(value, run, seeds, observed, **decided, experiments=stanzas)
+    observed = _unscored(_observed(settings, dict.fromkeys(sets), fitted), scores_fit=True)
+    runs, policy = _policies(settings, names)
+    decided = {"policy": policy} | _parts(value, eval=LIVE_KEYS)
+    step = _model_step(value, run, seeds, observed, **decided)
+    return step | {"runs": runs, "experiments": _stanzas(settings, names)}
 
 
 def bench(settings: Settings) -> Value:
@@ -249,6 +245,19 @@ def _step(runs: Value | None = None, **sections: Any) -> Value:
 def _runs(settings: Settings, *names: str) -> Value:
     """Runs without their overrides, which are applied already."""
     return {run: run_kind(settings, run) for run in names}
+
+
+def _policies(settings: Settings, names: Sequence[str]) -> tuple[Value, Value]:
+    """The runs of an experiment and those that it is matched to, and the policy below theirs."""
+    runs = _runs(settings, *(settings.experiments[name].run for name in names))
+    policies = {run: run_settings(settings, run).policy for run in runs}
+    own = policies[settings.experiments[names[0]].run]
+    alike = all(policy == own for policy in policies.values())
+    common = own if alike else settings.policy
+    for run, policy in policies.items():
+        if changed := {key: value for key, value in policy if value != getattr(common, key)}:
+            runs[run]["policy"] = changed
+    return runs, common.model_dump()
 
 
 def _model_step(

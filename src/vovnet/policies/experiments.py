@@ -137,8 +137,9 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
         _check_reuse(experiment.settings)
     if experiment.stanza.mode == "live":
         check_live(policy)
-    if experiment.stanza.match is not None:
+    if (match := experiment.stanza.match) is not None:
         _check_match(policy)
+        _check_source(experiment, match.experiment)
     elif kind.router is None:  # a router is fitted on observations, and lacks no setting
         # A dry run on no samples says what is missing in the policy's own words.
         nothing = pd.DataFrame(columns=list(signal_columns(actions)))
@@ -197,3 +198,20 @@ def _check_match(policy: PolicySettings) -> None:
     for key in ("baseline_target_ratios", "baseline_bucket_ratios"):
         if getattr(policy, key) is not None:
             raise ConfigError(f"policy.{key}: the ratios come from match, expected none")
+
+
+def _check_source(experiment: ResolvedExperiment, source: str) -> None:
+    """Ratios are copied set by set and seed by seed, of which the source must have each."""
+    sets, seeds = (
+        experiment_sets(experiment.given, source),
+        experiment_seeds(experiment.given, source),
+    )
+    for key, own, there in (
+        ("datasets", experiment.sets, sets),
+        ("seeds", experiment.seeds, seeds),
+    ):
+        if lacking := [item for item in own if item not in there]:
+            raise ConfigError(
+                f"{key}: expected some of {there}, which are those of {source!r}, whose action"
+                f" ratios are copied, got {lacking[0]!r}"
+            )
