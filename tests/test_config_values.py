@@ -242,6 +242,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"runs": {"vovnet": {"training": {"stage2_action_floor": 0.4}}}},
         "runs.vovnet: training.stage2_action_floor: expected at most 0.333333 for 3 actions",
     ),
+    (
+        {"runs": {"vovnet": {"model": {"dtype": "float16"}}}},
+        "runs.vovnet: model.dtype: expected float32 or bfloat16 for weights that are trained",
+    ),
     ({"data": {"train": []}}, "data.train: the run is trained, expected at least one part"),
     ({"runs": {"x" * 101: {}}}, "must be at most 100 letters, digits"),
     (

@@ -66,6 +66,9 @@ def test_a_phase_is_run_again_where_its_recipe_or_its_start_changed(tmp_path: Pa
     assert steps_of(tmp_path) == first[1:] + second, "the killed one goes on, from another start"
     of_second = {"pretraining": {"second": {"templates": {"sum": 1, "recall": 1}}}}
     assert steps_of(tmp_path, of_second) == second
-    for phase in ("first", "second"):
-        shutil.rmtree(tmp_path / phase / "model")
-    assert steps_of(tmp_path, of_second) == [], "made again of the weights that are there"
+    shutil.rmtree(tmp_path / "first/model")
+    damaged = tmp_path / "second/model/model.safetensors"
+    before = damaged.read_bytes()
+    damaged.write_bytes(before[:-1])
+    assert steps_of(tmp_path, of_second) == [], "exported again from the weights that are there"
+    assert damaged.read_bytes() == before

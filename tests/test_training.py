@@ -349,6 +349,12 @@ def error_of(layout: Layout, overrides: dict[str, Any], capsys: pytest.CaptureFi
             {"training": {"fsdp": True, "mixed_precision": "fp16"}},
             "mixed_precision: expected no or",
         ),
+        ({"model": {"dtype": "float16"}}, "model.dtype: expected float32 or bfloat16 for weights"),
+        pytest.param(
+            {"training": {"mixed_precision": "fp16"}},
+            "training.mixed_precision: expected no or bf16 where there is no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="it computes in fp16"),
+        ),
         ({"policy": {"lambda_cost": float("inf")}}, "policy.lambda_cost: expected a finite price"),
         (
             {"model": {"lora": {}}, "training": {"fsdp": True}},

@@ -16,6 +16,7 @@ from typing import Any
 from vovnet.config import (
     ModelSettings,
     Settings,
+    check_trained_weights,
     imported_sets,
     is_imported,
     read_layers,
@@ -128,8 +129,10 @@ def _check_run(settings: Settings, run: str) -> None:
     try:
         check_base_model(value.model)
         _check_layers(settings, run, value.model)
-        if run in used and run in trained_runs(settings) and not value.data.train:
-            raise ConfigError("data.train: the run is trained, expected at least one part")
+        if run in used and run in trained_runs(settings):
+            check_trained_weights(value.model)
+            if not value.data.train:
+                raise ConfigError("data.train: the run is trained, expected at least one part")
     except ConfigError as error:
         raise ConfigError(f"runs.{run}: {error}") from None
 

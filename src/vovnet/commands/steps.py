@@ -21,7 +21,7 @@ from vovnet.commands.common import (
     load_settings,
     shard_argument,
 )
-from vovnet.config import Settings
+from vovnet.config import Settings, check_trained_weights
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.progress import progress
@@ -99,10 +99,23 @@ def leakage(settings: Settings, args: Namespace) -> None:
 def pretrain(settings: Settings, args: Namespace) -> None:
     from vovnet.training.pretrain import pretrain
 
+    _check_precision(settings)
     with progress("pretraining") as on_step:
         model = pretrain(settings, args.work_dir, on_step)
     shutil.copytree(model, args.output_dir, dirs_exist_ok=True)
     print(args.output_dir)
+
+
+def _check_precision(settings: Settings) -> None:
+    """Refuse training in fp16 where it would fail at its first step, or compute in float32."""
+    import torch
+
+    check_trained_weights(settings.model)
+    if settings.training.mixed_precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigError(
+            "training.mixed_precision: expected no or bf16 where there is no GPU, which alone"
+            " computes in fp16, got fp16"
+        )
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,7 @@ def train(settings: Settings, args: Namespace) -> None:
     trained = TrainedModel(settings, layout, name, seed)
     check_prepared(settings, layout, trained.settings.data.train)
     check_tracker(trained.settings.training.tracker)
+    _check_precision(trained.settings)
     last = trained.last_stage
     if (args.stage or 1) > last:
         raise ConfigError(f"runs.{name}: there is no stage {args.stage or 1} of it to train")

@@ -23,6 +23,7 @@ from vovnet.config.settings import (
     BASE_SEED,
     Settings,
     check_prompt_order,
+    check_trained_weights,
     first_error,
     imported_sets,
     is_base,

@@ -322,6 +322,18 @@ def check_prompt_order(settings: Settings) -> None:
         )
 
 
+def check_trained_weights(model: schema.ModelSettings) -> None:
+    """Weights of fp16 lose the small steps of training; adapters are float32 whatever their base.
+
+    An evaluation may read weights that are trained otherwise in fp16.
+    """
+    if model.dtype == "float16" and model.lora is None:
+        raise ConfigError(
+            "model.dtype: expected float32 or bfloat16 for weights that are trained, or model.lora,"
+            " got float16"
+        )
+
+
 def policy_points(settings: Settings, name: str) -> list[PolicySettings]:
     """The policies of an experiment's sweep, one per results row (one if there is no sweep).
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from vovnet.config import Settings, merge, validate
-from vovnet.core.errors import ConfigError
+from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import write_json
+from vovnet.core.recorded import content_hash, recorded
 from vovnet.data.world.stream import WorldStream
 from vovnet.model.loading import base_model_digest
 from vovnet.model.tiny import write_tiny_model
@@ -27,14 +28,15 @@ from vovnet.training.processes import claimed_for_all, processes
 OnStep = Callable[[int, int], None]
 
 RECORD = "pretraining.json"
-"""Tells beside an exported model how it was made."""
+"""Tells beside an exported model how it was made, and the hashes of its files."""
 
 
 def pretrain(settings: Settings, work_dir: Path, on_step: OnStep | None = None) -> Path:
     """Run every phase, or go on where a killed call was; returns the folder of the last model.
 
     A phase is run again where its own settings, the code or the model that it starts from have
-    changed; what another recipe made is set aside, see `claimed_folder`.
+    changed; what another recipe made is set aside, see `claimed_folder`. A model that is not as it
+    was exported is exported again from the phase's weights.
     """
     if not settings.pretraining:
         raise ConfigError("pretraining: expected at least one phase, it is empty")
@@ -47,7 +49,7 @@ def pretrain(settings: Settings, work_dir: Path, on_step: OnStep | None = None) 
         exported = folder / "model"
         key = _key(settings, name, model)
         with claimed_for_all(folder, key) as complete:
-            if not complete or not (exported / RECORD).exists():
+            if not complete or not _is_whole(exported):
                 _run_phase(settings, name, model, folder, key, on_step)
         model = exported
     return model
@@ -59,6 +61,17 @@ def _key(settings: Settings, name: str, start: Path) -> dict[str, str]:
     model = settings.model.model_copy(update={"base_model_name": str(start)})
     start_from = base_model_digest(model, without=RECORD)  # which tells how long it took
     return step_key(alone, "pretrain") | {"start_from": start_from}
+
+
+def _is_whole(model: Path) -> bool:
+    """Whether every file of an exported model is as it was written."""
+    try:
+        files = list(recorded(model / RECORD))
+    except DataError:
+        return False
+    return bool(files) and all(
+        (model / name).exists() and content_hash(model / name) == digest for name, digest in files
+    )
 
 
 def _run_phase(
@@ -90,7 +103,9 @@ def _run_phase(
     if trainer.accelerator.is_main_process:
         model = trainer.model.vlm
         model.to("cpu", torch.float16)
-        model.save_base(folder / "model")
+        exported = folder / "model"
+        model.save_base(exported)
+        files = sorted(path for path in exported.iterdir() if path.name != RECORD)
         record = {
             "phase": name,
             "stream_seed": seed,
@@ -99,8 +114,11 @@ def _run_phase(
             "device": device_name(),
             "wall_s_of_last_call": round(time.perf_counter() - began),
             "versions": package_versions(),
+            "outputs": {
+                path.name: {"path": path.name, "sha256": content_hash(path)} for path in files
+            },
         }
-        write_json(folder / "model" / RECORD, record)
+        write_json(exported / RECORD, record)
         write_manifest(
             folder / MANIFEST,
             step=f"pretraining {name}",
