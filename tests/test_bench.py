@@ -17,12 +17,14 @@ from vovnet.commands.bench.latency import compare_batching, compare_reductions, 
 from vovnet.commands.bench.observe_once import compare_growth, compare_suite
 from vovnet.commands.bench.row_by_row import row_outcome
 from vovnet.commands.bench.subject import Bench, Line, growth_exponent, interleaved, open_bench
-from vovnet.config import Settings, policy_points, validate, yaml_text
+from vovnet.config import Match, Settings, policy_points, validate, yaml_text
 from vovnet.config.execution import ReportSettings
 from vovnet.config.experiments import bench_experiments
+from vovnet.core.errors import ConfigError
 from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.evaluation.questions import load_questions
+from vovnet.pipeline.keys import step_settings
 from vovnet.policies.experiments import needed_views
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,7 @@ def small_settings(layout: Layout) -> Settings:
         if "match" in stanza:
             stanza["match"]["lambda_costs"] = stanza["match"]["lambda_costs"][-1:]
     value["experiments"]["always_full"]["targets"] = ["mvp"]  # which the bench does without
+    value["experiments"]["always_full"]["max_samples"] = SMALL["num_samples"] - 1
     return validate(value, "test settings")
 
 
@@ -68,6 +71,28 @@ def test_the_bench_takes_the_rows_of_one_trained_model(fresh: Layout) -> None:
     names = bench_experiments(small_settings(fresh))
     assert "pareto_vovnet" in names and "random_matched_buckets" in names
     assert not {"ablation_binary", "profile_vovnet", "cache_reuse"} & set(names)
+    other = {"title": "A", "match": {"experiment": "b", "lambda_costs": [0.02]}}
+    stanzas = {"a": other, "b": {"title": "B", "run": "base"}}
+    value = {"runs": {"vovnet": {}, "base": {"base": True}}, "experiments": stanzas}
+    with pytest.raises(ConfigError, match="of mode: replay and run: vovnet, that of the first"):
+        step_settings(validate(value, "test"), "bench")
+
+
+def test_ratios_that_were_copied_are_copied_from_what_is_evaluated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vovnet.commands.bench.observe_once as suite
+
+    done: list[str] = []
+    monkeypatch.setattr(suite, "evaluate_experiment", lambda *given: done.append(given[-1]))
+    for name in ("observe_shard", "gather", "write_matched"):
+        monkeypatch.setattr(suite, name, lambda *given, **further: None)
+    few = few_experiments(bench.settings, "always_full", "no_vision", "oracle")
+    for later, earlier in (("always_full", "no_vision"), ("no_vision", "oracle")):
+        match = Match(experiment=earlier, lambda_costs=[0.02])
+        few.experiments[later] = few.experiments[later].model_copy(update={"match": match})
+    suite.observe_suite(replace(bench, settings=few), bench.layout)
+    assert done == ["oracle", "no_vision", "always_full"]
 
 
 def test_every_row_alone_says_what_the_observations_say(bench: Bench) -> None:

@@ -101,6 +101,23 @@ def test_exported_outcomes_are_views_of_their_own(world: World, tmp_path: Path) 
     pd.testing.assert_frame_equal(before, after)
 
 
+def test_experiments_of_unlike_questions_or_alike_names_are_not_mixed(
+    world: World, tmp_path: Path
+) -> None:
+    settings, layout = world
+    few = {"title": "Few", "max_samples": 7, "policy": {"baseline_name": "always_full"}}
+    value = settings.model_dump()
+    value["experiments"] |= {"a_b": few, "a-b": few}
+    settings = validate(value, "test")
+    for name in ("a_b", "a-b"):
+        evaluate_experiment(settings, layout, name)
+    export(settings, layout, tmp_path, "matrix", "vovnet", 0, ["a_b"])
+    assert len((tmp_path / "toy.csv").read_text().splitlines()) == 1 + 7
+    for names, message in ((("a_b", "a-b"), "'log-a_b'"), (("a_b", "full"), "of one max_samples")):
+        with pytest.raises(ConfigError, match=message):
+            export(settings, layout, tmp_path, "matrix", "vovnet", 0, names)
+
+
 def test_each_form_has_the_keys_of_its_program(world: World, tmp_path: Path) -> None:
     settings, layout = world
     for form in FORMS:

@@ -25,7 +25,7 @@ from vovnet.config import (
     yaml_text,
 )
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import read_json
+from vovnet.core.files import read_json, write_json
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import OBSERVATION_COLUMNS, read_table
 from vovnet.data.importing import _places, import_set
@@ -260,6 +260,20 @@ def test_predictions_are_joined_by_position_and_scored_by_the_set(tmp_path: Path
     assert table["flops_vision_tower"].isna().all()
 
 
+def test_answers_without_ids_are_counted(tmp_path: Path) -> None:
+    """Each view from 0 on, whatever other rows its file has."""
+    told = [("log-9", "no"), ("full", "yes"), ("log-9", "no"), ("full", "no")]
+    rows = [{"shown": view, "prediction": text, "tokens": 9} for view, text in told]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    file = {"file": str(tmp_path / "rows.jsonl")}
+    views = {view: file | {"where": {"shown": view}} for view in ("log-9", "full")}
+    logged = {"layout": "rows", "columns": {"id": "", "tokens": "tokens"}, "views": views}
+    settings = suite(tmp_path, runs={"theirs": {"imported": {"toy": logged}}})
+    imported(settings, "theirs")
+    full = read_results(settings.layout.eval("full") / "results.csv").iloc[0]
+    assert full["accuracy"] == 1.0
+
+
 def test_where_scores_come_from_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """A log's own scores are no verdicts of the set's scorer; views of logs have no size."""
     logged = {"columns": {"score": "right"}}
@@ -279,6 +293,12 @@ def test_where_scores_come_from_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     export(settings, settings.layout, tmp_path / "out", "matrix", "theirs", 0)
     card = (tmp_path / "out/README.md").read_text()
     assert "| toy, test | the log from which it was imported | full | 2 | 50.00 | 90.0 |" in card
+    manifest = settings.layout.observation_manifest("theirs", 0, "toy", "actions")
+    write_json(manifest, read_json(manifest) | {"scores_told": ["log-9"]})
+    export(settings, settings.layout, tmp_path / "out", "matrix", "theirs", 0, ("full", "oracle"))
+    card = (tmp_path / "out/README.md").read_text()
+    lines = [line for line in card.splitlines() if "| log-" in line]
+    assert ["from which it was imported" in line for line in lines] == [False, True]
     (tmp_path / "suite.yaml").write_text(yaml_text(settings.model_dump()))
     assert cli.main(["inspect", "toy", "--config", str(tmp_path / "suite.yaml")]) == 0
     assert "samples: 2" in capsys.readouterr().out
@@ -319,6 +339,10 @@ def test_an_id_that_two_parts_have_is_told_apart_by_its_part(tmp_path: Path) -> 
     assert [*_places(alone, "id", ROUTER_FIT)] == ["a", "b"]
 
 
+TOY = {"dataset": "toy", "split": "test"}
+TWICE, LOG = ("64", "side-64"), {"file": "a.jsonl"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -327,6 +351,15 @@ def test_an_id_that_two_parts_have_is_told_apart_by_its_part(tmp_path: Path) -> 
             {"runs": {"theirs": {"imported": {"toy": {"views": {"log-9": {"tokens": -1}}}}}}},
             "runs.theirs.imported.toy.views.log-9.tokens",
         ),
+        (
+            {"runs": {"theirs": {"imported": {"toy": {"match": "id", "columns": {"id": ""}}}}}},
+            "runs.theirs.imported.toy: columns.id: expected a column, or match: position, got ''",
+        ),
+        (
+            {"runs": {"theirs": {"imported": {"toy": {"views": dict.fromkeys(TWICE, LOG)}}}}},
+            "runs.theirs.imported.toy.views: expected each view once, got ['log-9', 'full', '64',",
+        ),
+        ({"data": {"router_fit": [TOY, TOY | {"draw_seed": 1}]}}, "got toy/test twice"),
         ({"actions": ["full", "log-9"]}, "expected 'no' first"),
         ({"actions": ["log-9", "log-5", "full"]}, "there is no log of the view 'log-5'"),
         (

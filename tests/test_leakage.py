@@ -194,6 +194,14 @@ def test_a_leak_stops_the_run_or_is_dropped(tmp_path: Path) -> None:
         "kind": "image",
         "shared_with": "toy/val/8",
     }
+    part = {"dataset": "toy", "split": "train", "max_samples": 5}
+    drawn = [part | {"draw_seed": seed} for seed in (0, 1)]
+    twice = check_leakage(leaking(tmp_path, train=drawn, leakage={"on_hit": "drop"}), layout)
+    assert [value["row"] for _, value in read_jsonl(layout.left_out)] == [1, 2, 3], "each once"
+    assert (twice["num_train_samples"], sum(twice["left_out"]["train"]["toy_val"].values())) == (
+        6,
+        3,
+    )
     check_leakage(leaking(tmp_path, leakage={"fail_on": []}), layout)
     assert not layout.left_out.exists(), "the list belongs to the report beside it"
     with pytest.raises(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,15 +14,16 @@ from support.repository import ROOT
 from support.samples import make_sample
 from support.worlds import settings_of
 from vovnet import cli
-from vovnet.commands.plan.costs import stage_rows, subset_rows
+from vovnet.commands.plan.costs import basis, stage_rows, subset_rows
 from vovnet.commands.plan.estimates import Estimate, Estimator
 from vovnet.commands.plan.sizes import Part, Probe, Sizes, UnknownSizeError
 from vovnet.commands.plan.tasks import Suite, Task, expected_times
 from vovnet.commands.plan.work import TERA, Work
-from vovnet.config import ModelSettings, Settings, merge
+from vovnet.config import ModelSettings, Settings, SplitRef, merge
 from vovnet.core.errors import CheckpointError, ConfigError, DataError
 from vovnet.core.files import write_text
 from vovnet.core.layout import Layout
+from vovnet.data.left_out import LeftOut, write_left_out
 from vovnet.model.architectures import COUNTED, PUBLIC, model_flops
 from vovnet.model.families import FAMILIES
 from vovnet.model.flops import LanguageModel, ModelFlops, VisionTower
@@ -127,6 +129,23 @@ def test_prepared_samples_say_what_they_look_like(tmp_path: Path) -> None:
     (part,) = sizes.observed("synth_mmbench")
     assert part.samples == 1, "one question in four passes, of which the first counts"
     assert part.probes[0] == Probe(((40, 30),), 2 + 8, 2), "nine characters are two tokens"
+
+
+def test_what_the_gate_leaves_out_is_not_counted(tmp_path: Path) -> None:
+    size = {"synth_mmbench": {"train": {"samples": 10}}}
+    data = {"leakage": {"on_hit": "drop"}}
+    settings = settings_of(Layout(tmp_path), {"plan": {"sizes": size}, "data": data})
+    made = replace(suite(tmp_path, [], None), settings=settings)
+    assert any("leakage gate, which has not run" in line for line in basis(made))
+    told = {"mix": "train", "dataset": "synth_mmbench", "split": "train", "set": "synth_mmbench"}
+    rows = [LeftOut(**told, row=row, id="a", kind="id", shared_with="b") for row in (1, 3, 9)]
+    write_left_out(made.settings.layout.left_out, rows)
+    assert not any("leakage gate" in line for line in basis(made))
+    sizes, part = Sizes(made.settings), SplitRef(dataset="synth_mmbench", split="train")
+    few, drawn = ({"max_samples": 5} | seed for seed in ({}, {"draw_seed": 0}))
+    parts = [part, part.model_copy(update=few), part.model_copy(update=drawn)]
+    for mix, counts in (("train", [7, 3, 2]), ("router_fit", [10, 5, 5]), (None, [10, 5, 5])):
+        assert [found.samples for found in sizes.mix(parts, mix)] == pytest.approx(counts)
 
 
 # ---- run times -------------------------------------------------------------------------

@@ -166,7 +166,13 @@ def bench_experiments(settings: Settings) -> list[str]:
         raise ConfigError("experiments: bench needs one of mode: replay, there is none")
     runs = [item.run for item in replayed.values()]
     names = [name for name, item in replayed.items() if item.run == runs[0]]
-    return [name for name in names if set(with_matched(settings, name)) <= set(names)]
+    kept = [name for name in names if set(with_matched(settings, name)) <= set(names)]
+    if not kept:
+        raise ConfigError(
+            f"experiments: bench needs one of mode: replay and run: {runs[0]}, that of the first,"
+            " which is not matched to another run's, there is none"
+        )
+    return kept
 
 
 def train_parts(settings: Settings) -> list[SplitRef]:

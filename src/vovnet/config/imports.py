@@ -1,8 +1,9 @@
 """What a run with `imported` says: which files of other programs hold which view of a set."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from vovnet.config.kinds import PathText, Section, ViewName
 
@@ -14,7 +15,7 @@ class LogColumns(Section):
     """
 
     id: str | None = None
-    """What a question is called."""
+    """What a question is called; with "" and `match: position` answers count from 0."""
     prediction: str | None = None
     """The answer as a text, or a list of which it is the first."""
     question: str | None = None
@@ -48,6 +49,14 @@ class LoggedView(Section):
     """Columns of this view alone, where one file has columns for each."""
 
 
+def _check_names(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+    """Two names of one view, such as `64` and `side-64`, would be one log of two."""
+    found = validated(value)
+    if isinstance(value, Mapping) and len(found) < len(value):
+        raise ValueError(f"expected each view once, got {[*value]}, which are {[*found]}")
+    return found
+
+
 class ImportedSet(Section):
     """The log of one evaluation set, a file or a part of one for each view."""
 
@@ -58,5 +67,13 @@ class ImportedSet(Section):
     that two parts of `data.router_fit` have stands in the log as `<dataset>/<split>/<id>`."""
     columns: LogColumns = LogColumns()
     """Columns that are not those of the layout."""
-    views: dict[ViewName, LoggedView] = Field(min_length=1)
+    views: Annotated[dict[ViewName, LoggedView], WrapValidator(_check_names)] = Field(min_length=1)
     """By view its log: every action, and every further view that an experiment shows."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for view in self.views.values():
+            own = self.columns.id if view.columns.id is None else view.columns.id
+            if own == "" and self.match == "id":
+                raise ValueError("columns.id: expected a column, or match: position, got ''")
+        return self

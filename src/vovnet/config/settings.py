@@ -199,6 +199,8 @@ def _check_parts(data: DataSettings) -> None:
             raise ValueError(f"{key}: dataset {ref.dataset!r} is not in data.datasets")
         if ref.split not in data.datasets[ref.dataset].files:
             raise ValueError(f"{key}: dataset {ref.dataset!r} has no split {ref.split!r}")
+    if twice := repeated([(ref.dataset, ref.split) for ref in data.router_fit]):
+        raise ValueError(f"data.router_fit: expected each split once, got {'/'.join(twice)} twice")
 
 
 def _check_match(key: str, experiment: Experiment) -> None:

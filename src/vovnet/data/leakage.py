@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from vovnet.config import Settings, SplitRef
+from vovnet.core.arrays import Ints
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import sha256_file, write_json
 from vovnet.core.layout import ROUTER_FIT, Layout
@@ -167,10 +170,16 @@ def _search(
     numbers: dict[Mix, int] = dict.fromkeys(parts, 0)
     left_out = []
     near = NearHashes(owners["near_image"])
+    known: dict[tuple[Mix, str, str], Ints] = {}
     for mix, part in ((mix, part) for mix, chosen in parts.items() for part in chosen):
-        samples = stored_part(layout, part)
-        numbers[mix] += len(samples)
-        for row, sample in zip(samples.rows_N.tolist(), samples, strict=True):
+        samples, place = stored_part(layout, part), (mix, part.dataset, part.split)
+        # Another part of the split, which was drawn in another way, may have had them.
+        earlier = known.get(place, np.array([], dtype=np.int64))
+        fresh_N = ~np.isin(samples.rows_N, earlier)
+        known[place] = np.union1d(earlier, samples.rows_N)
+        numbers[mix] += int(fresh_N.sum())
+        rows = zip(fresh_N.tolist(), samples.rows_N.tolist(), samples, strict=True)
+        for row, sample in ((row, sample) for fresh, row, sample in rows if fresh):
             keys = sample_keys(sample)
             hit = next(filter(None, (gate.hit(keys) for gate in gates[mix])), None)
             if hit is None:

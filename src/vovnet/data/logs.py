@@ -32,7 +32,8 @@ CONFIDENCE = ("entropy", "margin", "log_probability")
 class LogRow:
     """One answer of a log; what it does not tell is None, of `question` "".
 
-    `name` is the id, with `~2`, `~3` and so on where it comes again: POPE's ids do.
+    `name` is the id, with `~2`, `~3` and so on where it comes again: POPE's ids do. Where no column
+    has ids it is the number of the answer, from 0.
     """
 
     name: str
@@ -55,8 +56,8 @@ def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
     optional = {*named, *nested} - {*required}
     times: dict[str, int] = {}
     rows = chosen_rows(Path(view.file), tuple(dict.fromkeys(required)), tuple(optional), view.where)
-    for row in rows:
-        name = _name(row, columns)
+    for place, row in enumerate(rows):
+        name = str(place) if columns.id is None else _name(row, columns.id)
         times[name] = count = times.get(name, 0) + 1
         tokens = view.tokens
         if tokens is None:
@@ -111,12 +112,11 @@ def _text(row: Row, column: str) -> str:
     return row.writable(column, value or "")
 
 
-def _name(row: Row, columns: LogColumns) -> str:
+def _name(row: Row, column: str) -> str:
     """An id as a text. Tables of pandas hold whole numbers as `7.0` where one was missing."""
-    assert columns.id is not None
-    text = _text(row, columns.id).strip()
+    text = _text(row, column).strip()
     if not text:
-        raise row.error(columns.id, "is missing")
+        raise row.error(column, "is missing")
     number = whole_number(text)
     return text if number is None or not text.endswith("0") or "." not in text else str(number)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from vovnet.config import Settings, yaml_text
-from vovnet.core.errors import DataError
+from vovnet.config.experiments import ResolvedExperiment
+from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import json_ready, read_json, write_text, writing
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
@@ -38,12 +39,15 @@ NAMED |= {key: key for key in FACTS[2:]}
 
 @dataclass(frozen=True)
 class Exported:
-    """A set with its columns: tables with `text`, `score` and `FACTS`, a row for each question."""
+    """A set with its columns: tables with `text`, `score` and `FACTS`, a row for each question.
+
+    `scores_told` are those with scores of the log from which they were imported.
+    """
 
     name: str
     questions: Questions
     columns: Mapping[str, pd.DataFrame]
-    scores_told: bool
+    scores_told: Collection[str]
 
     def rows(self, column: str) -> Iterable[tuple[int, Sample, dict[str, Any]]]:
         """The place of each question, the question, and what is told of its answer."""
@@ -102,36 +106,54 @@ def _exported(
     experiments: Sequence[str],
 ) -> Exported:
     trained = TrainedModel(settings, layout, run, seed)
-    questions = load_questions(trained.settings, layout, name)
-    manifest = read_json(layout.observation_manifest(run, seed, name, "actions"))
-    scores_told = bool(manifest.get("scores_told"))
+    groups = ("actions", "views")
+    manifests = [layout.observation_manifest(run, seed, name, group) for group in groups]
+    facts = [read_json(path) for path in manifests if path.exists()]
+    told = {view for item in facts for view in item.get("scores_told", ())}
     if experiments:
-        columns = _outcomes(settings, layout, questions, seed, experiments)
-        return Exported(name, questions, columns, scores_told)
-    further = needed_views(settings, run, seed, name)
-    there = layout.observation_manifest(run, seed, name, "views").exists()
-    observed = load_observed(trained, questions, further if there else ())
+        found = [resolve_experiment(settings, item) for item in experiments]
+        done = [item for item in found if name in item.sets]
+        limits = {item.stanza.max_samples for item in done}
+        if len(limits) > 1:
+            raise ConfigError(
+                "--experiments: expected those of one max_samples, since a file has the same"
+                f" questions throughout, got {', '.join(experiments)}"
+            )
+        questions = load_questions(trained.settings, layout, name, *limits)
+        outcomes = _outcomes(layout, questions, seed, done)
+        columns = {
+            column: rows.rename(columns={"prediction": "text"}).reindex(
+                columns=["text", "score", *FACTS]
+            )
+            for column, rows in outcomes.items()
+        }
+        told = {column for column, rows in outcomes.items() if told & {*rows["view"]}}
+        return Exported(name, questions, columns, told)
+    questions = load_questions(trained.settings, layout, name)
+    further = needed_views(settings, run, seed, name) if manifests[1].exists() else ()
+    observed = load_observed(trained, questions, further)
     columns = {
         view: table.assign(flops=table["flops_alone"])[["text", "score", *FACTS]]
         for view, table in observed.views.items()
     }
-    return Exported(name, questions, columns, scores_told)
+    return Exported(name, questions, columns, told)
 
 
 def _outcomes(
-    settings: Settings, layout: Layout, questions: Questions, seed: int, names: Sequence[str]
+    layout: Layout, questions: Questions, seed: int, experiments: Iterable[ResolvedExperiment]
 ) -> dict[str, pd.DataFrame]:
-    """What experiments did at each of their points, named as views of a log are."""
-    found = {}
-    for name in names:
-        results, experiment = SampleResults(layout, name), resolve_experiment(settings, name)
-        if questions.name not in experiment.sets:
-            continue
-        several = len(experiment.points) > 1
+    """The results of experiments at each of their points, named as views of a log are."""
+    found = dict[str, pd.DataFrame]()
+    for experiment in experiments:
+        results, several = SampleResults(layout, experiment.name), len(experiment.points) > 1
         for point in range(len(experiment.points)):
-            rows = results.rows(questions, seed, point).rename(columns={"prediction": "text"})
-            stem = name.replace("-", "_") + (f"_{point}" if several else "")
-            found[f"log-{stem}"] = rows.reindex(columns=["text", "score", *FACTS])
+            stem = experiment.name.replace("-", "_") + (f"_{point}" if several else "")
+            if f"log-{stem}" in found:
+                raise ConfigError(
+                    f"--experiments: {experiment.name!r} and another one would both be called"
+                    f" 'log-{stem}', expected them in calls of their own"
+                )
+            found[f"log-{stem}"] = results.rows(questions, seed, point)
     return found
 
 
@@ -257,9 +279,9 @@ def card(
     for one in exported:
         part, scored = settings.data.eval_sets[one.name], scoring_facts(settings, one.name)
         by = f"{scored['scorer']} ({scored['follows']}), {scored['parse']}"
-        by = "the log from which it was imported" if one.scores_told else by
         for column, table in one.columns.items():
-            told = [one.name, f"{part.dataset}, {part.split}", by, column]
+            own = "the log from which it was imported" if column in one.scores_told else by
+            told = [one.name, f"{part.dataset}, {part.split}", own, column]
             told += [str(len(table)), f"{100 * table['score'].mean():.2f}"]
             told += [f"{table['vision_tokens'].mean():.1f}"]
             lines.append("| " + " | ".join(map(markdown_cell, told)) + " |")

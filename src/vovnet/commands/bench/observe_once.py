@@ -6,7 +6,7 @@ For (e) the questions of an evaluation set are repeated under new ids until ther
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -17,6 +17,7 @@ import pandas as pd
 from vovnet.commands.bench.row_by_row import row_outcome, row_router
 from vovnet.commands.bench.subject import Bench, BenchLayout, Line, growth_exponent, timed
 from vovnet.config import PolicySettings, Settings, validate
+from vovnet.config.experiments import with_matched
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample, read_table
 from vovnet.core.resampling import Resamples
@@ -126,8 +127,8 @@ def observe_suite(bench: Bench, layout: BenchLayout) -> dict[str, Any]:
                 gather(trained, eval_set, views)
 
     def evaluate() -> None:
-        # Those that copy another's action ratios come after it.
-        for name in sorted(names, key=lambda name: settings.experiments[name].match is not None):
+        # Those that copy another's action ratios come after it, which may itself copy some.
+        for name in sorted(names, key=lambda name: len(with_matched(settings, name))):
             if settings.experiments[name].match:
                 write_matched(settings, layout, name)
             evaluate_experiment(settings, layout, name)
@@ -147,10 +148,12 @@ def _run_rows(
     ratios, it reads those of the rows that it copies.
     """
     settings = bench.settings
-    sets = {}
-    for name in settings.data.eval_sets:
-        questions = load_questions(settings, bench.layout, name)
-        sets[name] = (questions, draw_resamples(questions, settings.eval))
+
+    @cache
+    def asked(name: str, limit: int | None) -> tuple[Questions, Resamples]:
+        questions = load_questions(settings, bench.layout, name, limit)
+        return questions, draw_resamples(questions, settings.eval)
+
     jobs = [
         (name, number, policies)
         for name in settings.experiments
@@ -159,6 +162,8 @@ def _run_rows(
     cost, rows = _Cost(), []
     before = bench.inference.passes
     for done, (name, number, policies) in enumerate(jobs, start=1):
+        limit = settings.experiments[name].max_samples
+        sets = {dataset: asked(dataset, limit) for dataset in policies}
         seconds, found = timed(partial(_run_row, bench, cost, policies, sets))
         cost.seconds += seconds
         rows += [_Row(name, dataset, number, *result) for dataset, result in found.items()]
@@ -277,7 +282,8 @@ def _grown(bench: Bench, size: int) -> Settings:
         and not experiment_views(settings, name)
     ]
     value = settings.model_dump()
-    stanzas = {name: value["experiments"][name] | {"datasets": None} for name in names}
+    whole = {"datasets": None, "max_samples": None}
+    stanzas = {name: value["experiments"][name] | whole for name in names}
     grown = chosen.model_dump() | {"max_samples": size, "passes": "all"}
     data = value["data"] | {"eval_sets": {"grown": grown}}
     return validate(value | {"data": data, "experiments": stanzas}, "bench growth")

@@ -83,5 +83,9 @@ def basis(suite: Suite) -> list[str]:
             f" {height}, {plan.prompt_tokens} tokens of a prompt and"
             f" {plan.training_answer_tokens} of a training answer"
         )
+    if suite.settings.data.leaves_out and not suite.settings.layout.left_out.exists():
+        lines.append(
+            "counted as well: samples that the leakage gate, which has not run, leaves out"
+        )
     lines += [f"{text}: declared limits stand for its jobs" for text in suite.unknown]
     return lines

@@ -79,7 +79,7 @@ class Estimator:
 
     def _training(self, rule: str, run: str, gpus: int) -> Estimate:
         work, refs = self._work(run), run_settings(self.settings, run).data.train
-        parts, training = self.sizes.mix(refs), work.settings.training
+        parts, training = self.sizes.mix(refs, "train"), work.settings.training
         if rule == "train_stage1":
             tflop, epochs = work.stage1(parts), training.stage1_epochs
             speed = self.throughput.training.stage1_tflops

@@ -11,6 +11,7 @@ from functools import cache
 from vovnet.config import EvalSet, Settings, SplitRef
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.records import Sample
+from vovnet.data.left_out import Mix, read_left_out
 from vovnet.data.prompts import question_text
 from vovnet.data.samples import SampleFile
 
@@ -56,25 +57,39 @@ class Sizes:
         self.settings = settings
         self.assumed: set[str] = set()
         self.split = cache(self._split)
+        self.left_out = cache(self._left_out)
 
-    def mix(self, refs: Sequence[SplitRef], cap: int | None = None) -> list[Part]:
-        """The first samples of some splits, as a training mix has them."""
-        found = [(ref, self.split(ref.dataset, ref.split)) for ref in refs]
-        return [
-            Part(_least(split.samples, ref.max_samples, cap), split.probes) for ref, split in found
-        ]
+    def mix(
+        self, refs: Sequence[SplitRef], mix: Mix | None = None, cap: int | None = None
+    ) -> list[Part]:
+        """The samples of some splits; those of a `mix` without what the leakage gate leaves out."""
+        parts = []
+        for ref in refs:
+            split = self.split(ref.dataset, ref.split)
+            part = _least(split.samples, ref.max_samples)
+            rows = self.left_out(mix).get((ref.dataset, ref.split), {})
+            left_out = sum(ref.draw_seed is not None or row < part for row in rows)
+            kept = max(0.0, 1 - left_out / max(part, 1))
+            parts.append(Part(_least(part, cap) * kept, split.probes))
+        return parts
 
     def observed(self, name: str, cap: int | None = None) -> list[Part]:
         """An evaluation set, or the routers' set; caps count questions."""
         data, quick = self.settings.data, self.settings.quick
         if name == ROUTER_FIT:
-            return self.mix(data.router_fit, quick)
+            return self.mix(data.router_fit, "router_fit", quick)
         chosen: EvalSet = data.eval_sets[name]
         split = self.split(chosen.dataset, chosen.split)
         caps = (chosen.max_samples, self.settings.eval.max_samples, quick, cap)
         questions = _least(split.questions, *caps)
         passes = split.samples / split.questions if chosen.passes == "all" else 1
         return [Part(questions * passes, split.probes)]
+
+    def _left_out(self, mix: Mix | None) -> dict[tuple[str, str], dict[int, str]]:
+        path = self.settings.layout.left_out
+        if mix is None or not self.settings.data.leaves_out or not path.exists():
+            return {}
+        return read_left_out(path, mix)
 
     def _split(self, dataset: str, split: str) -> _Split:
         path = self.settings.layout.samples(dataset, split)
