@@ -39,9 +39,10 @@ def write_runs(root: Path, seeds: list[int]) -> World:
         "runs": {"vovnet": {}, "same": {"policy": {"entropy_weight": 2}}, "blind": {}},
         "experiments": {
             "ablation_same": stanza("same"),
-            "ablation_blind": stanza("blind"),
+            "ablation_blind": stanza("blind") | {"policy": {"action_space": "ternary"}},
             "again": stanza("vovnet"),
-            "fallback": stanza("same") | {"policy": {"lambda_cost": 0.1}},
+            "fallback": stanza("same")
+            | {"policy": {"fallback_mode": "coarse", "fallback_entropy_threshold": 0.6}},
         },
     }
     settings, layout = write_world(root, {"graded": GRADED}, seeds, 300, change)
@@ -66,6 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def test_ablations_are_other_runs_under_the_same_policy(world: World) -> None:
+    """A default that a stanza spells out is no other policy."""
     settings, _ = world
     assert ablation_experiments(settings) == NAMES
     value = step_settings(settings, "ablation_table")

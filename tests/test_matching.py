@@ -46,7 +46,8 @@ def edit_matched(layout: Layout, change: dict[str, Any]) -> None:
 
 def test_the_file_holds_the_ratios_of_the_results(world: World) -> None:
     settings, layout = world
-    write_matched(settings, layout, "random")
+    draws = {"runs": {"vovnet": {"policy": {"baseline_seed": 7}}}}
+    write_matched(validate(merge(settings.model_dump(), draws), "test"), layout, "random")
     results = read_results(layout.eval("vovnet") / "results.csv")
     matched = read_matched(layout, "random")
     assert set(matched) == {"graded"} and set(matched["graded"]) == {0, 1}
@@ -54,7 +55,7 @@ def test_the_file_holds_the_ratios_of_the_results(world: World) -> None:
         rates = [row[f"action_rate_{view}"] for view in ACTIONS]
         assert matched["graded"][row["seed"]][row["lambda_cost"]] == rates
     text = yaml.safe_load(matched_path(layout, "random").read_text())
-    assert text["policy"] == {"baseline_name": "random_policy_matched"}
+    assert text["policy"] == {"baseline_name": "random_policy_matched", "baseline_seed": 7}
     assert text["matched_experiment"] == "vovnet"
 
 

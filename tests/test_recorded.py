@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.replays import World
-from vovnet.config import Settings
+from vovnet.config import Settings, merge, validate
 from vovnet.core.errors import DataError
 from vovnet.core.files import read_json, sha256_file, write_json, write_text
 from vovnet.core.layout import Layout
@@ -22,11 +22,15 @@ from vovnet.report.inputs import load_inputs
 
 OBSERVED = "observations/vovnet/seed0/graded"
 
+TRAINED = {"dataset": "training", "split": "own"}
+"""What the run trains on by an override, as no other does."""
+
 READERS: dict[str, tuple[str, Callable[[Settings, Layout], object] | None]] = {
     "data/graded/dev.jsonl": (
         "data/graded/dev.manifest.json",
         lambda settings, layout: load_set(settings, layout, "graded"),
     ),
+    "data/training/own.jsonl": ("data/training/own.manifest.json", None),
     f"{OBSERVED}/signals.parquet": (
         f"{OBSERVED}/actions.manifest.json",
         lambda settings, layout: evaluate_experiment(settings, layout, "vovnet"),
@@ -53,6 +57,9 @@ def own(evaluated: World, tmp_path: Path) -> tuple[Settings, Layout]:
         facts = {"path": f"elsewhere/{Path(name).name}", "sha256": sha256_file(tmp_path / name)}
         content = read_json(path)
         write_json(path, content | {"outputs": content.get("outputs", {}) | {"own": facts}})
+    runs = {"vovnet": {"data": {"train": [TRAINED]}}}
+    files = {"data": {"datasets": {"training": {"files": {"own": "own.tsv"}}}}}
+    settings = validate(merge(settings.model_dump(), files | {"runs": runs}), "test")
     return settings, replace(layout, root=tmp_path)
 
 

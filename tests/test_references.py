@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from support.replays import World, hull_table
-from vovnet.config import PolicySettings
+from vovnet.config import PolicySettings, merge, validate
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import DataError
 from vovnet.core.stats import Curves
@@ -25,6 +25,7 @@ from vovnet.evaluation.expected import (
 from vovnet.evaluation.frontier import chosen_at_every_lambda
 from vovnet.evaluation.ground import Ground, Points
 from vovnet.evaluation.questions import Questions, load_questions
+from vovnet.evaluation.references import Comparison
 from vovnet.evaluation.replay import Observed, load_observed
 from vovnet.pipeline.trained_model import TrainedModel
 
@@ -125,6 +126,16 @@ def test_luck_is_no_knowledge(asked: tuple[Questions, Observed]) -> None:
         gains.append(np.interp(8, costs_P[order], scores_P[order]) - line)
     assert gains[0] > 0.2
     assert gains[1] < 0.08
+
+
+def test_a_baseline_that_is_reduced_is_no_reference(evaluated: World) -> None:
+    settings, layout = evaluated
+    reduced = {"experiments": {"bayes": {"policy": {"reduce": "prune-stride-0.25"}}}}
+    found = [
+        Comparison(made, layout, ["vovnet", "bayes"]).beside("vovnet", "graded", 0, "bayes_router")
+        for made in (settings, validate(merge(settings.model_dump(), reduced), "test"))
+    ]
+    assert found == ["bayes", None]
 
 
 def test_sets_of_other_questions_are_drawn_by_themselves(evaluated: World) -> None:

@@ -13,12 +13,19 @@ from support.replays import configuration
 from support.repository import ROOT
 from vovnet.config import load, merge, policy_points, validate
 from vovnet.core.layout import Layout
-from vovnet.evaluation.columns import CURVE_COLUMNS, FLOPS, HULL_FILES, result_columns
+from vovnet.evaluation import columns
+from vovnet.evaluation.columns import (
+    CURVE_COLUMNS,
+    FLOPS,
+    HULL_FILES,
+    MIXING_HULL,
+    result_columns,
+)
 from vovnet.policies import kind_of, named_kind
 from vovnet.report.checks import Check, run_check
 from vovnet.report.checks.policies import RULES as ALL_RULES
 from vovnet.report.checks.policies import SWEPT
-from vovnet.report.figures import accuracy_cost, reduced_views
+from vovnet.report.figures import accuracy_cost, drawn_cost, reduced_views
 from vovnet.report.inputs import Compared, Inputs
 from vovnet.report.style import paper_style
 from vovnet.views import DEFAULT_ACTIONS as ACTIONS
@@ -52,10 +59,14 @@ def inputs_of(change: Any = None) -> Inputs:
         name: {"title": name, "policy": {"baseline_name": baseline}, "sweep": {key: values}}
         for name, (baseline, key, values) in STANZAS.items()
     }
+    reduced = {"baseline_name": "always_full", "reduce": "prune-stride-0.25"}
+    stanzas["quarter"] = {"title": "A quarter", "role": "fixed", "policy": reduced}
     value = merge(configuration(Path("results"), ["graded"], [0, 1]), {"experiments": stanzas})
     full = {"experiment": "always_full", "baseline_name": "always_full", "role": "fixed"}
-    full |= {"action_rate_no": 0.0}
-    rows = [row for seed in (0, 1) for name in STANZAS for row in points(name, seed)]
+    full |= {"action_rate_no": 0.0, "action_rate_full": 1.0}
+    quarter = full | {"experiment": "quarter", "avg_vision_tokens": 4, "accuracy": 0.6}
+    rows = [quarter | {"seed": seed} for seed in (0, 1)]
+    rows += [row for seed in (0, 1) for name in STANZAS for row in points(name, seed)]
     rows += [full | {"seed": s, "avg_vision_tokens": 16, "accuracy": 0.9} for s in (0, 1)]
     table = pd.DataFrame(rows, columns=[*result_columns(ACTIONS), "role"]).assign(
         dataset="graded", run="vovnet", num_samples=100, mode="replay"
@@ -87,6 +98,7 @@ def outcomes(inputs: Inputs) -> dict[str, Check]:
 
 
 def test_good_results_pass() -> None:
+    """What always shows a quarter of FULL is not taken for always FULL."""
     found = outcomes(inputs_of())
     assert len(found) == len(RULES)
     assert {check.block for check in found.values()} == set(SWEPT)
@@ -186,6 +198,22 @@ def test_every_sweep_of_a_suite_looks_different(suite: str) -> None:
     known = [named_kind(name) for name in accuracy_cost.SINGLE]
     choosing = [kind for kind in drawn if kind.reducible and kind not in known]
     assert len(choosing) <= len(accuracy_cost.LOOKS)
+
+
+def test_full_is_drawn_where_it_is_not_reduced_and_costs_in_the_unit_of_their_run() -> None:
+    inputs = inputs_of(with_vovnet)
+    with paper_style():
+        axes = accuracy_cost.figure(inputs).axes[0]
+    (full,) = (line for line in axes.get_lines() if line.get_label() == "FULL")
+    assert full.get_xdata().tolist() == [16]
+    runs = {"vovnet": {}, "dear": {"policy": {"cost_scale": 4.0}}}
+    change = {"runs": runs, "experiments": {"dear": {"title": "Dear", "run": "dear"}}}
+    settings = validate(merge(inputs.settings.model_dump(), change), "test")
+    told = [
+        drawn_cost(replace(inputs, settings=settings), name, 64.0, columns.TOKENS)
+        for name in ("dear", "vovnet", MIXING_HULL)
+    ]
+    assert told == [16, 64, 64], "a bound is one of the main run"
 
 
 def test_the_figure_draws_every_sweep() -> None:

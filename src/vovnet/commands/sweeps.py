@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-VOVNET = "vovnet"
 POLICIES = ("oracle", "oracle_full_correct", "no_vision", "always_coarse", "always_full")
 SHOWN = ("num_samples", "accuracy", "accuracy_lo", "accuracy_hi", "avg_cost", "avg_vision_tokens")
 """What `oracle_action` tells of each policy, beside its action rates."""
@@ -236,7 +235,7 @@ def oracle_action(args: argparse.Namespace) -> None:
 
 def _analysis(rows: pd.DataFrame) -> dict[str, Any]:
     """The oracle beside VoVNet at `policy.lambda_cost`, then every policy in full."""
-    from vovnet.evaluation.columns import RATE
+    from vovnet.evaluation.columns import RATE, VOVNET
 
     shown = [*SHOWN, *(name for name in rows.columns if name.startswith(RATE))]
     policies = {

@@ -123,8 +123,8 @@ def is_target(settings: Settings, lambda_cost: float) -> bool:
 def ablation_experiments(settings: Settings) -> list[str]:
     """The default, and every other run under its policy: replayed sweeps of VoVNet's lambda.
 
-    The default is the first such sweep that another run has, too, or else the first; empty where
-    there is none.
+    What a run overrides is what its recipe is about, and no other policy. The default is the first
+    such sweep that another run has, too, or else the first; empty where there is none.
     """
     experiments = settings.experiments
     swept = [
@@ -132,16 +132,29 @@ def ablation_experiments(settings: Settings) -> list[str]:
         for name, item in experiments.items()
         if item.mode == "replay" and item.role == "vovnet" and "lambda_cost" in item.sweep
     ]
+    policies = {name: policy_points(settings, name)[0].model_dump() for name in swept}
     for default in swept:
         ablations = [
             name
             for name in swept
             if experiments[name].run != experiments[default].run
-            and experiments[name].policy == experiments[default].policy
+            and _differing(policies[name], policies[default])
+            <= {"lambda_cost", *_overridden(settings, name), *_overridden(settings, default)}
         ]
         if ablations:
             return [default, *ablations]
     return swept[:1]
+
+
+def _differing(first: dict[str, Any], second: dict[str, Any]) -> set[str]:
+    """The keys in which two policies differ, of which some are left out at their default."""
+    return {key for key in first | second if first.get(key) != second.get(key)}
+
+
+def _overridden(settings: Settings, name: str) -> Iterable[str]:
+    """The keys of the policy that an experiment's run overrides."""
+    overrides: dict[str, Any] = settings.runs[settings.experiments[name].run].get("policy", {})
+    return overrides
 
 
 def fallback_experiments(settings: Settings) -> list[str]:
@@ -154,6 +167,12 @@ def fallback_of(settings: Settings, name: str) -> str | None:
     """The view that overrules a NO at every point of an experiment; None without one."""
     modes = {point.fallback_mode for point in policy_points(settings, name)}
     return modes.pop() if len(modes) == 1 else None
+
+
+def is_plain(policy: PolicySettings) -> bool:
+    """Whether a policy shows what it chose: no fallback overrules it, and no reduction follows."""
+    changes = (policy.fallback_mode, policy.reduce, policy.baseline_reduction)
+    return changes == (None, None, None)
 
 
 def bench_experiments(settings: Settings) -> list[str]:

@@ -278,6 +278,9 @@ BEATS, LOSES, UNDECIDED = "beats", "loses", "undecided"
 VOVNET = "vovnet"
 """The reference in equal_cost.csv that is the curve of the experiment that stands for VoVNet."""
 
+RESOLUTION = "resolution_scaling_proxy"
+"""The policy that scales the resolution, with which every method is compared."""
+
 MIXING_HULL = "mixing_hull"
 """The name under which curves.csv holds what random mixing of the fixed policies reaches."""
 

@@ -19,6 +19,7 @@ from vovnet.evaluation.columns import (
     BEATS,
     GAIN_SHARES,
     LOSES,
+    RESOLUTION,
     UNDECIDED,
     VOVNET,
     Row,
@@ -27,7 +28,6 @@ from vovnet.evaluation.columns import (
 from vovnet.evaluation.ground import Points
 from vovnet.evaluation.references import Comparison
 
-RESOLUTION = "resolution_scaling_proxy"
 OWN = "own"
 """The place of a single point: its own cost. Other places are percentages of FULL's."""
 

@@ -47,7 +47,10 @@ def write_matched(settings: Settings, layout: Layout, name: str) -> None:
         else:
             shares = _bucketed(experiment, layout, samples, dataset, seed, int(points.index[0]))
         ratios.setdefault(dataset, {}).setdefault(seed, {})[value] = shares
-    facts = {"policy": experiment.stanza.policy, "matched_experiment": match.experiment}
+    policy = experiment.points[0].model_dump(
+        mode="json", exclude={match.key}, exclude_defaults=True
+    )
+    facts = {"policy": policy, "matched_experiment": match.experiment}
     write_text(matched_path(layout, name), yaml.safe_dump(facts | {"ratios": ratios}))
 
 

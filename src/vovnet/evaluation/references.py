@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings, Settings, is_imported
-from vovnet.config.experiments import ResolvedExperiment
+from vovnet.config.experiments import ResolvedExperiment, is_plain
 from vovnet.core import stats
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.cost import expected_cost
@@ -152,11 +152,11 @@ class Comparison:
     def beside(
         self, name: str, dataset: str, seed: int, baseline: str, run: str | None = None
     ) -> str | None:
-        """The experiment of a baseline on the questions of another, of its run unless told."""
+        """The experiment of a baseline as it is on another's questions, of its run unless told."""
         own = self.experiments[name]
         for other in self.experiments.values():
             if (
-                all(point.baseline_name == baseline for point in other.points)
+                all(point.baseline_name == baseline and is_plain(point) for point in other.points)
                 and other.run == (run or own.run)
                 and other.stanza.max_samples == own.stanza.max_samples
                 and dataset in other.sets

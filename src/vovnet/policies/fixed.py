@@ -1,6 +1,7 @@
 """Policies that treat every sample alike."""
 
 from vovnet.config import PolicySettings
+from vovnet.config.experiments import is_plain
 from vovnet.core.arrays import Ints
 from vovnet.core.errors import ConfigError
 from vovnet.policies.base import PolicyInputs, PolicyKind
@@ -37,7 +38,5 @@ def always_shown(policy: PolicySettings) -> str | None:
 
     A fixed policy with a fallback or a reduction is no fixed policy any more.
     """
-    name, changes = policy.baseline_name, (policy.fallback_mode, policy.reduce)
-    if name not in POLICIES or changes != (None, None) or policy.baseline_reduction is not None:
-        return None
-    return POLICIES[name].views(policy)[0]
+    name = policy.baseline_name
+    return POLICIES[name].views(policy)[0] if name in POLICIES and is_plain(policy) else None

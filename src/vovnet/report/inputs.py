@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from vovnet.config import PolicySettings, Settings, last_stage, policy_points
-from vovnet.config.experiments import experiment_seeds, is_target, main_experiment
+from vovnet.config.experiments import experiment_seeds, is_plain, is_target, main_experiment
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
@@ -123,6 +123,15 @@ class Inputs:
         chosen = of(self.points, mode="replay")
         chosen = chosen[chosen["baseline_name"].isin(baselines)]
         return list(dict.fromkeys(chosen["experiment"]))
+
+    def plain(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of policies as they are, which a fallback or a reduction would make others."""
+        names = [
+            name
+            for name in rows["experiment"].unique()
+            if all(map(is_plain, policy_points(self.settings, name)))
+        ]
+        return rows[rows["experiment"].isin(names)]
 
     def main(self, dataset: str) -> str | None:
         """The experiment that stands for VoVNet on a dataset; None where none does."""
@@ -322,7 +331,7 @@ def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | 
     if len(there):
         return float(there["avg_cost_mean"].iloc[0])
     full = points[points["experiment"].isin(inputs.experiments("always_full"))]
-    costs = of(full, dataset=dataset)["avg_cost_mean"]
+    costs = of(inputs.plain(full), dataset=dataset)["avg_cost_mean"]
     return float(costs.iloc[0]) / 2 if len(costs) else None
 
 

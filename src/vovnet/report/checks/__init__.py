@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings, policy_points
+from vovnet.config import Settings
 from vovnet.core.errors import VovnetError
 from vovnet.core.files import write_json, write_text
 from vovnet.core.layout import Layout
@@ -167,15 +167,12 @@ def _listed(findings: list[Finding]) -> str:
 
 
 def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
-    """The points of a baseline as it is, which a fallback would make another policy."""
-    names = [
-        name
-        for name in inputs.experiments(baseline)
-        if not any(point.fallback_mode for point in policy_points(inputs.settings, name))
-    ]
-    if not names:
+    """The points of a baseline as it is."""
+    own = inputs.points["experiment"].isin(inputs.experiments(baseline))
+    rows = inputs.plain(inputs.points[own])
+    if rows.empty:
         raise NotRunError(f"no experiment has the policy {baseline}")
-    return inputs.points[inputs.points["experiment"].isin(names)]
+    return rows
 
 
 def beside_oracle(inputs: Inputs) -> Iterator[tuple[str, int, pd.DataFrame]]:

@@ -58,8 +58,9 @@ def cost_falls(inputs: Inputs) -> Iterator[Finding]:
 
 @RULES.expectation("A1", "FULL becomes rarer and NO more frequent as lambda_cost increases")
 def shares_shift(inputs: Inputs) -> Iterator[Finding]:
+    blind = rate_columns(inputs.actions)[0]
     for where, seed, rows in _lambda_sweeps(inputs):
-        no, full = rows["action_rate_no"].to_numpy(), rows["action_rate_full"].to_numpy()
+        no, full = (rows[rate].to_numpy() for rate in (blind, "action_rate_full"))
         monotone = (np.diff(full) <= TOLERANCE).all() and (np.diff(no) >= -TOLERANCE).all()
         text = f"FULL {percent(full[0])} to {percent(full[-1])}"
         yield Finding(where, monotone and full[-1] < full[0], text, seed)
@@ -81,11 +82,12 @@ def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
 @RULES.expectation("B2", "a threshold that looks more often costs more")
 def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
     """Entropy looks above the threshold, margin below it: lower entropy, more FULL actions."""
+    first = rate_columns(inputs.actions)[0]
     for name in baseline_rows(inputs, "uncertainty_threshold")["experiment"].unique():
         policy = policy_points(inputs.settings, name)[0]
         order = 1 if policy.baseline_uncertainty == "entropy" else -1
         for where, seed, rows in _sweeps(of(inputs.points, experiment=name), "threshold"):
-            costs, blind = rows["avg_cost"].to_numpy(), rows["action_rate_no"].to_numpy()
+            costs, blind = rows["avg_cost"].to_numpy(), rows[first].to_numpy()
             steps = (np.diff(costs[::order]), -np.diff(blind[::order]))
             text = (
                 f"{costs[0]:.2f} to {costs[-1]:.2f}, {label(policy.baseline_vision)}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.config import is_imported, last_stage, policy_points
-from vovnet.config.experiments import stage1_owners
+from vovnet.config.experiments import stage1_owners, train_parts
 from vovnet.core.files import read_json
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.recorded import content_hash, damage, recorded
@@ -37,7 +37,10 @@ def results_are_current(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _keys_of_results(inputs: Inputs) -> Iterator[tuple[str, Path, dict[str, str]]]:
-    """(what, its manifest, the hashes it must have been made with) of every step's results."""
+    """(what, its manifest, the hashes it must have been made with) of what is told by a key.
+
+    Those of further views, slices and reports are left to Snakemake.
+    """
     settings, layout = inputs.settings, inputs.layout
     sets = [*settings.data.eval_sets, *([ROUTER_FIT] if settings.data.router_fit else [])]
     owners = stage1_owners(settings)
@@ -71,7 +74,7 @@ RULE_OF = {"hull": "hull_metrics", "tables": "tables", "figures": "figures"}
 def files_are_whole(inputs: Inputs) -> Iterator[Finding]:
     """Bytes that a disk or a power cut changed after they were written."""
     layout, data = inputs.layout, inputs.settings.data
-    parts = (*data.eval_sets.values(), *data.train, *data.router_fit)
+    parts = (*data.eval_sets.values(), *train_parts(inputs.settings), *data.router_fit)
     splits = dict.fromkeys((part.dataset, part.split) for part in parts)
     manifests = {"data": [layout.data_manifest(*split) for split in splits]}
     for name, path, _ in _keys_of_results(inputs):

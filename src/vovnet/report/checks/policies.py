@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
+from vovnet.evaluation.columns import rate_columns
 from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows
 from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
 from vovnet.report.render import percent
@@ -196,6 +197,7 @@ def _runs_by_lambda(inputs: Inputs) -> dict[float, str]:
 @RULES.invariant("E1", "a fallback turns as many NOs into its view as it is triggered")
 def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
     """By the rate of triggering, beside the same policy without its fallback."""
+    blind = rate_columns(inputs.actions)[0]
     for name, item in inputs.settings.experiments.items():
         for point, policy in enumerate(policy_points(inputs.settings, name)):
             if policy.fallback_mode not in inputs.actions or item.mode == "live" or item.match:
@@ -209,7 +211,7 @@ def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
             joined = rows.merge(plain, on=[*BY, "num_samples"], suffixes=("", "_plain"))
             for dataset, seed, row in each(joined):
                 chosen, rate = f"action_rate_{policy.fallback_mode}", row["fallback_trigger_rate"]
-                before, after = row["action_rate_no_plain"], row["action_rate_no"]
+                before, after = row[f"{blind}_plain"], row[blind]
                 gained = row[chosen] - row[f"{chosen}_plain"]
                 exact = max(abs(before - after - rate), abs(gained - rate)) <= TOLERANCE
                 text = f"NO {percent(before)} to {percent(after)}, triggered {percent(rate)}"
@@ -218,14 +220,8 @@ def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _plain(inputs: Inputs) -> pd.DataFrame:
-    """The learned policy's replayed rows, without those of a fallback and of reduced views."""
-    points = {name: policy_points(inputs.settings, name) for name in inputs.experiments("")}
-    plain = [
-        name
-        for name, found in points.items()
-        if not any(point.fallback_mode or point.baseline_reduction for point in found)
-    ]
-    return inputs.points[inputs.points["experiment"].isin(plain)]
+    """The replayed rows of the learned policy as it is."""
+    return inputs.plain(inputs.points[inputs.points["experiment"].isin(inputs.experiments(""))])
 
 
 def _at_target(inputs: Inputs) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vovnet.config import Settings
+from vovnet.config import Settings, run_settings
 from vovnet.core.layout import Layout
 from vovnet.evaluation.columns import FLOPS, TOKENS, Unit, rate_columns
 from vovnet.report.discovery import load
@@ -105,12 +105,18 @@ def frontier_of(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataF
         key: np.mean([np.interp(grid, curve["avg_cost"], curve[key]) for curve in curves], axis=0)
         for key in ENDS
     }
-    return pd.DataFrame({"cost": drawn_cost(inputs, grid, unit)} | means)
+    return pd.DataFrame({"cost": drawn_cost(inputs, name, grid, unit)} | means)
 
 
-def drawn_cost(inputs: Inputs, costs: Any, unit: Unit) -> Any:
-    """Costs of curves.csv as they are drawn: vision tokens, or GFLOPs."""
-    return costs * AXES[unit][2] / (inputs.settings.policy.cost_scale if unit == TOKENS else 1)
+def drawn_cost(inputs: Inputs, name: str, costs: Any, unit: Unit) -> Any:
+    """Costs of a curve in curves.csv as they are drawn: vision tokens, or GFLOPs.
+
+    They are in the unit of the experiment's run; those of a bound in that of the main run.
+    """
+    stanza = inputs.settings.experiments.get(name)
+    run = inputs.main_run()[0] if stanza is None else stanza.run
+    paid = run_settings(inputs.settings, run).policy.cost_scale if unit == TOKENS else 1
+    return costs * AXES[unit][2] / paid
 
 
 def curve_of(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataFrame:

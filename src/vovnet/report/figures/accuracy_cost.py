@@ -99,7 +99,7 @@ def _draw_vovnet(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> list[L
     for _, rows in curves.groupby("seed"):
         rows = rows.sort_values(["avg_cost", "accuracy"])
         thin: dict[str, Any] = {"color": VERMILLION, "lw": 0.5, "alpha": 0.6, "zorder": 4}
-        axes.plot(drawn_cost(inputs, rows["avg_cost"], unit), 100 * rows["accuracy"], **thin)
+        axes.plot(drawn_cost(inputs, name, rows["avg_cost"], unit), 100 * rows["accuracy"], **thin)
     look: dict[str, Any] = {"color": VERMILLION, "marker": "o", "lw": 1.6, "zorder": 5}
     line = draw_method(axes, inputs, dataset, name, unit, band=0.18, **look)
     line.set_label(f"{line.get_label()} (band: 95% interval; thin: seeds)")
@@ -146,7 +146,7 @@ def looks_of(inputs: Inputs) -> dict[str, dict[str, Any]]:
 def _draw_fixed(axes: Axes, inputs: Inputs, dataset: str, unit: Unit) -> None:
     """The policies that always take one action, labelled below the hull, where no good one lies."""
     run, _ = inputs.main_run()
-    rows = of(inputs.points, dataset=dataset, role="fixed", mode="replay", run=run)
+    rows = inputs.plain(of(inputs.points, dataset=dataset, role="fixed", mode="replay", run=run))
     for action in inputs.actions:
         names = rows.loc[rows[f"action_rate_{action}"] == 1, "experiment"]
         if names.empty:

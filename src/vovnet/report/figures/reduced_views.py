@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vovnet.config import policy_points
-from vovnet.evaluation.columns import Unit
+from vovnet.evaluation.columns import RESOLUTION, Unit
 from vovnet.report.figures import chooses, curve_panels, draw_method, replayed
 from vovnet.report.inputs import Inputs, of
 from vovnet.report.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
 
 ORDER = 50
-RESOLUTION = "resolution_scaling_proxy"
 PROXIES = (
     RESOLUTION,
     "multi_granularity_proxy",

@@ -154,7 +154,7 @@ def _points(inputs: Inputs, dataset: str, name: str, unit: Unit) -> pd.DataFrame
 
 def _always(inputs: Inputs, dataset: str, name: str) -> str:
     """The action that an experiment of fixed role always takes, "" of any other."""
-    rows = of(inputs.points, experiment=name, dataset=dataset, role="fixed")
+    rows = inputs.plain(of(inputs.points, experiment=name, dataset=dataset, role="fixed"))
     taken = [a for a in inputs.actions if len(rows) and (rows[f"action_rate_{a}"] == 1).all()]
     return label(taken[0]) if taken else ""
 

@@ -7,7 +7,6 @@ from vovnet.report import render
 from vovnet.report.inputs import HALF, OWN, Inputs, equal_cost_gains, equal_cost_places, of
 
 ORDER = 60
-YES = {True: "yes", False: "no"}
 
 
 def table(inputs: Inputs) -> render.Table:
