@@ -43,7 +43,8 @@ class ModelSettings(Section):
     revision: str | None = Field(None, description="Commit, tag or branch of a model of the hub.")
     family: str = Field("qwen3_vl", description="A key of vovnet.model.families.FAMILIES.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights; adapters and the policy head are always float32."""
+    """Precision of the weights, which are not trained in float16; adapters and the policy head are
+    always float32."""
     attn_implementation: str = "sdpa"
     """A name of transformers, or `varlen`: packed sequences without padding, for GPUs."""
     compile: bool = False
@@ -185,7 +186,7 @@ class TrainingSettings(Section):
     num_processes: Annotated[int, unit("devices")] = Field(1, gt=0)
     """Processes that train together, one per device; equals `resources.train.gpu` on GPUs."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Precision in which passes are computed; float32 weights stay float32."""
+    """Precision in which passes are computed; float32 weights stay float32. fp16 needs a GPU."""
     fsdp: bool = Field(False, exclude_if=lambda value: not value)
     """Cut the model over the devices, where each has no room for a whole copy with its gradients
     and the optimizer's state. Adapters need it not. Checkpoints are `.pt` files then."""
