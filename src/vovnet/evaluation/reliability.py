@@ -16,10 +16,10 @@ import pandas as pd
 
 from vovnet.config import PolicySettings
 from vovnet.core.arrays import Bools, Floats, Ints
+from vovnet.core.bins import NUM_BINS, Bin, binned, mean_gap
 from vovnet.core.cost import choose_actions, expected_cost
 from vovnet.evaluation.columns import Row
 
-NUM_BINS = 10
 PROBABILITY_EDGES_Q = np.arange(1, NUM_BINS) / NUM_BINS
 
 CERTAIN = 1e-3
@@ -123,20 +123,10 @@ def expected_calibration_error(probability_N: Floats, happened_N: Floats | Bools
     """
     if not len(probability_N):
         return None
-    bins = _bins(probability_N, happened_N.astype(float), PROBABILITY_EDGES_Q)
-    gaps = [abs(item["predicted"] - item["measured"]) * item["count"] for item in bins]
-    return sum(gaps) / len(probability_N)
+    return mean_gap(_bins(probability_N, happened_N.astype(float), PROBABILITY_EDGES_Q))
 
 
-def _bins(predicted_N: Floats, measured_N: Floats, edges_Q: Floats) -> list[Row]:
+def _bins(predicted_N: Floats, measured_N: Floats, edges_Q: Floats) -> list[Bin]:
     """The means of prediction and outcome between the edges."""
     index_N = np.searchsorted(edges_Q, predicted_N, side="right")
-    parts = [index_N == index for index in np.unique(index_N)]
-    return [
-        {
-            "predicted": float(predicted_N[part_N].mean()),
-            "measured": float(measured_N[part_N].mean()),
-            "count": int(part_N.sum()),
-        }
-        for part_N in parts
-    ]
+    return binned(predicted_N, measured_N, (index_N == index for index in np.unique(index_N)))

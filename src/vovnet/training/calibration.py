@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vovnet.core.bins import NUM_BINS, binned, mean_gap
 from vovnet.core.records import Sample
 from vovnet.data.samples import SampleSet
 from vovnet.training.examples import TrainingSet
 from vovnet.training.objective import Objective
-
-NUM_BINS = 10
 
 
 def split_held_out(samples: SampleSet, count: int) -> tuple[SampleSet, SampleSet]:
@@ -83,14 +82,10 @@ def calibration_of(
     """`ece`, `slope` (null where the predictions are constant) and `bins` of a pair of views."""
     order_N = np.argsort(predicted_N, kind="stable")
     parts = [part for part in np.array_split(order_N, NUM_BINS) if len(part)]
-    bins = []
-    for part in parts:
-        predicted, measured = float(predicted_N[part].mean()), float(measured_N[part].mean())
-        bins.append({"predicted": predicted, "measured": measured, "count": len(part)})
-    gaps = [abs(item["predicted"] - item["measured"]) * item["count"] for item in bins]
+    bins = binned(predicted_N, measured_N, parts)
     spread = float(predicted_N.var())
     slope = None
     if spread > 1e-12:
         centred_N = predicted_N - predicted_N.mean()
         slope = float((centred_N * measured_N).mean() / spread)
-    return {"ece": float(sum(gaps) / len(predicted_N)), "slope": slope, "bins": bins}
+    return {"ece": mean_gap(bins), "slope": slope, "bins": bins}
