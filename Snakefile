@@ -32,6 +32,7 @@ plan = make_plan(config, workflow.configfiles)
 layout = plan.layout
 
 
+private.look_at_functions_once()
 private.compare_behind_ancient_files()
 with ends_in_one_line():
     private.keep_records_in(layout.provenance / "jobs")

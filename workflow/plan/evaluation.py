@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
+from vovnet.config import Settings
 from vovnet.config.experiments import experiment_seeds, experiment_sets
 from vovnet.core.layout import ROUTER_FIT
 from workflow.plan.jobs import NEVER, Wildcards
@@ -17,6 +19,11 @@ SLICE_FILES = ("error_slices.csv", "error_slices.json")
 
 class EvaluationPlan(ObservationPlan):
     """The rules that evaluate experiments."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # Every report asks for those of all its experiments.
+        self.experiment_observations = cache(self._experiment_observations)
 
     def experiments(self, *modes: str) -> list[str]:
         """Names of the experiments of some modes, `replay` or `live`."""
@@ -107,7 +114,7 @@ class EvaluationPlan(ObservationPlan):
         names = [name for name, item in self.settings.experiments.items() if item.match]
         return "|".join(map(re.escape, names)) or NEVER
 
-    def experiment_observations(self, name: str) -> list[Path]:
+    def _experiment_observations(self, name: str) -> list[Path]:
         settings, run = self.settings, self.settings.experiments[name].run
         sets = experiment_sets(settings, name)
         tables = [

@@ -79,7 +79,8 @@ class Jobs:
     ) -> str:
         chosen = selected(wildcards) | selection
         shown: Sequence[str] = tuple(views(wildcards)) if views else ()
-        known = ("code", step, shown, *sorted(chosen.items()))
+        # No seed chooses code, and there are many.
+        known = ("code", step, shown, *sorted(item for item in chosen.items() if item[0] != "seed"))
         if known not in self._known:
             self._known[known] = step_code(self.settings, step, shown, **chosen)
         return self._known[known]

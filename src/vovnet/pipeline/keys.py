@@ -52,10 +52,21 @@ def write_step_config(settings: Settings, layout: Layout, step: str, **selection
     value = step_settings(settings, step, **selection)
     folder = layout.root if STEPS[step].shared else layout.results
     path = step_config_path(folder, step, _digest(step, value))
-    text = yaml_text(value)
+    text = "".join(_section_text(key, section) for key, section in value.items())
     if not path.exists() or read_text(path) != text:
         write_text(path, text, durable=False)  # it is compared at each call, and written again
     return path
+
+
+_section_texts: dict[str, str] = {}
+
+
+def _section_text(key: str, section: Any) -> str:
+    """A section as YAML; thousands of steps have few different ones, and each is written once."""
+    known = repr((key, section))
+    if known not in _section_texts:
+        _section_texts[known] = yaml_text({key: section})
+    return _section_texts[known]
 
 
 def step_config_path(folder: Path, step: str, digest: str) -> Path:

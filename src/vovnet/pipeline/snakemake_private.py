@@ -8,9 +8,11 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from snakemake import common, rules
 from snakemake.api import SnakemakeApi  # first: Snakemake's DAG cannot be imported before it
 from snakemake.dag import DAG
 from snakemake.persistence import ParamsChange, PersistenceBase
@@ -19,6 +21,7 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
 # The originals: a Snakefile may be read more than once in a process.
+_function_parameters = common.get_function_params
 _update_needrun = DAG.update_needrun
 _init_records = FilePersistence.__init__
 _known = PersistenceBase.has_metadata
@@ -123,6 +126,11 @@ def refuse_unknown_names(workflow: Any, check: Callable[[str, set[str]], None]) 
 
 
 # ---- a workflow that is read or runs ---------------------------------------------------
+
+
+def look_at_functions_once() -> None:
+    """Let Snakemake look up once which parameters an input function has, and not for each job."""
+    common.get_function_params = rules.get_function_params = cache(_function_parameters)
 
 
 def runs_jobs_itself(workflow: Any) -> bool:
