@@ -1,5 +1,6 @@
 """Gantt charts of schedules: when each job holds which device, one panel for each schedule."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,18 +59,15 @@ def _draw_panel(
     panel: Axes, schedule: Schedule, gpus: int, colors: dict[str, str], seconds: float
 ) -> None:
     """Draw the devices from top to bottom, and below them one row for jobs without a GPU."""
+    places: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
     for span in schedule.spans:
         place = (span.start_s / seconds, (span.end_s - span.start_s) / seconds)
-        if not span.devices:
-            panel.broken_barh([place], (CPU_ROW - 0.4, 0.8), color=style.GREY, linewidth=0)
-        for device in span.devices:
-            panel.broken_barh(
-                [place],
-                (device - 0.4, 0.8),
-                facecolor=colors[span.task.stage],
-                edgecolor="white",
-                linewidth=0.2,
-            )
+        color = colors[span.task.stage] if span.devices else style.GREY
+        for row in span.devices or (CPU_ROW,):
+            places[row, color].append(place)
+    for (row, color), placed in places.items():
+        edge = {"linewidth": 0} if row == CPU_ROW else {"edgecolor": "white", "linewidth": 0.2}
+        panel.broken_barh(placed, (row - 0.4, 0.8), facecolor=color, **edge)
     panel.set_ylim(gpus - 0.4, CPU_ROW - 0.6)
     panel.set_yticks([CPU_ROW, *range(gpus)], ["CPU", *(f"GPU {number}" for number in range(gpus))])
     panel.tick_params(axis="y", labelsize=5, length=0)
