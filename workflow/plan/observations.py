@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vovnet.config import Settings, imported_sets, is_imported
 from vovnet.core.layout import ROUTER_FIT
-from vovnet.policies.experiments import experiment_views, replayed_experiments, uses_router_fit
+from vovnet.policies.experiments import experiment_views, needed_views, uses_router_fit
 from workflow.boundary import ends_in_one_line
 from workflow.plan.jobs import NEVER, Wildcards
 from workflow.plan.training import TrainingPlan
@@ -55,8 +55,7 @@ class ObservationPlan(TrainingPlan):
         return self.experiment_views(wildcards.experiment)
 
     def needed_views(self, run: str, seed: int, eval_set: str) -> list[str]:
-        names = replayed_experiments(self.settings, run, seed, eval_set)
-        return sorted({view for name in names for view in self.experiment_views(name)})
+        return needed_views(self.settings, run, seed, eval_set, self.experiment_views)
 
     # ---- what was run elsewhere --------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """What the policies of an experiment ask for, and whether they fit its configuration."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -86,10 +87,20 @@ def experiment_views(settings: Settings, name: str) -> list[str]:
     return list(dict.fromkeys(shown))
 
 
-def needed_views(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:
-    """The views beside the actions that the replayed experiments on a set show of a model."""
+def needed_views(
+    settings: Settings,
+    run: str,
+    seed: int,
+    eval_set: str,
+    views_of: Callable[[str], list[str]] | None = None,
+) -> list[str]:
+    """The views beside the actions that the replayed experiments on a set show of a model.
+
+    Who asks for many models remembers those of an experiment: `views_of`.
+    """
+    views_of = views_of or partial(experiment_views, settings)
     names = replayed_experiments(settings, run, seed, eval_set)
-    return sorted({view for name in names for view in experiment_views(settings, name)})
+    return sorted({view for name in names for view in views_of(name)})
 
 
 def replayed_experiments(settings: Settings, run: str, seed: int, eval_set: str) -> list[str]:

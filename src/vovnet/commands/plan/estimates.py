@@ -6,7 +6,7 @@ before a job of its kind has run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from vovnet.commands.plan.sizes import Part, Sizes, UnknownSizeError
 from vovnet.commands.plan.work import Work
@@ -14,7 +14,7 @@ from vovnet.config import Settings, SplitRef, run_settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.model.throughput import Throughput
 from vovnet.policies import kind_of
-from vovnet.policies.experiments import needed_views
+from vovnet.policies.experiments import experiment_views, needed_views
 
 UNCOUNTED = {
     "synthesize": "prepare",
@@ -52,6 +52,7 @@ class Estimator:
         self.unknown: set[str] = set()
         self._work = cache(lambda run: Work(run_settings(settings, run)))
         self._counted = cache(self._count)
+        self._views = cache(partial(experiment_views, settings))
 
     def __call__(self, rule: str, wildcards: Mapping[str, str], gpus: int) -> Estimate:
         """Of a job by its rule and wildcards, on so many GPUs."""
@@ -95,7 +96,7 @@ class Estimator:
         work, further = self._work(run), named["group"] == "views"
         views: list[str] = work.settings.actions
         if further:
-            views = needed_views(self.settings, run, int(named["seed"]), name)
+            views = needed_views(self.settings, run, int(named["seed"]), name, self._views)
         parts = [Part(part.samples / shards, part.probes) for part in self.sizes.observed(name)]
         speed = self.throughput.observation.tflops
         return self._on_gpus(

@@ -12,7 +12,7 @@ NUM_ORDERS = {OURS: 1, ILP: 2, GREEDY: 2}
 """Orders in which ready jobs are offered to a scheduler; Snakemake's own depend on it."""
 
 MANY_TASKS = 2000
-"""With more, Snakemake's ILP alone takes minutes: it is left out, and one order is tried."""
+"""With more, Snakemake's own schedulers take a minute or many: they are left out."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def compare(
     most = max(tasks, key=lambda task: task.gpus)
     if most.gpus > gpus:
         raise VovnetError(f"{most.name}: asks for {most.gpus} GPUs, but there are {gpus}")
-    orders = NUM_ORDERS if len(tasks) <= MANY_TASKS else {OURS: 1, GREEDY: 1}
+    orders = NUM_ORDERS if len(tasks) <= MANY_TASKS else {OURS: 1}
     if rehearsal_s is None:
         runs = [
             [Simulation(tasks, name, gpus, cores, order).run() for order in range(num_orders)]
