@@ -301,8 +301,8 @@ def operating_points(inputs: Inputs) -> pd.DataFrame:
     """One row of `summary` per dataset and replayed method, at comparable cost.
 
     VoVNet and the matched random policy stand at `report.target_lambda`; any other sweep, also
-    that of VoVNet by another objective, at the point whose mean cost is nearest to that of VoVNet
-    there, or to half of FULL's where VoVNet was not evaluated.
+    that of VoVNet by another objective or `lambda_unit`, at the point whose mean cost is nearest to
+    that of VoVNet there, or to half of FULL's where VoVNet was not evaluated.
     """
     points = summary(inputs).pipe(of, mode="replay")
     costs = {dataset: _target_cost(inputs, points, dataset) for dataset in inputs.datasets()}
