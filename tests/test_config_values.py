@@ -377,3 +377,12 @@ def test_a_results_folder_is_refused_or_reaches_commands_as_it_is(name: str) -> 
     words = shlex.split(jobs.leased("observe")({}, {"gpu": 2}))
     assert words[words.index("--record") + 1] == record
     assert shlex.split(quoted("{path:q}", path=Path(record))) == [record]
+
+
+def test_a_precision_of_no_may_stand_without_quotes(tmp_path: Path) -> None:
+    """YAML reads a bare `no` as false."""
+    path = tmp_path / "config.yaml"
+    path.write_text("training: {mixed_precision: no}")
+    assert load([ROOT / "config/test.yaml", path]).training.mixed_precision == "no"
+    with pytest.raises(ConfigError, match=r"training.mixed_precision: .* got True"):
+        load([ROOT / "config/test.yaml"], ["training.mixed_precision=yes"])

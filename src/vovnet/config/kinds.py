@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -124,9 +124,17 @@ def check_shares(key: str, ratios: Shares | None) -> None:
         raise ValueError(f"{key} must be shares that sum to 1, one per action, got {ratios}")
 
 
+def _bare_no(value: Any) -> Any:
+    """YAML reads a bare `no` as false."""
+    return "no" if value is False else value
+
+
+Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_bare_no)]
+
+
 def _canonical_view(value: Any) -> str:
     """The canonical name of a view; YAML reads a bare `no` as false, and `64` as a number."""
-    text = "no" if value is False else str(value)
+    text = str(_bare_no(value))
     if is_logged(text):
         return text
     try:

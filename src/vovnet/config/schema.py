@@ -12,6 +12,7 @@ from vovnet.config.kinds import (
     Nats,
     PathText,
     Pixels,
+    Precision,
     Processes,
     Questions,
     ReductionName,
@@ -185,7 +186,7 @@ class TrainingSettings(Section):
     seed: int = Field(0, description="Seed of `vovnet train` by hand; the suite has `seeds`.")
     num_processes: Annotated[int, unit("devices")] = Field(1, gt=0)
     """Processes that train together, one per device; equals `resources.train.gpu` on GPUs."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Precision = "no"
     """Precision in which passes are computed; float32 weights stay float32. fp16 needs a GPU."""
     fsdp: bool = Field(False, exclude_if=lambda value: not value)
     """Cut the model over the devices, where each has no room for a whole copy with its gradients
