@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from vovnet.config import Settings, load, merge, policy_points, run_settings, validate
+from vovnet.config import (
+    Settings,
+    load,
+    merge,
+    policy_points,
+    run_settings,
+    validate,
+    yaml_text,
+)
 from vovnet.config.experiments import (
     fallback_experiments,
     report_experiments,
@@ -156,6 +164,7 @@ def test_every_file_is_a_valid_configuration(tmp_path: Path, name: str) -> None:
     path = write_step_config(settings(), Layout(tmp_path), step, **selection)
     assert path.parent == tmp_path / "config"
     assert path.name.startswith(f"{step}-")
+    assert path.read_text() == yaml_text(step_settings(settings(), step, **selection))
     assert load([path]).results_dir == settings().results_dir
 
 
@@ -298,6 +307,9 @@ def test_an_infinite_lambda_survives(tmp_path: Path) -> None:
 def test_the_seed_is_the_runs(tmp_path: Path) -> None:
     value = validate(step_settings(settings(), "train", run="vovnet", seed=1, stage=1), "step")
     assert (value.training.seed, value.seeds) == (1, [1])
+    # Plans ask for the code of one seed, and take it for that of all.
+    codes = {step_code(settings(), "train", run="vovnet", seed=seed, stage=1) for seed in (0, 1)}
+    assert len(codes) == 1
 
 
 def test_quick_results_have_a_folder_of_their_own_and_share_data_and_training(

@@ -12,7 +12,6 @@ from vovnet.config.experiments import (
     bench_experiments,
     experiment_seeds,
     fallback_experiments,
-    main_experiment,
     report_experiments,
     report_names,
     run_seeds,
@@ -22,7 +21,8 @@ from vovnet.core.errors import ConfigError
 from vovnet.core.files import sha256_json
 from vovnet.core.layout import PAPER, SUITE
 from vovnet.evaluation.columns import HULL_FILES
-from vovnet.policies.experiments import check_target, head_experiments, reliability_experiments
+from vovnet.evaluation.compared import check_ablations, check_target, main_experiment
+from vovnet.policies.experiments import head_experiments, reliability_experiments
 from vovnet.report.discovery import ROOT, made_by
 from workflow.boundary import ends_in_one_line
 from workflow.plan.evaluation import EvaluationPlan
@@ -168,7 +168,7 @@ class ReportPlan(EvaluationPlan):
     def ablation_inputs(self, wildcards: Wildcards) -> list[Path]:
         """What the default and the ablations did, and the observations behind it."""
         names = ablation_experiments(self.settings)
-        check_target(self.settings, names)
+        check_ablations(self.settings, names[0], names[1:])
         samples = [self.layout.eval(name) / "samples.parquet" for name in names]
         observed = [path for name in names for path in self.experiment_observations(name)]
         return list(dict.fromkeys([*samples, *observed]))

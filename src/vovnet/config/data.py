@@ -146,9 +146,9 @@ class SplitRef(Section):
     draw_seed: int | None = Field(
         None,
         exclude_if=lambda seed: seed is None,
-        description="Seed by which `max_samples` are drawn from the whole file, by question and by"
-        " conversation, of which the last one may be cut. If left out, the first of the file are"
-        " taken.",
+        description="Seed by which `max_samples` are drawn from the whole file, whole questions and"
+        " whole conversations, of which the last may be cut. If left out, the first of the file"
+        " are taken.",
     )
 
 

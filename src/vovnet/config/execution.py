@@ -22,7 +22,8 @@ class BenchSettings(Section):
     """How much `vovnet bench` measures."""
 
     num_samples: Questions = Field(64, description="Questions of each evaluation set.")
-    repeats: int = Field(5, gt=0, description="How often all is measured; medians count.")
+    repeats: int = Field(5, gt=0)
+    """How often everything is measured; medians are reported."""
     growth: list[Annotated[int, unit("samples")]] = Field([500, 1000, 2000, 4000], min_length=2)
     """Numbers of samples over which cost is followed; questions are repeated."""
     num_threads: int = Field(1, gt=0, description="Threads of torch on the CPU.")
@@ -45,9 +46,11 @@ class PlanSettings(Section):
     """Dataset -> split -> its size, of splits that are not prepared yet."""
     image_size: tuple[Pixels, Pixels] = (1024, 768)
     """Mean width and height of images that are not prepared yet."""
-    prompt_tokens: Tokens = Field(45, description="Mean length of a question, likewise.")
+    prompt_tokens: Tokens = Field(
+        45, description="Mean length of a question that is not prepared yet."
+    )
     training_answer_tokens: Tokens = Field(
-        16, description="Mean length of a training answer, likewise."
+        16, description="Mean length of a training answer that is not prepared yet."
     )
     answer_tokens: Tokens = Field(6, description="Mean length of a generated answer.")
     characters_per_token: float = Field(4.0, gt=0)

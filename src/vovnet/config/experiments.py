@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isclose
 from typing import Any, Self
 
 from vovnet.config.data import SplitRef
@@ -18,9 +17,6 @@ from vovnet.config.settings import (
 from vovnet.config.stanzas import Experiment
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import PAPER, SUITE
-
-NEAR = 1e-9
-"""The difference up to which a `lambda_cost` or a threshold is the same."""
 
 
 @dataclass(frozen=True)
@@ -98,28 +94,6 @@ def report_names(settings: Settings) -> list[str]:
     return [PAPER, *([] if whole else [SUITE]), *settings.report.further]
 
 
-def main_experiment(settings: Settings, names: Iterable[str], dataset: str) -> str | None:
-    """Of some experiments the one that stands for VoVNet on a set: its first sweep of lambda_cost.
-
-    Or else its first experiment that replays; None where there is none.
-    """
-    stanzas = {name: settings.experiments[name] for name in names}
-    replayed = [
-        name
-        for name, item in stanzas.items()
-        if item.role == "vovnet"
-        and item.mode == "replay"
-        and dataset in experiment_sets(settings, name)
-    ]
-    swept = [name for name in replayed if "lambda_cost" in stanzas[name].sweep]
-    return next(iter(swept + replayed), None)
-
-
-def is_target(settings: Settings, lambda_cost: float) -> bool:
-    """Whether a lambda is `report.target_lambda`."""
-    return isclose(lambda_cost, settings.report.target_lambda, rel_tol=0, abs_tol=NEAR)
-
-
 def ablation_experiments(settings: Settings) -> list[str]:
     """The default, and every other run under its policy: replayed sweeps of VoVNet's lambda.
 
@@ -169,12 +143,6 @@ def fallback_of(settings: Settings, name: str) -> str | None:
     return modes.pop() if len(modes) == 1 else None
 
 
-def is_plain(policy: PolicySettings) -> bool:
-    """Whether a policy shows what it chose: no fallback overrules it, and no reduction follows."""
-    changes = (policy.fallback_mode, policy.reduce, policy.baseline_reduction)
-    return changes == (None, None, None)
-
-
 def bench_experiments(settings: Settings) -> list[str]:
     """What the bench evaluates: the replayed experiments of the first one's trained model.
 
@@ -188,8 +156,8 @@ def bench_experiments(settings: Settings) -> list[str]:
     kept = [name for name in names if set(with_matched(settings, name)) <= set(names)]
     if not kept:
         raise ConfigError(
-            f"experiments: bench needs one of mode: replay and run: {runs[0]}, that of the first,"
-            " which is not matched to another run's, there is none"
+            f"experiments: the bench measures run {runs[0]!r}, that of the first experiment of"
+            " mode: replay; expected one of this run that is not matched to another run"
         )
     return kept
 

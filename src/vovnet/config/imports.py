@@ -15,7 +15,8 @@ class LogColumns(Section):
     """
 
     id: str | None = None
-    """What a question is called; with "" and `match: position` answers count from 0."""
+    """The name of a question. Where a log has none: "" with `match: position`, and answers are
+    numbered from 0."""
     prediction: str | None = None
     """The answer as a text, or a list of which it is the first."""
     question: str | None = None

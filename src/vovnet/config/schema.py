@@ -44,8 +44,8 @@ class ModelSettings(Section):
     revision: str | None = Field(None, description="Commit, tag or branch of a model of the hub.")
     family: str = Field("qwen3_vl", description="A key of vovnet.model.families.FAMILIES.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights, which are not trained in float16; adapters and the policy head are
-    always float32."""
+    """Precision of the weights. Weights in float16 cannot be trained, adapters over them can;
+    adapters and the policy head are always float32."""
     attn_implementation: str = "sdpa"
     """A name of transformers, or `varlen`: packed sequences without padding, for GPUs."""
     compile: bool = False
@@ -98,8 +98,8 @@ class PolicySettings(Section):
     entropy_weight: Nats = Field(1.0, gt=0)
     """Temperature of the action distribution in training, and weight of its entropy."""
     lambda_cost: Annotated[Extended, unit("nats or shares of right answers")] = Field(0.02, ge=0)
-    """The price of looking: how much a look must gain for what `lambda_unit` says, in nats, or in
-    shares of right answers where it goes by them (routers, heads, `objective: correctness`)."""
+    """The price of looking: how much better a look must be to be worth what `lambda_unit` names. In
+    nats; for routers, heads and `objective: correctness` in shares of right answers."""
     lambda_unit: Literal["cost", "share_of_full"] = Field(
         "cost", exclude_if=lambda value: value == "cost"
     )

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vovnet.config import Settings, policy_points, run_settings
+from vovnet.config import Settings
 from vovnet.config.experiments import (
     ResolvedExperiment,
     ablation_experiments,
-    experiment_seeds,
-    is_target,
 )
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
@@ -29,9 +27,9 @@ from vovnet.evaluation.columns import (
     TOKENS,
     rate_columns,
 )
+from vovnet.evaluation.compared import check_ablations, is_target
 from vovnet.evaluation.ground import hull_gains
 from vovnet.evaluation.references import Comparison
-from vovnet.policies.experiments import check_target
 
 MEASURES = ("accuracy", "avg_cost", "gain_at_50")
 DIFFERENCES = [
@@ -54,9 +52,7 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
         raise ConfigError(
             "experiments: no ablation, expected another run with the role vovnet and a sweep"
         )
-    for name in ablations:
-        _check_comparable(settings, default, name)
-    check_target(settings, [default, *ablations])
+    check_ablations(settings, default, ablations)
     comparison = Comparison(settings, layout, [default, *ablations])
     rows: list[dict[str, Any]] = []
     first = comparison.experiments[default]
@@ -76,29 +72,6 @@ def compare_ablations(settings: Settings, layout: Layout) -> pd.DataFrame:
         comparison.forget_set()
     _judge(rows)
     return pd.DataFrame(rows)
-
-
-def _check_comparable(settings: Settings, default: str, name: str) -> None:
-    first, second = settings.experiments[default], settings.experiments[name]
-    if first.max_samples != second.max_samples:
-        raise ConfigError(
-            f"experiments.{name}.max_samples: expected that of {default!r}, {first.max_samples},"
-            f" to compare the same questions; got {second.max_samples}"
-        )
-    if not set(experiment_seeds(settings, default)) & set(experiment_seeds(settings, name)):
-        raise ConfigError(f"experiments.{name}.seeds: expected one that {default!r} has too")
-    wanted, got = (run_settings(settings, item.run).policy.cost_scale for item in (first, second))
-    if wanted != got:
-        raise ConfigError(
-            f"runs.{second.run}.policy.cost_scale: an ablation needs the default's unit of cost,"
-            f" {wanted:g}, got {got:g}"
-        )
-    units = [policy_points(settings, other)[0].lambda_unit for other in (default, name)]
-    if units[0] != units[1]:
-        raise ConfigError(
-            f"experiments.{name}: an ablation needs the default's policy.lambda_unit, {units[0]!r},"
-            f" got {units[1]!r}"
-        )
 
 
 def _measured(comparison: Comparison, name: str, dataset: str, seed: int) -> Measured:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vovnet.config.experiments import is_target
 from vovnet.core import stats
 from vovnet.core.arrays import Bools, Floats, Ints
 from vovnet.core.resampling import LEVEL, Estimate, mean_over_seeds
@@ -32,6 +31,7 @@ from vovnet.evaluation.columns import (
     Row,
     Unit,
 )
+from vovnet.evaluation.compared import is_target
 from vovnet.evaluation.equal_cost import OWN, PLACES
 from vovnet.evaluation.expected import (
     cross_fitted,

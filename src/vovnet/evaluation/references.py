@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vovnet.config import PolicySettings, Settings, is_imported
-from vovnet.config.experiments import ResolvedExperiment, is_plain
+from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core import stats
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.cost import expected_cost
@@ -38,6 +38,7 @@ from vovnet.evaluation.replay import (
 from vovnet.pipeline.trained_model import TrainedModel
 from vovnet.policies import kind_of
 from vovnet.policies.experiments import experiment_views, resolve_experiment
+from vovnet.policies.fixed import is_plain
 
 DONE = ("action", "score", "cost", "flops", "vision_tokens")
 """The columns of samples.parquet that are compared."""

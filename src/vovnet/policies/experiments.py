@@ -1,6 +1,6 @@
 """What the policies of an experiment ask for, and whether they fit its configuration."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,6 @@ from vovnet.config.experiments import (
     experiment_seeds,
     experiment_sets,
     fallback_experiments,
-    is_target,
     report_experiments,
 )
 from vovnet.core.errors import ConfigError
@@ -20,7 +19,7 @@ from vovnet.core.layout import PAPER
 from vovnet.core.records import signal_columns
 from vovnet.policies import baseline_names, by_correctness, kind_of, spelled
 from vovnet.policies.base import OF_EACH, PolicyInputs, read_options
-from vovnet.policies.decide import choices, further_views, setting_columns, shown_views
+from vovnet.policies.decide import choices, further_views, shown_views
 from vovnet.views.logged import is_logged
 
 
@@ -64,20 +63,6 @@ def reliability_experiments(settings: Settings, report: str = PAPER) -> list[str
     sliced = [name for name, item in settings.experiments.items() if item.error_slices]
     told = {*sliced, *fallback_experiments(settings), *head_experiments(settings)}
     return [name for name in shown if name in told]
-
-
-def check_target(settings: Settings, names: Iterable[str]) -> None:
-    """Refuse a `report.target_lambda` that is no point of an experiment that follows a lambda."""
-    for name in names:
-        experiment = ResolvedExperiment.of(settings, name)
-        told = [setting_columns(point, experiment.stanza.match) for point in experiment.points]
-        lambdas = [float(columns["lambda_cost"]) for columns in told if "lambda_cost" in columns]
-        if lambdas and not any(is_target(settings, value) for value in lambdas):
-            known = ", ".join(f"{value:g}" for value in lambdas)
-            raise ConfigError(
-                f"report.target_lambda: {settings.report.target_lambda:g} is not a point of"
-                f" experiment {name!r} ({known})"
-            )
 
 
 def experiment_views(settings: Settings, name: str) -> list[str]:
@@ -213,14 +198,9 @@ def _check_match(policy: PolicySettings) -> None:
 
 def _check_source(experiment: ResolvedExperiment, source: str) -> None:
     """Ratios are copied set by set and seed by seed, of which the source must have each."""
-    sets, seeds = (
-        experiment_sets(experiment.given, source),
-        experiment_seeds(experiment.given, source),
-    )
-    for key, own, there in (
-        ("datasets", experiment.sets, sets),
-        ("seeds", experiment.seeds, seeds),
-    ):
+    sets = experiment_sets(experiment.given, source)
+    seeds = experiment_seeds(experiment.given, source)
+    for key, own, there in ("datasets", experiment.sets, sets), ("seeds", experiment.seeds, seeds):
         if lacking := [item for item in own if item not in there]:
             raise ConfigError(
                 f"{key}: expected some of {there}, which are those of {source!r}, whose action"

@@ -1,7 +1,6 @@
 """Policies that treat every sample alike."""
 
 from vovnet.config import PolicySettings
-from vovnet.config.experiments import is_plain
 from vovnet.core.arrays import Ints
 from vovnet.core.errors import ConfigError
 from vovnet.policies.base import PolicyInputs, PolicyKind
@@ -40,3 +39,9 @@ def always_shown(policy: PolicySettings) -> str | None:
     """
     name = policy.baseline_name
     return POLICIES[name].views(policy)[0] if name in POLICIES and is_plain(policy) else None
+
+
+def is_plain(policy: PolicySettings) -> bool:
+    """Whether a policy shows what it chose: no fallback overrules it, and no reduction follows."""
+    changes = (policy.fallback_mode, policy.reduce, policy.baseline_reduction)
+    return changes == (None, None, None)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from vovnet.config import PolicySettings, Settings, last_stage, policy_points
-from vovnet.config.experiments import experiment_seeds, is_plain, is_target, main_experiment
+from vovnet.config.experiments import experiment_seeds
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
@@ -27,8 +27,10 @@ from vovnet.evaluation.columns import (
     Unit,
     rate_columns,
 )
+from vovnet.evaluation.compared import check_target, is_target, main_experiment
 from vovnet.pipeline.manifest import write_manifest
-from vovnet.policies.experiments import check_target
+from vovnet.policies import kind_of
+from vovnet.policies.fixed import is_plain
 
 ROLES = ("fixed", "heuristic", "random", "vovnet", "reference")
 METHOD = ("dataset", "experiment", "title", "role", "mode")
@@ -93,6 +95,11 @@ class Inputs:
     def actions(self) -> list[str]:
         """The views that a policy may choose, cheapest first."""
         return self.settings.actions
+
+    @property
+    def blind_rate(self) -> str:
+        """The column of how often a policy takes the cheapest view, which is NO but in logs."""
+        return rate_columns(self.actions)[0]
 
     @property
     def setting_columns(self) -> list[str]:
@@ -326,7 +333,8 @@ def operating_note(inputs: Inputs) -> str:
 def _target_cost(inputs: Inputs, points: pd.DataFrame, dataset: str) -> float | None:
     """The mean cost at which methods are compared; None where nothing tells one."""
     name = inputs.main(dataset)
-    check_target(inputs.settings, filter(None, [name]))
+    if name is not None:
+        check_target(inputs.settings, [name])
     there = inputs.at_target(of(points, dataset=dataset, experiment=name))
     if len(there):
         return float(there["avg_cost_mean"].iloc[0])
@@ -346,13 +354,17 @@ def _operating_point(inputs: Inputs, rows: pd.DataFrame, cost: float | None) -> 
 
 
 def _follows_target(inputs: Inputs, row: pd.Series) -> bool:
-    """Whether a method's lambda means what that of VoVNet's experiment means."""
+    """Whether a method's lambda means what that of VoVNet's experiment means.
+
+    Routers and heads pay in shares of right answers, the trained head in nats.
+    """
     main, match = inputs.main(row["dataset"]), inputs.settings.experiments[row["experiment"]].match
     if main is None or row["role"] not in ("vovnet", "random"):
         return False
     own = row["experiment"] if match is None else match.experiment
-    first, second = (policy_points(inputs.settings, name)[0] for name in (own, main))
-    return (first.objective, first.lambda_unit) == (second.objective, second.lambda_unit)
+    points = [policy_points(inputs.settings, name)[0] for name in (own, main)]
+    first, second = ((kind_of(point).router is None, point.lambda_unit) for point in points)
+    return first == second
 
 
 def equal_cost_gains(inputs: Inputs, unit: Unit = TOKENS) -> pd.DataFrame:

@@ -84,8 +84,6 @@ def basis(suite: Suite) -> list[str]:
             f" {plan.training_answer_tokens} of a training answer"
         )
     if suite.settings.data.leaves_out and not suite.settings.layout.left_out.exists():
-        lines.append(
-            "counted as well: samples that the leakage gate, which has not run, leaves out"
-        )
+        lines.append("the leakage gate has not run: samples that it will leave out are counted")
     lines += [f"{text}: declared limits stand for its jobs" for text in suite.unknown]
     return lines

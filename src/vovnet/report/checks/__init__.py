@@ -171,7 +171,9 @@ def baseline_rows(inputs: Inputs, baseline: str) -> pd.DataFrame:
     own = inputs.points["experiment"].isin(inputs.experiments(baseline))
     rows = inputs.plain(inputs.points[own])
     if rows.empty:
-        raise NotRunError(f"no experiment has the policy {baseline}")
+        raise NotRunError(
+            f"no experiment has the policy {baseline} as it is, without fallback and reduction"
+        )
     return rows
 
 

@@ -58,7 +58,7 @@ def cost_falls(inputs: Inputs) -> Iterator[Finding]:
 
 @RULES.expectation("A1", "FULL becomes rarer and NO more frequent as lambda_cost increases")
 def shares_shift(inputs: Inputs) -> Iterator[Finding]:
-    blind = rate_columns(inputs.actions)[0]
+    blind = inputs.blind_rate
     for where, seed, rows in _lambda_sweeps(inputs):
         no, full = (rows[rate].to_numpy() for rate in (blind, "action_rate_full"))
         monotone = (np.diff(full) <= TOLERANCE).all() and (np.diff(no) >= -TOLERANCE).all()
@@ -82,7 +82,7 @@ def seeds_agree(inputs: Inputs) -> Iterator[Finding]:
 @RULES.expectation("B2", "a threshold that looks more often costs more")
 def cost_follows_threshold(inputs: Inputs) -> Iterator[Finding]:
     """Entropy looks above the threshold, margin below it: lower entropy, more FULL actions."""
-    first = rate_columns(inputs.actions)[0]
+    first = inputs.blind_rate
     for name in baseline_rows(inputs, "uncertainty_threshold")["experiment"].unique():
         policy = policy_points(inputs.settings, name)[0]
         order = 1 if policy.baseline_uncertainty == "entropy" else -1

@@ -146,7 +146,7 @@ def full_is_dearest(inputs: Inputs) -> Iterator[Finding]:
         raise NotRunError("FULL is not the last one of the actions, so that others may cost more")
     full = baseline_rows(inputs, "always_full")[[*SAME, "avg_cost"]]
     once = [name for name in inputs.settings.experiments if _looks_once(inputs, name)]
-    rates = inputs.points[rate_columns(inputs.actions)[0]].notna()
+    rates = inputs.points[inputs.blind_rate].notna()
     choosing = inputs.points[rates & inputs.points["experiment"].isin(once)]
     for dataset, seed, rows in per_seed(choosing.merge(full, on=SAME, suffixes=("", "_full"))):
         cost, most = rows["avg_cost_full"].iloc[0], rows["avg_cost"].max()

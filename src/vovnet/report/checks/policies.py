@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import policy_points, run_settings
-from vovnet.evaluation.columns import rate_columns
+from vovnet.evaluation.matched import NEAR
 from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows
 from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
 from vovnet.report.render import percent
@@ -171,7 +171,8 @@ def cheaper_looks_more(inputs: Inputs) -> Iterator[Finding]:
     rows, lambdas = _plain(inputs), sorted(trained_at)
     if "objective" in rows:  # whose lambda is in correctness, and not in nats
         rows = rows[rows["objective"].isna()]
-    own = {at: of(rows[np.isclose(rows["lambda_cost"], at)], run=trained_at[at]) for at in lambdas}
+    near = {at: np.isclose(rows["lambda_cost"], at, rtol=0, atol=NEAR) for at in lambdas}
+    own = {at: of(rows[near[at]], run=trained_at[at]) for at in lambdas}
     for lower, higher in pairwise(at for at in lambdas if not own[at].empty):
         first = own[lower].drop_duplicates(BY)
         joined = first.merge(own[higher].drop_duplicates(BY), on=BY, suffixes=("", "_higher"))
@@ -197,7 +198,7 @@ def _runs_by_lambda(inputs: Inputs) -> dict[float, str]:
 @RULES.invariant("E1", "a fallback turns as many NOs into its view as it is triggered")
 def fallback_shifts(inputs: Inputs) -> Iterator[Finding]:
     """By the rate of triggering, beside the same policy without its fallback."""
-    blind = rate_columns(inputs.actions)[0]
+    blind = inputs.blind_rate
     for name, item in inputs.settings.experiments.items():
         for point, policy in enumerate(policy_points(inputs.settings, name)):
             if policy.fallback_mode not in inputs.actions or item.mode == "live" or item.match:

@@ -19,8 +19,9 @@ from vovnet.core.files import read_json
 from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
 from vovnet.evaluation.columns import read_columns, result_columns
+from vovnet.evaluation.compared import check_target
 from vovnet.evaluation.error_slices import KEYS
-from vovnet.policies.experiments import check_target, head_experiments
+from vovnet.policies.experiments import head_experiments
 from vovnet.report.discovery import load
 from vovnet.report.inputs import are_target, finish, ordered, read_points
 from vovnet.report.render import write_table_files
@@ -42,9 +43,9 @@ HEAD = ("expected", "measured", "brier", "brier_of_mean", "log_loss", "ece")
 class Errors:
     """Slices, predictions of the head, and the results of experiments with a fallback.
 
-    `predictions` has a row per experiment, dataset, seed and kind, `heads` one per experiment,
-    dataset, seed, head and action; their `bins` are lists. `files` are those that all of it was
-    read from.
+    `predictions` has a row per experiment, dataset, seed, point and kind, `heads` one per
+    experiment, dataset, seed, head and action; their `bins` are lists. `files` are those that all
+    of it was read from.
     """
 
     settings: Settings
@@ -56,10 +57,11 @@ class Errors:
 
     @property
     def place(self) -> str:
-        """Where the tables stand, for captions."""
+        """At which points the tables stand, the last sentence of captions."""
+        target = self.settings.report.target_lambda
         return (
-            f"at λ = {self.settings.report.target_lambda:g}, in each method's own unit, and at "
-            "every point of a sweep of something else"
+            f"Methods with a λ stand at {target:g}, in the unit of their own; each point of any "
+            "other sweep has a row."
         )
 
     def by_dataset(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -24,8 +24,8 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "false_skip_rate", stem="false_skip", ends=True)
     )
     caption = (
-        f"Errors by action, per dataset, {errors.place}. Answers: mean number over seeds. "
+        "Errors by action, per dataset. Answers: mean number over seeds. "
         "False skips: share of the NO answers that FULL would have improved, with Wilson's 95% "
-        "interval, as for accuracy (ends averaged over seeds)."
+        f"interval, as for accuracy (ends averaged over seeds). {errors.place}"
     )
     return render.Table(caption, rows, columns)

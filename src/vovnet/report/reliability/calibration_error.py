@@ -20,12 +20,12 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "ece", deviation=True)
     )
     caption = (
-        f"What the policy head tells {errors.place}: area under the ROC curve, the chance "
+        "What the policy head tells: area under the ROC curve, the chance "
         "that of two questions the right one is predicted higher (0.5 is guessing). The "
         "probability of the likeliest action is to tell where that action is the cheapest of those "
         "that answer best; the value of FULL over NO, where FULL answers better. "
         "ECE: expected calibration error of that probability, and of sigmoid(value) where just one "
         "of the two is better. Neither is made to be the probability of that: a head that knows "
-        "everything does not reach 0."
+        f"everything does not reach 0. {errors.place}"
     )
     return render.Table(caption, rows, columns)

@@ -26,12 +26,12 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "false_skip_rate", stem="false_skip", ends=True)
     )
     caption = (
-        f"The {WORST_PER_FIELD} worst slices of each field {errors.place}: lowest upper end of "
-        "Wilson's 95% interval, so that small slices do not come first by chance. Fields with one "
-        "value are left out."
+        f"The {WORST_PER_FIELD} worst slices of each field: lowest upper end of Wilson's 95% "
+        "interval, so that small slices do not come first by chance. Fields with one value are "
+        f"left out. {errors.place}"
     )
     brief = (
-        f"The worst slice of each field {errors.place}: lowest upper end of Wilson's 95% interval."
+        "The worst slice of each field: lowest upper end of Wilson's 95% interval. " + errors.place
     )
     first = ~rows.duplicated(["dataset", "experiment", "point", "field"])
     short = render.Short(brief, render.without(columns, render.INTERVAL), first)

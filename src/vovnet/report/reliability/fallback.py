@@ -36,7 +36,7 @@ def table(errors: Errors) -> render.Table:
         | render.value(rows, "avg_cost")
     )
     caption = (
-        f"Fallbacks {errors.place}: a NO is overruled where the text pass is unsure, and the view "
-        "that is executed is paid for."
+        "Fallbacks: a NO is overruled where the text pass is unsure, and the view that is executed "
+        f"is paid for. {errors.place}"
     )
     return render.Table(caption, rows, columns)
