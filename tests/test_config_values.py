@@ -135,6 +135,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "runs.vovnet.policy.objective: it changes no training, so that no run may override it",
     ),
     ({"runs": {"vovnet": {"eval": 3}}}, "runs.vovnet.eval: expected a mapping of overrides, got 3"),
+    ({"runs": {"vovnet": {"eval": {1: 2, "a": 3}}}}, "runs.vovnet.eval.1: a run may override"),
     ({"runs": {"vovnet": {"model": 3}}}, "runs.vovnet.model: expected a mapping of overrides"),
     ({"runs": {"vovnet": {"data": None}}}, "runs.vovnet.data: expected a mapping of overrides"),
     ({"runs": {"vovnet": {"last_stage": True}}}, "runs.vovnet.last_stage: expected 1 or 2, got T"),

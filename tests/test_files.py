@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from vovnet.config import Settings, yaml_text
-from vovnet.core.errors import error_line
+from vovnet.core.errors import DataError, error_line
 from vovnet.core.files import (
     HashCache,
     atomic_path,
@@ -38,6 +38,7 @@ from vovnet.data.samples import write_samples
 from vovnet.evaluation.columns import write_csv
 from vovnet.model.vovnet import save_weights
 from vovnet.pipeline.manifest import write_manifest
+from vovnet.pipeline.trained_model import run_of
 
 DIES = """
 import os, signal, sys
@@ -211,3 +212,14 @@ def test_a_disk_that_fails_at_the_end_leaves_every_kind_of_file_as_it_was(
     room = " (make room, and call again)" * (number == errno.ENOSPC)
     assert line == f"{path}: {os.strerror(number)}{room}"
     assert path.read_text() == "{}" and {*tmp_path.iterdir()} == {path, read}
+
+
+def test_a_manifest_is_an_object_and_weights_may_lie_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.pt").touch()
+    assert run_of(Path("weights.pt")) == {}
+    Path("manifest.json").write_text("[1]")
+    with pytest.raises(DataError, match=r"manifest\.json: expected a JSON object, got list"):
+        run_of(Path("weights.pt"))

@@ -38,8 +38,8 @@ def check_overrides(key: str, overrides: Mapping[str, Any]) -> None:
             raise ValueError(f"{key}.{section}: expected a mapping of overrides, got {value!r}")
     if common := set(overrides.get("eval", ())) - set(RUN_EVAL):
         raise ValueError(
-            f"{key}.eval.{sorted(common)[0]}: a run may override {', '.join(RUN_EVAL)}; all else of"
-            " eval is the suite's"
+            f"{key}.eval.{sorted(map(str, common))[0]}: a run may override"
+            f" {', '.join(RUN_EVAL)}; all else of eval is the suite's"
         )
     if common := set(overrides.get("data", ())) & set(SUITE_DATA):
         raise ValueError(

@@ -247,6 +247,14 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{path}: not valid JSON ({json_reason(error)})") from None
 
 
+def read_object(path: Path | str) -> dict[str, Any]:
+    """The JSON object in a file, such as a manifest."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
 def parse_json(text: str) -> Any:
     """The value of a JSON text; a key that an object has twice is a ValueError."""
     return json.loads(text, object_pairs_hook=unique_keys)

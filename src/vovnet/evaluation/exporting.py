@@ -18,7 +18,7 @@ import pandas as pd
 from vovnet.config import Settings, yaml_text
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import ConfigError, DataError
-from vovnet.core.files import json_ready, read_json, write_text, writing
+from vovnet.core.files import json_ready, read_object, write_text, writing
 from vovnet.core.layout import Layout
 from vovnet.core.records import Sample
 from vovnet.core.shown import markdown_cell
@@ -108,7 +108,7 @@ def _exported(
     trained = TrainedModel(settings, layout, run, seed)
     groups = ("actions", "views")
     manifests = [layout.observation_manifest(run, seed, name, group) for group in groups]
-    facts = [read_json(path) for path in manifests if path.exists()]
+    facts = [read_object(path) for path in manifests if path.exists()]
     told = {view for item in facts for view in item.get("scores_told", ())}
     if experiments:
         found = [resolve_experiment(settings, item) for item in experiments]

@@ -9,7 +9,7 @@ from typing import Any
 from vovnet.config import Settings, is_base, last_stage, run_settings
 from vovnet.config.experiments import stage1_owner
 from vovnet.core.errors import CheckpointError
-from vovnet.core.files import read_json
+from vovnet.core.files import read_object
 from vovnet.core.layout import Layout
 from vovnet.pipeline.keys import step_key
 
@@ -31,13 +31,12 @@ def weights_file(checkpoint: Path) -> Path:
 def manifest_of(weights: Path) -> dict[str, Any]:
     """What is said of weights by the manifest beside them; nothing where there is none."""
     path = weights.with_name("manifest.json")
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
-    return found
+    return read_object(path) if path.exists() else {}
 
 
 def run_of(checkpoint: Path) -> dict[str, Any]:
     """The manifest of the stage to which a checkpoint belongs; nothing where none tells of it."""
-    weights = weights_file(checkpoint)
+    weights = weights_file(checkpoint).absolute()  # whose folder has a name
     return manifest_of(weights) or manifest_of(weights.parent)
 
 
