@@ -167,7 +167,23 @@ def test_plain_rows_tell_their_own_cost_and_confidence(tmp_path: Path) -> None:
     [
         ({"prediction": "x"}, {}, "row 1, column 'id': is missing"),
         ({"id": "a"}, {}, "row 1, column 'prediction': is missing"),
-        ({"id": "a", "prediction": {}}, {}, "column 'prediction': expected text, got dict"),
+        (
+            {"id": "a", "prediction": {}},
+            {},
+            "column 'prediction': expected a text or a number, got dict",
+        ),
+        *[
+            ({"id": "a", "prediction": "x", "out": {}}, {key: name}, f"column {name!r}: is missing")
+            for key, name in [
+                ("prediction", "nope.text"),
+                ("question", "out.text"),
+                ("score", "out.right"),
+                ("tokens", "out.tokens"),
+                ("flops", "id.flops"),
+                ("entropy", "out.entropy"),
+                ("log_probability", "nope.lp"),
+            ]
+        ],
         (
             {"id": "a", "prediction": "x", "s": 7},
             {"score": "s"},
@@ -177,6 +193,24 @@ def test_plain_rows_tell_their_own_cost_and_confidence(tmp_path: Path) -> None:
             {"id": "a", "prediction": "x", "n": 1.5},
             {"tokens": "n"},
             "column 'n': expected a whole number",
+        ),
+        *[
+            (
+                {"id": "a", "prediction": "x", "n": number},
+                {key: "n"},
+                "column 'n': expected a whole number below 1e+18",
+            )
+            for key, number in [("tokens", 2**63), ("flops", 1e300), ("tokens", "1e25")]
+        ],
+        (
+            {"id": "a", "prediction": "x", "n": [3, 4]},
+            {"tokens": "n"},
+            "column 'n': expected a text or a number, got list",
+        ),
+        (
+            {"id": "a", "prediction": "x", "n": "1_0"},
+            {"tokens": "n"},
+            "column 'n': expected a number, got '1_0'",
         ),
         (
             {"id": "a", "prediction": "x", "n": "inf"},
@@ -339,6 +373,17 @@ def test_an_id_that_two_parts_have_is_told_apart_by_its_part(tmp_path: Path) -> 
     assert [*_places(alone, "id", ROUTER_FIT)] == ["a", "b"]
 
 
+def test_an_id_of_the_set_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    """A file that is both the set and its log calls a question the same in both."""
+    logged = {"match": "id", "columns": {"id": "id"}}
+    settings = suite(tmp_path, runs={"theirs": {"imported": {"toy": logged}}})
+    told = {"question": "A dog?", "answer": "yes", "filtered_resps": "yes"}
+    for name in ("questions", "log-9", "full"):
+        rows = [{"id": own} | told for own in ("1.0", " 2 ", 3.0, "4")]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    imported(settings, "theirs")
+
+
 TOY = {"dataset": "toy", "split": "test"}
 TWICE, LOG = ("64", "side-64"), {"file": "a.jsonl"}
 
@@ -355,6 +400,17 @@ TWICE, LOG = ("64", "side-64"), {"file": "a.jsonl"}
             {"runs": {"theirs": {"imported": {"toy": {"match": "id", "columns": {"id": ""}}}}}},
             "runs.theirs.imported.toy: columns.id: expected a column, or match: position, got ''",
         ),
+        (
+            {"runs": {"theirs": {"imported": {"toy": {"columns": {"prediction": ""}}}}}},
+            "runs.theirs.imported.toy: columns.prediction: expected a column, or columns.score,",
+        ),
+        *[
+            (
+                {"runs": {"theirs": {"imported": {"toy": {"views": {"full": {key: 2**63}}}}}}},
+                f"views.full.{key}: Input should be less than 1000000000000000000, got 9223",
+            )
+            for key in ("tokens", "flops")
+        ],
         (
             {"runs": {"theirs": {"imported": {"toy": {"views": dict.fromkeys(TWICE, LOG)}}}}},
             "runs.theirs.imported.toy.views: expected each view once, got ['log-9', 'full', '64',",

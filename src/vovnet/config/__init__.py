@@ -15,7 +15,7 @@ from vovnet.config.data import (
     SplitRef,
     mmbench_part,
 )
-from vovnet.config.imports import ImportedSet, LogColumns, LoggedView
+from vovnet.config.imports import COUNT_LIMIT, ImportedSet, LogColumns, LoggedView
 from vovnet.config.kinds import Extended, Section, ViewName
 from vovnet.config.layers import merge, read_layers, read_yaml, set_layers, yaml_text
 from vovnet.config.schema import ModelSettings, PolicySettings, PretrainingPhase, VisionBudget

@@ -7,6 +7,9 @@ from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, model_v
 
 from vovnet.config.kinds import PathText, Section, ViewName
 
+COUNT_LIMIT = 10**18
+"""Tokens or operations of an answer are fewer: tables hold them, and sums of a few, in 64 bits."""
+
 
 class LogColumns(Section):
     """Which column of a log holds what, where it is not that of the layout; "" for none.
@@ -42,9 +45,9 @@ class LoggedView(Section):
     """The log, or one that holds several views."""
     where: dict[str, str] = Field({})
     """Columns and the values that the rows of this view have in them."""
-    tokens: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0, lt=COUNT_LIMIT)
     """Vision tokens of every answer; the log's own column if left out."""
-    flops: int | None = Field(None, ge=0)
+    flops: int | None = Field(None, ge=0, lt=COUNT_LIMIT)
     """Operations of every answer, tower and language model together."""
     columns: LogColumns = LogColumns()
     """Columns of this view alone, where one file has columns for each."""
@@ -74,7 +77,9 @@ class ImportedSet(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for view in self.views.values():
-            own = self.columns.id if view.columns.id is None else view.columns.id
-            if own == "" and self.match == "id":
+            own = self.columns.model_dump() | view.columns.model_dump(exclude_none=True)
+            if own["id"] == "" and self.match == "id":
                 raise ValueError("columns.id: expected a column, or match: position, got ''")
+            if own["prediction"] == "" and not own["score"]:
+                raise ValueError("columns.prediction: expected a column, or columns.score, got ''")
         return self

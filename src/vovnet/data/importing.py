@@ -40,19 +40,17 @@ def import_set(trained: TrainedModel, name: str, views: Sequence[str] = ()) -> i
     places = _places(samples, logged.match, name)
     wanted = list(views or settings.actions)
     answers = {view: _answers(logged, view, name, samples, places) for view in wanted}
-    outputs: dict[str, Path] = {}
     ids = [sample.id for sample in samples]
+    tables = dict[str, tuple[pd.DataFrame, dict[str, pa.DataType]]]()
     if not views:
-        outputs["signals"] = folder / "signals.parquet"
-        write_table(
-            outputs["signals"],
-            _signals(ids, {view: rows for view, (rows, _) in answers.items()}),
-            signal_columns(settings.actions),
-        )
+        signals = _signals(ids, {view: rows for view, (rows, _) in answers.items()})
+        tables["signals"] = signals, signal_columns(settings.actions)
     for view, (rows, _) in answers.items():
-        outputs[view] = folder / f"{view}.parquet"
         scored = SCORED if rows[0].score is not None else {}
-        write_table(outputs[view], _observation(ids, rows), OBSERVATION_COLUMNS | scored)
+        tables[view] = _observation(ids, rows), OBSERVATION_COLUMNS | scored
+    outputs = {table: folder / f"{table}.parquet" for table in tables}
+    for table, (told, columns) in tables.items():
+        write_table(outputs[table], told, columns)
     files = {view: Path(logged.views[view].file) for view in wanted}
     left_out = sum(count for _, count in answers.values())
     write_manifest(
@@ -110,7 +108,7 @@ def _answers(
         raise ConfigError(f"imported.{name}.views: there is no log of the view {view!r}")
     found: dict[int, LogRow] = {}
     left_out = 0
-    for row in read_log(logged, logged.views[view]):
+    for row in read_log(logged, logged.views[view], places):
         if row.name in places:
             _check_question(row, samples[places[row.name]])
             found[places[row.name]] = row

@@ -6,12 +6,12 @@ A layout says which columns of a row hold what, see `LAYOUTS`; a configuration m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vovnet.config import ImportedSet, LogColumns, LoggedView
+from vovnet.config import COUNT_LIMIT, ImportedSet, LogColumns, LoggedView
 from vovnet.core.errors import DataError
 from vovnet.data.formats.any_table import chosen_rows
 from vovnet.data.formats.source import Row, whole_number
@@ -46,18 +46,19 @@ class LogRow:
     confidence: Mapping[str, float | None]
 
 
-def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
-    """The answers under one view, in the order of their file."""
+def read_log(logged: ImportedSet, view: LoggedView, known: Container[str] = ()) -> Iterator[LogRow]:
+    """The answers under one view, in the order of their file; `known` are the ids of the set."""
     columns = columns_of(logged, view)
     named = [name for _, name in columns if name is not None]
     nested = {name.partition(".")[0] for name in named if "." in name}
     required = [name for name in named if "." not in name]
-    required = [name for name in required if name != LAYOUTS[logged.layout].question]
+    default = LAYOUTS[logged.layout].question
+    required = [name for name in required if name != default]
     optional = {*named, *nested} - {*required}
     times: dict[str, int] = {}
     rows = chosen_rows(Path(view.file), tuple(dict.fromkeys(required)), tuple(optional), view.where)
     for place, row in enumerate(rows):
-        name = str(place) if columns.id is None else _name(row, columns.id)
+        name = str(place) if columns.id is None else _name(row, columns.id, known)
         times[name] = count = times.get(name, 0) + 1
         tokens = view.tokens
         if tokens is None:
@@ -68,8 +69,8 @@ def read_log(logged: ImportedSet, view: LoggedView) -> Iterator[LogRow]:
         yield LogRow(
             name if count == 1 else f"{name}~{count}",
             row.at(columns.id or "id"),
-            _question(row, columns),
-            "" if columns.prediction is None else _text(row, columns.prediction),
+            _question(row, columns.question, default),
+            "" if columns.prediction is None else _answer(row, columns.prediction),
             None if columns.score is None else _score(row, columns.score),
             tokens,
             flops,
@@ -84,39 +85,66 @@ def columns_of(logged: ImportedSet, view: LoggedView) -> LogColumns:
     return LAYOUTS[logged.layout].model_copy(update=own)
 
 
-def _value(row: Row, column: str) -> Any:
-    """A value, inside of the objects that a name with points leads through."""
+def _value(row: Row, column: str, *, optional: bool = False) -> Any:
+    """A value, inside of the objects that a name with points leads through; null in their place."""
     value: Any = row.values
     for key in [column] if column in row.values else column.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or key not in value:
+            if optional:
+                return None
+            raise row.error(column, "is missing")
+        value = value[key]
     return value
 
 
-def _question(row: Row, columns: LogColumns) -> str:
-    """What was asked; lmms-eval before 0.4 has the whole document in place of its input."""
-    for column in () if columns.question is None else (columns.question, "doc.question"):
-        if isinstance(_value(row, column), str):
-            return _text(row, column)
+def _question(row: Row, column: str | None, default: str | None) -> str:
+    """What was asked; lmms-eval before 0.4 has the whole document in place of its input.
+
+    A column that the configuration names must be there, that of the layout need not.
+    """
+    if column is None:
+        return ""
+    for name, optional in ((column, column == default), ("doc.question", True)):
+        if isinstance(_value(row, name, optional=optional), str):
+            return _text(row, name)
     return ""
 
 
-def _text(row: Row, column: str) -> str:
-    """A text; of a list, which lmms-eval writes, also nested, the first one."""
+def _answer(row: Row, column: str) -> str:
+    """What was answered; of a list, which lmms-eval writes, also nested, the first text."""
     value = _value(row, column)
     while isinstance(value, list):
         value = value[0] if value else ""
+    return _as_text(row, column, value)
+
+
+def _text(row: Row, column: str) -> str:
+    """What a column holds, as a text."""
+    return _as_text(row, column, _value(row, column))
+
+
+def _as_text(row: Row, column: str, value: Any) -> str:
+    """A text, of a number or a truth as well; "" where there is none."""
     if isinstance(value, bool | int | float):
         return "" if value != value else str(value)
     if value is not None and not isinstance(value, str):
-        raise row.error(column, f"expected text, got {type(value).__name__}")
+        raise row.error(column, f"expected a text or a number, got {type(value).__name__}")
     return row.writable(column, value or "")
 
 
-def _name(row: Row, column: str) -> str:
-    """An id as a text. Tables of pandas hold whole numbers as `7.0` where one was missing."""
-    text = _text(row, column).strip()
+def _name(row: Row, column: str, known: Container[str]) -> str:
+    """An id as it is written, or else as it may have been meant.
+
+    Tables of pandas hold whole numbers as `7.0` where one was missing.
+    """
+    written = _text(row, column)
+    text = written.strip()
     if not text:
         raise row.error(column, "is missing")
+    if written in known:
+        return written
     number = whole_number(text)
     return text if number is None or not text.endswith("0") or "." not in text else str(number)
 
@@ -126,7 +154,7 @@ def _number(row: Row, column: str | None) -> float | None:
     if column is None or not text:
         return None
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
@@ -151,6 +179,7 @@ def _score(row: Row, column: str) -> float:
 
 def _count(row: Row, column: str | None, what: str) -> int:
     number = _number(row, column)
-    if number is None or number < 0 or number != int(number):
-        raise DataError(f"{row.at(column or 'tokens')}: expected a whole number ({what})")
+    if number is None or not 0 <= number < COUNT_LIMIT or number != int(number):
+        what = f"below {COUNT_LIMIT:.0e} ({what})"
+        raise DataError(f"{row.at(column or 'tokens')}: expected a whole number {what}")
     return int(number)
