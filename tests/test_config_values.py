@@ -40,6 +40,14 @@ def experiment(**keys: Any) -> dict[str, Any]:
     return {"experiments": {"a": {"title": "A"} | keys}}
 
 
+def matches(*sources: str) -> dict[str, Any]:
+    """The experiments a, b and c, of which the first ones copy the ratios of `sources`."""
+    stanzas: dict[str, Any] = {name: {"title": name} for name in "abc"}
+    for name, source in zip("abc", sources, strict=False):
+        stanzas[name]["match"] = {"experiment": source, "lambda_costs": [0.02]}
+    return {"experiments": stanzas}
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     (template('{"answer": "..."} {question}'), 'data.prompt_template.vqa: unknown field {"answer"'),
     (template("{question"), "data.prompt_template.vqa: expected '}' before end of string"),
@@ -121,14 +129,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
             ("mmbench_train_seed", 1),
         ]
     ),
+    (matches("a"), "experiments.a.match: expected an experiment that does not copy this one in"),
+    (matches("b", "c", "b"), "experiments.b.match: expected an experiment that does not copy this"),
+    (matches("b", "c", "a"), "in turn, got the circle a -> b -> c -> a"),
     (
-        {
-            "experiments": {
-                "a": {"title": "A", "match": {"experiment": "b", "lambda_costs": [0.02]}},
-                "b": {"title": "B", "sweep": {"baseline_threshold": [0.1, 0.2]}},
-            }
-        },
-        "experiments.a.match: 'b' has 2 points with lambda_cost 0.02, expected one in [0.02, 0.02]",
+        experiment(match={"experiment": "b", "lambda_costs": [0.02], "buckets": 10**9}),
+        "experiments.a.match.buckets: Input should be less than or equal to 1000, got 1000000000",
     ),
     (
         {"runs": {"vovnet": {"policy": {"objective": "correctness"}}}},
@@ -234,6 +240,8 @@ def test_two_suites_of_their_own_do_not_go_together(tmp_path: Path) -> None:
 # ---- before any job --------------------------------------------------------------------
 
 LATE = {"baseline_name": "always_view", "view": "full+fastv-layer4-0.5"}
+TWICE = {"baseline_name": "cascade", "options": {"views": ["full", "full"], "threshold": 0.1}}
+DRAWN = {"baseline_name": "random_policy_matched"}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": {"family": "qwen9"}}, "model.family: expected one of ['qwen2_5_vl', 'qwen3_vl']"),
@@ -257,6 +265,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"experiments": {"late": {"title": "Late", "policy": LATE}}},
         "experiments.late: fastv-layer4-0.5: expected a layer before the last",
     ),
+    (
+        {
+            "experiments": {
+                "drawn": {
+                    "title": "Drawn",
+                    "policy": DRAWN,
+                    "match": {"experiment": "twice", "thresholds": [0.1]},
+                },
+                "twice": {"title": "Twice", "policy": TWICE},
+            }
+        },
+        "experiments.twice.policy.options: views must be at least two different ones",
+    ),
 ]
 
 
@@ -264,7 +285,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_what_a_job_would_be_told_late_is_told_before(value: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         plan(value)
-    assert message in str(caught.value)
+    assert message in str(caught.value) and "runs.vovnet: experiments.twice" not in str(
+        caught.value
+    )
 
 
 def test_a_bench_needs_a_replayed_experiment(

@@ -118,6 +118,19 @@ def test_experiments_of_unlike_questions_or_alike_names_are_not_mixed(
             export(settings, layout, tmp_path, "matrix", "vovnet", 0, names)
 
 
+def test_sets_that_no_experiment_has_are_left_out(tmp_path: Path) -> None:
+    sets = {"toy": GRADED, "more": GRADED}
+    own = {name: {"title": name, "policy": policy} for name, policy in AGAIN.items()}
+    own["full"]["datasets"] = ["more"]
+    settings, layout = write_world(tmp_path, sets, [0], 20, {"experiments": own})
+    evaluate_experiment(settings, layout, "full")
+    for form in FORMS:
+        export(settings, layout, tmp_path / form, form, "vovnet", 0, ["full"])
+        layer = read_yaml(tmp_path / form / "import.yaml")
+        assert list(layer["runs"]["vovnet_logs"]["imported"]) == ["more"]
+        validate(settings.model_dump() | {"runs": layer["runs"], "experiments": {}}, "test")
+
+
 def test_each_form_has_the_keys_of_its_program(world: World, tmp_path: Path) -> None:
     settings, layout = world
     for form in FORMS:
@@ -145,6 +158,10 @@ def test_the_command_names_what_is_wrong(world: World, tmp_path: Path) -> None:
     for further, message in (
         (["--run", "nobody"], "--run: expected one of"),
         (["--experiments", "nothing"], "--experiments: expected some of"),
+        (
+            ["--experiments", "full", "--seed", "9"],
+            r"--seed: expected one of \[0\], .*'full', got 9",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             command.run(parser.parse_args([*given, *further]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from support.replays import GRADED, LAMBDAS, forget_outputs, write_world
+from support.replays import GRADED, LAMBDAS, configuration, forget_outputs, write_world
 from vovnet.config import Settings, merge, validate
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.errors import ConfigError, DataError
@@ -237,14 +237,61 @@ def test_what_a_match_would_drop_is_refused(
         resolve_experiment(validate(value, "test"), "random")
 
 
-def test_a_match_names_rows_that_there_are(world: World) -> None:
-    with pytest.raises(ConfigError, match=r"random\.match: 'vovnet' has no point with .* 0\.03,"):
-        with_match(world[0], [LAMBDAS[0], 0.03])
-    match = {"match": {"experiment": "vovnet", "thresholds": [0.5]}}
-    value = merge(world[0].model_dump(), {"experiments": {"random": match}})
-    value["experiments"]["random"]["match"]["lambda_costs"] = None
-    with pytest.raises(ConfigError, match=r"has no point with baseline_threshold 0\.5"):
-        validate(value, "test")
+AT = {"lambda_costs": [0.02]}
+BELOW = {"lambda_costs": None, "thresholds": [0.5]}
+CASCADE = {"baseline_name": "cascade", "options": {"threshold": [0.5]}}
+SIDE = {"baseline_name": "uncertainty_threshold", "baseline_vision": "side-64"}
+BAYES = {"baseline_name": "bayes_router"}
+
+
+@pytest.mark.parametrize(
+    ("source", "match", "message"),
+    [
+        ({}, {"lambda_costs": [0.0, 0.03]}, r"match: 'vovnet' has no row with lambda_cost 0\.03,"),
+        ({}, BELOW, "match: 'vovnet' has no row with threshold 0.5, expected an experiment that"),
+        ({"sweep": {"baseline_threshold": [0.5]}}, BELOW, "'vovnet' has no row with threshold"),
+        ({"sweep": {"baseline_threshold": [0.1, 0.2]}}, AT, "'vovnet' has 2 rows with lambda_cost"),
+        (
+            {"sweep": {"lambda_cost": [0, 1e-10]}},
+            {"lambda_costs": [1e-10]},
+            r"'vovnet' has 2 rows with lambda_cost 1e-10, expected one in \[0\.0, 1e-10\]",
+        ),
+        ({"sweep": {}, "policy": {"baseline_name": "always_full"}}, AT, "no row with lambda_cost"),
+        ({"sweep": {}, "policy": CASCADE}, BELOW, "has no row with threshold"),
+        (
+            {"sweep": {"baseline_threshold": [0.5]}, "policy": SIDE},
+            BELOW,
+            r"'vovnet' may answer from 'side-64', which is no action and has no ratio",
+        ),
+        (
+            {"sweep": {"lambda_cost": [0.02]}, "run": "logs", "policy": BAYES},
+            AT | {"buckets": 3},
+            r"match\.buckets: expected none, .* of which no log of run 'logs' tells",
+        ),
+    ],
+)
+def test_a_match_names_rows_that_there_are(
+    tmp_path: Path, source: dict[str, Any], match: dict[str, Any], message: str
+) -> None:
+    value = configuration(tmp_path, ["graded"], [0])
+    logs = {"graded": {"views": {view: {"file": "a.jsonl"} for view in ACTIONS}}}
+    value["runs"] = {"vovnet": {}, "logs": {"imported": logs}}
+    value["experiments"]["vovnet"].update(source)
+    stanza = value["experiments"]["random"]
+    stanza["match"] |= match
+    if source.get("run"):
+        stanza |= {"run": "logs"}
+    with pytest.raises(ConfigError, match=rf"^experiments\.random\..*{message}"):
+        resolve_experiment(validate(value, "test"), "random")
+
+
+def test_thresholds_are_those_that_a_source_follows(tmp_path: Path) -> None:
+    """Whatever its key is called: a cascade has an option of its own."""
+    value = configuration(tmp_path, ["graded"], [0])
+    cascade = {"title": "C", "policy": CASCADE, "sweep": {"options.threshold": [0.1, 0.5]}}
+    value["experiments"]["cascade"] = cascade
+    value["experiments"]["random"]["match"] = {"experiment": "cascade", "thresholds": [0.5]}
+    resolve_experiment(validate(value, "test"), "random")
 
 
 @pytest.mark.parametrize(

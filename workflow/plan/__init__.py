@@ -24,7 +24,7 @@ from vovnet.config import (
     run_settings,
     validate,
 )
-from vovnet.config.experiments import experiment_sets, trained_runs
+from vovnet.config.experiments import experiment_sets, trained_runs, with_matched
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.data.formats import check_formats
@@ -86,6 +86,11 @@ class Plan(ReportPlan):
         super().__init__(settings)
         _check_names(settings)
         check_formats(settings)
+        # A fault of policies is an error before any job: that of a source before what copies it.
+        for name in sorted(
+            settings.experiments, key=lambda name: len(with_matched(settings, name))
+        ):
+            resolve_experiment(settings, name)
         for run in trained_runs(settings):
             _check_devices(settings, run)
         for run in settings.runs:
@@ -95,8 +100,6 @@ class Plan(ReportPlan):
                 _check_run(settings, run)
         for dataset in settings.data.datasets:
             scorer_of(settings, dataset)
-        for name in settings.experiments:
-            resolve_experiment(settings, name)  # a fault of its policies is an error before any job
 
 
 def _check_names(settings: Settings) -> None:

@@ -29,7 +29,7 @@ FORMS = ("lmms_eval", "vlmevalkit", "matrix")
     Flag("--output_dir", type=folder, required=True, help="where the files and their card go"),
 )
 def export(settings: Settings, args: Namespace) -> None:
-    from vovnet.config.experiments import run_seeds
+    from vovnet.config.experiments import experiment_seeds, run_seeds
     from vovnet.core.errors import ConfigError
     from vovnet.evaluation.exporting import export
 
@@ -41,6 +41,9 @@ def export(settings: Settings, args: Namespace) -> None:
             names = [key for key, item in settings.experiments.items() if item.run == run]
             raise ConfigError(f"--experiments: expected some of {names}, got {name!r}")
     seed = run_seeds(settings, run)[0] if args.seed is None else args.seed
+    for name in args.experiments:
+        if seed not in (seeds := experiment_seeds(settings, name)):
+            raise ConfigError(f"--seed: expected one of {seeds}, those of {name!r}, got {seed}")
     layout, place = settings.layout, args.output_dir
     for path in export(settings, layout, place, args.form, run, seed, args.experiments):
         print(path)

@@ -36,4 +36,4 @@ from vovnet.config.settings import (
     source_of,
     validate,
 )
-from vovnet.config.stanzas import Match
+from vovnet.config.stanzas import NEAR, Match

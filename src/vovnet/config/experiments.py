@@ -178,10 +178,8 @@ def with_sources(settings: Settings, names: Iterable[str]) -> list[str]:
 def with_matched(settings: Settings, name: str) -> list[str]:
     """An experiment and those whose action ratios it is matched to."""
     names = [name]
-    match = settings.experiments[name].match
-    while match is not None and match.experiment not in names:
+    while (match := settings.experiments[names[-1]].match) is not None:
         names.append(match.experiment)
-        match = settings.experiments[match.experiment].match
     return names
 
 

@@ -84,6 +84,7 @@ class Settings(Section):
                 raise ValueError(f"report.further: {report!r} is a folder of results already")
         for name, experiment in self.experiments.items():
             _check_match(f"experiments.{name}", experiment)
+            _check_circle(name, self.experiments)
             if experiment.seeds not in (None, [BASE_SEED]) and is_base(self, experiment.run):
                 raise ValueError(
                     f"experiments.{name}.seeds: the base run {experiment.run!r} is not trained and"
@@ -93,8 +94,6 @@ class Settings(Section):
                 if swept.partition(".")[0] not in PolicySettings.model_fields:
                     raise ValueError(f"experiments.{name}.sweep: policy has no key {swept!r}")
             policy_points(self, name)
-        for name in self.experiments:
-            self._check_matched(name)
         for run, overrides in self.runs.items():
             if overrides:
                 self._check_run(run)
@@ -126,21 +125,6 @@ class Settings(Section):
         for target, names in self.targets.items():
             for name in names:
                 yield f"targets.{target}", name, "experiments", self.experiments
-
-    def _check_matched(self, name: str) -> None:
-        """A match names rows that the other experiment has, each of them once."""
-        match = self.experiments[name].match
-        if match is None:
-            return
-        points = policy_points(self, match.experiment)
-        there = [getattr(point, match.key) for point in points]
-        for value in match.values:
-            found = sum(at is not None and math.isclose(at, value) for at in there)
-            if found != 1:
-                raise ValueError(
-                    f"experiments.{name}.match: {match.experiment!r} has {found or 'no'} point"
-                    f"{'s' * (found > 1)} with {match.key} {value:g}, expected one in {there}"
-                )
 
     def _check_shares(self) -> None:
         """Lists of shares have one per action."""
@@ -207,8 +191,6 @@ def _check_match(key: str, experiment: Experiment) -> None:
     """A match is the experiment's sweep; thresholds of its own cut as many buckets as asked."""
     if experiment.match is None:
         return
-    if key == f"experiments.{experiment.match.experiment}":
-        raise ValueError(f"{key}.match.experiment: expected another experiment than this one")
     if experiment.sweep:
         raise ValueError(
             f"{key}.sweep: a match has one point per matched row, expected no sweep of"
@@ -220,6 +202,18 @@ def _check_match(key: str, experiment: Experiment) -> None:
             f"{key}.match.buckets: expected {len(limits) + 1}, for {len(limits)}"
             f" baseline_bucket_thresholds, got {buckets}"
         )
+
+
+def _check_circle(name: str, experiments: Mapping[str, Experiment]) -> None:
+    """Ratios that are copied must be somebody's own in the end."""
+    chain = [name]
+    while (match := experiments[chain[-1]].match) is not None and match.experiment not in chain[1:]:
+        chain.append(match.experiment)
+        if match.experiment == name:
+            raise ValueError(
+                f"experiments.{name}.match: expected an experiment that does not copy this one in"
+                f" turn, got the circle {' -> '.join(chain)}"
+            )
 
 
 # ---- layers ----------------------------------------------------------------------------

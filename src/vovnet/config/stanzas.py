@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from vovnet.config.kinds import Extended, Once, Samples, Section, Seeds
 
+NEAR = 1e-9
+"""The difference up to which a `lambda_cost` or a threshold is the same."""
+
 
 def _is_none(value: object) -> bool:
     return value is None
@@ -22,8 +25,8 @@ class Match(Section):
     lambda_costs: list[Extended] | None = Field(None, min_length=1)
     """Its rows by their `policy.lambda_cost`."""
     thresholds: list[Extended] | None = Field(None, min_length=1, exclude_if=_is_none)
-    """Its rows by their `policy.baseline_threshold`, instead of `lambda_costs`."""
-    buckets: int | None = Field(None, gt=1)
+    """Its rows by their threshold, as `policy.baseline_threshold`, instead of `lambda_costs`."""
+    buckets: int | None = Field(None, gt=1, le=1000)
     """Buckets of the text pass's entropy, of which each has ratios of its own; one if left out."""
 
     @model_validator(mode="after")

@@ -6,10 +6,9 @@ There is no statistic here: plans, tables and figures ask for it, too.
 from collections.abc import Iterable
 from math import isclose
 
-from vovnet.config import Settings, policy_points, run_settings
+from vovnet.config import NEAR, Settings, policy_points, run_settings
 from vovnet.config.experiments import ResolvedExperiment, experiment_seeds, experiment_sets
 from vovnet.core.errors import ConfigError
-from vovnet.evaluation.matched import NEAR
 from vovnet.policies.decide import setting_columns
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from vovnet.config import Settings, yaml_text
-from vovnet.config.experiments import ResolvedExperiment
+from vovnet.config.experiments import ResolvedExperiment, experiment_sets
 from vovnet.core.errors import ConfigError, DataError
 from vovnet.core.files import json_ready, read_object, write_text, writing
 from vovnet.core.layout import Layout
@@ -72,11 +72,11 @@ def export(
     experiments: Sequence[str] = (),
 ) -> list[Path]:
     """Write what a run answered, or what experiments did, as files of a form of `FORMS`."""
-    sets = [item for item in settings.data.eval_sets if _there(layout, run, seed, item)]
+    shown = [set(experiment_sets(settings, item)) for item in experiments]
+    wanted = [item for item in settings.data.eval_sets if not shown or item in set.union(*shown)]
+    sets = [item for item in wanted if _there(layout, run, seed, item)]
     if not sets:
-        place = layout.observation_manifest(
-            run, seed, next(iter(settings.data.eval_sets)), "actions"
-        )
+        place = layout.observation_manifest(run, seed, wanted[0], "actions")
         raise DataError(f"{place}: file not found, nothing of run {run!r} is observed")
     exported = [_exported(settings, layout, name, run, seed, experiments) for name in sets]
     paths: list[Path] = []

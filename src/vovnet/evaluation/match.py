@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from vovnet.config import Settings
+from vovnet.config import NEAR, Settings
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.core.arrays import Floats, Ints
 from vovnet.core.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from vovnet.core.layout import Layout
 from vovnet.core.recorded import check_recorded
 from vovnet.core.records import read_table, signal_columns
 from vovnet.evaluation.columns import SampleResults, rate_columns, read_results
-from vovnet.evaluation.matched import NEAR, check_shares, matched_path
+from vovnet.evaluation.matched import check_shares, matched_path
 from vovnet.policies.experiments import resolve_experiment
 from vovnet.policies.randomized import entropy_buckets, quantile_thresholds
 

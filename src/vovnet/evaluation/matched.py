@@ -7,16 +7,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
-from vovnet.config import PolicySettings, read_yaml
+from vovnet.config import NEAR, PolicySettings, read_yaml
 from vovnet.config.experiments import ResolvedExperiment
 from vovnet.config.kinds import are_shares
 from vovnet.core.errors import DataError
 from vovnet.core.layout import Layout
 from vovnet.data.price import priced
 from vovnet.data.sets import load_set
-
-NEAR = 1e-9
-"""The difference up to which a `lambda_cost` or a threshold is the same."""
 
 Shares = list[float]
 """One share per action."""

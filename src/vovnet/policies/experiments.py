@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import isclose
 
 import numpy as np
 import pandas as pd
 
-from vovnet.config import PolicySettings, Settings, is_imported, last_stage
+from vovnet.config import NEAR, Match, PolicySettings, Settings, is_imported, last_stage
 from vovnet.config.experiments import (
     ResolvedExperiment,
     experiment_seeds,
@@ -19,7 +20,7 @@ from vovnet.core.layout import PAPER
 from vovnet.core.records import signal_columns
 from vovnet.policies import baseline_names, by_correctness, kind_of, spelled
 from vovnet.policies.base import OF_EACH, PolicyInputs, read_options
-from vovnet.policies.decide import choices, further_views, shown_views
+from vovnet.policies.decide import choices, further_views, setting_columns, shown_views
 from vovnet.views.logged import is_logged
 
 
@@ -29,11 +30,13 @@ def resolve_experiment(settings: Settings, name: str, key: str | None = None) ->
     The first fault is an error that names it below `key`, by default the experiment's own.
     """
     experiment = ResolvedExperiment.of(settings, name)
-    for policy in experiment.points:
-        try:
+    try:
+        for policy in experiment.points:
             _check(policy, experiment)
-        except ConfigError as error:
-            raise ConfigError(f"{f'experiments.{name}.' if key is None else key}{error}") from None
+        if (match := experiment.stanza.match) is not None:
+            _check_source(experiment, match)
+    except ConfigError as error:
+        raise ConfigError(f"{f'experiments.{name}.' if key is None else key}{error}") from None
     return experiment
 
 
@@ -133,9 +136,8 @@ def _check(policy: PolicySettings, experiment: ResolvedExperiment) -> None:
         _check_reuse(experiment.settings)
     if experiment.stanza.mode == "live":
         check_live(policy)
-    if (match := experiment.stanza.match) is not None:
+    if experiment.stanza.match is not None:
         _check_match(policy)
-        _check_source(experiment, match.experiment)
     elif kind.router is None:  # a router is fitted on observations, and lacks no setting
         # A dry run on no samples says what is missing in the policy's own words.
         nothing = pd.DataFrame(columns=list(signal_columns(actions)))
@@ -196,13 +198,36 @@ def _check_match(policy: PolicySettings) -> None:
             raise ConfigError(f"policy.{key}: the ratios come from match, expected none")
 
 
-def _check_source(experiment: ResolvedExperiment, source: str) -> None:
-    """Ratios are copied set by set and seed by seed, of which the source must have each."""
-    sets = experiment_sets(experiment.given, source)
-    seeds = experiment_seeds(experiment.given, source)
+def _check_source(experiment: ResolvedExperiment, match: Match) -> None:
+    """Ratios are copied set by set, seed by seed and row by row: the source must have each once."""
+    source = ResolvedExperiment.of(experiment.given, match.experiment)
+    sets, seeds = source.sets, source.seeds
     for key, own, there in ("datasets", experiment.sets, sets), ("seeds", experiment.seeds, seeds):
         if lacking := [item for item in own if item not in there]:
             raise ConfigError(
-                f"{key}: expected some of {there}, which are those of {source!r}, whose action"
+                f"{key}: expected some of {there}, which are those of {source.name!r}, whose action"
                 f" ratios are copied, got {lacking[0]!r}"
+            )
+    told = [setting_columns(point, source.stanza.match) for point in source.points]
+    rows = [float(columns[match.column]) for columns in told if match.column in columns]
+    for value in match.values:
+        found = sum(isclose(row, value, rel_tol=0, abs_tol=NEAR) for row in rows)
+        if found != 1:
+            raise ConfigError(
+                f"match: {source.name!r} has {found or 'no'} row{'s' * (found > 1)} with"
+                f" {match.column} {value:g}, expected"
+                f" {f'one in {rows}' if rows else 'an experiment that follows a ' + match.column}"
+            )
+    actions = experiment.settings.actions
+    for point in source.points:
+        if further := choices(point, actions)[len(actions) :]:
+            raise ConfigError(
+                f"match: {source.name!r} may answer from {further[0]!r}, which is no action and has"
+                f" no ratio, expected a choice among {actions}"
+            )
+    for run in (experiment.run, source.run):
+        if match.buckets is not None and is_imported(experiment.given, run):
+            raise ConfigError(
+                "match.buckets: expected none, since they are of a text pass's entropy, of which no"
+                f" log of run {run!r} tells"
             )

@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from vovnet.config import policy_points, run_settings
-from vovnet.evaluation.matched import NEAR
+from vovnet.config import NEAR, policy_points, run_settings
 from vovnet.report.checks import Finding, NotRunError, Rules, baseline_rows
 from vovnet.report.inputs import SAME, TOLERANCE, Inputs, each, of, per_seed
 from vovnet.report.render import percent
