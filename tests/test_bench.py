@@ -74,7 +74,7 @@ def test_the_bench_takes_the_rows_of_one_trained_model(fresh: Layout) -> None:
     other = {"title": "A", "match": {"experiment": "b", "lambda_costs": [0.02]}}
     stanzas = {"a": other, "b": {"title": "B", "run": "base"}}
     value = {"runs": {"vovnet": {}, "base": {"base": True}}, "experiments": stanzas}
-    with pytest.raises(ConfigError, match="of mode: replay and run: vovnet, that of the first"):
+    with pytest.raises(ConfigError, match="the bench measures run 'vovnet'"):
         step_settings(validate(value, "test"), "bench")
 
 
