@@ -167,3 +167,6 @@ def test_the_command_names_what_is_wrong(world: World, tmp_path: Path) -> None:
             command.run(parser.parse_args([*given, *further]))
     command.run(parser.parse_args(given))
     assert (tmp_path / "out/toy.csv").is_file()
+    nothing = validate({"results_dir": str(tmp_path)}, "none")
+    with pytest.raises(ConfigError, match=r"data\.eval_sets: expected a set to export"):
+        export(nothing, nothing.layout, tmp_path / "none", "matrix", "vovnet", 0)

@@ -244,6 +244,9 @@ def test_a_list_that_is_damaged_or_made_for_other_settings_is_refused(tmp_path: 
     layout.left_out.write_text("".join(lines[:-1]))
     with pytest.raises(DataError, match=r"left_out\.jsonl: damaged, its content is not what leak"):
         load_train(drops, layout)
+    layout.leakage_report.write_text("[1]")
+    with pytest.raises(DataError, match=r"leakage\.json: expected a JSON object, got list"):
+        load_train(drops, layout)
 
 
 def test_routers_are_fitted_on_what_no_model_was_trained_on(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vovnet.config import SplitRef
 from vovnet.config.data import DataSettings
 from vovnet.core.errors import DataError
-from vovnet.core.files import read_json, read_jsonl, writing
+from vovnet.core.files import read_jsonl, read_object, writing
 from vovnet.core.layout import ROUTER_FIT, Layout
 from vovnet.core.recorded import check_recorded
 from vovnet.data.samples import SampleFile
@@ -55,7 +55,7 @@ def check_left_out(data: DataSettings, layout: Layout, mix: str) -> None:
         if not file.exists():
             raise DataError(f"{file}: file not found; `vovnet leakage` writes it")
     check_recorded(path, report_path)
-    report: Any = read_json(report_path)
+    report = read_object(report_path)
     held_out = mix == "train" and data.router_fit_held_out
     changed = [
         f"data.{name}"

@@ -13,10 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vovnet.config import Settings
-from vovnet.config.experiments import (
-    ResolvedExperiment,
-    ablation_experiments,
-)
+from vovnet.config.experiments import ResolvedExperiment, ablation_experiments
 from vovnet.core.arrays import Floats
 from vovnet.core.errors import ConfigError
 from vovnet.core.layout import Layout

@@ -74,6 +74,8 @@ def export(
     """Write what a run answered, or what experiments did, as files of a form of `FORMS`."""
     shown = [set(experiment_sets(settings, item)) for item in experiments]
     wanted = [item for item in settings.data.eval_sets if not shown or item in set.union(*shown)]
+    if not wanted:
+        raise ConfigError("data.eval_sets: expected a set to export, there is none")
     sets = [item for item in wanted if _there(layout, run, seed, item)]
     if not sets:
         place = layout.observation_manifest(run, seed, wanted[0], "actions")

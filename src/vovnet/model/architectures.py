@@ -10,7 +10,7 @@ from typing import Any
 from vovnet.config import ModelSettings, VisionBudget
 from vovnet.core.cost import resized_size
 from vovnet.core.errors import CheckpointError, ConfigError
-from vovnet.core.files import read_json
+from vovnet.core.files import read_object
 from vovnet.model.flops import AnswerFlops, Dropped, Grid, ModelFlops
 from vovnet.views import num_vision_tokens, parse_view, view_budget
 
@@ -99,7 +99,7 @@ def model_config(settings: ModelSettings) -> Config:
     name = settings.base_model_name
     path = _config_file(settings)
     if path is not None:
-        return read_json(path)
+        return read_object(path)
     for known, config in PUBLIC.items():
         if name.rpartition("/")[2].startswith(known):
             return config

@@ -8,7 +8,7 @@ import numpy as np
 
 from vovnet.config import is_imported, last_stage, policy_points
 from vovnet.config.experiments import stage1_owners, train_parts
-from vovnet.core.files import read_json
+from vovnet.core.files import read_object
 from vovnet.core.layout import ROUTER_FIT
 from vovnet.core.recorded import content_hash, damage, recorded
 from vovnet.evaluation.columns import rate_columns
@@ -29,7 +29,7 @@ def results_are_current(inputs: Inputs) -> Iterator[Finding]:
     """A DAG may not look behind a job that runs again, so that old results stay in its shadow."""
     for name, path, key in _keys_of_results(inputs):
         if path.exists():
-            value = read_json(path)
+            value = read_object(path)
             found = value.get("key", value)
             stale = [part for part, digest in key.items() if found.get(part) != digest]
             text = f"{path}: other {' and '.join(stale)}, run again" if stale else "current"
@@ -191,7 +191,7 @@ def oracle_costs_less_than_full(inputs: Inputs) -> Iterator[Finding]:
 def leakage_is_clean(inputs: Inputs) -> Iterator[Finding]:
     if not inputs.layout.leakage_report.exists():
         raise NotRunError(f"{inputs.layout.leakage_report} does not exist")
-    report = read_json(inputs.layout.leakage_report)
+    report = read_object(inputs.layout.leakage_report)
     if not (report["train"] or report["router_fit"]):
         raise NotRunError("nothing is trained or fitted, so that there is nothing to share")
     for name, compared in report["sets"].items():
